@@ -1,0 +1,60 @@
+"""Every exception a user may meet, each with the exit code of the command that it ends.
+
+The message says what happened and what was expected; the hint, if there is one, what to do. Only
+`ui/cli.py` turns them into text and an exit code. Failures of measurements are no exceptions but
+outcomes (`protocol.py`).
+"""
+
+
+class AutobatchError(Exception):
+    """autobatch cannot go on; here itself, it is by a fault of ours."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class RecipeError(AutobatchError):
+    """The recipe cannot be used as written."""
+
+    exit_code = 2
+
+
+class UsageError(AutobatchError):
+    """The command asks for something that does not exist or does not go together."""
+
+    exit_code = 2
+
+
+class NothingFitsError(AutobatchError):
+    """Not even the smallest batch of the search range trains within the memory limit."""
+
+    exit_code = 3
+
+
+class UserCodeError(AutobatchError):
+    """The user's model or data failed, whatever the batch size; `traceback` shows their frames."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str | None = None, traceback: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.traceback = traceback
+
+
+class WrongRunDirectoryError(AutobatchError):
+    """The run directory belongs to another question."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(AutobatchError):
+    """The user interrupted the run; what was measured is kept."""
+
+    exit_code = 130

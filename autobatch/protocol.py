@@ -1,0 +1,403 @@
+"""Every typed value that crosses a boundary: process, record file, `--json`, Python API.
+
+A `Job` is one question put to a worker process: a `Task` about a `Target`. An `Outcome` is its
+answer; failures are outcomes too. An `Event` is told to whoever watches. Results are what commands
+return. All are frozen msgspec structs: one definition gives validation and JSON. Units are in
+names; shapes of tuples are in the comments beside them.
+"""
+
+from typing import Any, Literal, dataclass_transform
+
+import msgspec
+
+SCHEMA_VERSION = 1
+WORKER_BUG = 70  # exit code (EX_SOFTWARE) of a worker that failed by a fault of ours
+
+
+def _snake_case(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all values here: frozen, keyword-only."""
+
+
+class Tagged(Struct, frozen=True, kw_only=True, tag_field="type", tag=_snake_case):
+    """Base of members of a union: JSON carries `type`, the snake_case class name."""
+
+
+# --- jobs ------------------------------------------------------------------------------------
+
+
+class Target(Struct):
+    """The user's model and data, and where they live. Paths are relative to `folder`."""
+
+    folder: str
+    model: str
+    data: str | None = None
+    data_is_optional: bool = False  # a .py target need not have a load_data
+    args: dict[str, Any] = {}
+    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
+    device: Literal["gpu", "cpu"] = "cpu"
+    metric: str = "val_loss"
+    seed: int = 0
+
+
+class Inspect(Tagged):
+    """What are the user's model and data, and do they work at all?"""
+
+    batch_size: int
+
+
+class Probe(Tagged):
+    """Does a batch of `batch_size` samples train within `limit_bytes`?
+
+    `verify` asks for more: many steps, the ragged last batch, and a validation pass.
+    """
+
+    batch_size: int
+    limit_bytes: int
+    verify: bool = False
+
+
+class Benchmark(Tagged):
+    """How many samples per second does `fit` deliver at `batch_size`?"""
+
+    batch_size: int
+    seconds: float
+    limit_bytes: int | None = None
+
+
+class Trial(Tagged):
+    """Train `steps` steps from `seed`; what is the metric after each of `evaluate_at` steps?"""
+
+    batch_size: int
+    learning_rate: float | None  # None: as compiled
+    learning_rate_factor: float  # for schedules, which are multiplied
+    batch_norm_exponent: float  # BatchNormalization momentum ** this (1: unchanged)
+    steps: int
+    evaluate_at: tuple[int, ...]
+    validation_batch_size: int
+    seed: int
+    limit_bytes: int | None = None
+
+
+Task = Inspect | Probe | Benchmark | Trial
+
+
+class Job(Struct):
+    """One question put to a worker process. Self-contained."""
+
+    target: Target
+    task: Task
+
+
+# --- outcomes --------------------------------------------------------------------------------
+
+
+class Inspected(Tagged):
+    """The model and data work; this is what they are."""
+
+    model_name: str
+    parameters: int
+    parameter_bytes: int
+    optimizer: str
+    learning_rate: float | None  # at step 0; None where the optimizer has none
+    learning_rate_schedule: str | None  # class name of the schedule, if there is one
+    loss: str
+    metrics: tuple[str, ...]  # names that `trials.metric` may have
+    jit_compile: bool
+    precision: str
+    batch_norm_layers: int
+    batch_norm_momentum: float | None  # of the first such layer
+    train_samples: int | None  # None: synthetic samples, as many as asked
+    validation_samples: int | None
+    sample_bytes: int
+    data_source: str  # e.g. "digits.py:load_flat" or "synthetic"
+    data_fingerprint: str
+    nan: str | None  # a phrase on NaN in the data, where there is any
+    notes: tuple[str, ...]  # sentences for the user, e.g. on a split made by us
+    versions: dict[str, str]
+    device_name: str
+    device_kind: Literal["gpu", "cpu"]
+
+
+class Fits(Tagged):
+    """The batch trained within the limit."""
+
+    peak_bytes: int
+    full_steps: int  # training steps that were seen to run at exactly the size asked
+    steps: int
+    seconds: float
+    step_seconds: float  # median of the steps after the first
+    ragged_samples: int = 0  # size of the last, smaller batch that ran too; 0: none did
+    validated: bool = False
+
+
+class OutOfMemory(Tagged):
+    """The batch does not fit; `evidence` is the line that says so."""
+
+    evidence: str
+    peak_bytes: int | None = None
+
+
+class OverBudget(Tagged):
+    """It ran, but its peak is above the limit (devices that have no hard limit)."""
+
+    peak_bytes: int
+
+
+class UserCodeFailed(Tagged):
+    """The user's model or data raised, or is not what it must be. Never taken for 'too large'."""
+
+    message: str
+    traceback: str = ""  # trimmed to the user's frames
+    hint: str | None = None
+
+
+class TargetMissing(Tagged):
+    """The recipe names a module, file, callable or argument that is not there."""
+
+    message: str
+    hint: str | None = None
+
+
+class TimedOut(Tagged):
+    """No answer within the deadline; the process was killed."""
+
+    deadline_seconds: float
+    log_tail: str = ""
+
+
+class Crashed(Tagged):
+    """The process died and nothing known explains it as out-of-memory."""
+
+    signal: int | None
+    exit_code: int | None
+    log_tail: str
+
+
+class Window(Struct):
+    """One stretch of a benchmark, closed by a device synchronisation."""
+
+    steps: int
+    samples: int
+    seconds: float
+
+
+class Measured(Tagged):
+    """Raw windows of a benchmark; statistics are derived on reading."""
+
+    windows: tuple[Window, ...]
+    whole_epochs: bool  # windows are whole epochs, their overhead included
+    epoch_overhead_seconds: float | None  # per epoch, where windows lie inside epochs
+    steps_per_epoch: int
+    samples_per_epoch: int
+    warmup_seconds: float
+    device_windows: tuple[Window, ...]  # the same step on one batch that stays on the device
+    peak_bytes: int | None
+
+
+class Evaluation(Struct):
+    """Validation metrics after `step` updates."""
+
+    step: int
+    metrics: dict[str, float]  # as from `evaluate`, with val_ before the names
+
+
+class Trained(Tagged):
+    """The trial ran to its end."""
+
+    evaluations: tuple[Evaluation, ...]
+    steps: int
+    train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
+    peak_bytes: int | None
+
+
+class Diverged(Tagged):
+    """Loss stopped being finite."""
+
+    step: int
+    evaluations: tuple[Evaluation, ...]
+
+
+Outcome = (
+    Inspected
+    | Fits
+    | OutOfMemory
+    | OverBudget
+    | UserCodeFailed
+    | TargetMissing
+    | TimedOut
+    | Crashed
+    | Measured
+    | Trained
+    | Diverged
+)
+
+
+# --- events ----------------------------------------------------------------------------------
+
+Stage = Literal["inspect", "probe", "benchmark", "trials"]
+
+
+class StageStarted(Tagged):
+    stage: Stage
+    jobs: int  # expected; may be off
+    expected_seconds: float
+    detail: str = ""
+
+
+class JobStarted(Tagged):
+    stage: Stage
+    label: str
+
+
+class JobProgress(Tagged):
+    """From inside a worker: a share of its work done."""
+
+    done: int
+    total: int
+    unit: str = "steps"
+
+
+class JobFinished(Tagged):
+    stage: Stage
+    label: str
+    answer: str  # one phrase, e.g. "fits, peak 85.3 MiB"
+    seconds: float
+    reused: bool
+
+
+class StageFinished(Tagged):
+    stage: Stage
+    answer: str
+
+
+class Note(Tagged):
+    """A sentence for the user."""
+
+    text: str
+
+
+Event = StageStarted | JobStarted | JobProgress | JobFinished | StageFinished | Note
+
+
+# --- results ---------------------------------------------------------------------------------
+
+
+class ProbePoint(Struct):
+    batch_size: int
+    outcome: Literal[
+        "fits", "out_of_memory", "over_budget", "user_code_failed", "timed_out", "crashed"
+    ]
+    peak_bytes: int | None
+    seconds: float
+    verify: bool = False
+    evidence: str | None = None
+
+
+class ProbeResult(Struct):
+    """What fits. `ceiling` is the largest size that keeps the headroom free."""
+
+    largest_fitting: int
+    ceiling: int
+    ceiling_peak_bytes: int
+    limit_bytes: int
+    headroom: float
+    bounded_by: Literal["memory", "samples", "range", "host_memory"]
+    verified: bool
+    probes: tuple[ProbePoint, ...]
+    wall_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class BenchmarkPoint(Struct):
+    """Rates are medians; `low` and `high` bound the 95 % interval of the delivered rate."""
+
+    batch_size: int
+    samples_per_second: float
+    low: float
+    high: float
+    device_samples_per_second: float | None
+    step_seconds: float  # mean over an epoch, its overhead and ragged batch included
+    epoch_seconds: float
+    peak_bytes: int | None
+    windows: int
+
+
+class BenchmarkResult(Struct):
+    points: tuple[BenchmarkPoint, ...]
+    knee: int
+    best: int
+    bound_by: str
+    skipped: tuple[str, ...]
+    wall_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class Baseline(Struct):
+    batch_size: int
+    learning_rate: float
+    val_loss: float | None
+
+
+class Interval(Struct):
+    value: float
+    low: float
+    high: float
+
+
+class Candidate(Struct):
+    """One (batch size, learning rate) that was tried. `val_loss` is the mean over `seeds`."""
+
+    batch_size: int
+    learning_rate: float
+    seeds: int
+    val_loss: float | None
+    val_loss_per_seed: tuple[float, ...]
+    time_to_target_seconds: float | None  # geometric mean over seeds; None: not reached
+    speedup: Interval | None  # against the baseline
+    status: str  # finalist | pruned | diverged | not reached | ...
+
+
+class Recommendation(Struct):
+    """The answer and its evidence; design: README, 'What a recommendation contains'."""
+
+    schema_version: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    learning_rate_rule: str
+    gradient_accumulation_steps: int
+    per_replica_batch_size: int
+    steps_per_epoch: int
+    ragged_samples: int
+    baseline: Baseline
+    val_loss: float
+    metric: str
+    speedup: Interval
+    verdict: Literal["better", "tie", "inconclusive"]
+    confidence: Literal["high", "medium", "low"]
+    noise_scale: Interval | None
+    candidates: tuple[Candidate, ...]
+    tied_with: tuple[int, ...]
+    target_loss: float
+    peak_bytes: int
+    samples_per_second: float
+    samples_per_second_low: float
+    samples_per_second_high: float
+    epoch_seconds: float
+    probe: ProbeResult
+    benchmark: BenchmarkResult
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    environment: dict[str, Any]
+    snippet: str
+    wall_seconds: float
+
+
+def to_json(value: Struct) -> str:
+    """`value` as indented JSON, tags and all."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
