@@ -1,0 +1,90 @@
+"""What the trials found, and how much sooner than the baseline each setting gets to its loss."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autobatch.core import ranking, scaling
+from autobatch.protocol import Interval
+
+Verdict = Literal["better", "tie", "inconclusive"]
+Curve = list[tuple[float, float]]  # (training seconds, cost)
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """A batch size and a power of two of its rule-scaled learning rate."""
+
+    batch_size: int
+    rung: int
+
+
+@dataclass
+class Evidence:
+    """All that the trials found; `core.recommend` turns it into an answer."""
+
+    baseline: Setting
+    rule: scaling.Rule
+    rule_reason: str
+    baseline_learning_rate: float
+    step_seconds: dict[int, float]
+    maximise: bool
+    first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
+    finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
+    first_seconds: float = 0.0
+    final_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def learning_rate(self, setting: Setting) -> float:
+        rate = scaling.scaled(
+            self.baseline_learning_rate,
+            self.rule,
+            old_batch=self.baseline.batch_size,
+            new_batch=setting.batch_size,
+        )
+        return rate * 2.0**setting.rung
+
+    def shown(self, cost: float) -> float:
+        """The metric as the user knows it, from a cost (lower is better)."""
+        return -cost if self.maximise else cost
+
+    def final_cost(self, setting: Setting) -> float | None:
+        """Mean over the seeds of the best metric reached; None if none finished."""
+        costs = [ranking.best_cost(curve) for curve in self.finals[setting].values() if curve]
+        return self.shown(sum(costs) / len(costs)) if costs else None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The finalists against the baseline."""
+
+    target: float  # a cost that the baseline reaches with every seed
+    times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
+    speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
+
+
+def standing(evidence: Evidence) -> Standing:
+    """Compare the finalists by time to the worst of the baseline's best costs over the seeds."""
+    curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
+    target = max(ranking.best_cost(curve) for curve in curves)
+    times: dict[Setting, list[float]] = {}
+    for setting, by_seed in evidence.finals.items():
+        found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
+        shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
+        reached = [max(seconds, shortest) for seconds in found if seconds is not None]
+        if len(reached) == len(by_seed):
+            times[setting] = reached
+    if len(times) < 2 or evidence.baseline not in times or len(curves) < 2:
+        return Standing(target, times, {})  # one seed alone ranks nothing
+    return Standing(target, times, ranking.speedups(times, baseline=evidence.baseline))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting recommended, and what supports it."""
+
+    setting: Setting
+    verdict: Verdict
+    speedup: Interval
+    tied_with: tuple[int, ...]
+    standing: Standing

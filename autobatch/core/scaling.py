@@ -1,0 +1,56 @@
+"""Learning-rate rules: the rate at another batch size, by optimizer.
+
+kappa = new batch / old batch. Sources: SGD linear, Goyal et al. 2017 (arXiv 1706.02677); Adam and
+its relatives square root, Malladi et al. 2022 (2205.10287); Lion and sign updates square root up to
+the critical batch (2405.14578). The sum accumulators of Adagrad and Ftrl shrink by themselves, so
+their rate stays (derived; test T10). Rules are starting points of a ladder, never the verdict.
+"""
+
+from typing import Literal
+
+Rule = Literal["linear", "sqrt", "none"]
+
+RULES: dict[str, Rule] = {
+    "SGD": "linear",
+    "Adam": "sqrt",
+    "AdamW": "sqrt",
+    "Nadam": "sqrt",
+    "Adamax": "sqrt",
+    "RMSprop": "sqrt",
+    "Lion": "sqrt",
+    "Lamb": "sqrt",
+    "Adagrad": "none",
+    "Ftrl": "none",
+}
+
+
+def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
+    """(rule, reason). `asked` is the recipe's: auto | linear | sqrt | none."""
+    if asked == "linear" or asked == "sqrt" or asked == "none":
+        return asked, f"{asked} scaling, as the recipe asks"
+    rule = RULES.get(optimizer)
+    if rule is None:
+        return "none", f"no scaling rule is established for {optimizer}: the rate is tuned only"
+    return rule, f"{rule} scaling, the rule for {optimizer}"
+
+
+def scaled(learning_rate: float, rule: Rule, *, old_batch: int, new_batch: int) -> float:
+    """The learning rate at `new_batch` that the rule gives for `learning_rate` at `old_batch`."""
+    kappa = new_batch / old_batch
+    match rule:
+        case "linear":
+            return learning_rate * kappa
+        case "sqrt":
+            return learning_rate * kappa**0.5
+        case "none":
+            return learning_rate
+
+
+def batch_norm_exponent(*, old_batch: int, new_batch: int) -> float:
+    """Power of BatchNormalization's momentum that keeps its memory the same in samples.
+
+    The moving averages forget by the step; momentum ** kappa forgets by the sample (Busbridge et
+    al. 2023, arXiv 2307.13813). Without it short trials at large batches are evaluated with the
+    statistics of the initial weights.
+    """
+    return new_batch / old_batch

@@ -1,0 +1,107 @@
+"""The largest batch that fits: a safeguarded search in a bracket of measured sizes.
+
+`good` is the largest size seen to fit, `bad` the smallest seen not to. Peak memory is nearly affine
+in the batch, so the next size is where the line through the two largest good sizes meets the limit,
+kept inside the bracket; when predictions have not halved the bracket twice running, it is bisected
+(as Brent's method safeguards its interpolation). No size is tried twice.
+"""
+
+from collections.abc import Callable, Mapping
+
+from autobatch.protocol import Struct
+
+MAX_PROBES = 64  # a bracket of 2**32 bisected twice over: never reached by a sane search
+
+
+class Bracket(Struct):
+    """`good` fits (0: nothing does); `bad` does not (None: everything up to the bound fits)."""
+
+    good: int
+    bad: int | None
+
+
+def largest_fitting(
+    probe: Callable[[int], int | None],
+    *,
+    lower: int,
+    upper: int,
+    start: int,
+    limit_bytes: int,
+    tolerance: float,
+    known: Mapping[int, int | None] | None = None,
+) -> Bracket:
+    """Narrow the bracket until it is within `tolerance` (relative; 0: to the sample).
+
+    `probe(size)` returns the peak in bytes, or None if the size does not fit. `known` are answers
+    from before, by size.
+    """
+    peaks: dict[int, int | None] = dict(known or {})
+    widths: list[int] = []
+    for _ in range(MAX_PROBES):
+        bracket = _bracket(peaks, lower, upper)
+        size = _next_size(peaks, bracket, widths, lower, upper, start, limit_bytes, tolerance)
+        if size is None:
+            return bracket
+        if bracket.bad is not None:
+            widths.append(bracket.bad - bracket.good)
+        peaks[size] = probe(size)
+    return _bracket(peaks, lower, upper)
+
+
+def _bracket(peaks: Mapping[int, int | None], lower: int, upper: int) -> Bracket:
+    inside = {size: peak for size, peak in peaks.items() if lower <= size <= upper}
+    bad = min((size for size, peak in inside.items() if peak is None), default=None)
+    good = max(
+        (s for s, peak in inside.items() if peak is not None and (bad is None or s < bad)),
+        default=0,
+    )
+    return Bracket(good=good, bad=bad)
+
+
+def _next_size(
+    peaks: Mapping[int, int | None],
+    bracket: Bracket,
+    widths: list[int],
+    lower: int,
+    upper: int,
+    start: int,
+    limit_bytes: int,
+    tolerance: float,
+) -> int | None:
+    good, bad = bracket.good, bracket.bad
+    if good == 0:
+        if bad is None:
+            return min(max(start, lower), upper)
+        # Downwards by large steps: the smallest size that may fit is soon known.
+        return None if bad <= lower else max(lower, bad // 4)
+    step = max(1, int(good * tolerance))
+    guess = _prediction(peaks, good, limit_bytes, upper)
+    guess -= int(guess * tolerance / 2)  # just below: a size too large costs ten small ones
+    if bad is None:
+        if good == upper:
+            return None
+        # Past the prediction by small steps, then by larger ones: the line may not hold.
+        tries = sum(peak is not None for peak in peaks.values())
+        guess = max(guess, good + step * 4 ** max(0, tries - 3))
+        return upper if guess + step >= upper else guess
+    if bad - good <= step:
+        return None
+    if len(widths) >= 2 and (bad - good) * 2 > widths[-2]:
+        return (good + bad) // 2
+    low, high = good + step, bad - step
+    return min(max(guess, low), high) if low <= high else (good + bad) // 2
+
+
+def _prediction(peaks: Mapping[int, int | None], good: int, limit_bytes: int, upper: int) -> int:
+    """Where the line through the two largest good sizes meets the limit.
+
+    With one size only, the line through the origin: affine memory with a positive constant part
+    fits there for certain.
+    """
+    known = sorted((s, p) for s, p in peaks.items() if p is not None and s <= good)
+    size, peak = known[-1]
+    before, peak_before = known[-2] if len(known) > 1 else (0, 0)
+    slope = (peak - peak_before) / (size - before)
+    if slope <= 0:
+        return upper
+    return min(upper, size + int((limit_bytes - peak) / slope))

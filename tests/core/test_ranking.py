@@ -1,0 +1,101 @@
+"""Candidates, ladders, times to a target, and simultaneous intervals."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.core import ranking
+
+
+def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
+    """science T11: alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
+    seconds = {2**k: 0.005 + 20e-6 * 2**k for k in range(14)}
+    sizes = ranking.candidate_sizes(seconds, baseline=8, ceiling=8192, critical_batch=800)
+    assert sizes == [8, 256, 512, 1024, 8192]
+
+
+def test_sizes_above_the_ceiling_are_not_tried():
+    seconds = {2**k: 0.005 for k in range(8)}
+    assert max(ranking.candidate_sizes(seconds, baseline=128, ceiling=64)) == 128
+    assert ranking.candidate_sizes(seconds, baseline=16, ceiling=64)[-1] == 64
+
+
+def climb(cost, *, start=0, stride=2):
+    costs = {}
+    while (rung := ranking.next_rung(costs, start=start, stride=stride)) is not None:
+        assert rung not in costs
+        costs[rung] = cost(rung)
+    return costs
+
+
+@given(best=st.integers(-7, 11), start=st.integers(-4, 6), stride=st.sampled_from([1, 2]))
+def test_the_ladder_is_extended_until_both_neighbours_of_the_best_are_worse(best, start, stride):
+    costs = climb(lambda rung: abs(rung - best), start=start, stride=stride)
+    assert min(costs, key=costs.get) == best
+    assert {best - 1, best + 1} <= costs.keys()
+
+
+def test_the_ladder_goes_down_from_a_rate_that_diverges():
+    costs = climb(lambda rung: None if rung > -3 else -rung)
+    assert min((r for r in costs if costs[r] is not None), key=costs.get) == -3
+    assert len(costs) <= 6
+
+
+def test_a_ladder_on_which_everything_diverges_ends():
+    assert len(climb(lambda rung: None)) <= 6
+
+
+def test_the_time_to_a_target_is_read_between_evaluations():
+    curve = [(0.0, 2.0), (1.0, 1.0), (2.0, 0.5)]
+    assert ranking.time_to(curve, 1.0) == 1.0
+    assert ranking.time_to(curve, 0.75) == pytest.approx(1.5)
+    assert ranking.time_to(curve, 0.4) is None
+
+
+def test_a_loss_that_rises_again_does_not_take_back_what_was_reached():
+    curve = [(0.0, 2.0), (1.0, 1.0), (2.0, 1.5), (3.0, 0.5)]
+    assert ranking.time_to(curve, 1.0) == 1.0
+    assert ranking.time_to(curve, 0.75) == pytest.approx(2.5)
+
+
+def test_a_planted_difference_is_found_with_its_interval():
+    rng = np.random.default_rng(1)
+    times = {"base": 8 * rng.lognormal(0, 0.05, 3), "fast": 2 * rng.lognormal(0, 0.05, 3)}
+    found = ranking.speedups(times, baseline="base")
+    assert found["fast"].low > 1
+    assert found["fast"].low < 4 < found["fast"].high
+
+
+def test_equal_times_do_not_crash_and_are_no_difference():
+    found = ranking.speedups({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]}, baseline="a")
+    assert (found["b"].low, found["b"].value, found["b"].high) == (1, 1, 1)
+
+
+def test_what_seeds_share_is_not_noise():
+    """A seed that is slow for all leaves the interval as narrow as if it were not."""
+    times = {"a": [4.0, 8.0, 2.0], "b": [2.0, 4.0, 1.0]}
+    found = ranking.speedups(times, baseline="a")
+    assert found["b"].low == pytest.approx(2) == found["b"].high
+
+
+def test_the_order_of_candidates_and_seeds_does_not_matter():
+    rng = np.random.default_rng(2)
+    times = {name: list(rng.lognormal(size=4)) for name in "abc"}
+    turned = {name: times[name][::-1] for name in "cba"}
+    one, two = ranking.speedups(times, baseline="a"), ranking.speedups(turned, baseline="a")
+    assert one["b"].low == pytest.approx(two["b"].low)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_equal_candidates_are_called_different_in_at_most_5_percent(seeds):
+    """science T12: five equal candidates with a seed effect."""
+    rng = np.random.default_rng(seeds)
+    wrong = 0
+    repeats = 600
+    for _ in range(repeats):
+        block = rng.normal(0, 1, seeds)
+        times = {k: np.exp(block + rng.normal(0, 0.3, seeds)) for k in range(5)}
+        found = ranking.speedups(times, baseline=0)
+        wrong += any(i.low > 1 or i.high < 1 for i in found.values())
+    assert wrong / repeats <= 0.06

@@ -1,0 +1,116 @@
+"""The bracketed search, on memory curves whose truth is known."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.core.search import largest_fitting
+
+MIB = 1 << 20
+
+
+class Device:
+    """Memory as a function of the batch; remembers what was asked."""
+
+    def __init__(self, peak, limit):
+        self.peak, self.limit = peak, limit
+        self.tried: list[int] = []
+
+    def __call__(self, size):
+        self.tried.append(size)
+        peak = self.peak(size)
+        return peak if peak <= self.limit else None
+
+    @property
+    def failures(self):
+        return sum(self.peak(size) > self.limit for size in self.tried)
+
+
+def affine(constant, per_sample):
+    return lambda size: int(constant + per_sample * size)
+
+
+def search(device, *, lower=1, upper=65536, start=32, tolerance=0.01):
+    return largest_fitting(
+        device,
+        lower=lower,
+        upper=upper,
+        start=start,
+        limit_bytes=device.limit,
+        tolerance=tolerance,
+    )
+
+
+@given(
+    constant=st.integers(0, 4096).map(lambda n: n * MIB),
+    per_sample=st.integers(1024, 8 * MIB),
+    limit=st.integers(64, 81920).map(lambda n: n * MIB),
+)
+def test_affine_memory_takes_at_most_8_probes_and_2_failures(constant, per_sample, limit):
+    truth = min(65536, (limit - constant) // per_sample)
+    device = Device(affine(constant, per_sample), limit)
+    bracket = search(device, start=min(32, max(1, truth)))
+    if truth < 1:
+        assert bracket.good == 0
+        return
+    assert truth * 0.99 - 1 <= bracket.good <= truth
+    assert len(device.tried) <= 8
+    assert device.failures <= 2
+
+
+@given(
+    constant=st.integers(0, 1000), per_sample=st.integers(1, 500), limit=st.integers(1, 1_000_000)
+)
+def test_exact_search_finds_it_to_the_sample(constant, per_sample, limit):
+    truth = max(0, min(65536, (limit - constant) // per_sample))
+    assert search(Device(affine(constant, per_sample), limit), tolerance=0).good == truth
+
+
+@given(truth=st.integers(0, 4096), upper=st.integers(1, 4096), start=st.integers(1, 5000))
+def test_any_monotone_memory_is_bracketed_to_the_sample(truth, upper, start):
+    """Peaks that say nothing (a plateau, then a wall) still end in the right answer."""
+    device = Device(lambda size: 10 if size <= truth else 10**9, 1000)
+    bracket = search(device, upper=upper, start=start, tolerance=0)
+    assert bracket.good == min(truth, upper)
+    assert bracket.bad == (truth + 1 if truth < upper else None)
+    assert len(device.tried) == len(set(device.tried))
+    assert len(device.tried) <= 3 * math.log2(upper + 1) + 4
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300), st.integers(1, 300))
+def test_memory_that_is_not_monotone_ends_with_a_size_that_was_seen_to_fit(fits, start):
+    device = Device(lambda size: 1 if fits[size - 1] else 100, 10)
+    bracket = search(device, upper=len(fits), start=start, tolerance=0)
+    if bracket.good:
+        assert fits[bracket.good - 1]
+        assert bracket.good in device.tried
+    assert len(device.tried) == len(set(device.tried))
+
+
+@pytest.mark.parametrize("upper", [1, 2, 31, 32, 33, 1437])
+def test_everything_that_fits_ends_at_the_bound(upper):
+    bracket = search(Device(lambda size: 1000 + size, 10**9), upper=upper)
+    assert (bracket.good, bracket.bad) == (upper, None)
+
+
+@pytest.mark.parametrize("truth", [1, 2, 31, 32, 33, 1435, 1436, 1437])
+def test_the_last_sizes_below_the_bound_are_told_apart(truth):
+    bracket = search(Device(affine(0, 1), truth), upper=1437, tolerance=0)
+    assert bracket.good == truth
+
+
+def test_nothing_fits_is_an_answer():
+    device = Device(affine(1000, 1), 10)
+    assert search(device).good == 0
+    assert 1 in device.tried
+
+
+def test_what_is_known_is_not_asked_again():
+    device = Device(affine(0, 1), 1000)
+    known = {32: 32, 990: 990, 1005: None}
+    bracket = largest_fitting(
+        device, lower=1, upper=4096, start=32, limit_bytes=1000, tolerance=0.02, known=known
+    )
+    assert (bracket.good, bracket.bad, device.tried) == (990, 1005, [])
