@@ -1,0 +1,231 @@
+"""One job, one fresh process on this machine, in about half a second.
+
+A template process (the standard library's forkserver) imports the backend and keras once; each job
+is a fork of it that has run nothing yet. The parent enforces the deadline and a limit on resident
+memory, kills the whole process group, always reaps, and says what a dead process means.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+import psutil
+from autobatch.units import format_bytes
+
+from autobatch.engine import verdict
+from autobatch.protocol import Job, JobProgress, Outcome, Target, Task, TimedOut
+from autobatch.worker import backends
+from autobatch.worker.run import main as worker_main
+
+POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
+REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
+
+OnProgress = Callable[[JobProgress], None]
+
+
+def ignore(_: object) -> None:
+    """The harmless default of every callback."""
+
+
+class Executor(Protocol):
+    """Where jobs run."""
+
+    def run(
+        self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
+    ) -> Outcome:
+        """The answer to one task, from a process of its own. Never raises for a failing job."""
+
+    def log_path(self) -> Path | None:
+        """The log of the job that ran last."""
+
+
+class LocalExecutor:
+    """Runs each task about `target` in a fresh process; logs go to `logs`, one file a job."""
+
+    def __init__(
+        self,
+        target: Target,
+        logs: Path,
+        *,
+        start_method: Literal["forkserver", "spawn"] = "forkserver",
+        resident_limit_bytes: int | None = None,
+    ) -> None:
+        self.target, self.logs = target, logs
+        self.resident_limit_bytes = resident_limit_bytes
+        self._context: ForkServerContext | SpawnContext = multiprocessing.get_context(start_method)
+        self._log_path: Path | None = None
+        logs.mkdir(parents=True, exist_ok=True)
+        if isinstance(self._context, ForkServerContext):
+            self._start_template(self._context)
+
+    def log_path(self) -> Path | None:
+        return self._log_path
+
+    def run(
+        self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
+    ) -> Outcome:
+        job = Job(target=self.target, task=task)
+        log = self._log_path = self._next_log(type(task).__name__.lower())
+        ours, theirs = self._context.Pipe(duplex=True)
+        process = self._context.Process(
+            target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
+        )
+        with _without_main():
+            process.start()
+        theirs.close()
+        try:
+            return self._listen(process, ours, log, deadline_seconds, on_progress)
+        finally:
+            _end(process)
+            ours.close()
+
+    def _listen(
+        self,
+        process: BaseProcess,
+        pipe: Connection,
+        log: Path,
+        deadline_seconds: float,
+        on_progress: OnProgress,
+    ) -> Outcome:
+        deadline = time.monotonic() + deadline_seconds
+        killed_for_memory: str | None = None
+        while time.monotonic() < deadline:
+            if wait([pipe], timeout=POLL_SECONDS):
+                try:
+                    message = msgspec.json.decode(
+                        pipe.recv_bytes(),
+                        type=JobProgress | Outcome,  # type: ignore[arg-type]
+                    )
+                except (EOFError, ConnectionError):
+                    process.join(REAP_SECONDS)
+                    return verdict.of_dead_process(
+                        exit_code=process.exitcode,
+                        log=_read(log),
+                        killed_for_memory=killed_for_memory,
+                    )
+                if not isinstance(message, JobProgress):
+                    process.join(REAP_SECONDS)
+                    return message
+                on_progress(message)
+            elif killed_for_memory is None:
+                killed_for_memory = self._kill_if_too_large(process)
+        return TimedOut(
+            deadline_seconds=deadline_seconds,
+            log_tail=verdict.tail(_read(log)),
+        )
+
+    def _kill_if_too_large(self, process: BaseProcess) -> str | None:
+        if self.resident_limit_bytes is None or process.pid is None:
+            return None
+        try:
+            resident = psutil.Process(process.pid).memory_info().rss
+        except psutil.Error:
+            return None
+        if resident <= self.resident_limit_bytes:
+            return None
+        _kill_group(process.pid)
+        return (
+            f"its resident memory reached {format_bytes(resident)}, "
+            f"more than the {format_bytes(self.resident_limit_bytes)} this machine can spare"
+        )
+
+    def _next_log(self, name: str) -> Path:
+        number = 1 + max(
+            (int(p.name[:4]) for p in self.logs.glob("[0-9]" * 4 + "-*.log")), default=0
+        )
+        return self.logs / f"{number:04d}-{name}.log"
+
+    def _start_template(self, context: ForkServerContext) -> None:
+        from multiprocessing.forkserver import ensure_running
+
+        backend = backends.load(self.target.backend)
+        context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
+        # KERAS_BACKEND is read when keras is imported; the log level when TensorFlow is;
+        # PyTorch's CUDA check at import would make forks of the process unusable.
+        environment = {
+            "KERAS_BACKEND": self.target.backend,
+            "TF_CPP_MIN_LOG_LEVEL": "1",
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        }
+        with _environment(environment), _output_to(self.logs / "template.log"), _without_main():
+            ensure_running()
+
+
+def _end(process: BaseProcess) -> None:
+    if process.exitcode is None and process.pid is not None:
+        _kill_group(process.pid)
+    process.join()
+
+
+def _kill_group(pid: int) -> None:
+    """Kill the worker and whatever it started (its process group is its own)."""
+    for kill in (os.killpg, os.kill):  # before its setsid() there is no such group
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        return
+
+
+def _read(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's __main__ into each worker.
+
+    Workers need only our own modules; a user's script without a main guard would start us again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Let a process started meanwhile inherit `path` as its stdout and stderr."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(file)

@@ -1,0 +1,232 @@
+"""The append-only record of a run: log, cache, resume state, and source of every result.
+
+`record.jsonl` in a run directory holds one JSON line each: first a `Header`, then an `Entry` for
+each task and its outcome, then an `Answer` where a recommendation was reached. Written by one
+process alone (a lock sees to it), flushed to disk line by line. A torn last line is dropped; a
+damaged earlier one is an error. A task whose outcome is here is not asked again.
+
+Format history: 1 (2026-11) first.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+from autobatch.errors import UsageError, WrongRunDirectoryError
+
+from autobatch.protocol import (
+    Crashed,
+    Inspect,
+    Inspected,
+    Outcome,
+    Recommendation,
+    Tagged,
+    Target,
+    TargetMissing,
+    Task,
+    TimedOut,
+    UserCodeFailed,
+)
+
+FORMAT_VERSION = 1
+FILE_NAME = "record.jsonl"
+
+# Worth asking again: the cause may be gone.
+TRANSIENT = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
+
+# What must be the same for measurements to be comparable.
+IDENTITY = (
+    "model_name",
+    "parameters",
+    "optimizer",
+    "learning_rate",
+    "loss",
+    "precision",
+    "jit_compile",
+    "data_fingerprint",
+    "train_samples",
+    "versions",
+    "device_name",
+)
+
+
+class Header(Tagged):
+    """Whose record this is."""
+
+    format_version: int
+    autobatch_version: str
+    created: str
+    target: Target
+    free_bytes: int  # what the device could spare then: the limit, unless the recipe sets one
+
+
+class Entry(Tagged):
+    """One task with its outcome."""
+
+    task: Task
+    outcome: Outcome
+    seconds: float
+    log: str | None
+
+
+class Answer(Tagged):
+    """What `recommend` concluded from the entries above it."""
+
+    recommendation: Recommendation
+
+
+Line = Header | Entry | Answer
+
+
+class Record:
+    """A run directory's record, open for appending. Use as a context manager."""
+
+    def __init__(self, directory: Path, target: Target, *, free_bytes: int, version: str) -> None:
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = (directory / FILE_NAME).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write the run directory {directory}: {error.strerror}.",
+                hint="Give another with --run-dir DIR.",
+            ) from None
+        _lock(self._file, directory)
+        self._entries: dict[bytes, Entry] = {}
+        self.header = self._load() or Header(
+            format_version=FORMAT_VERSION,
+            autobatch_version=version,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            target=target,
+            free_bytes=free_bytes,
+        )
+        _refuse_difference(directory, {"target": (_plain(self.header.target), _plain(target))})
+        if self._file.tell() == 0:
+            self._append(self.header)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def find(self, task: Task) -> Entry | None:
+        """The entry that answers `task`, unless asking again could change it."""
+        return self._entries.get(_key(task))
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry; on disk when this returns. Refuses an inspection unlike the first."""
+        if isinstance(entry.task, Inspect) and isinstance(entry.outcome, Inspected):
+            self._check_identity(entry)
+        self._append(entry)
+        self._remember(entry)
+
+    def add_answer(self, recommendation: Recommendation) -> None:
+        self._append(Answer(recommendation=recommendation))
+
+    def _check_identity(self, entry: Entry) -> None:
+        before = self.find(entry.task)
+        if before is None:
+            return
+        _refuse_difference(
+            self.directory,
+            {
+                name: (getattr(before.outcome, name), getattr(entry.outcome, name))
+                for name in IDENTITY
+            },
+        )
+
+    def _remember(self, entry: Entry) -> None:
+        if not isinstance(entry.outcome, TRANSIENT):
+            self._entries[_key(entry.task)] = entry
+
+    def _append(self, line: Line) -> None:
+        try:
+            self._file.write(msgspec.json.encode(line).decode() + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write {self.directory / FILE_NAME}: {error.strerror}.",
+                hint="Make room and start the same command again: it goes on from here.",
+            ) from None
+
+    def _load(self) -> Header | None:
+        self._file.seek(0)
+        text = self._file.read()
+        complete, _, torn = text.rpartition("\n")
+        if torn:
+            self._file.truncate(len(text.encode()) - len(torn.encode()))
+            self._file.seek(0, os.SEEK_END)
+        header: Header | None = None
+        for number, line in enumerate(complete.splitlines(), start=1):
+            match self._decode(line, number):
+                case Header() as header if number == 1:
+                    pass
+                case Entry() as entry if header is not None:
+                    self._remember(entry)
+                case Answer() if header is not None:
+                    pass
+                case _:
+                    raise self._damaged(number, "it stands in the wrong place")
+        return header
+
+    def _decode(self, line: str, number: int) -> Line:
+        try:
+            if number == 1:
+                version = msgspec.json.decode(line, type=dict[str, Any]).get("format_version")
+                if isinstance(version, int) and version > FORMAT_VERSION:
+                    raise WrongRunDirectoryError(
+                        f"{self.directory / FILE_NAME} has format version {version}, newer than "
+                        f"the {FORMAT_VERSION} that this autobatch knows.",
+                        hint="Update autobatch, or give another directory with --run-dir DIR.",
+                    )
+            decoded: Line = msgspec.json.decode(line, type=Line)  # type: ignore[arg-type]
+        except msgspec.DecodeError as error:
+            raise self._damaged(number, str(error)) from None
+        return decoded
+
+    def _damaged(self, number: int, reason: str) -> WrongRunDirectoryError:
+        return WrongRunDirectoryError(
+            f"{self.directory / FILE_NAME}:{number}: this line is damaged: {reason}.",
+            hint="Mend or remove the line, or start anew with --fresh (the old record is kept).",
+        )
+
+
+def _lock(file: TextIO, directory: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"Another autobatch is at work in {directory}.",
+            hint="Wait for it, or give another directory with --run-dir DIR.",
+        ) from None
+
+
+def _key(task: Task) -> bytes:
+    return msgspec.json.encode(task)
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def _refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:
+    """Raise if any (recorded, present) pair differs, naming the innermost difference."""
+    for name, (recorded, present) in pairs.items():
+        if recorded == present:
+            continue
+        if isinstance(recorded, dict) and isinstance(present, dict):
+            inner = {
+                f"{name}.{key}": (recorded.get(key), present.get(key))
+                for key in sorted(recorded.keys() | present.keys())
+            }
+            _refuse_difference(directory, inner)
+        raise WrongRunDirectoryError(
+            f"{directory} holds the measurements of another question: "
+            f"{name} was {recorded!r} and is {present!r}.",
+            hint="Give another directory with --run-dir DIR, or start anew with --fresh.",
+        )

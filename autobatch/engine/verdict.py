@@ -1,0 +1,60 @@
+"""What a dead process means, from what is known: log text, signal, exit code, resident memory.
+
+Pure. What cannot be explained is `Crashed`, never out-of-memory.
+"""
+
+import re
+
+from autobatch.protocol import Crashed, OutOfMemory
+
+LOG_TAIL_CHARACTERS = 4000
+
+OUT_OF_MEMORY = re.compile(
+    "|".join(
+        (
+            r"RESOURCE_EXHAUSTED",
+            r"ResourceExhaustedError",
+            r"OOM when allocating",
+            r"ran out of memory trying to allocate",  # TensorFlow's BFC, before it dies of it
+            r"CUDA_ERROR_OUT_OF_MEMORY",
+            r"CUDA out of memory",
+            r"torch\.OutOfMemoryError",
+            r"CUDNN_STATUS_ALLOC_FAILED",
+            r"CUBLAS_STATUS_ALLOC_FAILED",
+            r"std::bad_alloc",
+            r"DefaultCPUAllocator: can't allocate memory",
+            r"DefaultCPUAllocator: not enough memory",
+            r"Cannot allocate memory",
+            r"MemoryError",
+        )
+    )
+)
+# TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
+NOT_A_FAILURE = re.compile("not a failure")
+
+
+def of_dead_process(
+    *, exit_code: int | None, log: str, killed_for_memory: str | None = None
+) -> OutOfMemory | Crashed:
+    """The outcome of a process that ended without an answer.
+
+    `killed_for_memory` is the sentence of our own resident-memory watch, if it ended the process.
+    `exit_code` is as Python has it: negative for a signal.
+    """
+    if killed_for_memory is not None:
+        return OutOfMemory(evidence=killed_for_memory)
+    for line in reversed(log.splitlines()):
+        if OUT_OF_MEMORY.search(line) and not NOT_A_FAILURE.search(line):
+            return OutOfMemory(evidence=line.strip()[:500])
+    died_of_signal = exit_code is not None and exit_code < 0
+    return Crashed(
+        signal=-exit_code if died_of_signal and exit_code is not None else None,
+        exit_code=None if died_of_signal else exit_code,
+        log_tail=tail(log),
+    )
+
+
+def tail(log: str) -> str:
+    """The end of a log, without the list of modules that faulthandler closes with."""
+    lines = [line for line in log.splitlines() if not line.startswith("Extension modules: ")]
+    return "\n".join(lines)[-LOG_TAIL_CHARACTERS:]

@@ -1,0 +1,46 @@
+"""The boundary to a deep-learning framework: memory, its limit, and the end of a step.
+
+One module per backend implements `Backend`; nothing else in autobatch knows which one runs.
+Importing such a module imports no framework: its functions do, in the worker process.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+
+class Backend(Protocol):
+    """What a backend module provides."""
+
+    PRELOAD: tuple[str, ...]  # modules that the template process imports
+
+    def environment(self, device: str, limit_bytes: int | None) -> dict[str, str]:
+        """Variables that the runtime reads when it initialises."""
+
+    def configure(self, device: str, limit_bytes: int | None) -> None:
+        """Bind the process to the device and its hard limit; before the first operation."""
+
+    def device(self) -> tuple[str, str]:
+        """(kind, name) of the device that operations run on, e.g. ("gpu", "NVIDIA H200")."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework and what it was built with."""
+
+    def peak_bytes(self) -> int | None:
+        """Most bytes held at once on the device since the start; None where it cannot be known."""
+
+    def synchronise(self) -> None:
+        """Wait until the device has done all that it was given."""
+
+    def to_device(self, value: Any) -> Any:
+        """A copy of the array on the device."""
+
+    def count_full_steps(self, model: Any, batch_size: int) -> Callable[[], int]:
+        """Make the model's own training step count how often it ran on `batch_size` samples."""
+
+    def out_of_memory_evidence(self, error: BaseException) -> str | None:
+        """The line of `error` that says the device's memory ran out; None if it says otherwise."""
+
+
+def load(name: str) -> Backend:
+    return cast(Backend, importlib.import_module(f"autobatch.worker.backends.{name}"))

@@ -1,0 +1,117 @@
+"""`run(job, report) -> outcome`, and `main`, its entry in a process of its own.
+
+`main` owns the process: a session and process group of its own, stdout and stderr in the log file
+at descriptor level, the environment of the backend set before its runtime initialises. Messages go
+over one pipe as JSON. The process dies with its parent: the pipe's end closes, a thread sees it.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+
+from autobatch.protocol import (
+    WORKER_BUG,
+    Benchmark,
+    Inspect,
+    Job,
+    JobProgress,
+    Outcome,
+    OutOfMemory,
+    Probe,
+    TargetMissing,
+    Trial,
+    UserCodeFailed,
+)
+from autobatch.worker import backends
+from autobatch.worker.backends import Backend
+from autobatch.worker.frames import innermost_is_ours, users_traceback
+from autobatch.worker.target import TargetError, UserError
+
+Report = Callable[[JobProgress], None]
+
+
+def run(job: Job, report: Report) -> Outcome:
+    """Answer `job` in this process. Raises only on a bug of ours."""
+    backend = backends.load(job.target.backend)
+    try:
+        backend.configure(job.target.device, getattr(job.task, "limit_bytes", None))
+        return _perform(job, backend, report)
+    except TargetError as error:
+        return TargetMissing(message=error.message, hint=error.hint)
+    except UserError as error:
+        return UserCodeFailed(message=error.message, hint=error.hint, traceback=error.traceback)
+    except MemoryError as error:
+        return OutOfMemory(evidence=f"MemoryError: {error}")
+    except (Exception, SystemExit) as error:
+        evidence = backend.out_of_memory_evidence(error)
+        if evidence is not None:
+            return OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
+        if innermost_is_ours(error):
+            raise
+        return UserCodeFailed(
+            message="".join(traceback.format_exception_only(error)).strip(),
+            traceback=users_traceback(error),
+        )
+
+
+def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
+    from autobatch.worker.tasks import benchmark, inspect, probe, trial
+
+    task = job.task
+    match task:
+        case Inspect():
+            return inspect.run(task, job.target, backend)
+        case Probe():
+            return probe.run(task, job.target, backend)
+        case Benchmark():
+            return benchmark.run(task, job.target, backend, report)
+        case Trial():
+            return trial.run(task, job.target, backend, report)
+        case _:
+            assert_never(task)
+
+
+def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
+    os.setsid()
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    faulthandler.enable()
+    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    job = msgspec.json.decode(encoded_job, type=Job)
+    backend = backends.load(job.target.backend)
+    os.environ["KERAS_BACKEND"] = job.target.backend
+    limit_bytes = getattr(job.task, "limit_bytes", None)
+    os.environ.update(backend.environment(job.target.device, limit_bytes))
+    sys.path.insert(0, str(Path(job.target.folder)))
+
+    def send(message: Outcome | JobProgress) -> None:
+        pipe.send_bytes(msgspec.json.encode(message))
+
+    exit_code = 0
+    try:
+        send(run(job, send))
+    except BaseException:
+        traceback.print_exc()
+        exit_code = WORKER_BUG
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # No interpreter shutdown: after an out-of-memory error the runtime may hang or crash in it,
+    # and the answer has been given.
+    os._exit(exit_code)
+
+
+def _die_with_parent(pipe: Connection) -> None:
+    try:
+        pipe.recv_bytes()  # the parent never sends: this returns only when its end closes
+    except (EOFError, OSError):
+        os.killpg(0, signal.SIGKILL)

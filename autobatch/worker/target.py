@@ -1,0 +1,162 @@
+"""The user's model: from `file.py:callable`, `package.module:callable` or `model.keras`.
+
+`TargetError`: the recipe names something that is not there (the recipe is to be mended).
+`UserError`: it is there, but not what it must be (the user's code is to be mended).
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from autobatch.protocol import Target
+
+
+class TargetError(Exception):
+    """The recipe names a file, module, callable or argument that is not there."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class UserError(Exception):
+    """The user's model or data is not what it must be."""
+
+    def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.traceback = message, hint, traceback
+
+
+def build_model(
+    target: Target, *, batch_size: int, learning_rate: float | None = None
+) -> keras.Model:
+    """The compiled model, built afresh.
+
+    Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
+    leaves the callable its default.
+    """
+    source = target.model.partition(":")[0]
+    if source.endswith(".keras"):
+        model = _load_saved(Path(target.folder, source))
+    else:
+        builder = find_callable(target, target.model, role="model")
+        offered: dict[str, Any] = {"batch_size": batch_size}
+        if learning_rate is not None:
+            offered["learning_rate"] = learning_rate
+        model = builder(**arguments(builder, target, offered, role="model"))
+    if not isinstance(model, keras.Model):
+        raise UserError(
+            f"{target.model} returned {_describe(model)}, not a keras.Model.",
+            hint="Return the compiled model from it (with `keras` imported from Keras 3).",
+        )
+    if not model.compiled:
+        raise UserError(
+            f"The model that {target.model} returned is not compiled.",
+            hint="Call model.compile(optimizer=..., loss=...) before returning it.",
+        )
+    return model
+
+
+def find_callable(target: Target, reference: str, *, role: str) -> Callable[..., Any]:
+    """The callable that `reference` names; TargetError says what is there instead."""
+    source, _, name = reference.partition(":")
+    if not name:
+        raise TargetError(
+            f"{role}: {reference} does not name a callable.",
+            hint=f"Write {source}:FUNCTION, with the function that returns the {role}.",
+        )
+    module = (
+        _import_file(Path(target.folder, source)) if source.endswith(".py") else _import(source)
+    )
+    found = getattr(module, name, None)
+    if found is None:
+        there = sorted(
+            n
+            for n, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module.__name__
+        )
+        near = get_close_matches(name, there, n=1)
+        raise TargetError(
+            f"{role}: {source} has no {name}.",
+            hint=(f"Did you mean {near[0]}? " if near else "")
+            + f"Callables there: {', '.join(there) or 'none'}.",
+        )
+    if not callable(found):
+        raise TargetError(f"{role}: {reference} is {_describe(found)}, not a function.")
+    callable_found: Callable[..., Any] = found
+    return callable_found
+
+
+def arguments(
+    function: Callable[..., Any], target: Target, offered: dict[str, Any], *, role: str
+) -> dict[str, Any]:
+    """`args` of the recipe (for the model), and those of `offered` that `function` accepts."""
+    parameters = inspect.signature(function).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = dict(target.args) if role == "model" else {}
+    unknown = [name for name in given if name not in parameters and not open_ended]
+    if unknown:
+        near = get_close_matches(unknown[0], parameters, n=1)
+        raise TargetError(
+            f"args: {getattr(function, '__name__', role)}() has no argument {unknown[0]!r}.",
+            hint=(f"Did you mean {near[0]}? " if near else "")
+            + f"Its arguments: {', '.join(parameters) or 'none'}.",
+        )
+    return {k: v for k, v in offered.items() if k in parameters} | given
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise TargetError(
+            f"There is no file {path}.",
+            hint=f"Python files in {path.parent}: {', '.join(there) or 'none'}.",
+        )
+    name = path.stem
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
+        return sys.modules[name]
+    sys.path.insert(0, str(path.parent))
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # as an import would: its classes can be pickled and saved
+    specification.loader.exec_module(module)
+    return module
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something it imports is not
+        raise TargetError(
+            f"There is no module {name}.",
+            hint="Give a file (train.py:build_model) or a module importable from here.",
+        ) from None
+
+
+def _load_saved(path: Path) -> Any:
+    if not path.is_file():
+        raise TargetError(f"There is no saved model {path}.")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except ValueError as error:
+        if "safe_mode" not in str(error) and "unsafe" not in str(error):
+            raise
+        raise UserError(
+            f"{path.name} contains code (a Lambda layer), which is not run from a saved model.",
+            hint="Give the Python file that builds the model instead.",
+        ) from None
+
+
+def _describe(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,211 @@
+"""Real processes: one job, one fresh worker, whatever it does."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import (
+    Crashed,
+    Fits,
+    Inspect,
+    Inspected,
+    OutOfMemory,
+    Probe,
+    Target,
+    TargetMissing,
+    TimedOut,
+    UserCodeFailed,
+)
+
+HERE = Path(__file__).parent.parent
+MIB = 1 << 20
+
+
+def ask(tmp_path, task, *, deadline_seconds=120, resident_limit_bytes=None, **target):
+    target.setdefault("model", "targets.py:model")
+    target.setdefault("data", "targets.py:data")
+    executor = LocalExecutor(
+        Target(folder=str(HERE), **target), tmp_path, resident_limit_bytes=resident_limit_bytes
+    )
+    return executor.run(task, deadline_seconds=deadline_seconds), executor.log_path()
+
+
+def test_a_worker_answers_and_its_prints_go_to_the_log(tmp_path, capfd):
+    outcome, log = ask(tmp_path, Inspect(batch_size=8), model="targets.py:chatty_model")
+    assert isinstance(outcome, Inspected)
+    assert outcome.train_samples == 48
+    assert "hello from the user's code\nand from below Python" in log.read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_probe_proves_the_full_steps_that_it_ran(tmp_path):
+    outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB))
+    assert isinstance(outcome, Fits)
+    assert outcome.full_steps >= 3
+    assert 0 < outcome.peak_bytes < MIB
+
+
+def test_a_verification_runs_the_ragged_batch_and_the_validation(tmp_path):
+    outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB, verify=True))
+    assert (outcome.ragged_samples, outcome.validated) == (8, True)
+    assert outcome.full_steps >= 10
+
+
+def test_a_real_out_of_memory_error_of_the_limited_allocator(tmp_path):
+    outcome, _ = ask(
+        tmp_path,
+        Probe(batch_size=4096, limit_bytes=16 * MIB),
+        model="targets.py:wide_model",
+        data="targets.py:much_data",
+    )
+    assert isinstance(outcome, OutOfMemory)
+    assert "OOM when allocating" in outcome.evidence or "ran out of memory" in outcome.evidence
+
+
+def test_peaks_are_nearly_affine_in_the_batch_and_repeat(tmp_path):
+    target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
+    peaks = [
+        ask(tmp_path, Probe(batch_size=size, limit_bytes=512 * MIB), **target)[0].peak_bytes
+        for size in (512, 1024, 2048, 2048)
+    ]
+    assert peaks[2] == pytest.approx(peaks[3], rel=1e-3)
+    assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("targets.py:raising_model", "ValueError: no such architecture"),
+        ("targets.py:exiting_model", "SystemExit: bye"),
+        ("targets.py:no_model", "returned None, not a keras.Model"),
+        ("targets.py:uncompiled_model", "not compiled"),
+        ("targets.py:mismatched_model", "incompatible"),
+    ],
+)
+def test_a_users_mistake_is_told_as_theirs(tmp_path, model, words):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), model=model)
+    assert isinstance(outcome, UserCodeFailed)
+    assert words in outcome.message
+
+
+def test_the_traceback_has_the_users_frames_alone(tmp_path):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), model="targets.py:raising_model")
+    assert "targets.py" in outcome.traceback
+    assert outcome.traceback.count("File ") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("targets.py:unequal_data", "unequal length: x 48, y 47"),
+        ("targets.py:empty_data", "is empty"),
+        ("targets.py:no_data", "takes (x, y)"),
+    ],
+)
+def test_unusable_data_is_refused_with_what_is_wrong(tmp_path, data, words):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), data=data)
+    assert isinstance(outcome, UserCodeFailed)
+    assert words in outcome.message
+
+
+def test_one_dataset_is_split_and_that_is_said(tmp_path):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), data="targets.py:one_dataset")
+    assert (outcome.train_samples, outcome.validation_samples) == (39, 9)
+    assert "its last 9 of 48 samples (20%)" in outcome.notes[0]
+
+
+def test_nan_in_the_data_is_seen(tmp_path):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), data="targets.py:nan_data")
+    assert outcome.nan == "x has NaN in 1 of 48 samples (first: sample 3)"
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({"model": "targets.py:modle"}, "Did you mean model?"),
+        ({"model": "nowhere.py:model"}, "targets.py"),
+        ({"model": "no.such.module:model"}, "importable"),
+        ({"args": {"wdith": 3}}, "Did you mean width?"),
+    ],
+)
+def test_what_the_recipe_names_and_is_not_there(tmp_path, target, words):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), **target)
+    assert isinstance(outcome, TargetMissing)
+    assert words in outcome.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "number"),
+    [
+        ("targets.py:segfaulting_model", signal.SIGSEGV),
+        ("targets.py:aborting_model", signal.SIGABRT),
+    ],
+)
+def test_a_crash_that_memory_does_not_explain_is_a_crash(tmp_path, model, number):
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), model=model)
+    assert isinstance(outcome, Crashed)
+    assert outcome.signal == number
+    assert model.partition(":")[2] in outcome.log_tail  # the stack, by faulthandler
+
+
+def test_a_failure_of_the_users_step_is_never_out_of_memory(tmp_path):
+    outcome, _ = ask(
+        tmp_path,
+        Probe(batch_size=16, limit_bytes=512 * MIB),
+        model="targets.py:model_that_fails_at_large_batches",
+    )
+    assert isinstance(outcome, UserCodeFailed)
+    assert "cannot do batches of 16" in outcome.message
+
+
+def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
+    outcome, _ = ask(
+        tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model", deadline_seconds=5
+    )
+    assert isinstance(outcome, TimedOut)
+    assert not workers()
+
+
+def test_a_worker_larger_than_the_machine_can_spare_is_ended_as_out_of_memory(tmp_path):
+    outcome, _ = ask(
+        tmp_path,
+        Inspect(batch_size=8),
+        model="targets.py:hanging_model",
+        resident_limit_bytes=1 * MIB,
+        deadline_seconds=60,
+    )
+    assert isinstance(outcome, OutOfMemory)
+    assert "resident memory" in outcome.evidence
+
+
+def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
+    def kill():
+        deadline = time.monotonic() + 60
+        while not workers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        for pid in workers():
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model")
+    killer.join()
+    assert isinstance(outcome, Crashed)
+    assert outcome.signal == signal.SIGKILL
+
+
+def workers():
+    """Processes forked by our template that run a job."""
+    found = []
+    for child in psutil.Process().children():
+        command = " ".join(child.cmdline())
+        if "forkserver" in command:
+            found += [grandchild.pid for grandchild in child.children()]
+    return found

@@ -1,0 +1,54 @@
+"""What a dead process means, from its log, signal and exit code."""
+
+import pytest
+
+from autobatch.engine.verdict import of_dead_process
+from autobatch.protocol import Crashed, OutOfMemory
+
+TENSORFLOW_OOM = (
+    "W tensorflow: Allocator (bfc_cpu_allocator_for_gpu) ran out of memory trying to allocate 2GiB"
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        TENSORFLOW_OOM,
+        "RESOURCE_EXHAUSTED: OOM when allocating tensor with shape[1024,4,4,64]",
+        "failed to allocate 2.00G: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_a_death_whose_log_tells_of_memory_is_out_of_memory(line):
+    found = of_dead_process(exit_code=-11, log=f"starting\n{line}\nFatal Python error\n")
+    assert isinstance(found, OutOfMemory)
+    assert line[:40] in found.evidence
+
+
+def test_a_warning_that_is_not_a_failure_is_no_evidence():
+    log = (
+        "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2GiB with freed_by_count=0. The "
+        "caller indicates that this is not a failure, but this may mean that there could be "
+        "performance gains if more memory were available."
+    )
+    assert isinstance(of_dead_process(exit_code=-11, log=log), Crashed)
+
+
+def test_a_signal_without_evidence_is_a_crash_not_out_of_memory():
+    found = of_dead_process(exit_code=-11, log="Fatal Python error: Segmentation fault")
+    assert isinstance(found, Crashed)
+    assert (found.signal, found.exit_code) == (11, None)
+    assert "Segmentation fault" in found.log_tail
+
+
+def test_an_exit_code_without_an_answer_is_a_crash():
+    found = of_dead_process(exit_code=3, log="")
+    assert isinstance(found, Crashed)
+    assert (found.signal, found.exit_code) == (None, 3)
+
+
+def test_what_our_own_watch_killed_for_memory_is_out_of_memory():
+    found = of_dead_process(exit_code=-9, log="", killed_for_memory="resident memory reached 9 GiB")
+    assert found == OutOfMemory(evidence="resident memory reached 9 GiB")
