@@ -58,3 +58,9 @@ class InterruptedRunError(AutobatchError):
     """The user interrupted the run; what was measured is kept."""
 
     exit_code = 130
+
+
+def one_line(text: str, length: int = 60) -> str:
+    """`text` as a message can quote it, whatever it is."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

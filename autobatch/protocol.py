@@ -375,7 +375,7 @@ class Recommendation(Struct):
     steps_per_epoch: int
     ragged_samples: int
     baseline: Baseline
-    val_loss: float
+    val_loss: float | None
     metric: str
     speedup: Interval
     verdict: Literal["better", "tie", "inconclusive"]

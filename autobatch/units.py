@@ -106,7 +106,9 @@ def format_bytes(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """0.4 s, 12 s, 3 min 05 s, 1 h 02 min"""
+    """35 ms, 0.4 s, 12 s, 3 min 05 s, 1 h 02 min"""
+    if seconds < 0.095:
+        return f"{seconds * 1000:.2g} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 59.5:

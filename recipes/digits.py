@@ -32,22 +32,17 @@ def build_mlp(width: int = 128) -> keras.Model:
     return model
 
 
-def build_cnn() -> keras.Model:
-    """Two convolutions, each followed by batch normalization."""
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Conv2D(16, 3, padding="same", use_bias=False),
+def build_cnn(filters: tuple[int, ...] = (48, 64, 64)) -> keras.Model:
+    """Three convolutions, each followed by batch normalization."""
+    layers = [keras.Input((8, 8, 1))]
+    for count in filters:
+        layers += [
+            keras.layers.Conv2D(count, 3, padding="same", use_bias=False),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
-            keras.layers.Conv2D(32, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
         ]
-    )
+    head = [keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = keras.Sequential([*layers, *head])
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate=1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -1,6 +1,7 @@
 """What the trials found, and how much sooner than the baseline each setting gets to its loss."""
 
 from dataclasses import dataclass, field
+from math import log
 from typing import Literal
 
 from autobatch.core import ranking, scaling
@@ -30,6 +31,7 @@ class Evidence:
     maximise: bool
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
+    initial_cost: float = 0.0  # of the untrained model
     first_seconds: float = 0.0
     final_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -43,6 +45,16 @@ class Evidence:
             new_batch=setting.batch_size,
         )
         return rate * 2.0**setting.rung
+
+    def costs(self, batch_size: int) -> dict[int, float | None]:
+        """What the first trials found at one size, by rung."""
+        return {s.rung: cost for s, cost in self.first.items() if s.batch_size == batch_size}
+
+    def on_the_brink(self, setting: Setting) -> bool:
+        """Whether twice the learning rate of `setting` no longer learns."""
+        return ranking.breaks_down_next(
+            self.costs(setting.batch_size), setting.rung, self.initial_cost
+        )
 
     def shown(self, cost: float) -> float:
         """The metric as the user knows it, from a cost (lower is better)."""
@@ -61,6 +73,14 @@ class Standing:
     target: float  # a cost that the baseline reaches with every seed
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
+
+    def told_apart(self, one: Setting, other: Setting) -> bool:
+        """Whether the 95 % interval of the ratio of their times excludes 1.
+
+        Intervals of all pairs have one width in log time: they share the pooled residual.
+        """
+        a, b = self.speedups[one], self.speedups[other]
+        return abs(log(a.value / b.value)) > log(a.high / a.value)
 
 
 def standing(evidence: Evidence) -> Standing:

@@ -70,6 +70,25 @@ def next_rung(costs: Mapping[int, float | None], *, start: int, stride: int) -> 
     return None
 
 
+def best_rung(costs: Mapping[int, float | None]) -> int | None:
+    """The rung of least cost, the lower of equals; None if everything diverged."""
+    finite = {rung: cost for rung, cost in costs.items() if cost is not None}
+    return min(finite, key=lambda rung: (finite[rung], rung)) if finite else None
+
+
+def breaks_down_next(costs: Mapping[int, float | None], rung: int, initial_cost: float) -> bool:
+    """Whether training at twice the rate of `rung` broke down: diverged, or lost over half of the
+    progress that was made at `rung`.
+
+    Near that rate luck decides: theory has training diverge at about twice the best rate
+    (McCandlish et al. 2018, arXiv 1812.06162).
+    """
+    if rung + 1 not in costs:
+        return False
+    cost, beyond = costs[rung], costs[rung + 1]
+    return cost is None or beyond is None or beyond > (cost + initial_cost) / 2
+
+
 def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None:
     """Seconds until the cost is first at or below `target`; None if it never is.
 
@@ -79,7 +98,7 @@ def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None
     before_seconds, before_cost = 0.0, inf
     for seconds, cost in curve:
         if cost <= target:
-            if before_cost == inf or before_cost == cost:
+            if before_cost in (inf, cost):
                 return seconds
             share = (before_cost - target) / (before_cost - cost)
             return before_seconds + share * (seconds - before_seconds)

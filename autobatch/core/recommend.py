@@ -5,9 +5,8 @@
 
 from typing import Any
 
-
 from autobatch.core import ranking, wording
-from autobatch.core.evidence import Choice, Evidence, Verdict, standing
+from autobatch.core.evidence import Choice, Evidence, Setting, Verdict, standing
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
@@ -21,7 +20,10 @@ from autobatch.protocol import (
 
 
 def choose(evidence: Evidence, *, ceiling: int) -> Choice:
-    """The setting soonest at the baseline's loss; among those as good, the smallest batch.
+    """The setting soonest at the baseline's loss; of those within 10 % of it, the smallest batch.
+
+    Half its learning rate, if twice its rate no longer learns and the half is as good for all that
+    the seeds can tell.
 
     `better` needs the whole interval above 1. `tie`: every interval lies within 10 % of 1.
     Otherwise `inconclusive`, and the baseline stays: nothing measured beats it for certain.
@@ -38,7 +40,15 @@ def choose(evidence: Evidence, *, ceiling: int) -> Choice:
     best = max(interval.value for interval in surely_better.values())
     as_good = [s for s, i in surely_better.items() if i.value * ranking.TIE >= best]
     chosen = min(as_good, key=lambda s: (s.batch_size, -surely_better[s].value))
-    ties = tuple(sorted({s.batch_size for s in as_good} - {chosen.batch_size}))
+    safer = Setting(chosen.batch_size, chosen.rung - 1)
+    if (
+        evidence.on_the_brink(chosen)
+        and safer in surely_better
+        and not found.told_apart(chosen, safer)
+    ):
+        chosen = safer
+    alike = {s.batch_size for s in usable if not found.told_apart(chosen, s)}
+    ties = tuple(sorted(alike - {chosen.batch_size}))
     return Choice(chosen, "better", surely_better[chosen], ties, found)
 
 

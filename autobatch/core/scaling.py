@@ -6,7 +6,8 @@ the critical batch (2405.14578). The sum accumulators of Adagrad and Ftrl shrink
 their rate stays (derived; test T10). Rules are starting points of a ladder, never the verdict.
 """
 
-from typing import Literal
+from math import sqrt
+from typing import Literal, get_args
 
 Rule = Literal["linear", "sqrt", "none"]
 
@@ -26,12 +27,12 @@ RULES: dict[str, Rule] = {
 
 def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
     """(rule, reason). `asked` is the recipe's: auto | linear | sqrt | none."""
-    if asked == "linear" or asked == "sqrt" or asked == "none":
-        return asked, f"{asked} scaling, as the recipe asks"
-    rule = RULES.get(optimizer)
-    if rule is None:
+    for rule in get_args(Rule):
+        if asked == rule:
+            return rule, f"{rule} scaling, as the recipe asks"
+    if optimizer not in RULES:
         return "none", f"no scaling rule is established for {optimizer}: the rate is tuned only"
-    return rule, f"{rule} scaling, the rule for {optimizer}"
+    return RULES[optimizer], f"{RULES[optimizer]} scaling, the rule for {optimizer}"
 
 
 def scaled(learning_rate: float, rule: Rule, *, old_batch: int, new_batch: int) -> float:
@@ -41,7 +42,7 @@ def scaled(learning_rate: float, rule: Rule, *, old_batch: int, new_batch: int) 
         case "linear":
             return learning_rate * kappa
         case "sqrt":
-            return learning_rate * kappa**0.5
+            return learning_rate * sqrt(kappa)
         case "none":
             return learning_rate
 

@@ -20,6 +20,7 @@ def reasons(
 ) -> tuple[str, ...]:
     return (
         _why_this_one(choice, evidence, metric),
+        *_share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
         f"Memory: a batch of {choice.setting.batch_size} peaks at {format_bytes(peak_bytes)} of "
@@ -40,12 +41,12 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
             f"Batch {setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g} "
             f"reaches {metric} {target:.4g} after {_seconds(times, setting)} of training; your "
             f"{mine} takes {_seconds(times, own)}: {speedup.value:.2g} times sooner (95 % "
-            f"interval {speedup.low:.2g} to {speedup.high:.2g}; {len(times)} settings, "
+            f"interval {speedup.low:.2g} to {speedup.high:.2g}; {len(times)} finalists, "
             f"{seeds} seeds each)."
         )
         if choice.tied_with:
-            others = ", ".join(map(str, choice.tied_with))
-            sentence += f" Batch {others} is as soon within 10 %; the smallest is named."
+            others = " and ".join(map(str, choice.tied_with))
+            sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
         return sentence
     if choice.verdict == "tie":
         return (
@@ -56,14 +57,31 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         choice.standing.speedups.items(), key=lambda item: item[1].value, default=(own, None)
     )
     if promising[1] is None:
-        return f"Nothing tried reaches the {metric} {target:.4g} of your {mine} with every seed. Keep it."
+        return (
+            f"Nothing tried reaches the {metric} {target:.4g} of your {mine} with every seed. "
+            "Keep it."
+        )
     setting, interval = promising
     assert interval is not None
     return (
         f"No setting beats your {mine} for certain. The most promising, batch "
         f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
         f"{interval.value:.2g} times as soon at {metric} {target:.4g} (95 % interval "
-        f"{interval.low:.2g} to {interval.high:.2g}); more seeds or a larger trials.budget would tell."
+        f"{interval.low:.2g} to {interval.high:.2g}); more seeds or a larger trials.budget would "
+        "tell."
+    )
+
+
+def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
+    """What the learning rate alone gains, where that was measured."""
+    own = evidence.baseline.batch_size
+    if choice.verdict != "better" or choice.setting.batch_size == own:
+        return ()
+    return tuple(
+        f"The learning rate alone does much of it: {evidence.learning_rate(setting):.3g} at your "
+        f"batch {own} is {interval.value:.2g} times sooner than yours."
+        for setting, interval in choice.standing.speedups.items()
+        if setting.batch_size == own and interval.value > choice.speedup.value**0.5
     )
 
 
@@ -78,7 +96,7 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     return (
         f"{reason}: {by_rule:.3g} at batch {setting.batch_size}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "
-        f"({2.0**setting.rung:g} times the rule's) trained best."
+        f"({2.0**setting.rung:g} times the rule's) was chosen."
     )
 
 
@@ -108,6 +126,11 @@ def warnings(
         found.append(
             f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
             "larger batches gain (the noise scale grows). Tune the learning rate again then."
+        )
+    if choice.setting != evidence.baseline and evidence.on_the_brink(choice.setting):
+        found.append(
+            f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
+            "longer learns. Should your training become unstable, halve it."
         )
     if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
         found.append(

@@ -21,15 +21,17 @@ from typing import Literal, Protocol
 
 import msgspec
 import psutil
-from autobatch.units import format_bytes
 
 from autobatch.engine import verdict
 from autobatch.protocol import Job, JobProgress, Outcome, Target, Task, TimedOut
+from autobatch.units import format_bytes
 from autobatch.worker import backends
 from autobatch.worker.run import main as worker_main
 
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
 REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
+
+_MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
 
 OnProgress = Callable[[JobProgress], None]
 
@@ -63,7 +65,11 @@ class LocalExecutor:
     ) -> None:
         self.target, self.logs = target, logs
         self.resident_limit_bytes = resident_limit_bytes
-        self._context: ForkServerContext | SpawnContext = multiprocessing.get_context(start_method)
+        self._context: ForkServerContext | SpawnContext = (
+            multiprocessing.get_context("forkserver")
+            if start_method == "forkserver"
+            else multiprocessing.get_context("spawn")
+        )
         self._log_path: Path | None = None
         logs.mkdir(parents=True, exist_ok=True)
         if isinstance(self._context, ForkServerContext):
@@ -103,10 +109,7 @@ class LocalExecutor:
         while time.monotonic() < deadline:
             if wait([pipe], timeout=POLL_SECONDS):
                 try:
-                    message = msgspec.json.decode(
-                        pipe.recv_bytes(),
-                        type=JobProgress | Outcome,  # type: ignore[arg-type]
-                    )
+                    message = _MESSAGES.decode(pipe.recv_bytes())
                 except (EOFError, ConnectionError):
                     process.join(REAP_SECONDS)
                     return verdict.of_dead_process(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
-from autobatch.errors import UsageError, WrongRunDirectoryError
 
+from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Crashed,
     Inspect,
@@ -184,7 +184,7 @@ class Record:
                         f"the {FORMAT_VERSION} that this autobatch knows.",
                         hint="Update autobatch, or give another directory with --run-dir DIR.",
                     )
-            decoded: Line = msgspec.json.decode(line, type=Line)  # type: ignore[arg-type]
+            decoded: Line = msgspec.json.decode(line, type=Line)
         except msgspec.DecodeError as error:
             raise self._damaged(number, str(error)) from None
         return decoded

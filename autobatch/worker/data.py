@@ -12,8 +12,9 @@ import keras
 import numpy as np
 
 from autobatch.protocol import Target
+from autobatch.worker.mistakes import TargetError, UserError
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import TargetError, UserError, arguments, find_callable
+from autobatch.worker.target import arguments, find_callable
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
 FINGERPRINT_ROWS = 256

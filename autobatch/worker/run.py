@@ -34,7 +34,7 @@ from autobatch.protocol import (
 from autobatch.worker import backends
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import innermost_is_ours, users_traceback
-from autobatch.worker.target import TargetError, UserError
+from autobatch.worker.mistakes import TargetError, UserError
 
 Report = Callable[[JobProgress], None]
 

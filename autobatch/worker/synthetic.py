@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.worker.target import UserError
+from autobatch.worker.mistakes import UserError
 
 VARIABLE_LENGTH = 64  # stands for a dimension that the model leaves open (None)
 

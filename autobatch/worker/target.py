@@ -1,8 +1,4 @@
-"""The user's model: from `file.py:callable`, `package.module:callable` or `model.keras`.
-
-`TargetError`: the recipe names something that is not there (the recipe is to be mended).
-`UserError`: it is there, but not what it must be (the user's code is to be mended).
-"""
+"""The user's model: from `file.py:callable`, `package.module:callable` or `model.keras`."""
 
 import importlib
 import importlib.util
@@ -17,22 +13,7 @@ from typing import Any
 import keras
 
 from autobatch.protocol import Target
-
-
-class TargetError(Exception):
-    """The recipe names a file, module, callable or argument that is not there."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
-
-
-class UserError(Exception):
-    """The user's model or data is not what it must be."""
-
-    def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
-        super().__init__(message)
-        self.message, self.hint, self.traceback = message, hint, traceback
+from autobatch.worker.mistakes import TargetError, UserError
 
 
 def build_model(

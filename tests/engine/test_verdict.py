@@ -29,8 +29,8 @@ def test_a_death_whose_log_tells_of_memory_is_out_of_memory(line):
 
 def test_a_warning_that_is_not_a_failure_is_no_evidence():
     log = (
-        "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2GiB with freed_by_count=0. The "
-        "caller indicates that this is not a failure, but this may mean that there could be "
+        "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2GiB with freed_by_count=0. "
+        "The caller indicates that this is not a failure, but this may mean that there could be "
         "performance gains if more memory were available."
     )
     assert isinstance(of_dead_process(exit_code=-11, log=log), Crashed)

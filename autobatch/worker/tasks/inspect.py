@@ -63,7 +63,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
 def _name(loss: Any) -> str:
     if isinstance(loss, (str, dict, list, tuple)):
         return str(loss)
-    return getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
 
 
 def _numpy_type(dtype: Any) -> str:

@@ -9,7 +9,8 @@ import keras
 from autobatch.protocol import Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.target import UserError, build_model
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.target import build_model
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 VERIFY_STEPS = 50  # of a verification, where an epoch is longer

@@ -14,8 +14,9 @@ import keras
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import base_optimizer, batch_norm_layers, scale_learning_rate
-from autobatch.worker.target import UserError, build_model
+from autobatch.worker.target import build_model
 
 
 def run(

@@ -1,0 +1,171 @@
+"""From a TARGET as the user types it to an open session: recipe, run directory, executor, limit."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from autobatch.engine import machine
+from autobatch.engine.local import LocalExecutor, ignore
+from autobatch.engine.record import Record
+from autobatch.errors import RecipeError, UsageError
+from autobatch.protocol import Target
+from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
+from autobatch.stages.ask import OnEvent, Session
+from autobatch.units import Share
+
+RUNS = Path("autobatch-runs")
+
+
+@contextmanager
+def open_session(
+    target: str,
+    *,
+    overrides: Sequence[str] = (),
+    run_directory: Path | None = None,
+    fresh: bool = False,
+    on_event: OnEvent = ignore,
+) -> Iterator[Session]:
+    """Everything that one command needs, for a TARGET as the user types it."""
+    recipe, folder = read_target(target, overrides)
+    refuse_unsupported(recipe)
+    question = _question(recipe, folder, data_is_optional=not _is_recipe(target))
+    directory = run_directory or RUNS / f"{_name(target)}-{_digest(question)}"
+    if fresh:
+        _set_aside(directory)
+    free_bytes = _free_bytes(question.device)
+    with Record(
+        directory, question, free_bytes=free_bytes, version=_version("keras-autobatch")
+    ) as record:
+        executor = LocalExecutor(
+            question,
+            directory / "logs",
+            # More than the machine could spare at the start, the tool itself would be in danger.
+            resident_limit_bytes=machine.spare_bytes(),
+        )
+        yield Session(
+            recipe=recipe,
+            executor=executor,
+            record=record,
+            on_event=on_event,
+            limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
+        )
+
+
+def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
+    """The recipe for a TARGET, and the folder that its paths are relative to."""
+    source, _, name = text.partition(":")
+    path = Path(source)
+    if _is_recipe(text):
+        return load_recipe(Path(text), overrides), Path(text).resolve().parent
+    if path.is_dir():
+        raise RecipeError(
+            f"{source} is a directory.",
+            hint="Give a recipe (recipe.yaml), a Python file, or a saved model in it.",
+        )
+    if path.suffix == ".py":
+        model = f"{path.name}:{name or 'build_model'}"
+        recipe = make_recipe({"model": model, "data": f"{path.name}:load_data"}, overrides)
+        return recipe, path.resolve().parent
+    if path.suffix == ".keras":
+        return make_recipe({"model": path.name}, overrides), path.resolve().parent
+    if name and all(part.isidentifier() for part in source.split(".")):
+        recipe = make_recipe({"model": text, "data": f"{source}:load_data"}, overrides)
+        return recipe, Path.cwd()
+    raise RecipeError(
+        f"{text} is none of the targets that autobatch takes.",
+        hint="Give recipe.yaml, train.py, train.py:build_model, package.module:callable or "
+        "model.keras.",
+    )
+
+
+def _is_recipe(text: str) -> bool:
+    return Path(text).suffix in (".yaml", ".yml")
+
+
+def _name(text: str) -> str:
+    source, _, name = text.partition(":")
+    return "-".join(filter(None, (Path(source).stem, name)))
+
+
+def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target:
+    kind = recipe.device.kind
+    if kind == "auto":
+        kind = "gpu" if machine.gpus() else "cpu"
+    return Target(
+        folder=str(folder),
+        model=recipe.model,
+        data=recipe.data,
+        data_is_optional=data_is_optional,
+        args=recipe.args,
+        backend=recipe.backend or _users_backend(),  # type: ignore[arg-type]
+        device=kind,
+        metric=recipe.trials.metric,
+        seed=recipe.seed,
+    )
+
+
+def _users_backend() -> str:
+    """As Keras itself decides: KERAS_BACKEND, then its configuration file."""
+    if backend := os.environ.get("KERAS_BACKEND"):
+        return backend
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        return str(json.loads((home / "keras.json").read_text())["backend"])
+    except (OSError, ValueError, KeyError):
+        return "tensorflow"
+
+
+def _digest(question: Target) -> str:
+    """Names the run directory: another model, code or framework is another run."""
+    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(question, folder="")))
+    for reference in {question.model.partition(":")[0], (question.data or "").partition(":")[0]}:
+        path = Path(question.folder, reference)
+        if path.is_file():
+            digest.update(path.read_bytes())
+    for package in ("keras", "keras-autobatch", question.backend):
+        digest.update(_version(package).encode())
+    return digest.hexdigest()[:8]
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _set_aside(directory: Path) -> None:
+    """Move an old run away; nothing measured is lost."""
+    if not directory.exists():
+        return
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+
+
+def _free_bytes(device: str) -> int:
+    if device == "gpu":
+        found = machine.gpus()
+        if not found:
+            raise UsageError(
+                "device.kind is gpu, but NVIDIA's driver reports no GPU here.",
+                hint="Use --set device.kind=cpu, or check nvidia-smi.",
+            )
+        return found[0].free_bytes
+    return machine.spare_bytes()
+
+
+def _limit_bytes(recipe: Recipe, free_bytes: int) -> int:
+    asked = recipe.device.memory_limit
+    if asked is None:
+        return free_bytes
+    return int(free_bytes * asked) if isinstance(asked, Share) else int(asked)

@@ -1,0 +1,160 @@
+"""Ask the record, else the engine, then append: the only path from a worker to a result."""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autobatch.engine.local import Executor
+from autobatch.engine.record import Entry, Record
+from autobatch.errors import AutobatchError, RecipeError, UserCodeError
+from autobatch.protocol import (
+    WORKER_BUG,
+    Crashed,
+    Event,
+    JobFinished,
+    JobStarted,
+    Note,
+    Outcome,
+    Stage,
+    StageFinished,
+    StageStarted,
+    TargetMissing,
+    Task,
+    UserCodeFailed,
+)
+from autobatch.recipe import Recipe
+
+OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass
+class Session:
+    """What every stage needs: the recipe, where jobs run, the record, and who is told."""
+
+    recipe: Recipe
+    executor: Executor
+    record: Record
+    on_event: OnEvent
+    limit_bytes: int
+    started: float = field(default_factory=time.monotonic)
+    spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
+
+    @property
+    def job_limit_bytes(self) -> int | None:
+        """The hard limit of benchmarks and trials: only one that the user set.
+
+        Without one they run under the user's own allocator, as the user's training will.
+        """
+        on_gpu = self.record.header.target.device == "gpu"
+        asked = self.recipe.device.memory_limit is not None
+        return self.limit_bytes if asked or on_gpu else None
+
+    def seconds_left(self) -> float:
+        return self.recipe.time_limit - (time.monotonic() - self.started)
+
+    def ask(
+        self,
+        stage: Stage,
+        task: Task,
+        label: str,
+        answer: Callable[[Outcome], str],
+        *,
+        deadline_seconds: float,
+        reuse: bool = True,
+    ) -> Entry:
+        """The recorded entry for `task`, or a new one. Raises where the user must act."""
+        entry = self.record.find(task) if reuse else None
+        reused = entry is not None
+        if entry is None:
+            self.on_event(JobStarted(stage=stage, label=label))
+            entry = self._measure(task, deadline_seconds)
+            if _killed_from_outside(entry.outcome):
+                self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
+                entry = self._measure(task, deadline_seconds)
+        self.spent_seconds += entry.seconds
+        _raise_for_user(entry, self.record.directory)
+        self.on_event(
+            JobFinished(
+                stage=stage,
+                label=label,
+                answer=answer(entry.outcome),
+                seconds=entry.seconds,
+                reused=reused,
+            )
+        )
+        return entry
+
+    def begin(self, stage: Stage, jobs: int, expected_seconds: float, detail: str = "") -> None:
+        self.on_event(
+            StageStarted(stage=stage, jobs=jobs, expected_seconds=expected_seconds, detail=detail)
+        )
+
+    def end(self, stage: Stage, answer: str) -> None:
+        self.on_event(StageFinished(stage=stage, answer=answer))
+
+    def note(self, *sentences: str) -> None:
+        for text in sentences:
+            self.on_event(Note(text=text))
+
+    def _measure(self, task: Task, deadline_seconds: float) -> Entry:
+        began = time.monotonic()
+        outcome = self.executor.run(
+            task, deadline_seconds=deadline_seconds, on_progress=self.on_event
+        )
+        log = self.executor.log_path()
+        entry = Entry(
+            task=task,
+            outcome=outcome,
+            seconds=time.monotonic() - began,
+            log=log.name if log else None,
+        )
+        self.record.add(entry)
+        return entry
+
+
+def why_it_failed(outcome: Outcome) -> str:
+    """One phrase on an outcome that is not the hoped-for one."""
+    from autobatch.protocol import Diverged, OutOfMemory, OverBudget, TimedOut
+    from autobatch.units import format_bytes, format_duration
+
+    match outcome:
+        case OutOfMemory():
+            return "out of memory"
+        case OverBudget(peak_bytes=peak):
+            return f"over the limit, peak {format_bytes(peak)}"
+        case TimedOut(deadline_seconds=seconds):
+            return f"no answer in {format_duration(seconds)}"
+        case Crashed(signal=number) if number is not None:
+            return f"crashed ({signal.Signals(number).name})"
+        case Crashed(exit_code=code):
+            return f"ended with exit code {code} and no answer"
+        case Diverged(step=step):
+            return f"diverged at step {step}"
+        case _:
+            return type(outcome).__name__
+
+
+def _killed_from_outside(outcome: Outcome) -> bool:
+    return isinstance(outcome, Crashed) and outcome.signal in OUTSIDE_SIGNALS
+
+
+def _raise_for_user(entry: Entry, directory: Path) -> None:
+    log = directory / "logs" / (entry.log or "")
+    match entry.outcome:
+        case TargetMissing(message=message, hint=hint):
+            raise RecipeError(message, hint=hint)
+        case UserCodeFailed(message=message, hint=hint, traceback=traceback):
+            raise UserCodeError(
+                message, hint=hint or f"All it printed is in {log}.", traceback=traceback
+            )
+        case Crashed(exit_code=code, log_tail=tail) if code == WORKER_BUG:
+            raise AutobatchError(
+                f"A worker failed by a fault of autobatch: {tail.strip().splitlines()[-1]}",
+                hint=f"Please report it with {log}.",
+            )
+        case _:
+            return

@@ -1,0 +1,264 @@
+"""What learns soonest? Short training runs of equal training time, ranked by validation loss.
+
+First rung: for each size a ladder of learning rates, one seed. Then the best of them and the
+baseline, each with several fresh seeds, paired in initialisation and order of samples.
+"""
+
+from typing import NoReturn
+
+from autobatch.core import ranking, scaling
+from autobatch.core.evidence import Curve, Evidence, Setting
+from autobatch.errors import UsageError, UserCodeError
+from autobatch.protocol import (
+    BenchmarkResult,
+    Diverged,
+    Inspected,
+    Outcome,
+    ProbeResult,
+    Trained,
+    Trial,
+)
+from autobatch.stages.ask import Session, why_it_failed
+from autobatch.units import format_duration
+
+FINALISTS = 3  # beside the baseline
+FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
+FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
+MIN_STEPS = 20  # fewer updates tell nothing
+JOB_OVERHEAD_SECONDS = 2.0
+EVALUATIONS = 18
+EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
+VALIDATION_BATCH = 1024
+DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
+
+
+def run_trials(
+    session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
+) -> Evidence:
+    recipe = session.recipe
+    if recipe.trials.metric not in inspected.metrics:
+        raise UsageError(
+            f"trials.metric is {recipe.trials.metric}, which this model does not report.",
+            hint=f"It reports: {', '.join(inspected.metrics)}.",
+        )
+    evidence = _prepare(session, inspected, probed, measured)
+    sizes = ranking.candidate_sizes(
+        evidence.step_seconds, baseline=evidence.baseline.batch_size, ceiling=probed.ceiling
+    )
+    jobs = _spend(evidence, sizes, session)
+    session.begin(
+        "trials",
+        jobs,
+        float(recipe.trials.budget) + jobs * JOB_OVERHEAD_SECONDS,
+        f"sizes {', '.join(map(str, sizes))}; {format_duration(evidence.first_seconds)} of "
+        f"training each, finalists {format_duration(evidence.final_seconds)}",
+    )
+    trials = _Trials(session, inspected, evidence)
+    trials.climb(sizes)
+    trials.settle()
+    session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
+    return evidence
+
+
+def _prepare(
+    session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
+) -> Evidence:
+    recipe = session.recipe
+    rate = recipe.baseline.learning_rate or inspected.learning_rate
+    if rate is None:
+        raise UserCodeError(
+            f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
+            hint="`autobatch probe` and `autobatch benchmark` work without one.",
+        )
+    rule, reason = scaling.rule_for(inspected.optimizer, recipe.trials.learning_rate)
+    step_seconds = {point.batch_size: point.step_seconds for point in measured.points}
+    size = recipe.baseline.batch_size
+    notes = []
+    if size not in step_seconds:
+        size = max(s for s in step_seconds if s <= probed.ceiling)
+        notes.append(
+            f"Your batch size {recipe.baseline.batch_size} does not fit (at most "
+            f"{probed.largest_fitting} does); {size} stands for it as the baseline."
+        )
+    return Evidence(
+        baseline=Setting(size, 0),
+        rule=rule,
+        rule_reason=reason,
+        baseline_learning_rate=rate,
+        step_seconds=step_seconds,
+        maximise=recipe.trials.metric.endswith(("accuracy", "acc", "auc")),
+        notes=notes,
+    )
+
+
+def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
+    """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
+    trials = session.recipe.trials
+    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
+    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
+    finals = (FINALISTS + 1) * trials.seeds
+    parts = first + finals * FINAL_SHARE
+    evidence.first_seconds = float(trials.budget) / parts
+    evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
+    step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
+    if evidence.first_seconds < MIN_STEPS * step_seconds:
+        raise UsageError(
+            f"trials.budget {format_duration(trials.budget)} buys "
+            f"{evidence.first_seconds / step_seconds:.0f} steps a trial at your batch size; "
+            f"fewer than {MIN_STEPS} tell nothing.",
+            hint="Give at least --set trials.budget="
+            f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
+        )
+    return first + finals
+
+
+class _Trials:
+    """Runs trials and files what they found into the evidence."""
+
+    def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
+        self.session, self.inspected, self.evidence = session, inspected, evidence
+        self.best: list[Setting] = []  # of each size
+
+    def climb(self, sizes: list[int]) -> None:
+        """The first rung: at each size, the learning rate whose neighbours are both worse."""
+        evidence = self.evidence
+        start, stride = 0, 2
+        own = evidence.baseline.batch_size
+        for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
+            if evidence.first_seconds < MIN_STEPS * evidence.step_seconds[size]:
+                evidence.notes.append(
+                    f"Batch {size} was not tried: the budget buys fewer than {MIN_STEPS} updates."
+                )
+                continue
+            best = self._climb_one(size, start, stride)
+            if best is not None:
+                start, stride = best, 1
+                self.best.append(Setting(size, best))
+
+    def _climb_one(self, size: int, start: int, stride: int) -> int | None:
+        costs: dict[int, float | None] = {}
+        while (rung := ranking.next_rung(costs, start=start, stride=stride)) is not None:
+            if self.session.seconds_left() < self._finals_seconds():
+                self._out_of_time()
+                break
+            setting = Setting(size, rung)
+            curve = self._train(setting, self.evidence.first_seconds, self.session.recipe.seed)
+            cost = None if curve is None else ranking.best_cost(curve)
+            if cost is None and setting == self.evidence.baseline:
+                self._refuse_baseline()
+            costs[rung] = self.evidence.first[setting] = cost
+            if setting == self.evidence.baseline and curve is not None:
+                self.evidence.initial_cost = curve[0][1]
+            if self.session.recipe.trials.learning_rate == "none":
+                break
+        return ranking.best_rung(costs)
+
+    def settle(self) -> None:
+        """Finalists and baseline, with fresh seeds: none that chose the finalists."""
+        evidence, recipe = self.evidence, self.session.recipe
+        finalists = [evidence.baseline, *self._finalists()]
+        for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
+            if self.session.seconds_left() <= 0:
+                self._out_of_time()
+                break
+            block = {s: self._train(s, evidence.final_seconds, seed) for s in finalists}
+            for setting, curve in block.items():
+                evidence.finals.setdefault(setting, {})[seed] = curve
+        if not evidence.finals:
+            self._refuse_time_limit()
+        if not any(evidence.finals[evidence.baseline].values()):
+            self._refuse_baseline()
+
+    def _refuse_time_limit(self) -> NoReturn:
+        needed = self.session.spent_seconds + self._finals_seconds()
+        raise UsageError(
+            f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
+            "setting could be compared with yours.",
+            hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "
+            "What was measured is kept.",
+        )
+
+    def _refuse_baseline(self) -> NoReturn:
+        evidence = self.evidence
+        nan = f" The training data: {self.inspected.nan}." if self.inspected.nan else ""
+        raise UserCodeError(
+            f"Your baseline (batch {evidence.baseline.batch_size}, learning rate "
+            f"{evidence.baseline_learning_rate:.3g}) diverges or fails.{nan}",
+            hint="There is nothing to compare with: mend the data, or set a lower "
+            "baseline.learning_rate.",
+        )
+
+    def _finalists(self) -> list[Setting]:
+        """The best settings of their sizes, best first; below one on the brink, its half rate."""
+        evidence = self.evidence
+        ranked: list[Setting] = []
+        for setting in sorted(self.best, key=lambda setting: (evidence.first[setting], setting)):
+            ranked.append(setting)
+            half = Setting(setting.batch_size, setting.rung - 1)
+            if evidence.on_the_brink(setting) and evidence.first.get(half) is not None:
+                ranked.append(half)
+        return [setting for setting in ranked if setting != evidence.baseline][:FINALISTS]
+
+    def _finals_seconds(self) -> float:
+        trials = (FINALISTS + 1) * self.session.recipe.trials.seeds
+        return trials * (self.evidence.final_seconds + JOB_OVERHEAD_SECONDS)
+
+    def _out_of_time(self) -> None:
+        note = (
+            f"time_limit {format_duration(self.session.recipe.time_limit)} was reached before all "
+            "trials were done; this is the best answer so far."
+        )
+        if note not in self.evidence.notes:
+            self.evidence.notes.append(note)
+
+    def _train(self, setting: Setting, seconds: float, seed: int) -> Curve | None:
+        """(training seconds, cost) of one trial; None if it diverged or failed."""
+        evidence = self.evidence
+        size, rate = setting.batch_size, evidence.learning_rate(setting)
+        step_seconds = evidence.step_seconds[size]
+        steps = max(1, round(seconds / step_seconds))
+        task = Trial(
+            batch_size=size,
+            learning_rate=rate,
+            learning_rate_factor=rate / (self.inspected.learning_rate or rate),
+            batch_norm_exponent=scaling.batch_norm_exponent(
+                old_batch=evidence.baseline.batch_size, new_batch=size
+            ),
+            steps=steps,
+            evaluate_at=_evaluation_steps(steps),
+            validation_batch_size=min(
+                VALIDATION_BATCH, max(size, self.inspected.validation_samples or size)
+            ),
+            seed=seed,
+            limit_bytes=self.session.job_limit_bytes,
+        )
+        entry = self.session.ask(
+            "trials",
+            task,
+            f"batch {size}, learning rate {rate:.3g}, seed {seed}",
+            self._phrase,
+            deadline_seconds=DEADLINE_SECONDS + seconds * DEADLINE_FACTOR,
+        )
+        evidence.wall_seconds += entry.seconds
+        if not isinstance(entry.outcome, Trained):
+            return None
+        sign = -1.0 if evidence.maximise else 1.0
+        metric = self.session.recipe.trials.metric
+        return [
+            (evaluation.step * step_seconds, sign * evaluation.metrics[metric])
+            for evaluation in entry.outcome.evaluations
+        ]
+
+    def _phrase(self, outcome: Outcome) -> str:
+        if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:
+            metric = self.session.recipe.trials.metric
+            last = outcome.evaluations[-1].metrics[metric]
+            if isinstance(outcome, Trained):
+                return f"{metric} {last:.4g}"
+        return why_it_failed(outcome)
+
+
+def _evaluation_steps(steps: int) -> tuple[int, ...]:
+    """0, and steps whose fractions of the whole fall by a constant ratio."""
+    fractions = [EVALUATION_RATIO**k for k in range(EVALUATIONS)]
+    return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))

@@ -1,0 +1,140 @@
+"""The spine: probe -> benchmark -> trials -> recommend, over one open session.
+
+A `Session` (see `opening.py`) binds the effects: recipe, executor, record, and who is told. All
+above the executor works on a pretend device too.
+"""
+
+import time
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from autobatch.core import recommend as conclusion
+from autobatch.errors import RecipeError, UserCodeError
+from autobatch.protocol import (
+    BenchmarkResult,
+    Inspect,
+    Inspected,
+    Outcome,
+    ProbeResult,
+    Recommendation,
+)
+from autobatch.recipe import Recipe
+from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.benchmark import benchmark as benchmark_stage
+from autobatch.stages.probe import Prober
+from autobatch.stages.trials import run_trials
+
+INSPECT_DEADLINE_SECONDS = 600.0
+RUNS = Path("autobatch-runs")
+
+
+def probe(session: Session, *, exact: bool = False) -> ProbeResult:
+    """What fits?"""
+    return Prober(session, inspect(session), exact=exact).run()
+
+
+def benchmark(session: Session) -> BenchmarkResult:
+    """What is fast? Sizes up to what fits."""
+    inspected = inspect(session)
+    return benchmark_stage(session, inspected, Prober(session, inspected).run())
+
+
+def tune(session: Session) -> Recommendation:
+    """What learns soonest, and so what to type."""
+    inspected = inspect(session)
+    _refuse_without_data(inspected, session.recipe)
+    prober = Prober(session, inspected)
+    probed = prober.run()
+    measured = benchmark_stage(session, inspected, probed)
+    evidence = run_trials(session, inspected, probed, measured)
+    choice = conclusion.choose(evidence, ceiling=probed.ceiling)
+    recommendation = conclusion.compose(
+        choice,
+        evidence,
+        inspected,
+        probed,
+        measured,
+        metric=session.recipe.trials.metric,
+        peak_bytes=prober.verified_peak(choice.setting.batch_size),
+        environment=_environment(session, inspected),
+        wall_seconds=session.spent_seconds,
+    )
+    session.record.add_answer(recommendation)
+    _write(session.record.directory / "recommendation.json", recommendation)
+    return recommendation
+
+
+def inspect(session: Session) -> Inspected:
+    """What the user's model and data are. Always asked anew: it shows whether they are the same."""
+    session.begin("inspect", 1, 10.0)
+    entry = session.ask(
+        "inspect",
+        Inspect(batch_size=session.recipe.baseline.batch_size),
+        session.record.header.target.model,
+        _describe,
+        deadline_seconds=INSPECT_DEADLINE_SECONDS,
+        reuse=False,
+    )
+    if not isinstance(entry.outcome, Inspected):
+        raise UserCodeError(
+            f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",
+            hint=f"All it printed is in {session.record.directory / 'logs' / (entry.log or '')}.",
+        )
+    session.end("inspect", _describe(entry.outcome))
+    session.note(*entry.outcome.notes)
+    return entry.outcome
+
+
+def _refuse_without_data(inspected: Inspected, recipe: Recipe) -> None:
+    if inspected.train_samples is None:
+        raise RecipeError(
+            "recommend needs data: its trials are ranked by validation loss.",
+            hint="Add `data: file.py:load_data` to the recipe (probe and benchmark need none).",
+        )
+    if not inspected.validation_samples:
+        raise UserCodeError(
+            f"{recipe.data} gives no validation samples to rank trials by.",
+            hint="Return (train, validation).",
+        )
+
+
+def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
+    return {
+        "device": inspected.device_name,
+        "device_kind": inspected.device_kind,
+        "precision": inspected.precision,
+        "jit_compile": inspected.jit_compile,
+        "versions": inspected.versions,
+        "data": inspected.data_source,
+        "data_fingerprint": inspected.data_fingerprint,
+        "model": session.record.header.target.model,
+        "parameters": inspected.parameters,
+        "run_directory": str(session.record.directory),
+        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+        "recipe": cast(object, msgspec.to_builtins(session.recipe, enc_hook=_plain)),
+    }
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, float) else int(cast(int, value))
+
+
+def _describe(outcome: Outcome) -> str:
+    if not isinstance(outcome, Inspected):
+        return why_it_failed(outcome)
+    samples = "synthetic samples"
+    if outcome.train_samples is not None:
+        samples = f"{outcome.train_samples:,} training samples"
+    return (
+        f"{outcome.model_name}: {outcome.parameters:,} parameters, {outcome.optimizer}, {samples}"
+    )
+
+
+def _write(path: Path, recommendation: Recommendation) -> None:
+    from autobatch.protocol import to_json
+
+    aside = path.with_suffix(".tmp")
+    aside.write_text(to_json(recommendation) + "\n", encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,171 @@
+"""The command line: build inputs, call one function, show what it returns.
+
+The result goes to stdout, the story to stderr. Heavy modules are imported inside functions, so that
+`autobatch --help` is there at once.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+from autobatch.errors import AutobatchError, InterruptedRunError, UserCodeError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from autobatch.protocol import ProbeResult, Struct
+    from autobatch.stages.ask import Session
+
+app = typer.Typer(
+    help="Measure which batch size and learning rate to train a Keras model with on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Result = TypeVar("Result", bound="Struct")
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="recipe.yaml, train.py[:build_model], package.module:callable, or model.keras",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+RunDirectory = Annotated[
+    Path | None,
+    typer.Option("--run-dir", metavar="DIR", help="Where the record is kept and resumed from."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure anew; the old record is set aside.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe (may be repeated)."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No story on stderr.")]
+Exact = Annotated[bool, typer.Option("--exact", help="To the sample, not within 1 %.")]
+
+
+@app.command()
+def recommend(
+    target: Target,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Recommend a batch size and a learning rate, with the evidence."""
+    from autobatch import tuner
+    from autobatch.ui.tables import recommendation_table
+
+    _carry_out(tuner.tune, recommendation_table, target, set_ or [], run_dir, fresh, json, quiet)
+
+
+@app.command()
+def probe(
+    target: Target,
+    exact: Exact = False,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the largest batch that fits in device memory."""
+    from autobatch import tuner
+    from autobatch.ui.tables import probe_table
+
+    def work(session: "Session") -> "ProbeResult":
+        return tuner.probe(session, exact=exact)
+
+    _carry_out(work, probe_table, target, set_ or [], run_dir, fresh, json, quiet)
+
+
+@app.command()
+def benchmark(
+    target: Target,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the samples per second that training delivers across batch sizes."""
+    from autobatch import tuner
+    from autobatch.ui.tables import benchmark_table
+
+    _carry_out(tuner.benchmark, benchmark_table, target, set_ or [], run_dir, fresh, json, quiet)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import json
+
+    from autobatch.recipe import recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=2))
+
+
+def _carry_out(
+    work: "Callable[[Session], Result]",
+    table: "Callable[[Result], RenderableType]",
+    target: str,
+    overrides: list[str],
+    run_directory: Path | None,
+    fresh: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Open a session, do the work under a display, print the result."""
+    from rich.console import Console
+
+    from autobatch.opening import open_session
+    from autobatch.protocol import to_json
+    from autobatch.ui.display import Display
+
+    directory: Path | None = None
+    with Display(quiet=quiet) as display:
+        try:
+            with open_session(
+                target,
+                overrides=overrides,
+                run_directory=run_directory,
+                fresh=fresh,
+                on_event=display.show,
+            ) as session:
+                directory = session.record.directory
+                result = work(session)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "Interrupted. What was measured is kept.",
+                hint=f"The same command goes on from there (record: {directory})."
+                if directory
+                else None,
+            ) from None
+    if json:
+        typer.echo(to_json(result))
+        return
+    console = Console()
+    console.print(table(result))
+    console.print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
+
+
+def main() -> NoReturn:
+    """The entry point: the only place where an exception becomes text and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except AutobatchError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _complain(error: AutobatchError) -> None:
+    if isinstance(error, UserCodeError) and error.traceback:
+        typer.echo(f"In your code:\n{error.traceback.rstrip()}", err=True)
+    typer.echo(f"autobatch: {error}", err=True)

@@ -1,0 +1,141 @@
+"""The story on stderr, from events: a live line per stage on a terminal, plain lines elsewhere.
+
+`python -m autobatch.ui.display` shows it with pretend events.
+"""
+
+import time
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from autobatch.protocol import (
+    Event,
+    JobFinished,
+    JobProgress,
+    JobStarted,
+    Note,
+    StageFinished,
+    StageStarted,
+)
+from autobatch.units import format_duration
+
+REFRESHES_PER_SECOND = 8
+BAR_CELLS = 24
+
+
+class Display:
+    """Shows events; a context manager, so that the terminal is left whole."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+        self._live: Live | None = None
+        self._stage: StageStarted | None = None
+        self._began = 0.0
+        self._done = 0
+        self._reused = 0
+        self._trying = ""
+        self._share = 0.0  # of the present job
+        self._last = ""
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal and not self.quiet:
+            self._live = Live(
+                get_renderable=self._line,
+                console=self.console,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self._stage, self._began = event, time.monotonic()
+                self._done = self._reused = 0
+                self._trying, self._share, self._last = "", 0.0, ""
+                if self._live is None:
+                    told = f" ({event.detail})" if event.detail else ""
+                    about = format_duration(event.expected_seconds)
+                    self._say(f"{event.stage}: {event.jobs} expected, about {about}{told}")
+            case JobStarted(label=label):
+                self._trying, self._share = label, 0.0
+            case JobProgress(done=done, total=total):
+                self._share = done / max(total, 1)
+            case JobFinished():
+                self._job_finished(event)
+            case StageFinished(stage=stage, answer=answer):
+                self._stage_finished(stage, answer)
+            case Note(text=text):
+                self._say(f"  [yellow]note[/] {escape(text)}")
+
+    def _job_finished(self, event: JobFinished) -> None:
+        self._done += 1
+        self._reused += event.reused
+        self._trying, self._share = "", 0.0
+        self._last = f"{event.label}: {event.answer}"
+        if self._live is None and event.stage != "inspect":  # its end says the same
+            how = "from the record" if event.reused else format_duration(event.seconds)
+            self._say(f"{event.stage}: {escape(self._last)} ({how})")
+
+    def _stage_finished(self, stage: str, answer: str) -> None:
+        took = format_duration(time.monotonic() - self._began)
+        reused = f", {self._reused} of {self._done} from the record" if self._reused else ""
+        self._say(f"[green]✓[/] [bold]{stage:<9}[/] {escape(answer)} [dim]({took}{reused})[/]")
+        self._stage = None
+
+    def _say(self, markup: str) -> None:
+        if not self.quiet:
+            self.console.print(markup, highlight=False)
+
+    def _line(self) -> Table | str:
+        """The one live line: stage, bar, elapsed and expected time, what is tried now."""
+        if self._stage is None:
+            return ""
+        elapsed = time.monotonic() - self._began
+        done = self._done + self._share
+        jobs = max(self._stage.jobs, self._done + (1 if self._trying else 0), 1)
+        measured = self._done - self._reused
+        left = self._stage.expected_seconds * (1 - done / jobs)
+        if measured >= 2:  # by then what the jobs of this run took is the better guide
+            left = elapsed / max(measured + self._share, 1) * (jobs - done)
+        filled = round(BAR_CELLS * min(1.0, done / jobs))
+        bar = f"[cyan]{'━' * filled}[/][dim]{'━' * (BAR_CELLS - filled)}[/]"
+        line = Table.grid(padding=(0, 1), expand=False)
+        for _ in range(3):
+            line.add_column(no_wrap=True)
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_row(
+            f"  [bold]{self._stage.stage:<9}[/]",
+            bar,
+            f"{format_duration(elapsed)}, {format_duration(max(0.0, left))} to go",
+            f"[bold]{escape(self._trying)}[/] [dim]{escape(self._last)}[/]",
+        )
+        return line
+
+
+def _demo() -> None:
+    with Display() as display:
+        display.show(StageStarted(stage="probe", jobs=4, expected_seconds=4))
+        for size in (32, 128, 1024, 512):
+            display.show(JobStarted(stage="probe", label=f"batch {size}"))
+            time.sleep(1)
+            answer = "out of memory" if size == 1024 else f"fits, peak {size / 10:.1f} MiB"
+            display.show(
+                JobFinished(
+                    stage="probe", label=f"batch {size}", answer=answer, seconds=1, reused=False
+                )
+            )
+        display.show(StageFinished(stage="probe", answer="largest 512"))
+        display.show(Note(text="This was a demonstration."))
+
+
+if __name__ == "__main__":
+    _demo()

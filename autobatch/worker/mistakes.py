@@ -1,0 +1,21 @@
+"""Mistakes that the user must mend, raised in the worker and sent home as outcomes.
+
+`TargetError`: the recipe names something that is not there (the recipe is to be mended).
+`UserError`: it is there, but not what it must be (the user's code is to be mended).
+"""
+
+
+class TargetError(Exception):
+    """The recipe names a file, module, callable or argument that is not there."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class UserError(Exception):
+    """The user's model or data is not what it must be."""
+
+    def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.traceback = message, hint, traceback

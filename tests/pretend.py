@@ -1,0 +1,144 @@
+"""A pretend device, an `Executor`: answers every task from formulas whose truth is known."""
+
+from pathlib import Path
+
+import numpy as np
+
+from autobatch.protocol import (
+    Benchmark,
+    Diverged,
+    Evaluation,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    OutOfMemory,
+    Probe,
+    Target,
+    Trained,
+    Trial,
+    Window,
+)
+
+MIB = 1 << 20
+TARGET = Target(folder="/nowhere", model="train.py:build_model", data="train.py:load_data")
+
+
+def inspected(**changes):
+    found = {
+        "model_name": "pretend",
+        "parameters": 1000,
+        "parameter_bytes": 4000,
+        "optimizer": "SGD",
+        "learning_rate": 0.01,
+        "learning_rate_schedule": None,
+        "loss": "mse",
+        "metrics": ("val_loss",),
+        "jit_compile": False,
+        "precision": "float32",
+        "batch_norm_layers": 0,
+        "batch_norm_momentum": None,
+        "train_samples": 4096,
+        "validation_samples": 512,
+        "sample_bytes": 64,
+        "data_source": "train.py:load_data",
+        "data_fingerprint": "abc",
+        "nan": None,
+        "notes": (),
+        "versions": {"keras": "3.0"},
+        "device_name": "pretend",
+        "device_kind": "cpu",
+    }
+    return Inspected(**(found | changes))
+
+
+class PretendDevice:
+    """Memory affine in the batch, step time affine too, loss a power law of the learning done.
+
+    Learning per step grows with the rate up to `best_rate`, beyond twice of which it diverges.
+    `answers` may hold outcomes to give instead, by (task type, batch size), each once.
+    """
+
+    def __init__(
+        self,
+        *,
+        fits_up_to=3000,
+        step_seconds=lambda size: 0.001 + 1e-5 * size,
+        best_rate=lambda size: 0.08 * size / 32,
+        critical_batch=500.0,
+        noise=0.02,
+        facts=None,
+        answers=None,
+    ):
+        self.fits_up_to = fits_up_to
+        self.step_seconds = step_seconds
+        self.best_rate = best_rate
+        self.critical_batch = critical_batch
+        self.noise = noise
+        self.facts = facts or inspected()
+        self.answers = answers or {}
+        self.tasks = []
+
+    def log_path(self) -> Path | None:
+        return None
+
+    def run(self, task, *, deadline_seconds, on_progress=None):
+        self.tasks.append(task)
+        answers = self.answers.get((type(task), getattr(task, "batch_size", None)))
+        if answers:
+            answer = answers.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        return getattr(self, f"_{type(task).__name__.lower()}")(task)
+
+    def _inspect(self, task: Inspect):
+        return self.facts
+
+    def _probe(self, task: Probe):
+        peak = MIB + 100_000 * task.batch_size
+        if task.batch_size > self.fits_up_to or peak > task.limit_bytes:
+            return OutOfMemory(evidence="OOM when allocating tensor")
+        return Fits(
+            peak_bytes=peak, full_steps=3, steps=3, seconds=0.1, step_seconds=0.01, validated=True
+        )
+
+    def _benchmark(self, task: Benchmark):
+        samples = self.facts.train_samples
+        steps = -(-samples // task.batch_size)
+        windows = tuple(
+            Window(
+                steps=steps,
+                samples=samples,
+                seconds=steps * self.step_seconds(task.batch_size) * (1 + 0.001 * k),
+            )
+            for k in range(-5, 6)
+        )
+        return Measured(
+            windows=windows,
+            whole_epochs=True,
+            epoch_overhead_seconds=None,
+            steps_per_epoch=steps,
+            samples_per_epoch=samples,
+            warmup_seconds=0.5,
+            device_windows=windows,
+            peak_bytes=None,
+        )
+
+    def _trial(self, task: Trial):
+        size, rate = task.batch_size, task.learning_rate
+        share = rate / self.best_rate(size)
+        if share > 2:
+            return Diverged(step=1, evaluations=())
+        rng = np.random.default_rng([task.seed, size, int(rate * 1e9)])
+        speed = share * (2 - share) / (1 + self.critical_batch / size)
+        luck = float(np.exp(rng.normal(0, self.noise)))
+        return Trained(
+            evaluations=tuple(
+                Evaluation(step=step, metrics={"val_loss": (1 + speed * luck * step) ** -0.5})
+                for step in task.evaluate_at
+            ),
+            steps=task.steps,
+            train_seconds=task.steps * self.step_seconds(size),
+            peak_bytes=None,
+        )

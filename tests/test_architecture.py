@@ -1,0 +1,98 @@
+"""Dependencies point one way, modules stay small, and starting up imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "autobatch"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 270
+
+# Which of our own modules each part may import, besides its own.
+BASE = ("errors", "protocol", "units")
+MAY_IMPORT = {
+    "errors": (),
+    "units": (),
+    "protocol": (),
+    "core": (*BASE,),
+    "recipe_source": (*BASE,),
+    "recipe": (*BASE, "recipe_source"),
+    "worker": ("protocol", "units", "core"),
+    "engine": (*BASE, "core", "recipe"),
+    "stages": (*BASE, "core", "recipe", "engine"),
+    "tuner": (*BASE, "core", "recipe", "engine", "stages"),
+    "opening": (*BASE, "recipe", "engine", "stages"),
+    "ui": (*BASE, "recipe", "stages", "tuner", "opening"),
+    "__init__": (*BASE, "stages", "tuner", "opening"),
+}
+LIBRARIES_OF_CORE = {"numpy", "scipy"}
+# The entry of another process, and the names of what to import there.
+EXCEPTIONS = {("engine/local.py", "worker")}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names imported anywhere in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def parts_imported(path: Path) -> set[str]:
+    dotted = [name.split(".") for name in imports(path) if name.startswith("autobatch.")]
+    return {name[1] for name in dotted if (PACKAGE / name[1]).exists() or _is_module(name[1])}
+
+
+def _is_module(name: str) -> bool:
+    return (PACKAGE / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path):
+    part = part_of(path)
+    allowed = {part, *MAY_IMPORT[part]}
+    name = str(path.relative_to(PACKAGE))
+    excepted = {target for module, target in EXCEPTIONS if module == name}
+    assert parts_imported(path) <= allowed | excepted
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_worker_imports_keras_and_its_backends(path):
+    heavy = {"keras", "tensorflow", "jax", "torch"}
+    if part_of(path) != "worker":
+        assert not {name.split(".")[0] for name in imports(path)} & heavy
+
+
+def test_core_imports_the_standard_library_numpy_and_scipy_alone():
+    for path in (PACKAGE / "core").glob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)} - {"autobatch"}
+        assert roots - set(sys.stdlib_module_names) <= LIBRARIES_OF_CORE, path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_stay_small(path):
+    if path.name != "protocol.py":  # every value of every boundary, in one place
+        assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "sys.argv = ['autobatch', '--help']\n"
+        "from autobatch.ui.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'ray', 'plotly', 'yaml', 'psutil'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

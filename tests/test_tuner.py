@@ -1,0 +1,280 @@
+"""The spine on a pretend device: what is asked, in which order, and what is concluded."""
+
+import signal
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from pretend import MIB, TARGET, PretendDevice, inspected
+
+from autobatch import tuner
+from autobatch.engine.record import Record
+from autobatch.errors import NothingFitsError, RecipeError, UsageError, UserCodeError
+from autobatch.protocol import (
+    Benchmark,
+    Crashed,
+    Diverged,
+    Inspect,
+    JobFinished,
+    OutOfMemory,
+    Probe,
+    Recommendation,
+    StageFinished,
+    TargetMissing,
+    Trial,
+    UserCodeFailed,
+)
+from autobatch.recipe import make_recipe
+from autobatch.stages.ask import Session
+
+LIMIT = 1024 * MIB
+
+
+@contextmanager
+def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
+    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
+    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
+        yield Session(
+            recipe=recipe,
+            executor=device,
+            record=record,
+            on_event=(events if events is not None else []).append,
+            limit_bytes=limit_bytes,
+        )
+
+
+def tune(tmp_path, device, *overrides, **more) -> Recommendation:
+    with session(tmp_path, device, overrides, **more) as opened:
+        return tuner.tune(opened)
+
+
+def probe(tmp_path, device, *overrides, **more):
+    with session(tmp_path, device, overrides, **more) as opened:
+        return tuner.probe(opened)
+
+
+def sizes(device, kind):
+    return [task.batch_size for task in device.tasks if isinstance(task, kind)]
+
+
+def test_stages_come_in_the_users_order(tmp_path):
+    events = []
+    tune(tmp_path, PretendDevice(), events=events)
+    finished = [event.stage for event in events if isinstance(event, StageFinished)]
+    assert finished == ["inspect", "probe", "benchmark", "trials"]
+
+
+def test_a_setting_that_is_truly_faster_is_found_and_called_better(tmp_path):
+    found = tune(tmp_path, PretendDevice())
+    assert found.verdict == "better"
+    assert found.speedup.low > 1
+    assert found.batch_size > found.baseline.batch_size
+    # Eight times the baseline's rate is best at its size; the rule is linear.
+    assert found.learning_rate == pytest.approx(0.01 * found.batch_size / 32 * 8)
+
+
+def test_the_speedup_is_that_of_the_known_curves(tmp_path):
+    found = tune(tmp_path, PretendDevice(noise=0.001))
+
+    def learning_per_second(size, share):
+        return share * (2 - share) / (1 + 500 / size) / (0.001 + 1e-5 * size)
+
+    truth = learning_per_second(found.batch_size, 1) / learning_per_second(32, 1 / 8)
+    assert found.speedup.value == pytest.approx(truth, rel=0.1)
+
+
+def test_when_nothing_is_better_the_baseline_stays(tmp_path):
+    """The rate is at its best already, and time to target does not depend on the batch."""
+    device = PretendDevice(
+        best_rate=lambda size: 0.01 * size / 32,
+        step_seconds=lambda size: 0.001 / (1 + 500 / size),
+    )
+    found = tune(tmp_path, device)
+    assert found.verdict in ("tie", "inconclusive")
+    assert (found.batch_size, found.learning_rate) == (32, 0.01)
+    assert "your batch 32" in found.reasons[0]
+
+
+def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):
+    device = PretendDevice()
+    tune(tmp_path, device, "trials.seeds=4", "seed=7")
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    assert {task.seed for task in trials if task.steps == trials[0].steps} == {7}
+    finals = [task for task in trials if task.seed != 7]
+    assert {task.seed for task in finals} == {8, 9, 10, 11}
+    seconds = [task.steps * device.step_seconds(task.batch_size) for task in finals]
+    assert max(seconds) - min(seconds) < 2 * device.step_seconds(4096)
+
+
+def test_the_choice_is_verified_in_memory_at_its_very_size(tmp_path):
+    device = PretendDevice()
+    found = tune(tmp_path, device)
+    verified = [t.batch_size for t in device.tasks if isinstance(t, Probe) and t.verify]
+    assert found.batch_size in verified
+    assert found.peak_bytes == MIB + 100_000 * found.batch_size
+
+
+def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    found = probe(tmp_path, device, limit_bytes=200 * MIB)
+    truth = (200 * MIB - MIB) // 100_000
+    assert truth * 0.99 - 1 <= found.largest_fitting <= truth
+    assert found.ceiling_peak_bytes <= 0.9 * 200 * MIB
+    assert found.ceiling >= 0.88 * found.largest_fitting
+    assert found.bounded_by == "memory"
+    assert found.verified
+
+
+def test_probe_bounded_by_the_samples_says_so_and_costs_little(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    found = probe(tmp_path, device)
+    assert (found.largest_fitting, found.ceiling, found.bounded_by) == (4096, 4096, "samples")
+    assert len(found.probes) <= 4
+
+
+def test_probe_bounded_by_the_recipe_says_so(tmp_path):
+    found = probe(tmp_path, PretendDevice(fits_up_to=10**9), "batch_sizes.max=100")
+    assert (found.largest_fitting, found.bounded_by) == (100, "range")
+
+
+def test_a_size_that_fails_verification_is_stepped_down_from(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    verify = {(Probe, 4096): [device._probe(Probe(batch_size=4096, limit_bytes=LIMIT))]}
+    device.answers = verify | {}
+    device.answers[Probe, 4096].append(OutOfMemory(evidence="in validation"))
+    found = probe(tmp_path, device)
+    assert found.largest_fitting < 4096
+    assert "did not pass verification" in found.notes[0]
+
+
+def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
+    with pytest.raises(NothingFitsError, match="even a batch of 1 does not"):
+        probe(tmp_path, PretendDevice(fits_up_to=0))
+
+
+def test_a_range_above_the_number_of_samples_is_refused(tmp_path):
+    with pytest.raises(UserCodeError, match=r"batch_sizes.min is 5000, but there are 4096"):
+        probe(tmp_path, PretendDevice(), "batch_sizes.min=5000")
+
+
+def test_a_second_start_measures_nothing_again(tmp_path):
+    first = tune(tmp_path, PretendDevice())
+    again = PretendDevice()
+    events = []
+    second = tune(tmp_path, again, events=events)
+    assert [type(task) for task in again.tasks] == [Inspect]
+    assert all(e.reused for e in events if isinstance(e, JobFinished) and e.stage != "inspect")
+    assert (second.batch_size, second.speedup) == (first.batch_size, first.speedup)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    device = PretendDevice(answers={(Benchmark, 256): [KeyboardInterrupt()]})
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path, device)
+    measured = {msgspec.json.encode(task) for task in device.tasks[:-1]}
+    again = PretendDevice()
+    resumed = tune(tmp_path, again)
+    asked = {msgspec.json.encode(task) for task in again.tasks if not isinstance(task, Inspect)}
+    assert not measured & asked
+    undisturbed = tune(tmp_path / "other", PretendDevice())
+    assert (resumed.batch_size, resumed.speedup) == (undisturbed.batch_size, undisturbed.speedup)
+
+
+def killed(number=signal.SIGKILL):
+    return Crashed(signal=number, exit_code=None, log_tail="")
+
+
+def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path):
+    device = PretendDevice(answers={(Probe, 32): [killed()], (Benchmark, 64): [killed()]})
+    found = tune(tmp_path, device)
+    assert sizes(device, Probe).count(32) == 2
+    assert 64 in {point.batch_size for point in found.benchmark.points}
+
+
+def test_one_failing_size_never_loses_the_others(tmp_path):
+    device = PretendDevice(answers={(Benchmark, 64): [killed(signal.SIGSEGV)]})
+    with session(tmp_path, device) as opened:
+        found = tuner.benchmark(opened)
+    assert 64 not in {point.batch_size for point in found.points}
+    assert found.skipped == ("64: crashed (SIGSEGV)",)
+    assert len(found.points) >= 8
+
+
+def test_a_trial_that_crashes_drops_its_candidate_alone(tmp_path):
+    device = PretendDevice()
+    device.answers = {(Trial, 256): [killed(signal.SIGSEGV)]}
+    assert tune(tmp_path, device).verdict == "better"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (TargetMissing(message="train.py has no build_model", hint="…"), RecipeError),
+        (UserCodeFailed(message="ValueError: no"), UserCodeError),
+    ],
+)
+def test_what_the_user_must_mend_ends_the_run_with_their_message(tmp_path, outcome, error):
+    with pytest.raises(error, match=outcome.message.split(":")[0]):
+        tune(tmp_path, PretendDevice(answers={(Inspect, 32): [outcome]}))
+
+
+def test_a_user_failure_at_some_size_is_never_taken_for_too_large(tmp_path):
+    failure = UserCodeFailed(message="ValueError: not for batches of 32")
+    with pytest.raises(UserCodeError, match="not for batches of 32"):
+        probe(tmp_path, PretendDevice(answers={(Probe, 32): [failure]}))
+
+
+def test_recommend_without_data_is_refused_and_says_what_to_add(tmp_path):
+    device = PretendDevice(facts=inspected(train_samples=None))
+    with pytest.raises(RecipeError, match="recommend needs data"):
+        tune(tmp_path, device)
+
+
+def test_a_metric_that_the_model_does_not_report_is_refused_with_those_it_does(tmp_path):
+    with pytest.raises(UsageError, match="val_auc") as refused:
+        tune(tmp_path, PretendDevice(), "trials.metric=val_auc")
+    assert "val_loss" in str(refused.value)
+
+
+def test_a_budget_that_buys_nothing_says_what_would(tmp_path):
+    with pytest.raises(UsageError, match="steps a trial") as refused:
+        tune(tmp_path, PretendDevice(), "trials.budget=100ms")
+    assert "--set trials.budget=" in str(refused.value)
+
+
+def test_a_baseline_that_diverges_is_told(tmp_path):
+    device = PretendDevice(answers={(Trial, 32): [Diverged(step=3, evaluations=())]})
+    with pytest.raises(UserCodeError, match="diverges"):
+        tune(tmp_path, device)
+
+
+def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):
+    found = tune(tmp_path, PretendDevice(fits_up_to=100), "baseline.batch_size=512")
+    assert found.baseline.batch_size <= 100
+    assert "Your batch size 512 does not fit" in found.warnings[0]
+
+
+def test_learning_rate_none_leaves_the_rate_alone(tmp_path):
+    device = PretendDevice()
+    tune(tmp_path, device, "trials.learning_rate=none")
+    assert {t.learning_rate for t in device.tasks if isinstance(t, Trial)} == {0.01}
+
+
+def test_one_seed_alone_ranks_nothing(tmp_path):
+    found = tune(tmp_path, PretendDevice(), "trials.seeds=1")
+    assert found.verdict == "inconclusive"
+    assert found.batch_size == 32
+
+
+def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path, monkeypatch):
+    device = PretendDevice()
+    with session(tmp_path, device, ["time_limit=1h"]) as opened:
+        opened.started -= 3600
+        with pytest.raises(UsageError, match="time_limit"):
+            tuner.tune(opened)
+
+
+def test_the_recommendation_round_trips_through_json(tmp_path):
+    found = tune(tmp_path, PretendDevice())
+    written = (tmp_path / "recommendation.json").read_text()
+    assert msgspec.json.decode(written, type=Recommendation) == found
