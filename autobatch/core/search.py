@@ -1,9 +1,9 @@
 """The largest batch that fits: a safeguarded search in a bracket of measured sizes.
 
 `good` is the largest size seen to fit, `bad` the smallest seen not to. Peak memory is nearly affine
-in the batch, so the next size is where the line through the two largest good sizes meets the limit,
-kept inside the bracket; when predictions have not halved the bracket twice running, it is bisected
-(as Brent's method safeguards its interpolation). No size is tried twice.
+in the batch, so the next size is where the line through two good sizes meets the limit, kept inside
+the bracket; when predictions contradict what failed, or have not halved the bracket twice running,
+it is bisected (as Brent's method safeguards its interpolation). No size is tried twice.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,22 +86,25 @@ def _next_size(
         return upper if guess + step >= upper else guess
     if bad - good <= step:
         return None
-    if len(widths) >= 2 and (bad - good) * 2 > widths[-2]:
+    crawling = len(widths) >= 2 and (bad - good) * 2 > widths[-2]
+    if crawling or guess > bad - step or good + step >= bad:
         return (good + bad) // 2
-    low, high = good + step, bad - step
-    return min(max(guess, low), high) if low <= high else (good + bad) // 2
+    return max(guess, good + step)
 
 
 def _prediction(peaks: Mapping[int, int | None], good: int, limit_bytes: int, upper: int) -> int:
-    """Where the line through the two largest good sizes meets the limit.
+    """Where the line through two good sizes meets the limit: the largest, and the largest of at
+    most half of it. A long lever, since peaks of the same size differ by some per cent from run to
+    run (operations overlap differently).
 
     With one size only, the line through the origin: affine memory with a positive constant part
     fits there for certain.
     """
-    known = sorted((s, p) for s, p in peaks.items() if p is not None and s <= good)
-    size, peak = known[-1]
-    before, peak_before = known[-2] if len(known) > 1 else (0, 0)
-    slope = (peak - peak_before) / (size - before)
+    known = {size: peak for size, peak in peaks.items() if peak is not None and size <= good}
+    if len(known) == 1:
+        known[0] = 0
+    lever = max((size for size in known if size <= good // 2), default=min(known))
+    slope = (known[good] - known[lever]) / (good - lever)
     if slope <= 0:
         return upper
-    return min(upper, size + int((limit_bytes - peak) / slope))
+    return min(upper, good + int((limit_bytes - known[good]) / slope))

@@ -13,6 +13,8 @@ from autobatch.worker.mistakes import UserError
 from autobatch.worker.target import build_model
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
+# Where operations overlap, the peak differs from step to step: some more steps catch the largest.
+SETTLE_STEPS, SETTLE_SECONDS = 20, 0.5
 VERIFY_STEPS = 50  # of a verification, where an epoch is longer
 VERIFY_FULL_STEPS = 10
 
@@ -33,8 +35,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         if data.validation is not None:
             clock.validation = data.validation.rows(0, VERIFY_STEPS * size).validation_data()
     else:
-        epochs = -(-FULL_STEPS // (train.count // size))
-        clock.stop_after = FULL_STEPS if epochs == 1 else None
+        epochs = SETTLE_STEPS
+        clock.full_steps_per_epoch = train.count // size
     model.fit(
         **train.fit_arguments(),
         batch_size=size,
@@ -76,13 +78,14 @@ def _with_ragged_batch(train: user_data.Samples, size: int) -> tuple[user_data.S
 
 
 class _StepClock(keras.callbacks.Callback):
-    """Seconds of each step; stops the training after `stop_after` steps."""
+    """Seconds of each step; ends the training after enough full steps, if told what those are."""
 
     def __init__(self) -> None:
         super().__init__()
         self.step_seconds: list[float] = []
-        self.stop_after: int | None = None
+        self.full_steps_per_epoch: int | None = None
         self.validation: Any = None
+        self._full_steps = 0
         self._began = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -90,5 +93,9 @@ class _StepClock(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.step_seconds.append(time.perf_counter() - self._began)
-        if len(self.step_seconds) == self.stop_after:
+        if self.full_steps_per_epoch is None:
+            return
+        self._full_steps += batch < self.full_steps_per_epoch
+        settled = sum(self.step_seconds[1:]) >= SETTLE_SECONDS
+        if self._full_steps >= (FULL_STEPS if settled else SETTLE_STEPS):
             self.model.stop_training = True
