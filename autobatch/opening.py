@@ -33,7 +33,8 @@ def open_session(
 ) -> Iterator[Session]:
     """Everything that one command needs, for a TARGET as the user types it."""
     recipe, folder = read_target(target, overrides)
-    refuse_unsupported(recipe)
+    backend = recipe.backend or _users_backend()
+    refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     question = _question(recipe, folder, data_is_optional=not _is_recipe(target))
     directory = run_directory or RUNS / f"{_name(target)}-{_digest(question)}"
     if fresh:
@@ -105,7 +106,6 @@ def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target
         args=recipe.args,
         backend=recipe.backend or _users_backend(),  # type: ignore[arg-type]
         device=kind,
-        metric=recipe.trials.metric,
         seed=recipe.seed,
     )
 

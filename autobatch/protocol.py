@@ -40,7 +40,6 @@ class Target(Struct):
     args: dict[str, Any] = {}
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     device: Literal["gpu", "cpu"] = "cpu"
-    metric: str = "val_loss"
     seed: int = 0
 
 

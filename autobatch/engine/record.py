@@ -94,18 +94,24 @@ class Record:
                 f"Cannot write the run directory {directory}: {error.strerror}.",
                 hint="Give another with --run-dir DIR.",
             ) from None
-        _lock(self._file, directory)
         self._entries: dict[bytes, Entry] = {}
-        self.header = self._load() or Header(
-            format_version=FORMAT_VERSION,
-            autobatch_version=version,
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            target=target,
-            free_bytes=free_bytes,
-        )
-        _refuse_difference(directory, {"target": (_plain(self.header.target), _plain(target))})
-        if self._file.tell() == 0:
-            self._append(self.header)
+        try:
+            _lock(self._file, directory)
+            header = self._load()
+            if header is None:
+                header = Header(
+                    format_version=FORMAT_VERSION,
+                    autobatch_version=version,
+                    created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    target=target,
+                    free_bytes=free_bytes,
+                )
+                self._append(header)
+            _refuse_difference(directory, {"target": (_content(header.target), _content(target))})
+        except BaseException:
+            self._file.close()
+            raise
+        self.header = header
 
     def __enter__(self) -> "Record":
         return self
@@ -210,8 +216,10 @@ def _key(task: Task) -> bytes:
     return msgspec.json.encode(task)
 
 
-def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value)
+def _content(target: Target) -> dict[str, Any]:
+    """What is asked about, wherever it lies."""
+    content: dict[str, Any] = msgspec.to_builtins(target)
+    return {name: value for name, value in content.items() if name != "folder"}
 
 
 def _refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:

@@ -4,6 +4,7 @@ First rung: for each size a ladder of learning rates, one seed. Then the best of
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
+from math import isfinite
 from typing import NoReturn
 
 from autobatch.core import ranking, scaling
@@ -244,10 +245,11 @@ class _Trials:
             return None
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
-        return [
+        curve = [
             (evaluation.step * step_seconds, sign * evaluation.metrics[metric])
             for evaluation in entry.outcome.evaluations
         ]
+        return curve if all(isfinite(cost) for _, cost in curve) else None
 
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:

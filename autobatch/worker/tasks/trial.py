@@ -31,7 +31,7 @@ def run(
         scale_learning_rate(base_optimizer(model), task.learning_rate, task.learning_rate_factor)
     for layer in batch_norm_layers(model):
         layer.momentum **= task.batch_norm_exponent
-    watch = _Evaluator(task, target.metric, data.validation, report)
+    watch = _Evaluator(task, data.validation, report)
     model.fit(
         **data.train.fit_arguments(),
         batch_size=task.batch_size,
@@ -56,13 +56,11 @@ class _Evaluator(keras.callbacks.Callback):
     def __init__(
         self,
         task: Trial,
-        metric: str,
         validation: user_data.Samples,
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__()
-        self.task, self.metric = task, metric
-        self.validation, self.report = validation, report
+        self.task, self.validation, self.report = task, validation, report
         self.evaluations: list[Evaluation] = []
         self.steps = 0
         self.diverged_at: int | None = None
@@ -93,12 +91,7 @@ class _Evaluator(keras.callbacks.Callback):
         )
         self.model.reset_metrics()  # the epoch goes on; its metrics are not the validation's
         metrics = {f"val_{name}": float(value) for name, value in logs.items()}
-        if self.metric not in metrics:
-            raise UserError(
-                f"trials.metric is {self.metric}, which this model does not report.",
-                hint=f"It reports: {', '.join(metrics)}.",
-            )
-        if math.isfinite(metrics["val_loss"]) and math.isfinite(metrics[self.metric]):
+        if math.isfinite(metrics["val_loss"]):
             self.evaluations.append(Evaluation(step=self.steps, metrics=metrics))
         else:
             self.diverged_at = self.steps

@@ -1,0 +1,135 @@
+"""The append-only record: what was measured is never lost, and never mixed up."""
+
+import msgspec
+import pytest
+from pretend import TARGET, inspected
+
+from autobatch.engine.record import FILE_NAME, Entry, Record
+from autobatch.errors import UsageError, WrongRunDirectoryError
+from autobatch.protocol import Crashed, Fits, Inspect, Probe, Target
+
+PROBE = Probe(batch_size=8, limit_bytes=1000)
+FITS = Fits(peak_bytes=10, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
+
+
+def open_record(directory, target=TARGET, free_bytes=1000):
+    return Record(directory, target, free_bytes=free_bytes, version="0.1")
+
+
+def entry(task=PROBE, outcome=FITS):
+    return Entry(task=task, outcome=outcome, seconds=2.0, log="0001-probe.log")
+
+
+def fill(directory, *entries):
+    with open_record(directory) as record:
+        for one in entries:
+            record.add(one)
+    return directory / FILE_NAME
+
+
+def test_an_outcome_is_found_again_by_its_task(tmp_path):
+    fill(tmp_path, entry())
+    with open_record(tmp_path) as record:
+        assert record.find(PROBE) == entry()
+        assert record.find(Probe(batch_size=9, limit_bytes=1000)) is None
+
+
+def test_each_line_is_on_disk_when_add_returns(tmp_path):
+    with open_record(tmp_path) as record:
+        record.add(entry())
+        assert len((tmp_path / FILE_NAME).read_text().splitlines()) == 2
+
+
+def test_what_may_have_passing_causes_is_kept_but_asked_again(tmp_path):
+    crash = Crashed(signal=9, exit_code=None, log_tail="")
+    path = fill(tmp_path, entry(outcome=crash))
+    with open_record(tmp_path) as record:
+        assert record.find(PROBE) is None
+    assert '"crashed"' in path.read_text()
+
+
+@pytest.mark.parametrize("torn", [1, 10, 60])
+def test_a_torn_last_line_is_dropped_and_the_rest_goes_on(tmp_path, torn):
+    path = fill(tmp_path, entry())
+    with path.open("a") as file:
+        file.write(path.read_text().splitlines()[1][:torn])
+    with open_record(tmp_path) as record:
+        assert record.find(PROBE) == entry()
+        record.add(entry(task=Probe(batch_size=16, limit_bytes=1000)))
+    with open_record(tmp_path) as record:
+        assert record.find(Probe(batch_size=16, limit_bytes=1000)) is not None
+
+
+def test_a_torn_header_is_written_anew(tmp_path):
+    (tmp_path / FILE_NAME).write_text('{"type":"header","form')
+    fill(tmp_path, entry())
+    with open_record(tmp_path) as record:
+        assert record.find(PROBE) == entry()
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path):
+    path = fill(tmp_path, entry(), entry())
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1][:30]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(WrongRunDirectoryError, match=r"record.jsonl:2: this line is damaged"):
+        open_record(tmp_path)
+
+
+def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
+    path = fill(tmp_path)
+    path.write_text(path.read_text().replace('"format_version":1', '"format_version":9'))
+    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 1"):
+        open_record(tmp_path)
+
+
+def test_another_target_is_refused_with_the_difference_named(tmp_path):
+    fill(tmp_path)
+    other = msgspec.structs.replace(TARGET, args={"width": 3})
+    with pytest.raises(WrongRunDirectoryError, match=r"target.args.width was None and is 3"):
+        open_record(tmp_path, other)
+
+
+def test_the_same_target_in_another_folder_is_the_same(tmp_path):
+    fill(tmp_path, entry())
+    with open_record(tmp_path, msgspec.structs.replace(TARGET, folder="/moved")) as record:
+        assert record.find(PROBE) == entry()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"data_fingerprint": "xyz"}, "data_fingerprint was 'abc' and is 'xyz'"),
+        ({"parameters": 7}, "parameters was 1000 and is 7"),
+        ({"versions": {"keras": "4.0"}}, "versions.keras was '3.0' and is '4.0'"),
+    ],
+)
+def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_path, change, name):
+    task = Inspect(batch_size=32)
+    fill(tmp_path, entry(task, inspected()))
+    with open_record(tmp_path) as record, pytest.raises(WrongRunDirectoryError, match=name):
+        record.add(entry(task, inspected(**change)))
+
+
+def test_the_memory_that_was_free_at_first_stays_the_limit(tmp_path):
+    fill(tmp_path)
+    with open_record(tmp_path, free_bytes=77) as record:
+        assert record.header.free_bytes == 1000
+
+
+def test_a_second_process_on_the_same_directory_is_refused(tmp_path):
+    with open_record(tmp_path), pytest.raises(UsageError, match="Another autobatch is at work"):
+        open_record(tmp_path)
+
+
+def test_a_run_directory_that_cannot_be_written_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="Cannot write the run directory") as refused:
+        open_record(tmp_path / "file" / "run")
+    assert "--run-dir" in str(refused.value)
+
+
+def test_the_header_says_whose_record_it_is(tmp_path):
+    path = fill(tmp_path)
+    header = msgspec.json.decode(path.read_text())
+    assert msgspec.convert(header["target"], Target) == TARGET
