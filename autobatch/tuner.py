@@ -84,6 +84,8 @@ def inspect(session: Session) -> Inspected:
         )
     session.end("inspect", _describe(entry.outcome))
     session.note(*entry.outcome.notes)
+    if entry.outcome.nan:
+        session.note(f"The training data: {entry.outcome.nan}.")
     return entry.outcome
 
 

@@ -153,7 +153,7 @@ def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
 
 
 def test_a_range_above_the_number_of_samples_is_refused(tmp_path):
-    with pytest.raises(UserCodeError, match=r"batch_sizes.min is 5000, but there are 4096"):
+    with pytest.raises(UsageError, match=r"batch_sizes.min is 5000, but there are 4096"):
         probe(tmp_path, PretendDevice(), "batch_sizes.min=5000")
 
 

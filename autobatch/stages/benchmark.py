@@ -2,7 +2,7 @@
 
 from autobatch.core import throughput
 from autobatch.core.throughput import interleaved, sizes_to_measure
-from autobatch.errors import UserCodeError
+from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkPoint,
@@ -80,7 +80,7 @@ def _sizes(session: Session, probed: ProbeResult) -> tuple[list[int], list[str]]
     ]
     kept = [size for size in sizes if size <= probed.largest_fitting]
     if not kept:
-        raise UserCodeError(
+        raise UsageError(
             f"None of benchmark.sizes fits: the largest that does is {probed.largest_fitting}."
         )
     return kept, skipped

@@ -4,12 +4,13 @@ from typing import Literal, NoReturn
 
 from autobatch.core.search import Bracket, largest_fitting
 from autobatch.engine.record import Entry
-from autobatch.errors import NothingFitsError, UserCodeError
+from autobatch.errors import NothingFitsError, UsageError, UserCodeError
 from autobatch.protocol import (
     Fits,
     Inspected,
     Outcome,
     OutOfMemory,
+    OverBudget,
     Probe,
     ProbePoint,
     ProbeResult,
@@ -37,7 +38,7 @@ class Prober:
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
         if self.upper < self.lower:
-            raise UserCodeError(
+            raise UsageError(
                 f"batch_sizes.min is {self.lower}, but there are {self.samples} training samples.",
                 hint="Lower batch_sizes.min, or give more data.",
             )
@@ -159,13 +160,13 @@ class Prober:
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
         entry = self.entries.get((self.lower, False))
         outcome = entry.outcome if entry else None
-        if outcome is not None and not isinstance(outcome, (Fits, OutOfMemory)):
+        if outcome is not None and not isinstance(outcome, (Fits, OverBudget, OutOfMemory)):
             cause = why_it_failed(outcome)
             raise UserCodeError(
                 f"Training with batch {self.lower} does not work: {cause}.",
                 hint="The end of the log in the run directory says more.",
             )
-        peak = _peak_of(outcome) if outcome else None
+        peak = getattr(outcome, "peak_bytes", None)
         needs = f"it needs {format_bytes(peak)}" if peak else "it runs out of memory"
         allowed = format_bytes(budget_bytes)
         if budget_bytes < self.session.limit_bytes:

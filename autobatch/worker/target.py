@@ -140,4 +140,7 @@ def _load_saved(path: Path) -> Any:
 
 
 def _describe(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
+    kind = type(value)
+    if value is None or kind.__module__ == "builtins":
+        return "None" if value is None else f"an object of type {kind.__qualname__}"
+    return f"a {kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,58 @@
+"""The recipes that ship: each is read, each works, each learns."""
+
+from pathlib import Path
+
+import pytest
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.opening import read_target
+from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target, Trained, Trial
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+# (steps at the baseline's setting, validation loss to be below after them); untrained, the digits
+# start at ln 10 = 2.3 and the text at ln 256 = 5.5.
+LEARNS = {"digits_mlp": (900, 1.0), "digits_cnn": (450, 0.5), "source_lm": (120, 3.2)}
+
+
+@pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
+def worker(request, tmp_path_factory):
+    recipe, folder = read_target(str(request.param), ())
+    target = Target(folder=str(folder), model=recipe.model, data=recipe.data, args=recipe.args)
+    return request.param.stem, recipe, LocalExecutor(target, tmp_path_factory.mktemp("logs"))
+
+
+def test_a_recipe_is_what_it_says(worker):
+    name, recipe, executor = worker
+    found = executor.run(Inspect(batch_size=recipe.baseline.batch_size), deadline_seconds=120)
+    assert isinstance(found, Inspected), found
+    assert found.validation_samples >= 300
+    optimizers = {"digits_mlp": "SGD", "digits_cnn": "Adam", "source_lm": "AdamW"}
+    assert found.optimizer == optimizers[name]
+
+
+def test_a_recipe_fits_at_its_baseline(worker):
+    _, recipe, executor = worker
+    task = Probe(batch_size=recipe.baseline.batch_size, limit_bytes=2 << 30, verify=True)
+    found = executor.run(task, deadline_seconds=300)
+    assert isinstance(found, Fits), found
+    assert found.validated
+
+
+def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
+    name, recipe, executor = worker
+    steps, loss = LEARNS[name]
+    inspected = executor.run(Inspect(batch_size=32), deadline_seconds=120)
+    task = Trial(
+        batch_size=recipe.baseline.batch_size,
+        learning_rate=inspected.learning_rate,
+        learning_rate_factor=1.0,
+        batch_norm_exponent=1.0,
+        steps=steps,
+        evaluate_at=(0, steps),
+        validation_batch_size=256,
+        seed=1,
+    )
+    one, two = (executor.run(task, deadline_seconds=300) for _ in range(2))
+    assert isinstance(one, Trained), one
+    assert one.evaluations[-1].metrics["val_loss"] < loss
+    assert one.evaluations == two.evaluations

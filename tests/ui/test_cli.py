@@ -1,0 +1,220 @@
+"""The commands as a user types them: real processes, real exit codes, both output streams."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from autobatch.engine.record import FILE_NAME
+from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
+
+HERE = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+FAST = ("benchmark.seconds=200ms", "trials.budget=4s", "trials.seeds=2", "batch_sizes.min=8")
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:data\n")
+    return path
+
+
+def settings(*overrides):
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def autobatch(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr
+
+
+def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path):
+    code, stdout, stderr = autobatch("probe", recipe, "--json", cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=ProbeResult)
+    assert code == 0
+    assert (result.largest_fitting, result.bounded_by, result.verified) == (48, "samples", True)
+    assert "probe: 32: fits" in stderr
+    assert "\x1b" not in stdout + stderr
+
+
+def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:much_data\n"
+        "device: {memory_limit: 40MiB}\n"
+    )
+    code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=ProbeResult)
+    assert (code, result.bounded_by) == (0, "memory")
+    failed = {p.batch_size for p in result.probes if p.outcome == "out_of_memory"}
+    assert failed and result.largest_fitting < min(failed) <= result.largest_fitting * 1.03
+    assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
+
+
+def test_benchmark_measures_powers_of_two_and_the_ceiling(recipe, tmp_path):
+    code, stdout, _ = autobatch("benchmark", recipe, "--json", *settings(*FAST), cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=BenchmarkResult)
+    assert code == 0
+    assert [point.batch_size for point in result.points] == [8, 16, 32, 48]
+    assert all(p.low <= p.samples_per_second <= p.high for p in result.points)
+
+
+@pytest.fixture(scope="module")
+def recommended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recommended")
+    path = folder / "recipe.yaml"
+    path.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
+    return folder, autobatch("recommend", path, "--json", *settings(*FAST), cwd=folder)
+
+
+def test_recommend_prints_the_whole_recommendation_as_json(recommended):
+    _, (code, stdout, stderr) = recommended
+    assert code == 0, stderr
+    result = msgspec.json.decode(stdout, type=Recommendation)
+    assert result.batch_size in {point.batch_size for point in result.benchmark.points}
+    assert result.peak_bytes > 0
+    assert result.reasons
+    assert result.environment["versions"]["keras"]
+
+
+def test_the_stable_names_are_all_there(recommended):
+    _, (_, stdout, _) = recommended
+    names = (
+        "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
+        "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
+        "candidates tied_with probe benchmark reasons warnings environment wall_seconds "
+        "schema_version"
+    )
+    found = json.loads(stdout)
+    assert set(names.split()) <= found.keys()
+    probe = "largest_fitting ceiling limit_bytes headroom bounded_by verified probes wall_seconds"
+    assert set(probe.split()) <= found["probe"].keys()
+    point = "batch_size samples_per_second low high device_samples_per_second step_seconds"
+    assert {*point.split(), "peak_bytes"} <= found["benchmark"]["points"][0].keys()
+
+
+def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
+    folder, (_, first, _) = recommended
+    again = autobatch("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder)
+    code, stdout, stderr = again
+    assert code == 0
+    assert json.loads(stdout)["candidates"] == json.loads(first)["candidates"]
+    measured = [line for line in stderr.splitlines() if "probe:" in line or "trials:" in line]
+    assert all("from the record" in line for line in measured if " expected" not in line)
+
+
+def test_the_table_names_the_answer_and_the_reasons(recommended):
+    folder, (_, first, _) = recommended
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
+    _, stdout, stderr = autobatch(*arguments, cwd=folder)
+    assert stderr == ""
+    for words in ("batch size", "learning rate", "memory", "Why", "model.fit(x, y, batch_size="):
+        assert words in stdout
+    assert str(json.loads(first)["batch_size"]) in stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["probe", "nowhere.yaml"], 2, "There is no file nowhere.yaml"),
+        (["probe", "."], 2, "is a directory"),
+        (["probe", "recipe.yaml", "--set", "device.memry_limit=1GiB"], 2, "memory_limit"),
+        (["probe", "recipe.yaml", "--set", "batch_sizes.min=1000"], 2, "there are 48"),
+        (["probe", f"{HERE}/targets.py:modle"], 2, "Did you mean model?"),
+        (["probe", f"{HERE}/targets.py:wide_model", "--set", "device.memory_limit=1"], 3, "fits"),
+        (["probe", f"{HERE}/targets.py:raising_model"], 4, "no such architecture"),
+        (["probe", "recipe.yaml", "--run-dir", "recipe.yaml/run"], 2, "--run-dir"),
+        (["recommend", f"{HERE}/targets.py:model"], 2, "recommend needs data"),
+    ],
+)
+def test_mistakes_get_one_clear_message_and_their_exit_code(
+    recipe, tmp_path, arguments, code, words
+):
+    found, stdout, stderr = autobatch(*arguments, "--quiet", cwd=tmp_path)
+    assert (found, stdout) == (code, "")
+    assert words in stderr
+    assert "autobatch/" not in stderr.replace(f"{HERE}", "")  # no traceback of ours
+
+
+def test_the_users_own_traceback_is_shown(tmp_path):
+    target = f"{HERE}/targets.py:raising_model"
+    _, _, stderr = autobatch("probe", target, "--quiet", cwd=tmp_path)
+    assert "In your code:" in stderr
+    assert "in raising_model" in stderr
+
+
+def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):
+    common = ("--run-dir", "run", "--quiet", *settings("batch_sizes.max=8"))
+    assert autobatch("probe", recipe, *common, cwd=tmp_path)[0] == 0
+    changed = (*common, *settings("args={width: 9}"))
+    code, _, stderr = autobatch("probe", recipe, *changed, cwd=tmp_path)
+    assert code == 5
+    assert "target.args.width was None and is 9" in stderr
+    assert autobatch("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
+    assert (tmp_path / "run.old-1" / FILE_NAME).exists()
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def lines(folder):
+    records = list(folder.glob("*/*/" + FILE_NAME))
+    return records[0].read_text().splitlines() if records else []
+
+
+def test_an_interrupt_leaves_no_process_keeps_the_record_and_says_how_to_go_on(recipe, tmp_path):
+    process = start("recommend", recipe, *settings(*FAST), cwd=tmp_path)
+    wait_for(lambda: len(lines(tmp_path)) >= 3)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(recipe, tmp_path):
+    recipe.write_text(recipe.read_text().replace("targets.py:data", "targets.py:much_data"))
+    process = start("recommend", recipe, *settings(*FAST), cwd=tmp_path)
+    wait_for(lambda: len(lines(tmp_path)) >= 6)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    before = lines(tmp_path)
+    code, _, stderr = autobatch("recommend", recipe, *settings(*FAST), cwd=tmp_path)
+    assert code == 0, stderr
+    tasks = [json.loads(line)["task"] for line in lines(tmp_path) if '"task"' in line]
+    measured = [json.dumps(task) for task in tasks if task["type"] != "inspect"]
+    assert len(measured) == len(set(measured))
+    assert lines(tmp_path)[: len(before)] == before
+
+
+def test_schema_prints_a_json_schema(tmp_path):
+    code, stdout, _ = autobatch("schema", cwd=tmp_path)
+    assert code == 0
+    assert "batch_sizes" in json.dumps(json.loads(stdout))

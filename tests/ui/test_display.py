@@ -1,0 +1,51 @@
+"""The story from events: plain lines in a log, one live line on a terminal."""
+
+import io
+
+from rich.console import Console
+
+from autobatch.protocol import (
+    JobFinished,
+    JobProgress,
+    JobStarted,
+    Note,
+    StageFinished,
+    StageStarted,
+)
+from autobatch.ui.display import Display
+
+EVENTS = [
+    StageStarted(stage="probe", jobs=3, expected_seconds=12, detail="limit 1 GiB"),
+    JobStarted(stage="probe", label="32"),
+    JobProgress(done=1, total=2),
+    JobFinished(stage="probe", label="32", answer="fits, [peak] 1 MiB", seconds=2, reused=False),
+    Note(text="[bold]not markup[/]"),
+    StageFinished(stage="probe", answer="largest 32"),
+]
+
+
+def shown(*, terminal, quiet=False, width=100):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=width, color_system=None)
+    with Display(console, quiet=quiet) as display:
+        for event in EVENTS:
+            display.show(event)
+    return stream.getvalue()
+
+
+def test_a_log_gets_plain_lines_without_control_characters():
+    text = shown(terminal=False)
+    assert "probe: 3 expected, about 12 s (limit 1 GiB)\n" in text
+    assert "probe: 32: fits, [peak] 1 MiB (2.0 s)\n" in text
+    assert "[bold]not markup[/]" in text
+    assert "\x1b" not in text
+
+
+def test_a_terminal_keeps_the_end_of_each_stage():
+    text = shown(terminal=True)
+    assert "largest 32" in text
+
+
+def test_quiet_says_nothing():
+    assert shown(terminal=False, quiet=True) == ""
+    assert shown(terminal=True, quiet=True) == ""
