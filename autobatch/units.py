@@ -106,9 +106,9 @@ def format_bytes(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """35 ms, 0.4 s, 12 s, 3 min 05 s, 1 h 02 min"""
-    if seconds < 0.095:
-        return f"{seconds * 1000:.2g} ms"
+    """35 ms, 1.4 s, 12 s, 3 min 05 s, 1 h 02 min"""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.{0 if seconds >= 0.00995 else 1}f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 59.5:

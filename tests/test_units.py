@@ -124,10 +124,10 @@ def test_bytes_are_printed_in_binary_units(count: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0 ms"),
+        (0, "0.0 ms"),
         (0.035, "35 ms"),
-        (0.096, "0.1 s"),
-        (0.42, "0.4 s"),
+        (0.096, "96 ms"),
+        (0.42, "420 ms"),
         (9.94, "9.9 s"),
         (9.97, "10 s"),
         (12.3, "12 s"),

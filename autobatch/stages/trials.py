@@ -22,7 +22,7 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_duration
 
-FINALISTS = 3  # beside the baseline
+FINALISTS = 4  # beside the baseline
 FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
 FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
 MIN_STEPS = 20  # fewer updates tell nothing
@@ -190,7 +190,10 @@ class _Trials:
         )
 
     def _finalists(self) -> list[Setting]:
-        """The best settings of their sizes, best first; below one on the brink, its half rate."""
+        """The best settings of their sizes, best first; below one on the brink, its half rate.
+
+        That of the baseline's size is always among them: it tells what the rate alone gains.
+        """
         evidence = self.evidence
         ranked: list[Setting] = []
         for setting in sorted(self.best, key=lambda setting: (evidence.first[setting], setting)):
@@ -198,7 +201,11 @@ class _Trials:
             half = Setting(setting.batch_size, setting.rung - 1)
             if evidence.on_the_brink(setting) and evidence.first.get(half) is not None:
                 ranked.append(half)
-        return [setting for setting in ranked if setting != evidence.baseline][:FINALISTS]
+        ranked = [setting for setting in ranked if setting != evidence.baseline]
+        own = [s for s in ranked if s.batch_size == evidence.baseline.batch_size][:1]
+        others = [setting for setting in ranked if setting not in own]
+        chosen = [*own, *others[: FINALISTS - len(own)]]
+        return sorted(chosen, key=ranked.index)
 
     def _finals_seconds(self) -> float:
         trials = (FINALISTS + 1) * self.session.recipe.trials.seeds

@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from autobatch.protocol import (
     Event,
@@ -95,10 +95,10 @@ class Display:
         if not self.quiet:
             self.console.print(markup, highlight=False)
 
-    def _line(self) -> Table | str:
+    def _line(self) -> Text:
         """The one live line: stage, bar, elapsed and expected time, what is tried now."""
         if self._stage is None:
-            return ""
+            return Text()
         elapsed = time.monotonic() - self._began
         done = self._done + self._share
         jobs = max(self._stage.jobs, self._done + (1 if self._trying else 0), 1)
@@ -108,17 +108,17 @@ class Display:
             left = elapsed / max(measured + self._share, 1) * (jobs - done)
         filled = round(BAR_CELLS * min(1.0, done / jobs))
         bar = f"[cyan]{'━' * filled}[/][dim]{'━' * (BAR_CELLS - filled)}[/]"
-        line = Table.grid(padding=(0, 1), expand=False)
-        for _ in range(3):
-            line.add_column(no_wrap=True)
-        line.add_column(no_wrap=True, overflow="ellipsis")
-        line.add_row(
-            f"  [bold]{self._stage.stage:<9}[/]",
-            bar,
-            f"{format_duration(elapsed)}, {format_duration(max(0.0, left))} to go",
-            f"[bold]{escape(self._trying)}[/] [dim]{escape(self._last)}[/]",
+        times = f"{format_duration(elapsed)}, {format_duration(max(0.0, left))} to go"
+        line = Text.from_markup(
+            f"  [bold]{self._stage.stage:<9}[/] {bar} {times}  {self._present()}"
         )
+        line.no_wrap, line.overflow = True, "ellipsis"
         return line
+
+    def _present(self) -> str:
+        trying = f"[bold]{escape(self._trying)}[/]" if self._trying else ""
+        last = f"[dim]{escape(self._last)}[/]" if self._last else ""
+        return " [dim]after[/] ".join(filter(None, (trying, last)))
 
 
 def _demo() -> None:

@@ -1,0 +1,81 @@
+"""The README says what is so: help, commands, options, recipe keys, exit codes, files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from autobatch import errors
+from autobatch.recipe import make_recipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+
+
+def help_of(*arguments):
+    ran = subprocess.run(
+        [*COMMAND, *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "88", "TERM": "dumb", "PATH": ""},
+        check=True,
+    )
+    return "\n".join(line.rstrip() for line in ran.stdout.strip().splitlines())
+
+
+def test_the_help_in_the_readme_is_the_real_one():
+    shown = re.search(r"\$ autobatch --help\n(.*?)\n```", README, re.DOTALL)
+    assert shown, "no help block"
+    real = help_of().replace("-c ", "autobatch ", 1)
+    assert [line.split() for line in shown[1].splitlines()] == [
+        line.split() for line in real.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"autobatch (\w+) TARGET", README))))
+def test_every_command_in_the_readme_exists(command):
+    assert "TARGET" in help_of(command)
+
+
+def test_every_option_in_the_readme_exists():
+    known = help_of("probe") + help_of("recommend")
+    options = set(re.findall(r"`(--[a-z-]+)", README))
+    assert options
+    assert {option for option in options if option not in known} == set()
+
+
+def test_the_recipe_in_the_readme_is_valid_and_shows_the_defaults():
+    shown = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
+    written = make_recipe(shown)
+    defaults = make_recipe({"model": shown["model"]})
+    for name in ("baseline", "batch_sizes", "benchmark", "trials", "time_limit", "seed"):
+        assert getattr(written, name) == getattr(defaults, name), name
+    assert written.device.headroom == defaults.device.headroom
+    assert set(shown) <= set(msgspec.structs.asdict(defaults))
+
+
+def test_the_exit_codes_in_the_readme_are_all_there_are():
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    raised = {
+        value.exit_code
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.AutobatchError)
+    }
+    assert listed == {0, *raised}
+
+
+def test_every_recipe_that_ships_is_named_in_the_readme():
+    for recipe in (ROOT / "recipes").glob("*.yaml"):
+        assert recipe.name in README
+
+
+def test_the_tour_names_every_module_and_no_other():
+    tour = (ROOT / "CONTRIBUTING.md").read_text()
+    modules = {path.name for path in (ROOT / "autobatch").rglob("*.py")} - {"__init__.py"}
+    named = set(re.findall(r"\b(\w+\.py)\b", tour))
+    assert modules <= named
