@@ -56,6 +56,22 @@ class Evidence:
             self.costs(setting.batch_size), setting.rung, self.initial_cost
         )
 
+    def finalists(self, best: list[Setting], count: int) -> list[Setting]:
+        """`count` of the sizes' `best` settings, best first; below one on the brink, its half rate.
+
+        That of the baseline's size is always among them: it tells what the rate alone gains.
+        """
+        ranked: list[Setting] = []
+        for setting in sorted(best, key=lambda setting: (self.first[setting] or 0.0, setting)):
+            ranked.append(setting)
+            half = Setting(setting.batch_size, setting.rung - 1)
+            if self.on_the_brink(setting) and self.first.get(half) is not None:
+                ranked.append(half)
+        ranked = [setting for setting in ranked if setting != self.baseline]
+        own = [s for s in ranked if s.batch_size == self.baseline.batch_size][:1]
+        others = [setting for setting in ranked if setting not in own]
+        return sorted([*own, *others[: count - len(own)]], key=ranked.index)
+
     def shown(self, cost: float) -> float:
         """The metric as the user knows it, from a cost (lower is better)."""
         return -cost if self.maximise else cost

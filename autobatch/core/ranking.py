@@ -19,6 +19,8 @@ from autobatch.protocol import Interval
 FALLBACK_CRITICAL_BATCH = 500.0
 MAX_SIZES = 5
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
+EVALUATIONS = 18
+EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
 CONFIDENCE = 0.95
 TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
@@ -87,6 +89,12 @@ def breaks_down_next(costs: Mapping[int, float | None], rung: int, initial_cost:
         return False
     cost, beyond = costs[rung], costs[rung + 1]
     return cost is None or beyond is None or beyond > (cost + initial_cost) / 2
+
+
+def evaluation_steps(steps: int) -> tuple[int, ...]:
+    """0, and steps whose fractions of the whole fall by a constant ratio."""
+    fractions = [EVALUATION_RATIO**k for k in range(EVALUATIONS)]
+    return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
 
 
 def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None:

@@ -27,8 +27,6 @@ FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
 FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
 MIN_STEPS = 20  # fewer updates tell nothing
 JOB_OVERHEAD_SECONDS = 2.0
-EVALUATIONS = 18
-EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
 VALIDATION_BATCH = 1024
 DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
 
@@ -157,7 +155,7 @@ class _Trials:
     def settle(self) -> None:
         """Finalists and baseline, with fresh seeds: none that chose the finalists."""
         evidence, recipe = self.evidence, self.session.recipe
-        finalists = [evidence.baseline, *self._finalists()]
+        finalists = [evidence.baseline, *evidence.finalists(self.best, FINALISTS)]
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
             if self.session.seconds_left() <= 0:
                 self._out_of_time()
@@ -189,24 +187,6 @@ class _Trials:
             "baseline.learning_rate.",
         )
 
-    def _finalists(self) -> list[Setting]:
-        """The best settings of their sizes, best first; below one on the brink, its half rate.
-
-        That of the baseline's size is always among them: it tells what the rate alone gains.
-        """
-        evidence = self.evidence
-        ranked: list[Setting] = []
-        for setting in sorted(self.best, key=lambda setting: (evidence.first[setting], setting)):
-            ranked.append(setting)
-            half = Setting(setting.batch_size, setting.rung - 1)
-            if evidence.on_the_brink(setting) and evidence.first.get(half) is not None:
-                ranked.append(half)
-        ranked = [setting for setting in ranked if setting != evidence.baseline]
-        own = [s for s in ranked if s.batch_size == evidence.baseline.batch_size][:1]
-        others = [setting for setting in ranked if setting not in own]
-        chosen = [*own, *others[: FINALISTS - len(own)]]
-        return sorted(chosen, key=ranked.index)
-
     def _finals_seconds(self) -> float:
         trials = (FINALISTS + 1) * self.session.recipe.trials.seeds
         return trials * (self.evidence.final_seconds + JOB_OVERHEAD_SECONDS)
@@ -233,7 +213,7 @@ class _Trials:
                 old_batch=evidence.baseline.batch_size, new_batch=size
             ),
             steps=steps,
-            evaluate_at=_evaluation_steps(steps),
+            evaluate_at=ranking.evaluation_steps(steps),
             validation_batch_size=min(
                 VALIDATION_BATCH, max(size, self.inspected.validation_samples or size)
             ),
@@ -265,9 +245,3 @@ class _Trials:
             if isinstance(outcome, Trained):
                 return f"{metric} {last:.4g}"
         return why_it_failed(outcome)
-
-
-def _evaluation_steps(steps: int) -> tuple[int, ...]:
-    """0, and steps whose fractions of the whole fall by a constant ratio."""
-    fractions = [EVALUATION_RATIO**k for k in range(EVALUATIONS)]
-    return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
