@@ -2,14 +2,18 @@
 
 `good` is the largest size seen to fit, `bad` the smallest seen not to. Peak memory is nearly affine
 in the batch, so the next size is where the line through two good sizes meets the limit, kept inside
-the bracket; when predictions contradict what failed, or have not halved the bracket twice running,
-it is bisected (as Brent's method safeguards its interpolation). No size is tried twice.
+the bracket. A prediction that does not halve the bracket is wasted; after three wasted ones it is
+bisected to the end (as Brent's method safeguards its interpolation), so that no shape of memory
+costs more than binary search and a constant. No size is tried twice.
 """
 
 from collections.abc import Callable, Mapping
+from math import isqrt
 
 from autobatch.protocol import Struct
 
+MAX_WASTED = 3  # predictions that did not halve the bracket
+GEOMETRIC = 4  # a bracket wider than this ratio is bisected on the logarithmic scale
 MAX_PROBES = 64  # a bracket of 2**32 bisected twice over: never reached by a sane search
 
 
@@ -36,16 +40,22 @@ def largest_fitting(
     from before, by size.
     """
     peaks: dict[int, int | None] = dict(known or {})
-    widths: list[int] = []
+    wasted = 0
     for _ in range(MAX_PROBES):
         bracket = _bracket(peaks, lower, upper)
-        size = _next_size(peaks, bracket, widths, lower, upper, start, limit_bytes, tolerance)
+        size = _next_size(
+            peaks, bracket, wasted < MAX_WASTED, lower, upper, start, limit_bytes, tolerance
+        )
         if size is None:
             return bracket
-        if bracket.bad is not None:
-            widths.append(bracket.bad - bracket.good)
         peaks[size] = probe(size)
+        if bracket.good and bracket.bad is not None:
+            wasted += _width(_bracket(peaks, lower, upper)) * 2 > _width(bracket)
     return _bracket(peaks, lower, upper)
+
+
+def _width(bracket: Bracket) -> int:
+    return (bracket.bad or 0) - bracket.good
 
 
 def _bracket(peaks: Mapping[int, int | None], lower: int, upper: int) -> Bracket:
@@ -61,7 +71,7 @@ def _bracket(peaks: Mapping[int, int | None], lower: int, upper: int) -> Bracket
 def _next_size(
     peaks: Mapping[int, int | None],
     bracket: Bracket,
-    widths: list[int],
+    may_predict: bool,
     lower: int,
     upper: int,
     start: int,
@@ -86,9 +96,8 @@ def _next_size(
         return upper if guess + step >= upper else guess
     if bad - good <= step:
         return None
-    crawling = len(widths) >= 2 and (bad - good) * 2 > widths[-2]
-    if crawling or guess > bad - step or good + step >= bad:
-        return (good + bad) // 2
+    if not may_predict or guess > bad - step or good + step >= bad:
+        return isqrt(good * bad) if bad > GEOMETRIC * good else (good + bad) // 2
     return max(guess, good + step)
 
 

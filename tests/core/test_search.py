@@ -1,9 +1,10 @@
 """The bracketed search, on memory curves whose truth is known."""
 
 import math
+import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.core.search import largest_fitting
@@ -43,6 +44,7 @@ def search(device, *, lower=1, upper=65536, start=32, tolerance=0.01):
     )
 
 
+@settings(max_examples=2000)
 @given(
     constant=st.integers(0, 4096).map(lambda n: n * MIB),
     per_sample=st.integers(1024, 8 * MIB),
@@ -87,6 +89,82 @@ def test_memory_that_is_not_monotone_ends_with_a_size_that_was_seen_to_fit(fits,
         assert fits[bracket.good - 1]
         assert bracket.good in device.tried
     assert len(device.tried) == len(set(device.tried))
+
+
+def binary_search_probes(device, *, upper, start, tolerance):
+    """What doubling and bisecting takes, to the same tolerance."""
+    good, bad, size, tries = 0, None, start, 0
+    while bad is None or bad - good > max(1, int(good * tolerance)):
+        tries += 1
+        if device.peak(size) <= device.limit:
+            if size == upper:
+                break
+            good = size
+        else:
+            bad = size
+        size = min(size * 2, upper) if bad is None else (good + bad) // 2
+    return tries
+
+
+SHAPES = {
+    "plateau": lambda n, a, b: max(a, b * n),
+    "steps of 128": lambda n, a, b: a + b * 128 * -(-n // 128),
+    "doubling regions": lambda n, a, b: 1 << (a + b * n).bit_length(),
+    "convex": lambda n, a, b: a + b * n + n * n,
+    "concave": lambda n, a, b: a + b * math.isqrt(n) * 64,
+    "wall": lambda n, a, b: a if n < b else 1 << 60,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=500)
+@given(
+    constant=st.integers(0, 1 << 30),
+    per_sample=st.integers(1, 1 << 22),
+    limit=st.integers(1 << 20, 1 << 34),
+    start=st.integers(1, 64),
+    tolerance=st.sampled_from([0.0, 0.01]),
+)
+def test_no_shape_costs_more_than_binary_search_and_a_constant(
+    shape, constant, per_sample, limit, start, tolerance
+):
+    device = Device(lambda n: SHAPES[shape](n, constant, per_sample), limit)
+    bracket = search(device, start=start, tolerance=tolerance)
+    if bracket.good:
+        assert device.peak(bracket.good) <= limit
+    if bracket.bad is not None:
+        assert device.peak(bracket.bad) > limit
+        assert bracket.bad - bracket.good <= max(1, bracket.good * tolerance)
+    else:
+        assert bracket.good == 65536
+    binary = binary_search_probes(device, upper=65536, start=start, tolerance=tolerance)
+    assert len(device.tried) <= binary + 9
+    assert len(device.tried) == len(set(device.tried))
+
+
+@settings(max_examples=1000)
+@given(
+    constant=st.integers(0, 512).map(lambda n: n * MIB),
+    per_sample=st.integers(4096, 2 * MIB),
+    limit=st.integers(1024, 81920).map(lambda n: n * MIB),
+    seed=st.integers(0, 2**32),
+)
+def test_peaks_that_vary_by_a_tenth_still_end_within_1_percent(constant, per_sample, limit, seed):
+    """As on devices whose operations overlap: a run holds one tensor more or less than another."""
+    luck = random.Random(seed)
+    device = Device(affine(constant, per_sample), limit)
+
+    def probe(size):
+        peak = device(size)
+        return None if peak is None else int(peak * luck.uniform(0.9, 1))
+
+    bracket = largest_fitting(
+        probe, lower=1, upper=65536, start=32, limit_bytes=limit, tolerance=0.01
+    )
+    truth = min(65536, (limit - constant) // per_sample)
+    assert truth * 0.99 - 1 <= bracket.good <= truth
+    assert len(device.tried) <= 15
+    assert device.failures <= 8
 
 
 @pytest.mark.parametrize("upper", [1, 2, 31, 32, 33, 1437])
