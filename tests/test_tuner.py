@@ -218,10 +218,35 @@ def test_what_the_user_must_mend_ends_the_run_with_their_message(tmp_path, outco
         tune(tmp_path, PretendDevice(answers={(Inspect, 32): [outcome]}))
 
 
-def test_a_user_failure_at_some_size_is_never_taken_for_too_large(tmp_path):
-    failure = UserCodeFailed(message="ValueError: not for batches of 32")
-    with pytest.raises(UserCodeError, match="not for batches of 32"):
-        probe(tmp_path, PretendDevice(answers={(Probe, 32): [failure]}))
+def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):
+    failure = UserCodeFailed(message="ValueError: no batch will do")
+    device = PretendDevice(answers={(Probe, size): [failure] for size in (32, 8, 2, 1)})
+    with pytest.raises(UserCodeError, match="no batch will do"):
+        probe(tmp_path, device)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UserCodeFailed(message="ValueError: at most 63"),
+        Crashed(signal=6, exit_code=None, log_tail=""),
+    ],
+)
+def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(tmp_path, failure):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    device._probe = lambda task: fits(task) if task.batch_size < 64 else failure
+    found = probe(tmp_path, device)
+    assert (found.largest_fitting, found.bounded_by) == (63, "failure")
+    assert any("Not about memory" in note for note in found.notes)
+
+
+def test_verification_that_fails_again_and_again_ends_at_a_size_that_passes(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    out = OutOfMemory(evidence="in validation")
+    device._probe = lambda task: out if task.verify and task.batch_size > 1000 else fits(task)
+    assert 500 < probe(tmp_path, device).largest_fitting <= 1000
 
 
 def test_recommend_without_data_is_refused_and_says_what_to_add(tmp_path):

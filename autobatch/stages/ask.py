@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from autobatch.engine.local import Executor
 from autobatch.engine.record import Entry, Record
@@ -65,8 +64,12 @@ class Session:
         *,
         deadline_seconds: float,
         reuse: bool = True,
+        user_code_may_fail: bool = False,
     ) -> Entry:
-        """The recorded entry for `task`, or a new one. Raises where the user must act."""
+        """The recorded entry for `task`, or a new one. Raises where the user must act.
+
+        With `user_code_may_fail` their exception is an answer like others: at some sizes it may be.
+        """
         entry = self.record.find(task) if reuse else None
         reused = entry is not None
         if entry is None:
@@ -76,7 +79,8 @@ class Session:
                 self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
                 entry = self._measure(task, deadline_seconds)
         self.spent_seconds += entry.seconds
-        _raise_for_user(entry, self.record.directory)
+        if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
+            self.raise_for_user(entry)
         self.on_event(
             JobFinished(
                 stage=stage,
@@ -99,6 +103,21 @@ class Session:
     def note(self, *sentences: str) -> None:
         for text in sentences:
             self.on_event(Note(text=text))
+
+    def raise_for_user(self, entry: Entry) -> None:
+        """Raise if `entry` says that the user (or we) must mend something."""
+        log = self.record.directory / "logs" / (entry.log or "")
+        match entry.outcome:
+            case TargetMissing(message=message, hint=hint):
+                raise RecipeError(message, hint=hint)
+            case UserCodeFailed(message=message, hint=hint, traceback=traceback):
+                hint = hint or f"All it printed is in {log}."
+                raise UserCodeError(message, hint=hint, traceback=traceback)
+            case Crashed(exit_code=code, log_tail=tail) if code == WORKER_BUG:
+                raise AutobatchError(
+                    f"A worker failed by a fault of autobatch: {tail.strip().splitlines()[-1]}",
+                    hint=f"Please report it with {log}.",
+                )
 
     def _measure(self, task: Task, deadline_seconds: float) -> Entry:
         began = time.monotonic()
@@ -132,6 +151,8 @@ def why_it_failed(outcome: Outcome) -> str:
             return f"crashed ({signal.Signals(number).name})"
         case Crashed(exit_code=code):
             return f"ended with exit code {code} and no answer"
+        case UserCodeFailed(message=message):
+            return f"your code failed: {message.splitlines()[0][:80]}"
         case Diverged(step=step):
             return f"diverged at step {step}"
         case _:
@@ -140,21 +161,3 @@ def why_it_failed(outcome: Outcome) -> str:
 
 def _killed_from_outside(outcome: Outcome) -> bool:
     return isinstance(outcome, Crashed) and outcome.signal in OUTSIDE_SIGNALS
-
-
-def _raise_for_user(entry: Entry, directory: Path) -> None:
-    log = directory / "logs" / (entry.log or "")
-    match entry.outcome:
-        case TargetMissing(message=message, hint=hint):
-            raise RecipeError(message, hint=hint)
-        case UserCodeFailed(message=message, hint=hint, traceback=traceback):
-            raise UserCodeError(
-                message, hint=hint or f"All it printed is in {log}.", traceback=traceback
-            )
-        case Crashed(exit_code=code, log_tail=tail) if code == WORKER_BUG:
-            raise AutobatchError(
-                f"A worker failed by a fault of autobatch: {tail.strip().splitlines()[-1]}",
-                hint=f"Please report it with {log}.",
-            )
-        case _:
-            return

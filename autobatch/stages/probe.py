@@ -1,19 +1,21 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
+from itertools import pairwise
 from typing import Literal, NoReturn
 
 from autobatch.core.search import Bracket, largest_fitting
 from autobatch.engine.record import Entry
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError
 from autobatch.protocol import (
+    Crashed,
     Fits,
     Inspected,
     Outcome,
-    OutOfMemory,
-    OverBudget,
     Probe,
     ProbePoint,
     ProbeResult,
+    TimedOut,
+    UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_bytes
@@ -21,7 +23,10 @@ from autobatch.units import format_bytes
 EXPECTED_PROBES = 6
 PROBE_SECONDS = 4.0
 DEADLINE_SECONDS = 600.0
-MAX_STEPS_DOWN = 5  # when a verification fails
+STEPS_DOWN = (0.98, 0.95, 0.9, 0.75)  # of the size whose verification failed; then halves
+
+
+NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
 
 class Prober:
@@ -82,10 +87,16 @@ class Prober:
             self._nothing_fits(self.session.limit_bytes)
         return self.peak(size)
 
-    def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range"]:
+    def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure"]:
         if largest == self.samples:
             return "samples"
-        return "range" if largest == self.session.recipe.batch_sizes.max else "memory"
+        if largest == self.session.recipe.batch_sizes.max:
+            return "range"
+        above = [
+            key for key, entry in self.entries.items() if key[0] > largest and not _peak(entry)
+        ]
+        failed = self.entries[min(above)].outcome if above else None
+        return "failure" if isinstance(failed, NOT_ABOUT_MEMORY) else "memory"
 
     def narrow(self, budget_bytes: int) -> Bracket:
         """The bracket of the largest size whose peak is within `budget_bytes`."""
@@ -110,20 +121,19 @@ class Prober:
 
     def verified(self, size: int, budget_bytes: int) -> int:
         """`size`, or the next smaller one that passes verification within the budget."""
-        for _ in range(MAX_STEPS_DOWN):
-            outcome = self.ask(size, verify=True).outcome
-            peak = _peak_of(outcome)
+        shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
+        sizes = dict.fromkeys(max(self.lower, int(size * share)) for share in shares)
+        for tried, smaller in pairwise([*sizes, 0]):
+            entry = self.ask(tried, verify=True)
+            self.session.raise_for_user(entry)
+            peak = _peak(entry)
             if peak is not None and peak <= budget_bytes:
-                return size
-            smaller = max(self.lower, min(size - 1, int(size * 0.98)))
-            reason = why_it_failed(outcome) if peak is None else f"peak {format_bytes(peak)}"
+                return tried
+            reason = f"peak {format_bytes(peak)}" if peak else why_it_failed(entry.outcome)
             self.notes.append(
-                f"{size} trained, but did not pass verification with the last batch and "
+                f"{tried} trained, but did not pass verification with the last batch and "
                 f"validation ({reason}); stepped down to {smaller}."
             )
-            if smaller == size:
-                break
-            size = smaller
         self._nothing_fits(budget_bytes)
 
     def peak(self, size: int) -> int:
@@ -143,7 +153,10 @@ class Prober:
             f"{'verify ' if verify else ''}{size}",
             _phrase,
             deadline_seconds=DEADLINE_SECONDS,
+            user_code_may_fail=True,
         )
+        if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
+            self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
         self.entries[size, verify] = entry
         self.points.append(
             ProbePoint(
@@ -160,11 +173,12 @@ class Prober:
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
         entry = self.entries.get((self.lower, False))
         outcome = entry.outcome if entry else None
-        if outcome is not None and not isinstance(outcome, (Fits, OverBudget, OutOfMemory)):
-            cause = why_it_failed(outcome)
+        if entry is not None:
+            self.session.raise_for_user(entry)
+        if isinstance(outcome, NOT_ABOUT_MEMORY):
             raise UserCodeError(
-                f"Training with batch {self.lower} does not work: {cause}.",
-                hint="The end of the log in the run directory says more.",
+                f"Training with batch {self.lower} does not work: {why_it_failed(outcome)}.",
+                hint="The end of its log in the run directory says more.",
             )
         peak = getattr(outcome, "peak_bytes", None)
         needs = f"it needs {format_bytes(peak)}" if peak else "it runs out of memory"
@@ -173,8 +187,8 @@ class Prober:
             allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
         raise NothingFitsError(
             f"Nothing fits: even a batch of {self.lower} does not, {needs} and may have {allowed}.",
-            hint="Raise device.memory_limit, make the model or its inputs smaller, "
-            "or use mixed precision.",
+            hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
+            "inputs smaller, or use mixed precision.",
         )
 
 

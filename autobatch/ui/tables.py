@@ -18,6 +18,7 @@ BOUND_BY = {
     "samples": "the number of training samples",
     "range": "batch_sizes.max",
     "host_memory": "the memory of the machine",
+    "failure": "a failure that is not out-of-memory (see the notes)",
 }
 HOLDS_BACK = {
     "host": "the input pipeline and Python: a batch that stays on the device trains much faster",
