@@ -105,6 +105,7 @@ class LocalExecutor:
         on_progress: OnProgress,
     ) -> Outcome:
         deadline = time.monotonic() + deadline_seconds
+        oom_kills = _kernel_oom_kills()
         killed_for_memory: str | None = None
         while time.monotonic() < deadline:
             if wait([pipe], timeout=POLL_SECONDS):
@@ -116,6 +117,7 @@ class LocalExecutor:
                         exit_code=process.exitcode,
                         log=_read(log),
                         killed_for_memory=killed_for_memory,
+                        kernel_oom_kills=_kernel_oom_kills() - oom_kills,
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
@@ -179,6 +181,15 @@ def _kill_group(pid: int) -> None:
         except ProcessLookupError:
             continue
         return
+
+
+def _kernel_oom_kills() -> int:
+    """How often the kernel has killed for memory since boot, in any control group."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _read(log: Path) -> str:

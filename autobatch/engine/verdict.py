@@ -4,6 +4,7 @@ Pure. What cannot be explained is `Crashed`, never out-of-memory.
 """
 
 import re
+import signal
 
 from autobatch.protocol import Crashed, OutOfMemory
 
@@ -34,11 +35,16 @@ NOT_A_FAILURE = re.compile("not a failure")
 
 
 def of_dead_process(
-    *, exit_code: int | None, log: str, killed_for_memory: str | None = None
+    *,
+    exit_code: int | None,
+    log: str,
+    killed_for_memory: str | None = None,
+    kernel_oom_kills: int = 0,
 ) -> OutOfMemory | Crashed:
     """The outcome of a process that ended without an answer.
 
-    `killed_for_memory` is the sentence of our own resident-memory watch, if it ended the process.
+    `killed_for_memory` is the sentence of our own resident-memory watch, if it ended the process;
+    `kernel_oom_kills` how often the kernel's out-of-memory killer struck while it ran.
     `exit_code` is as Python has it: negative for a signal.
     """
     if killed_for_memory is not None:
@@ -46,6 +52,8 @@ def of_dead_process(
     for line in reversed(log.splitlines()):
         if OUT_OF_MEMORY.search(line) and not NOT_A_FAILURE.search(line):
             return OutOfMemory(evidence=line.strip()[:500])
+    if exit_code == -signal.SIGKILL and kernel_oom_kills:
+        return OutOfMemory(evidence="the kernel's out-of-memory killer ended it (SIGKILL)")
     died_of_signal = exit_code is not None and exit_code < 0
     return Crashed(
         signal=-exit_code if died_of_signal and exit_code is not None else None,

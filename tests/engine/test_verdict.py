@@ -43,6 +43,17 @@ def test_a_signal_without_evidence_is_a_crash_not_out_of_memory():
     assert "Segmentation fault" in found.log_tail
 
 
+def test_a_kill_by_the_kernel_for_memory_is_out_of_memory():
+    found = of_dead_process(exit_code=-9, log="", kernel_oom_kills=1)
+    assert isinstance(found, OutOfMemory)
+    assert "kernel" in found.evidence
+
+
+def test_a_kill_from_outside_is_not():
+    assert isinstance(of_dead_process(exit_code=-9, log=""), Crashed)
+    assert isinstance(of_dead_process(exit_code=-11, log="", kernel_oom_kills=1), Crashed)
+
+
 def test_an_exit_code_without_an_answer_is_a_crash():
     found = of_dead_process(exit_code=3, log="")
     assert isinstance(found, Crashed)
