@@ -153,6 +153,7 @@ class UserCodeFailed(Tagged):
     message: str
     traceback: str = ""  # trimmed to the user's frames
     hint: str | None = None
+    framework_error: bool = False  # the exception is of the framework's own type
 
 
 class TargetMissing(Tagged):

@@ -121,7 +121,7 @@ class LocalExecutor:
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
-                    return message
+                    return verdict.of_answer(message, _read(log))
                 on_progress(message)
             elif killed_for_memory is None:
                 killed_for_memory = self._kill_if_too_large(process)

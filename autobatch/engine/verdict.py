@@ -6,7 +6,7 @@ Pure. What cannot be explained is `Crashed`, never out-of-memory.
 import re
 import signal
 
-from autobatch.protocol import Crashed, OutOfMemory
+from autobatch.protocol import Crashed, Outcome, OutOfMemory, UserCodeFailed
 
 LOG_TAIL_CHARACTERS = 4000
 
@@ -49,9 +49,8 @@ def of_dead_process(
     """
     if killed_for_memory is not None:
         return OutOfMemory(evidence=killed_for_memory)
-    for line in reversed(log.splitlines()):
-        if OUT_OF_MEMORY.search(line) and not NOT_A_FAILURE.search(line):
-            return OutOfMemory(evidence=line.strip()[:500])
+    if evidence := _evidence(log):
+        return OutOfMemory(evidence=evidence)
     if exit_code == -signal.SIGKILL and kernel_oom_kills:
         return OutOfMemory(evidence="the kernel's out-of-memory killer ended it (SIGKILL)")
     died_of_signal = exit_code is not None and exit_code < 0
@@ -60,6 +59,25 @@ def of_dead_process(
         exit_code=None if died_of_signal else exit_code,
         log_tail=tail(log),
     )
+
+
+def of_answer(outcome: Outcome, log: str) -> Outcome:
+    """The outcome that a worker gave, unless its log knows better.
+
+    When an allocation fails, the framework's error may be about what came of it ("Cannot parse
+    tensor from proto", "Dst tensor is not initialized"). The user's own exceptions stay theirs.
+    """
+    evidence = _evidence(log) if isinstance(outcome, UserCodeFailed) else None
+    if evidence and getattr(outcome, "framework_error", False):
+        return OutOfMemory(evidence=evidence)
+    return outcome
+
+
+def _evidence(log: str) -> str | None:
+    for line in reversed(log.splitlines()):
+        if OUT_OF_MEMORY.search(line) and not NOT_A_FAILURE.search(line):
+            return line.strip()[:500]
+    return None
 
 
 def tail(log: str) -> str:

@@ -36,6 +36,8 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.frames import innermost_is_ours, users_traceback
 from autobatch.worker.mistakes import TargetError, UserError
 
+FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
+
 Report = Callable[[JobProgress], None]
 
 
@@ -60,6 +62,7 @@ def run(job: Job, report: Report) -> Outcome:
         return UserCodeFailed(
             message="".join(traceback.format_exception_only(error)).strip(),
             traceback=users_traceback(error),
+            framework_error=type(error).__module__.split(".")[0] in FRAMEWORKS,
         )
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autobatch.engine.verdict import of_dead_process
-from autobatch.protocol import Crashed, OutOfMemory
+from autobatch.engine.verdict import of_answer, of_dead_process
+from autobatch.protocol import Crashed, OutOfMemory, UserCodeFailed
 
 TENSORFLOW_OOM = (
     "W tensorflow: Allocator (bfc_cpu_allocator_for_gpu) ran out of memory trying to allocate 2GiB"
@@ -52,6 +52,22 @@ def test_a_kill_by_the_kernel_for_memory_is_out_of_memory():
 def test_a_kill_from_outside_is_not():
     assert isinstance(of_dead_process(exit_code=-9, log=""), Crashed)
     assert isinstance(of_dead_process(exit_code=-11, log="", kernel_oom_kills=1), Crashed)
+
+
+def failed(*, framework_error):
+    return UserCodeFailed(message="InvalidArgumentError: no", framework_error=framework_error)
+
+
+def test_a_framework_error_that_came_of_a_failed_allocation_is_out_of_memory():
+    log = f"{TENSORFLOW_OOM}\nOP_REQUIRES failed: INVALID_ARGUMENT: Cannot parse tensor from proto"
+    assert isinstance(of_answer(failed(framework_error=True), log), OutOfMemory)
+
+
+def test_a_users_exception_stays_theirs_whatever_the_log_says():
+    answer = failed(framework_error=False)
+    assert of_answer(answer, TENSORFLOW_OOM) is answer
+    answer = failed(framework_error=True)
+    assert of_answer(answer, "nothing about it") is answer
 
 
 def test_an_exit_code_without_an_answer_is_a_crash():

@@ -1,0 +1,46 @@
+"""Models that die in ways a process can die. Named `deaths.py:function`."""
+
+import ctypes
+import os
+import signal
+
+import keras
+import numpy as np
+
+
+def bad_alloc_model():
+    """C++'s own out-of-memory: an exception that nobody catches, then abort."""
+    allocate = ctypes.CDLL("libstdc++.so.6")._Znwm
+    allocate.argtypes, allocate.restype = [ctypes.c_size_t], ctypes.c_void_p
+    allocate(1 << 62)
+
+
+def memory_error_model():
+    np.empty(1 << 60, dtype="uint8")
+
+
+def killed_model():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def quietly_exiting_model():
+    os._exit(0)
+
+
+def model_that_prints_of_memory_and_dies():
+    os.write(2, b"2026: Allocator (bfc) ran out of memory trying to allocate 2GiB\n")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def convolution():
+    """Under a limit, oneDNN's convolutions end in a segmentation fault as often as in an error."""
+    layers = [keras.layers.Conv2D(64, 3, padding="same", use_bias=False) for _ in range(3)]
+    head = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    found = keras.Sequential([keras.Input((8, 8, 1)), *layers, *head])
+    found.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return found
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((2048, 8, 8, 1), dtype="float32"), rng.integers(0, 10, 2048)

@@ -1,0 +1,48 @@
+"""How real workers die, and what each death is called."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Crashed, Inspect, OutOfMemory, Probe, Target
+
+HERE = Path(__file__).parent.parent
+MIB = 1 << 20
+
+
+def ask(tmp_path, task, model, data="targets.py:data"):
+    target = Target(folder=str(HERE), model=f"deaths.py:{model}", data=data)
+    return LocalExecutor(target, tmp_path).run(task, deadline_seconds=120)
+
+
+@pytest.mark.parametrize(
+    ("model", "evidence"),
+    [
+        ("bad_alloc_model", "std::bad_alloc"),
+        ("memory_error_model", "Unable to allocate"),
+        ("model_that_prints_of_memory_and_dies", "ran out of memory trying to allocate"),
+    ],
+)
+def test_deaths_of_memory_are_out_of_memory_with_their_evidence(tmp_path, model, evidence):
+    outcome = ask(tmp_path, Inspect(batch_size=8), model)
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert evidence in outcome.evidence
+
+
+@pytest.mark.parametrize(
+    ("model", "signal_number", "exit_code"),
+    [("killed_model", signal.SIGKILL, None), ("quietly_exiting_model", None, 0)],
+)
+def test_deaths_that_nothing_explains_are_crashes(tmp_path, model, signal_number, exit_code):
+    outcome = ask(tmp_path, Inspect(batch_size=8), model)
+    assert isinstance(outcome, Crashed), outcome
+    assert (outcome.signal, outcome.exit_code) == (signal_number, exit_code)
+
+
+@pytest.mark.parametrize("limit_mib", [20, 40])
+def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, limit_mib):
+    task = Probe(batch_size=1600, limit_bytes=limit_mib * MIB)
+    outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
+    assert isinstance(outcome, OutOfMemory), outcome
