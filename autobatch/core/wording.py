@@ -127,6 +127,12 @@ def warnings(
             f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
             "larger batches gain (the noise scale grows). Tune the learning rate again then."
         )
+    if inspected.learning_rate_schedule:
+        found.append(
+            f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
+            f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for "
+            "what follows. Tune the factor over a longer trials.budget, or without the schedule."
+        )
     if choice.setting != evidence.baseline and evidence.on_the_brink(choice.setting):
         found.append(
             f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
