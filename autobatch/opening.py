@@ -104,6 +104,8 @@ def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target
         data=recipe.data,
         data_is_optional=data_is_optional,
         args=recipe.args,
+        callbacks=recipe.callbacks,
+        class_weight=recipe.class_weight,
         backend=recipe.backend or _users_backend(),  # type: ignore[arg-type]
         device=kind,
         seed=recipe.seed,
@@ -124,7 +126,8 @@ def _users_backend() -> str:
 def _digest(question: Target) -> str:
     """Names the run directory: another model, code or framework is another run."""
     digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(question, folder="")))
-    for reference in {question.model.partition(":")[0], (question.data or "").partition(":")[0]}:
+    references = (question.model, question.data or "", question.callbacks or "")
+    for reference in dict.fromkeys(text.partition(":")[0] for text in references):
         path = Path(question.folder, reference)
         if path.is_file():
             digest.update(path.read_bytes())

@@ -38,6 +38,8 @@ class Target(Struct):
     data: str | None = None
     data_is_optional: bool = False  # a .py target need not have a load_data
     args: dict[str, Any] = {}
+    callbacks: str | None = None  # names a callable that returns a list of Keras callbacks
+    class_weight: dict[int, float] | None = None
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     device: Literal["gpu", "cpu"] = "cpu"
     seed: int = 0

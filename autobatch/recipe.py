@@ -106,6 +106,17 @@ class Recipe(Section, frozen=True, kw_only=True):
         dict[str, Any],
         Meta(description="keyword arguments of the model's callable, such as {width: 128}"),
     ] = {}
+    callbacks: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="train.py:callbacks, which returns a list of Keras callbacks"),
+    ] = None
+    class_weight: Annotated[
+        Annotated[
+            dict[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=0)]], Meta(min_length=1)
+        ]
+        | None,
+        Meta(description='a weight for each class, such as {"0": 1, "1": 4.5}'),
+    ] = None
     backend: Annotated[
         Literal["tensorflow", "jax", "torch"] | None,
         Meta(description="tensorflow, jax or torch (default: your Keras configuration)"),
@@ -211,7 +222,7 @@ def _value(kind: Any, value: Any, at: "KeyPath", origins: "Origins") -> Any:
     if isinstance(kind, type) and issubclass(kind, Section):
         return _read(kind, value, at, origins)
     try:
-        return msgspec.convert(value, kind, dec_hook=_parse)
+        return msgspec.convert(value, kind, dec_hook=_parse, str_keys=True)  # of class_weight
     except msgspec.ValidationError as error:
         if item := re.search(r"\$\[(\d+)\]", str(error)):  # msgspec says which of a list
             at, value = (*at, int(item[1])), value[int(item[1])]

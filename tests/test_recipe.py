@@ -34,6 +34,8 @@ EVERY_KEY = """\
 model: digits.py:build_model      # paths are relative to the recipe's folder
 data: digits.py:load_data
 args: {width: 128}
+callbacks: digits.py:callbacks
+class_weight: {"0": 1, "1": 4.5}
 backend: tensorflow
 baseline: {batch_size: 64, learning_rate: 0.001}
 device:
@@ -53,8 +55,8 @@ time_limit: 2h
 seed: 7
 """
 TOP_KEYS = (
-    "model, data, args, backend, baseline, device, batch_sizes, benchmark, trials, engine, "
-    "time_limit, seed"
+    "model, data, args, callbacks, class_weight, backend, baseline, device, batch_sizes, "
+    "benchmark, trials, engine, time_limit, seed"
 )
 
 
@@ -92,6 +94,8 @@ def test_every_key_of_the_format_is_read() -> None:
         model="digits.py:build_model",
         data="digits.py:load_data",
         args={"width": 128},
+        callbacks="digits.py:callbacks",
+        class_weight={0: 1.0, 1: 4.5},
         backend="tensorflow",
         baseline=Baseline(batch_size=64, learning_rate=0.001),
         device=Device(
@@ -191,6 +195,10 @@ def test_an_unknown_key_like_no_other_is_refused_with_those_there_are() -> None:
         ("data: 3", "2:1", "data cannot be 3", "train.py:load_data"),
         ("data: ''", "2:1", 'data cannot be ""', "train.py:load_data"),
         ("args: [1]", "2:1", "args cannot be [1]", "keyword arguments"),
+        ("callbacks: 3", "2:1", "callbacks cannot be 3", "list of Keras callbacks"),
+        ("class_weight: {}", "2:1", "class_weight cannot be {}", "for each class"),
+        ("class_weight: {'0': -1}", "2:1", 'class_weight cannot be {"0": -1}', "for each class"),
+        ("class_weight: [1, 2]", "2:1", "class_weight cannot be [1, 2]", "for each class"),
         ("backend: mxnet", "2:1", 'backend cannot be "mxnet"', "tensorflow, jax or torch"),
         ("baseline: {batch_size: 0}", "2:12", "baseline.batch_size cannot be 0", "from 1"),
         ("baseline: {batch_size: 3.5}", "2:12", "baseline.batch_size cannot be 3.5", "from 1"),

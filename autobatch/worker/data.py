@@ -1,69 +1,65 @@
-"""The user's data as arrays: checked, split if need be; or synthetic samples.
-
-A `Samples` is what `fit` takes: `x`, `y`, `sample_weight`, each an array or a nest (dict, tuple) of
-arrays whose first axis is the sample.
-"""
+"""The user's data as sources, split if need be; or synthetic samples."""
 
 import hashlib
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from autobatch.protocol import Target
+from autobatch.worker import batches, datasets
+from autobatch.worker.arrays import Arrays, arrays
+from autobatch.worker.generators import of_generator
 from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.source import Source
 from autobatch.worker.synthetic import synthetic_samples
 from autobatch.worker.target import arguments, find_callable
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
-FINGERPRINT_ROWS = 256
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Training or validation samples; all leaves have `count` rows."""
-
-    x: Any
-    y: Any
-    sample_weight: Any
-    count: int
-
-    def rows(self, start: int, stop: int) -> "Samples":
-        """Samples `start` to `stop`, without a copy."""
-
-        def cut(leaf: Any) -> Any:
-            return None if leaf is None else leaf[start:stop]
-
-        x, y, weight = keras.tree.map_structure(cut, (self.x, self.y, self.sample_weight))
-        return Samples(x, y, weight, min(stop, self.count) - start)
-
-    def fit_arguments(self) -> dict[str, Any]:
-        return {"x": self.x, "y": self.y, "sample_weight": self.sample_weight}
-
-    def validation_data(self) -> tuple[Any, ...]:
-        given = (self.x, self.y, self.sample_weight)
-        return given if self.sample_weight is not None else given[:2]
+LOOK_SECONDS = 3.0  # what does not know its size is counted this long; longer once, to inspect it
 
 
 @dataclass(frozen=True)
 class Data:
-    train: Samples
-    validation: Samples | None
+    train: Source
+    validation: Source | None
     source: str
+    count: int  # training samples there are; `train` may leave out what fills no batch
     notes: tuple[str, ...] = ()
 
 
-def load(target: Target, model: keras.Model, *, samples: int) -> Data:
+def load(
+    target: Target,
+    model: keras.Model,
+    *,
+    batch_size: int,
+    samples: int,
+    look_seconds: float = LOOK_SECONDS,
+) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model."""
     loader = _find_loader(target)
+    fixed = fixed_batch_size(model)
+    if fixed is not None and fixed != batch_size:
+        raise UserError(
+            f"The model's batch size is fixed at {fixed}, and {batch_size} was to be tried.",
+            hint="Let the model's callable accept batch_size and build its inputs with it.",
+        )
     if loader is None:
-        x, y = synthetic_samples(model, samples, seed=target.seed)
-        train = Samples(x, y, None, samples)
-        return Data(train, None, "synthetic", ("No data given: samples are synthetic.",))
-    loaded = loader(**arguments(loader, target, {}, role="data"))
-    train, validation, notes = _split(loaded, str(target.data))
-    return Data(train, validation, str(target.data), notes)
+        x, y, notes = synthetic_samples(model, samples, seed=target.seed)
+        train: Source = Arrays(x, y, None, samples)
+        found = Data(train, None, "synthetic", samples, notes)
+    else:
+        found = _Loading(target, loader, model, batch_size, look_seconds).load()
+    return found if fixed is None else _in_whole_batches(found, batch_size)
+
+
+def fixed_batch_size(model: keras.Model) -> int | None:
+    """The batch size that the model's inputs are built for, as a stateful RNN's are."""
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs} - {None}
+    return int(sizes.pop()) if sizes else None
 
 
 def _find_loader(target: Target) -> Any:
@@ -77,95 +73,140 @@ def _find_loader(target: Target) -> Any:
         raise
 
 
-def _split(loaded: Any, source: str) -> tuple[Samples, Samples | None, tuple[str, ...]]:
-    if _is_pair(loaded):
-        train = _samples(loaded[0], f"{source}, training data")
-        return train, _samples(loaded[1], f"{source}, validation data"), ()
-    whole = _samples(loaded, source)
-    held_out = int(whole.count * VALIDATION_SHARE)
-    if held_out == 0:
-        return whole, None, (f"{whole.count} samples are too few to split off any for validation.",)
-    kept = whole.count - held_out
-    note = (
-        f"{source} returned one dataset: its last {held_out} of {whole.count} samples "
-        f"({VALIDATION_SHARE:.0%}) are used for validation."
-    )
-    return whole.rows(0, kept), whole.rows(kept, whole.count), (note,)
+@dataclass(frozen=True)
+class _Loading:
+    """One call of the user's loader, and what it may be asked again."""
 
+    target: Target
+    loader: Any
+    model: keras.Model
+    size: int
+    look_seconds: float
 
-def _is_pair(loaded: Any) -> bool:
-    """True for (train, validation), each itself a tuple or list of two or three."""
-    return (
-        isinstance(loaded, (tuple, list))
-        and len(loaded) == 2
-        and all(isinstance(part, (tuple, list)) and len(part) in (2, 3) for part in loaded)
-    )
+    def call(self) -> Any:
+        offered = {"batch_size": self.size}
+        return self.loader(**arguments(self.loader, self.target, offered, role="data"))
 
+    @property
+    def accepts_batch_size(self) -> bool:
+        return "batch_size" in inspect.signature(self.loader).parameters
 
-def _samples(part: Any, source: str) -> Samples:
-    if not isinstance(part, (tuple, list)) or len(part) not in (2, 3):
+    def load(self) -> Data:
+        source, loaded = str(self.target.data), self.call()
+        if is_pair(loaded):
+            train = self.source(loaded[0], f"{source}, training data", 0)
+            validation = None
+            if loaded[1] is not None:
+                validation = self.source(loaded[1], f"{source}, validation data", 1)
+            notes = train.notes + (validation.notes if validation else ())
+            return Data(train, validation, source, train.count, notes)
+        whole = self.source(loaded, source, None)
+        return self.split(whole, source)
+
+    def source(self, part: Any, name: str, index: int | None) -> Source:
+        """`part` as a source; `index` is its place in what the loader returns."""
+        validation = index == 1
+        if datasets.is_dataset(part):
+            if not datasets.is_batched(part, self.model):
+                return datasets.unbatched(part, name, self.look_seconds, whole=validation)
+            self.refuse_batched(name)
+            return batches.of_dataset(part, self.size, name, self.look_seconds, whole=validation)
+        if isinstance(part, keras.utils.PyDataset):
+            self.refuse_batched(name)
+            return batches.of_pydataset(part, self.size, name)
+        if isinstance(part, Iterator):
+            self.refuse_batched(name)
+
+            def again() -> Any:
+                loaded = self.call()
+                return loaded if index is None else loaded[index]
+
+            look = self.look_seconds
+            return of_generator(part, again, self.size, name, look, whole=validation)
+        if _is_samples(part):
+            return arrays(part, name)
         raise UserError(
-            f"{source} is {type(part).__module__}.{type(part).__qualname__}; "
-            "this version takes (x, y) or (x, y, sample_weight) of arrays.",
-            hint="Return ((x_train, y_train), (x_val, y_val)) of NumPy arrays.",
+            f"{name} is {type(part).__module__}.{type(part).__qualname__}; autobatch "
+            "takes (x, y) or (x, y, sample_weight) of arrays, a tf.data.Dataset, or a PyDataset "
+            "or generator built by a callable that accepts batch_size.",
+            hint="Return (train, validation), such as ((x_train, y_train), (x_val, y_val)).",
         )
-    names = ("x", "y", "sample_weight")
-    nests = [
-        keras.tree.map_structure(lambda leaf, name=name: _array(leaf, f"{source}: {name}"), nest)
-        for name, nest in zip(names, part, strict=False)
-    ]
-    counts = {
-        name: sorted({len(leaf) for leaf in keras.tree.flatten(nest)})
-        for name, nest in zip(names, nests, strict=False)
-    }
-    lengths = sorted({length for found in counts.values() for length in found})
-    if len(lengths) != 1:
-        told = ", ".join(
-            f"{name} {' and '.join(map(str, found))}" for name, found in counts.items()
+
+    def refuse_batched(self, name: str) -> None:
+        if not self.accepts_batch_size:
+            raise UserError(
+                f"{name} comes in batches of a size of its own.",
+                hint="Let the callable accept batch_size and build batches of that size; or, for "
+                "a tf.data.Dataset, leave out .batch() (or add .unbatch()).",
+            )
+
+    def split(self, whole: Source, source: str) -> Data:
+        """`whole` without its last part, which is for validation."""
+        held_out = int(whole.count * VALIDATION_SHARE)
+        kept = whole.count - held_out
+        if held_out == 0:
+            few = f"{whole.count} samples are too few to split off any for validation."
+            return Data(whole, None, source, whole.count, (*whole.notes, few))
+        if isinstance(whole, Arrays):
+            train: Source = whole.rows(0, kept)
+            validation: Source = whole.rows(kept, whole.count)
+        elif isinstance(whole, datasets.Unbatched) and not datasets.shuffles(whole.dataset):
+            train, validation = whole.part(kept), whole.without(kept)
+        else:
+            why = (
+                f"{source} returned one dataset, which is shuffled or comes in batches, so that no "
+                "part of it can be kept from training: there is no validation data."
+            )
+            return Data(whole, None, source, whole.count, (*whole.notes, why))
+        note = (
+            f"{source} returned one dataset: its last {held_out} of {whole.count} samples "
+            f"({VALIDATION_SHARE:.0%}) are used for validation."
         )
+        return Data(train, validation, source, train.count, (note, *whole.notes))
+
+
+def _in_whole_batches(data: Data, size: int) -> Data:
+    """What a model with a fixed batch size can be given."""
+
+    def cut(source: Source) -> Source | None:
+        if isinstance(source, (batches.DatasetBatches, batches.PythonBatches)):
+            return source  # as built by the user
+        whole = source.part(source.count // size * size) if source.count >= size else None
+        return whole
+
+    train = cut(data.train)
+    if train is None:
         raise UserError(
-            f"{source} has arrays of unequal length: {told} samples.",
-            hint="Every array must have one row per sample.",
+            f"The model's batch size is fixed at {size}, and there are {data.count} samples."
         )
-    if lengths[0] == 0:
-        raise UserError(f"{source} is empty.", hint="Return at least one sample.")
-    x, y = nests[:2]
-    return Samples(x, y, nests[2] if len(nests) == 3 else None, lengths[0])
+    note = f"The model's batch size is fixed: what does not fill a batch of {size} is left out."
+    validation = None if data.validation is None else cut(data.validation)
+    return Data(train, validation, data.source, data.count, (*data.notes, note))
 
 
-def _array(leaf: Any, source: str) -> np.ndarray[Any, Any]:
-    array = np.asarray(leaf)
-    if array.dtype == object or array.ndim == 0:
-        raise UserError(
-            f"{source} is {type(leaf).__qualname__} of dtype {array.dtype} and shape "
-            f"{array.shape}, not an array of numbers with one row per sample.",
-        )
-    return array
+def is_pair(loaded: Any) -> bool:
+    """True for (train, validation), each a dataset or itself a tuple or list of one to three."""
+    if not isinstance(loaded, (tuple, list)) or len(loaded) != 2:
+        return False
+    return _is_part(loaded[0]) and (loaded[1] is None or _is_part(loaded[1]))
 
 
-def nan_report(samples: Samples) -> str | None:
-    """A sentence on NaN among the samples; None if there are none."""
-    for name, nest in (("x", samples.x), ("y", samples.y)):
-        for leaf in keras.tree.flatten(nest):
-            if leaf.dtype.kind != "f":
-                continue
-            bad = np.isnan(leaf).reshape(len(leaf), -1).any(axis=1)
-            if bad.any():
-                return (
-                    f"{name} has NaN in {int(bad.sum())} of {len(leaf)} samples "
-                    f"(first: sample {int(bad.argmax())})"
-                )
-    return None
+def _is_part(part: Any) -> bool:
+    if isinstance(part, (tuple, list)):
+        return 1 <= len(part) <= 3
+    return datasets.is_dataset(part) or isinstance(part, (keras.utils.PyDataset, Iterator))
+
+
+def _is_samples(part: Any) -> bool:
+    if isinstance(part, (tuple, list)):
+        return 1 <= len(part) <= 3
+    return hasattr(part, "shape") or isinstance(part, dict)
 
 
 def fingerprint(data: Data) -> str:
-    """A hash of shapes, types, and rows from both ends of every array."""
+    """A hash of both parts."""
     digest = hashlib.sha256()
     for part in (data.train, data.validation):
-        for leaf in keras.tree.flatten(None if part is None else part.fit_arguments()):
-            if leaf is None:
-                continue
-            digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-            digest.update(np.ascontiguousarray(leaf[:FINGERPRINT_ROWS]).tobytes())
-            digest.update(np.ascontiguousarray(leaf[-FINGERPRINT_ROWS:]).tobytes())
+        for piece in () if part is None else part.fingerprint():
+            digest.update(piece)
     return digest.hexdigest()[:16]

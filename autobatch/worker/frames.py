@@ -1,5 +1,6 @@
 """Whose code failed: the user's frames of a traceback, without ours and the libraries'."""
 
+import re
 import site
 import sysconfig
 import tempfile
@@ -34,3 +35,14 @@ def users_traceback(error: BaseException) -> str:
         if not frame.filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
     ]
     return "".join(traceback.format_list(frames))
+
+
+def users_frames(told: str) -> str:
+    """The same of a traceback that comes as text, as from Python code within tf.data."""
+    frames = re.findall(r'  File "(.*?)", line \d+, in .*\n(?:    .*\n)*', told)
+    texts = re.findall(r'(  File ".*?", line \d+, in .*\n(?:    .*\n)*)', told)
+    return "".join(
+        text
+        for name, text in zip(frames, texts, strict=True)
+        if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
+    )

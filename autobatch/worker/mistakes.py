@@ -14,8 +14,11 @@ class TargetError(Exception):
 
 
 class UserError(Exception):
-    """The user's model or data is not what it must be."""
+    """The user's model or data is not what it must be.
+
+    Its text has the hint too: from within tf.data, an exception comes home as nothing but text.
+    """
 
     def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
-        super().__init__(message)
+        super().__init__(f"{message} {hint}" if hint else message)
         self.message, self.hint, self.traceback = message, hint, traceback

@@ -1,5 +1,6 @@
 """What trials change in the user's compiled model: the learning rate and BatchNorm momentum."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,9 +8,29 @@ import keras
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 
 
-def base_optimizer(model: keras.Model) -> Any:
-    """The optimizer that applies the gradients, out of a loss-scaling wrapper."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+def optimizers(model: keras.Model) -> dict[str, Any]:
+    """What applies the gradients, by name, out of loss-scaling wrappers.
+
+    A model with a training step of its own (a GAN) may keep several as attributes; the one that
+    Keras made by default when it was compiled without any is then not used.
+    """
+    own = {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer)
+        and value is not model.optimizer
+        and name.strip("_") != "optimizer"
+    }
+    found = own or ({} if model.optimizer is None else {"optimizer": model.optimizer})
+    return {name: getattr(value, "inner_optimizer", value) for name, value in found.items()}
+
+
+def accumulation_steps(model: keras.Model) -> int:
+    """Training steps for one update of the weights."""
+    return max(
+        (getattr(each, "gradient_accumulation_steps", None) or 1)
+        for each in (*optimizers(model).values(), None)
+    )
 
 
 def batch_norm_layers(model: keras.Model) -> list[Any]:
@@ -27,13 +48,23 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
     return max(_number(schedule(step)) for step in steps), type(schedule).__name__
 
 
-def scale_learning_rate(optimizer: Any, rate: float | None, factor: float) -> None:
-    """Set the rate; multiply a schedule, whose rate cannot be set, by `factor`."""
-    schedule = getattr(optimizer, "_learning_rate", None)
-    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        optimizer.learning_rate = _Scaled(schedule, factor)
-    else:
-        optimizer.learning_rate = rate
+def scale_learning_rates(model: keras.Model, rate: float | None, factor: float) -> None:
+    """Set `rate`; multiply by `factor` what cannot be set: schedules, several optimizers at once.
+
+    A model whose callable took the rate as its argument has it already.
+    """
+    found = list(optimizers(model).values())
+    now = learning_rate(found[0])[0] if found else None
+    if now is None or (rate is not None and math.isclose(now, rate, rel_tol=1e-5)):
+        return
+    for optimizer in found:
+        schedule = getattr(optimizer, "_learning_rate", None)
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            optimizer.learning_rate = _Scaled(schedule, factor)
+        elif len(found) > 1 or rate is None:
+            optimizer.learning_rate = _number(optimizer.learning_rate) * factor
+        else:
+            optimizer.learning_rate = rate
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):

@@ -6,6 +6,7 @@ over one pipe as JSON. The process dies with its parent: the pipe's end closes, 
 """
 
 import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
@@ -33,7 +34,7 @@ from autobatch.protocol import (
 )
 from autobatch.worker import backends
 from autobatch.worker.backends import Backend
-from autobatch.worker.frames import innermost_is_ours, users_traceback
+from autobatch.worker.frames import innermost_is_ours, users_frames, users_traceback
 from autobatch.worker.mistakes import TargetError, UserError
 
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
@@ -57,6 +58,9 @@ def run(job: Job, report: Report) -> Outcome:
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
             return OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
+        told = backend.error_in_data(error)
+        if told is not None:
+            return UserCodeFailed(message=told[0], traceback=users_frames(told[1]))
         if innermost_is_ours(error):
             raise
         return UserCodeFailed(
@@ -90,6 +94,7 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     os.dup2(log, 2)
     faulthandler.enable()
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
     os.environ["KERAS_BACKEND"] = job.target.backend
@@ -108,9 +113,20 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
         exit_code = WORKER_BUG
     sys.stdout.flush()
     sys.stderr.flush()
+    for child in multiprocessing.active_children():
+        child.kill()
     # No interpreter shutdown: after an out-of-memory error the runtime may hang or crash in it,
     # and the answer has been given.
     os._exit(exit_code)
+
+
+def _allow_children(pipe: Connection) -> None:
+    """Let a PyDataset with `use_multiprocessing` start its processes, without our pipe in them."""
+    # We are daemonic so that we end with the parent, which multiprocessing lets have no children;
+    # ours end with us all the same: they are in our process group.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    multiprocessing.set_start_method(None, force=True)  # the platform's; we inherit the template's
+    os.register_at_fork(after_in_child=pipe.close)
 
 
 def _die_with_parent(pipe: Connection) -> None:

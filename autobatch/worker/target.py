@@ -1,5 +1,6 @@
 """The user's model: from `file.py:callable`, `package.module:callable` or `model.keras`."""
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -44,6 +45,32 @@ def build_model(
             hint="Call model.compile(optimizer=..., loss=...) before returning it.",
         )
     return model
+
+
+def can_evaluate(model: keras.Model) -> bool:
+    """Whether `evaluate` can work: a GAN, say, trains by a step of its own and has no other."""
+    kind = type(model)
+    if kind.train_step is keras.Model.train_step or kind.test_step is not keras.Model.test_step:
+        return True
+    has_loss = model.loss is not None or kind.compute_loss is not keras.Model.compute_loss
+    return has_loss and kind.call is not keras.Model.call
+
+
+def scalars(logs: dict[str, Any]) -> dict[str, float]:
+    """Metrics that are one number; a metric per class (F1Score) is none to compare by."""
+    found: dict[str, float] = {}
+    for name, value in logs.items():
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = float(value)
+    return found
+
+
+def recurrent_states(model: keras.Model) -> list[Any]:
+    """The states that stateful layers keep from one batch to the next."""
+    layers = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    return [
+        state for layer in layers for state in keras.tree.flatten(layer.states) if state is not None
+    ]
 
 
 def find_callable(target: Target, reference: str, *, role: str) -> Callable[..., Any]:

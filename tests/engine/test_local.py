@@ -4,12 +4,11 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from asking import ask
 
-from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
     Crashed,
     Fits,
@@ -17,23 +16,12 @@ from autobatch.protocol import (
     Inspected,
     OutOfMemory,
     Probe,
-    Target,
     TargetMissing,
     TimedOut,
     UserCodeFailed,
 )
 
-HERE = Path(__file__).parent.parent
 MIB = 1 << 20
-
-
-def ask(tmp_path, task, *, deadline_seconds=120, resident_limit_bytes=None, **target):
-    target.setdefault("model", "targets.py:model")
-    target.setdefault("data", "targets.py:data")
-    executor = LocalExecutor(
-        Target(folder=str(HERE), **target), tmp_path, resident_limit_bytes=resident_limit_bytes
-    )
-    return executor.run(task, deadline_seconds=deadline_seconds), executor.log_path()
 
 
 def test_a_worker_answers_and_its_prints_go_to_the_log(tmp_path, capfd):
@@ -74,7 +62,7 @@ def test_peaks_are_nearly_affine_in_the_batch_and_repeat(tmp_path):
         ask(tmp_path, Probe(batch_size=size, limit_bytes=512 * MIB), **target)[0].peak_bytes
         for size in (512, 1024, 2048, 2048)
     ]
-    assert peaks[2] == pytest.approx(peaks[3], rel=1e-3)
+    assert peaks[2] == pytest.approx(peaks[3], rel=2e-2)
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.1)
 
 

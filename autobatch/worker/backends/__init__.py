@@ -6,7 +6,18 @@ Importing such a module imports no framework: its functions do, in the worker pr
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """Batches that the training step was seen to run on."""
+
+    full: int  # of exactly the size asked
+    steps: int
+    smallest: int  # samples; of no meaning before the first step
+    largest: int
 
 
 class Backend(Protocol):
@@ -32,11 +43,14 @@ class Backend(Protocol):
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""
 
-    def to_device(self, value: Any) -> Any:
-        """A copy of the array on the device."""
+    def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
+        """The first batch as `fit` gives it to the training step, copied to the device."""
 
-    def count_full_steps(self, model: Any, batch_size: int) -> Callable[[], int]:
-        """Make the model's own training step count how often it ran on `batch_size` samples."""
+    def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
+        """Make the model's own training step count the batches that it ran on."""
+
+    def error_in_data(self, error: BaseException) -> tuple[str, str] | None:
+        """(message, traceback) of the user's exception, where the framework's error wraps it."""
 
     def out_of_memory_evidence(self, error: BaseException) -> str | None:
         """The line of `error` that says the device's memory ran out; None if it says otherwise."""

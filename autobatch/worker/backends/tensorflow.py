@@ -5,11 +5,15 @@ out-of-memory errors under them are real `ResourceExhaustedError`s. BFC waits 10
 freed before it gives up (`kMaxMillisToWait`), on GPU as on CPU.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from autobatch.worker.backends import StepCount
+
 PRELOAD = ("tensorflow", "keras")
 MEBIBYTE = 1 << 20
+NO_SIZE = 1 << 62  # larger than any batch
 
 
 def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
@@ -72,27 +76,82 @@ def synchronise() -> None:
     tf.test.experimental.sync_devices()
 
 
-def to_device(value: Any) -> Any:
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     import tensorflow as tf
+
+    # What `fit` itself makes of its arguments: for every kind of data, class weights included.
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    batch = next(iter(get_data_adapter(**fit_arguments).get_tf_dataset()))
+
+    def move(leaf: Any) -> Any:
+        return None if isinstance(leaf, tf.experimental.Optional) else tf.identity(leaf)
 
     with tf.device(_logical_device()):
-        return tf.identity(tf.convert_to_tensor(value))
+        return tf.nest.map_structure(move, batch)
 
 
-def count_full_steps(model: Any, batch_size: int) -> Callable[[], int]:
-    """The count is part of the traced step: it sees the size that the step itself sees."""
+def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
+    """The count is part of the traced step: it sees the sizes that the step itself sees.
+
+    Components of a batch need not all be batched (anchors, a mask): its size is the one asked if
+    at least half of them have it, else that of the last component, as a rule the target.
+    """
     import tensorflow as tf
 
-    count = tf.Variable(0, dtype=tf.int64, trainable=False)
+    # int64: on a GPU, int32 variables would live in host memory, out of a jit-compiled step's reach
+    counts = tf.Variable([0, 0, NO_SIZE, 0], dtype=tf.int64, trainable=False)
     train_step = model.train_step
 
     def counting_train_step(data: Any) -> Any:
-        samples = tf.shape(tf.nest.flatten(data)[0])[0]
-        count.assign_add(tf.cast(tf.equal(samples, batch_size), tf.int64))
+        leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
+        batched = [_rows(leaf) for leaf in leaves if leaf.shape.rank != 0]
+        sizes = tf.stack(batched or [tf.constant(0, tf.int64)])
+        matching = tf.reduce_sum(tf.cast(tf.equal(sizes, batch_size), tf.int64))
+        full = 2 * matching >= tf.size(sizes, out_type=tf.int64)
+        size = tf.where(full, tf.constant(batch_size, tf.int64), sizes[-1])
+        before = counts.read_value()
+        after = [
+            before[0] + tf.cast(full, tf.int64),
+            before[1] + 1,
+            tf.minimum(before[2], size),
+            tf.maximum(before[3], size),
+        ]
+        counts.assign(tf.stack(after))
         return train_step(data)
 
     model.train_step = counting_train_step
-    return lambda: int(count.numpy())
+    model.train_function = None  # one made before, by the user's code, would not be counted
+
+    def read() -> StepCount:
+        full, steps, smallest, largest = (int(value) for value in counts.numpy())
+        return StepCount(full=full, steps=steps, smallest=smallest, largest=largest)
+
+    return read
+
+
+def _rows(leaf: Any) -> Any:
+    import tensorflow as tf
+
+    if isinstance(leaf, tf.RaggedTensor):
+        return tf.cast(leaf.nrows(), tf.int64)
+    if isinstance(leaf, tf.SparseTensor):
+        return tf.cast(leaf.dense_shape[0], tf.int64)
+    return tf.shape(leaf, out_type=tf.int64)[0]
+
+
+def error_in_data(error: BaseException) -> tuple[str, str] | None:
+    """Python code that tf.data called: its exception comes as text, its traceback within."""
+    import tensorflow as tf
+
+    if not isinstance(error, tf.errors.OpError):
+        return None
+    head, mark, rest = str(error).partition("Traceback (most recent call last):\n")
+    lines = [line.strip() for line in head.strip().splitlines()]
+    if not mark or not lines:
+        return None
+    message = re.sub(r"^\{\{function_node .*?\}\} ?", "", lines[-1])
+    return message.removeprefix("UserError: "), rest
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:

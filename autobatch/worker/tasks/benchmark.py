@@ -14,7 +14,10 @@ import keras
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.callbacks import WRITERS, users_callbacks
+from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
+from autobatch.worker.tasks.watch import Watch
 
 SYNTHETIC_BATCHES = 4
 WARMUP_STEPS = 3  # tracing and compilation, optimizer slots, caches
@@ -31,14 +34,15 @@ def run(
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
     model = build_model(target, batch_size=size)
-    train = user_data.load(target, model, samples=SYNTHETIC_BATCHES * size).train
-    clock = _WindowClock(task.seconds, train.count, size, backend.synchronise, report)
+    data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)
+    train = data.train
+    arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
+    clock = _WindowClock(task.seconds, train, size, backend.synchronise, report)
     model.fit(
-        **train.fit_arguments(),
-        batch_size=size,
+        **arguments,
         epochs=1_000_000_000,  # the clock ends it
         verbose=0,
-        callbacks=[clock],
+        callbacks=[*users_callbacks(target, size, leave_out=WRITERS), clock],
     )
     return Measured(
         windows=tuple(clock.windows),
@@ -47,51 +51,52 @@ def run(
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=train.count,
         warmup_seconds=clock.warmup_seconds,
-        device_windows=_resident_windows(model, train, size, task.seconds * DEVICE_SHARE, backend),
+        device_windows=_resident_windows(
+            model, arguments, min(size, train.count), task.seconds * DEVICE_SHARE, backend
+        ),
         peak_bytes=backend.peak_bytes(),
     )
 
 
-class _WindowClock(keras.callbacks.Callback):
+class _WindowClock(Watch):
     """Cuts training into windows once it is warm; ends it when the time is up."""
 
     def __init__(
         self,
         seconds: float,
-        samples: int,
+        train: Source,
         size: int,
         synchronise: Callable[[], None],
         report: Callable[[JobProgress], None],
     ) -> None:
-        super().__init__()
-        self.seconds, self.samples, self.size = seconds, samples, size
-        self.steps_per_epoch = -(-samples // size)
+        super().__init__(train.steps_per_epoch(size))
+        self.seconds, self.size = seconds, size
+        self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
         self.synchronise, self.report = synchronise, report
         self.windows: list[Window] = []
         self.overheads: list[float] = []
         self.whole_epochs = False
         self.warmup_seconds = 0.0
         self._began = time.perf_counter()
-        self._first_step_end: float | None = None
-        self._steps = 0  # all, while warming; of the open window, afterwards
-        self._samples = 0
+        self._first_end: tuple[float, int] | None = None  # of the first execution, and its steps
+        self._window_steps = 0
+        self._window_samples = 0
         self._measuring_since: float | None = None
         self._opened: float | None = None
         self._epoch_ended: float | None = None
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self._epoch_ended is not None:
+        super().on_train_batch_begin(batch, logs)
+        # Where the number of steps is not known to it, Keras begins one more than there are.
+        if self._epoch_ended is not None and batch == 0:
             now = time.perf_counter()
             self.overheads.append(now - self._epoch_ended)
             self._epoch_ended = None
             self._open(now)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        last = batch == self.steps_per_epoch - 1
-        self._steps += 1
-        self._samples += (
-            self.samples - (self.steps_per_epoch - 1) * self.size if last else self.size
-        )
+    def stepped(self, steps: int, *, last: bool) -> None:
+        self._window_steps += steps
+        self._window_samples += steps * self.size - (self.missing if last else 0)
         if self._measuring_since is None:
             self._warm()
         elif not self.whole_epochs and self._opened is not None:
@@ -99,42 +104,54 @@ class _WindowClock(keras.callbacks.Callback):
             if last or time.perf_counter() - self._opened >= window:
                 self._close()
             if last:
-                self._epoch_ended, self._opened = time.perf_counter(), None
+                self._end_epoch()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._measuring_since is None or not self.whole_epochs:
+    def epoch_ended(self) -> None:
+        if self._measuring_since is None:
             return
-        if self._opened is None:
+        if not self.whole_epochs:
+            if self._opened is not None:  # it had fewer steps than were counted
+                if self._window_steps:
+                    self._close()
+                self._end_epoch()
+        elif self._opened is None:
             self._open(time.perf_counter())
         elif time.perf_counter() - self._opened >= self.seconds / WINDOWS:
             self._close()
 
+    def _end_epoch(self) -> None:
+        self._epoch_ended, self._opened = time.perf_counter(), None
+
     def _warm(self) -> None:
         now = time.perf_counter()
-        if self._first_step_end is None:
-            self._first_step_end = now
+        if self._first_end is None:
+            self._first_end = now, self.steps
             return
-        since = now - self._first_step_end
-        if self._steps < WARMUP_STEPS or since < min(WARMUP_SECONDS, self.seconds / 2):
+        first_end, first_steps = self._first_end
+        if self.steps < WARMUP_STEPS or now - first_end < min(WARMUP_SECONDS, self.seconds / 2):
             return
         self.synchronise()
         now = time.perf_counter()
-        epoch_seconds = (now - self._first_step_end) / (self._steps - 1) * self.steps_per_epoch
-        self.whole_epochs = epoch_seconds * MIN_WINDOWS <= self.seconds
+        step_seconds = (now - first_end) / (self.steps - first_steps)
+        self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
         self._measuring_since = now
         self.warmup_seconds = now - self._began
         if not self.whole_epochs:
             self._open(now)
 
     def _open(self, now: float) -> None:
-        self._opened, self._steps, self._samples = now, 0, 0
+        self._opened, self._window_steps, self._window_samples = now, 0, 0
 
     def _close(self) -> None:
         assert self._opened is not None and self._measuring_since is not None
         self.synchronise()
         now = time.perf_counter()
         self.windows.append(
-            Window(steps=self._steps, samples=self._samples, seconds=now - self._opened)
+            Window(
+                steps=self._window_steps,
+                samples=self._window_samples,
+                seconds=now - self._opened,
+            )
         )
         elapsed = now - self._measuring_since
         self.report(
@@ -146,30 +163,27 @@ class _WindowClock(keras.callbacks.Callback):
         )
         enough = elapsed >= self.seconds and len(self.windows) >= MIN_WINDOWS
         if enough or elapsed >= self.seconds * PATIENCE:
-            self.model.stop_training = True
+            self.done = True
         self._open(time.perf_counter())
 
 
 def _resident_windows(
-    model: keras.Model, train: user_data.Samples, size: int, seconds: float, backend: Backend
+    model: keras.Model, arguments: dict[str, Any], samples: int, seconds: float, backend: Backend
 ) -> tuple[Window, ...]:
-    batch = train.rows(0, size)
-
-    def move(leaf: Any) -> Any:
-        return None if leaf is None else backend.to_device(leaf)
-
-    resident = keras.tree.map_structure(move, batch.fit_arguments())
-    model.train_on_batch(**resident)  # traces anew: data comes as tensors now
+    """The very step that `fit` ran, without `fit` around it."""
+    batch = backend.resident_batch(arguments)
+    model.train_function(iter((batch,)))  # its shapes are all known now: it traces anew
+    backend.synchronise()
     windows: list[Window] = []
     end = time.perf_counter() + seconds
     while (opened := time.perf_counter()) < end:
         steps = 0
         while time.perf_counter() - opened < seconds / WINDOWS:
-            model.train_on_batch(**resident)
+            model.train_function(iter((batch,)))
             steps += 1
         backend.synchronise()
         windows.append(
-            Window(steps=steps, samples=steps * size, seconds=time.perf_counter() - opened)
+            Window(steps=steps, samples=steps * samples, seconds=time.perf_counter() - opened)
         )
     return tuple(windows)
 

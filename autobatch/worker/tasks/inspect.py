@@ -8,59 +8,115 @@ import numpy as np
 
 from autobatch.protocol import Inspect, Inspected, Target
 from autobatch.worker import data as user_data
+from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend
-from autobatch.worker.optimizer import base_optimizer, batch_norm_layers, learning_rate
-from autobatch.worker.target import build_model
+from autobatch.worker.callbacks import callback_notes
+from autobatch.worker.optimizer import batch_norm_layers, learning_rate, optimizers
+from autobatch.worker.source import Source, bytes_of, nan_phrase
+from autobatch.worker.target import build_model, can_evaluate, scalars
 
 SYNTHETIC_SAMPLES = 8  # enough to see shapes
+LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, once
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     keras.utils.set_random_seed(target.seed)
-    model = build_model(target, batch_size=task.batch_size)
-    data = user_data.load(target, model, samples=SYNTHETIC_SAMPLES)
+    size = task.batch_size
+    model = build_model(target, batch_size=size)
+    samples = user_data.fixed_batch_size(model) or SYNTHETIC_SAMPLES
+    data = user_data.load(
+        target, model, batch_size=size, samples=samples, look_seconds=LOOK_SECONDS
+    )
     synthetic = data.source == "synthetic"
-    few = data.train.rows(0, min(data.train.count, task.batch_size))
-    # Builds a model that knows no input shape yet, names its metrics, and shows that model and
-    # data go together before anything costly starts.
-    logs = model.evaluate(**few.fit_arguments(), batch_size=few.count, verbose=0, return_dict=True)
+    few = data.train.part(min(data.train.count, size))
+    metrics, notes = _try_out(model, few, size)
+    batch = backend.resident_batch(few.fit_arguments(size) | {"class_weight": target.class_weight})
+    notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
-    kind, name = backend.device()
-    rate, schedule = learning_rate(base_optimizer(model))
+    kind, device_name = backend.device()
+    found = list(optimizers(model).values())
+    rate, schedule = learning_rate(found[0]) if found else (None, None)
     return Inspected(
         model_name=model.name,
-        parameters=model.count_params(),
+        parameters=sum(int(np.prod(v.shape)) for v in model.weights),
         parameter_bytes=sum(
             int(np.prod(v.shape)) * np.dtype(_numpy_type(v.dtype)).itemsize for v in model.variables
         ),
-        optimizer=type(base_optimizer(model)).__name__,
+        optimizer=", ".join(type(each).__name__ for each in found) or "none",
         learning_rate=rate,
         learning_rate_schedule=schedule,
         loss=_name(model.loss),
-        metrics=tuple(f"val_{name}" for name in logs),
+        metrics=metrics,
         jit_compile=bool(model.jit_compile),
-        precision=keras.config.dtype_policy().name,
+        precision=_precision(model),
         batch_norm_layers=len(momenta),
         batch_norm_momentum=momenta[0].momentum if momenta else None,
-        train_samples=None if synthetic else data.train.count,
+        train_samples=None if synthetic else data.count,
         validation_samples=None if data.validation is None else data.validation.count,
-        sample_bytes=sum(
-            leaf.nbytes // data.train.count
-            for leaf in keras.tree.flatten(data.train.fit_arguments())
-            if leaf is not None
-        ),
+        sample_bytes=bytes_of(batch) // few.count,
         data_source=data.source,
         data_fingerprint=user_data.fingerprint(data),
-        nan=user_data.nan_report(data.train),
-        notes=data.notes,
+        nan=_nan_report(data.train, batch),
+        notes=notes,
         versions={"python": platform.python_version(), "keras": keras.__version__}
         | backend.versions(),
-        device_name=name,
+        device_name=device_name,
         device_kind="gpu" if kind == "gpu" else "cpu",
     )
 
 
+def _try_out(model: keras.Model, few: Source, size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(metrics, notes). Model and data go together, or this raises, before anything costly starts.
+
+    It builds a model that knows no input shape yet, and names its metrics.
+    """
+    arguments = few.fit_arguments(min(size, few.count))
+    if can_evaluate(model):
+        arguments.pop("shuffle", None)
+        logs = model.evaluate(**arguments, verbose=0, return_dict=True)
+        return tuple(f"val_{name}" for name in scalars(logs)), ()
+    model.fit(**arguments, verbose=0)
+    note = (
+        f"{type(model).__name__} has a train_step of its own and no test_step: it cannot be "
+        "evaluated, so that probe and benchmark work, and recommend does not."
+    )
+    return (), (note,)
+
+
+def _optimizer_notes(model: keras.Model) -> tuple[str, ...]:
+    found = optimizers(model)
+    if len(found) < 2:
+        return ()
+    told = ", ".join(
+        f"{name} ({type(each).__name__}, {learning_rate(each)[0]:g})"
+        for name, each in found.items()
+    )
+    return (
+        f"The model has {len(found)} optimizers: {told}. The learning rate named is that of the "
+        "first; trials multiply all by the same factor.",
+    )
+
+
+def _nan_report(train: Source, batch: Any) -> str | None:
+    if isinstance(train, Arrays):
+        return nan_phrase({"x": train.x, "y": train.y}, "")
+    parts = batch if isinstance(batch, tuple) else (batch,)
+    return nan_phrase(dict(zip(("x", "y"), parts, strict=False)), "the first ")
+
+
+def _precision(model: keras.Model) -> str:
+    """The dtype policies of the layers that have weights; the global one where none has."""
+    policies = {
+        layer.dtype_policy.name
+        for layer in model._flatten_layers()
+        if layer.weights and not isinstance(layer, keras.Model)
+    }
+    return ", ".join(sorted(policies)) or str(keras.config.dtype_policy().name)
+
+
 def _name(loss: Any) -> str:
+    if loss is None:
+        return "its own"
     if isinstance(loss, (str, dict, list, tuple)):
         return str(loss)
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))

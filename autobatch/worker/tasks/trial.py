@@ -14,9 +14,11 @@ import keras
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.optimizer import base_optimizer, batch_norm_layers, scale_learning_rate
-from autobatch.worker.target import build_model
+from autobatch.worker.optimizer import batch_norm_layers, scale_learning_rates
+from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
+from autobatch.worker.tasks.watch import Watch
 
 
 def run(
@@ -24,20 +26,26 @@ def run(
 ) -> Trained | Diverged:
     keras.utils.set_random_seed(task.seed)
     model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
-    data = user_data.load(target, model, samples=0)
+    data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
+    if not can_evaluate(model):
+        raise UserError(
+            f"{type(model).__name__} has a train_step of its own and nothing to evaluate it by.",
+            hint="Give it a test_step that returns {'loss': ...}, which trials are ranked by.",
+        )
     if task.learning_rate_factor != 1:
-        scale_learning_rate(base_optimizer(model), task.learning_rate, task.learning_rate_factor)
+        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
     for layer in batch_norm_layers(model):
         layer.momentum **= task.batch_norm_exponent
-    watch = _Evaluator(task, data.validation, report)
+    watch = _Evaluator(task, data, report)
+    left_out = (*WRITERS, *RATE_SETTERS)
     model.fit(
-        **data.train.fit_arguments(),
-        batch_size=task.batch_size,
-        epochs=-(-task.steps // -(-data.train.count // task.batch_size)),
+        **data.train.fit_arguments(task.batch_size),
+        class_weight=target.class_weight,
+        epochs=1_000_000_000,  # the watch ends it
         verbose=0,
-        callbacks=[watch],
+        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), watch],
     )
     backend.synchronise()
     if watch.diverged_at is not None:
@@ -50,19 +58,21 @@ def run(
     )
 
 
-class _Evaluator(keras.callbacks.Callback):
-    """Evaluates at the steps asked, stops at the last, or when a loss is no longer finite."""
+class _Evaluator(Watch):
+    """Evaluates at the steps asked, stops at the last, or when a loss is no longer finite.
+
+    With `steps_per_execution`, at the ends of the executions that these steps are in.
+    """
 
     def __init__(
-        self,
-        task: Trial,
-        validation: user_data.Samples,
-        report: Callable[[JobProgress], None],
+        self, task: Trial, data: user_data.Data, report: Callable[[JobProgress], None]
     ) -> None:
-        super().__init__()
-        self.task, self.validation, self.report = task, validation, report
+        super().__init__(data.train.steps_per_epoch(task.batch_size))
+        assert data.validation is not None
+        self.task, self.report = task, report
+        self.validation = data.validation.fit_arguments(task.validation_batch_size)
+        self.validation.pop("shuffle", None)
         self.evaluations: list[Evaluation] = []
-        self.steps = 0
         self.diverged_at: int | None = None
         self.began = time.perf_counter()
         self.paused_seconds = 0.0
@@ -72,29 +82,30 @@ class _Evaluator(keras.callbacks.Callback):
         if 0 in self._due:
             self._evaluate()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.steps += 1
-        if self.steps == 1:
+    def stepped(self, steps: int, *, last: bool) -> None:
+        before = self.steps - steps
+        if before == 0:
             self.began = time.perf_counter()  # tracing and compilation are not training
-        if self.steps in self._due:
+        if not self._due.isdisjoint(range(before + 1, self.steps + 1)):
             self._evaluate()
-        if self.steps >= self.task.steps:
-            self.model.stop_training = True
+        self.done = self.done or self.steps >= self.task.steps
 
     def _evaluate(self) -> None:
         paused = time.perf_counter()
-        logs = self.model.evaluate(
-            **self.validation.fit_arguments(),
-            batch_size=self.task.validation_batch_size,
-            verbose=0,
-            return_dict=True,
-        )
+        states = recurrent_states(self.model)
+        kept = [state.numpy() for state in states]
+        logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
+        for state, value in zip(states, kept, strict=True):
+            state.assign(value)  # of stateful layers: the validation is not part of the training
         self.model.reset_metrics()  # the epoch goes on; its metrics are not the validation's
-        metrics = {f"val_{name}": float(value) for name, value in logs.items()}
-        if math.isfinite(metrics["val_loss"]):
+        metrics = {f"val_{name}": value for name, value in scalars(logs).items()}
+        if not metrics:
+            raise UserError("The validation data has no batch, or the model reports no metric.")
+        watched = [metrics["val_loss"]] if "val_loss" in metrics else metrics.values()
+        if all(map(math.isfinite, watched)):
             self.evaluations.append(Evaluation(step=self.steps, metrics=metrics))
         else:
             self.diverged_at = self.steps
-            self.model.stop_training = True
+            self.done = True
         self.report(JobProgress(done=self.steps, total=self.task.steps))
         self.paused_seconds += time.perf_counter() - paused

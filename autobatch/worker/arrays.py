@@ -1,0 +1,141 @@
+"""Samples in arrays: `x`, `y`, `sample_weight`, each an array or a nest (dict, tuple) of arrays.
+
+The first axis of every array is the sample. A tf.RaggedTensor is an array here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import is_ragged, leaves, rows_of
+
+FINGERPRINT_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """All leaves have `count` rows; `shuffled` is False where the order is to be kept."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    count: int
+    shuffled: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        lengths = self._lengths()
+        if lengths is None:
+            return ()
+        return (
+            f"Samples vary in length ({lengths.min()} to {lengths.max()}): probes use the longest "
+            f"of all {self.count}.",
+        )
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        given = {"x": self.x, "y": self.y, "sample_weight": self.sample_weight}
+        return given | {"batch_size": batch_size} | ({} if self.shuffled else {"shuffle": False})
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return -(-self.count // batch_size)
+
+    def part(self, count: int) -> "Arrays":
+        return self.rows(0, count)
+
+    def rows(self, start: int, stop: int) -> "Arrays":
+        """Samples `start` to `stop`, without a copy."""
+        stop = min(stop, self.count)
+
+        def cut(leaf: Any) -> Any:
+            return None if leaf is None else leaf[start:stop]
+
+        x, y, weight = keras.tree.map_structure(cut, (self.x, self.y, self.sample_weight))
+        return Arrays(x, y, weight, stop - start, self.shuffled)
+
+    def longest(self, batch_size: int) -> "Arrays":
+        lengths = self._lengths()
+        if lengths is None:
+            return self
+        import tensorflow as tf
+
+        order = np.argsort(-lengths, kind="stable")[:batch_size]
+
+        def take(leaf: Any) -> Any:
+            if leaf is None:
+                return None
+            return tf.gather(leaf, order) if is_ragged(leaf) else leaf[order]
+
+        x, y, weight = keras.tree.map_structure(take, (self.x, self.y, self.sample_weight))
+        return Arrays(x, y, weight, len(order), shuffled=False)
+
+    def fingerprint(self) -> list[bytes]:
+        """Shapes, types, and rows from both ends of every array."""
+        found = []
+        for leaf in leaves((self.x, self.y, self.sample_weight)):
+            array = leaf.flat_values.numpy() if is_ragged(leaf) else leaf
+            found += [
+                f"{array.dtype}{array.shape}".encode(),
+                np.ascontiguousarray(array[:FINGERPRINT_ROWS]).tobytes(),
+                np.ascontiguousarray(array[-FINGERPRINT_ROWS:]).tobytes(),
+            ]
+        return found
+
+    def _lengths(self) -> Any:
+        """Values in each sample's ragged leaves; None where no leaf is ragged."""
+        found = None
+        for leaf in leaves((self.x, self.y)):
+            if is_ragged(leaf):
+                lengths = np.asarray(_values_of_each_row(leaf))
+                found = lengths if found is None else found + lengths
+        return found
+
+
+def arrays(part: Any, source: str) -> Arrays:
+    """`part` (x, (x, y) or (x, y, sample_weight)) checked: same number of rows everywhere."""
+    given = part if isinstance(part, (tuple, list)) else (part,)
+    names = ("x", "y", "sample_weight")
+    nests = [
+        keras.tree.map_structure(lambda leaf, name=name: _array(leaf, f"{source}: {name}"), nest)
+        for name, nest in zip(names, given, strict=False)
+    ]
+    counts = {
+        name: sorted({rows_of(leaf) for leaf in leaves(nest)})
+        for name, nest in zip(names, nests, strict=False)
+    }
+    lengths = sorted({length for found in counts.values() for length in found})
+    if len(lengths) != 1:
+        told = ", ".join(
+            f"{name} {' and '.join(map(str, found))}" for name, found in counts.items()
+        )
+        raise UserError(
+            f"{source} has arrays of unequal length: {told} samples.",
+            hint="Every array must have one row per sample.",
+        )
+    if lengths[0] == 0:
+        raise UserError(f"{source} is empty.", hint="Return at least one sample.")
+    x, y, weight = (*nests, None, None)[:3]
+    return Arrays(x, y, weight, lengths[0])
+
+
+def _values_of_each_row(leaf: Any) -> Any:
+    import tensorflow as tf
+
+    flat = leaf.merge_dims(1, leaf.ragged_rank) if leaf.ragged_rank > 1 else leaf
+    return tf.cast(flat.row_lengths(), tf.int64)
+
+
+def _array(leaf: Any, source: str) -> Any:
+    if leaf is None or is_ragged(leaf):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype == object or array.ndim == 0:
+        raise UserError(
+            f"{source} is {type(leaf).__qualname__} of dtype {array.dtype} and shape "
+            f"{array.shape}, not an array of numbers with one row per sample.",
+            hint="Give NumPy arrays. Rows of unequal length: tf.ragged.constant(rows), "
+            "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset.",
+        )
+    return array

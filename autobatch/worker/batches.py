@@ -1,0 +1,195 @@
+"""Batches built for one size by the user's `load_data(batch_size)`: a dataset or a PyDataset.
+
+They go to `fit` as they are. The loader decides the size: it is checked to be the one asked.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import keras
+
+from autobatch.worker.datasets import cardinality, count_rows
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import bytes_of, leaves, rows_of
+
+LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
+
+
+@dataclass(frozen=True)
+class DatasetBatches:
+    """A tf.data.Dataset of batches of `size`, the last one perhaps smaller."""
+
+    dataset: Any
+    size: int
+    count: int
+    notes: tuple[str, ...] = ()
+    varied: bool = False
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        return {"x": self.dataset}
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return math.ceil(self.count / self.size)
+
+    def part(self, count: int) -> "DatasetBatches":
+        if count >= self.count:
+            return self
+        full, ragged = divmod(count, self.size)
+        dataset = self.dataset.take(full)
+        if ragged:
+            cut = self.dataset.take(1).map(lambda *batch: _cut(_given(batch), ragged))
+            dataset = dataset.concatenate(cut) if full else cut
+        return replace(self, dataset=dataset, count=count)
+
+    def longest(self, batch_size: int) -> "DatasetBatches":
+        if not self.varied:
+            return self
+        best = _largest(self.dataset.take(LOOK_BATCHES), batch_size)
+        import tensorflow as tf
+
+        return replace(self, dataset=tf.data.Dataset.from_tensors(best), count=batch_size)
+
+    def fingerprint(self) -> list[bytes]:
+        return [f"{self.dataset.element_spec} {self.count}".encode()]
+
+
+@dataclass(frozen=True)
+class PythonBatches:
+    """A keras.utils.PyDataset of batches of `size`."""
+
+    batches: keras.utils.PyDataset
+    size: int
+    count: int
+    notes: tuple[str, ...] = ()
+    varied: bool = False
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        return {"x": self.batches}
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return int(self.batches.num_batches)
+
+    def part(self, count: int) -> "PythonBatches":
+        if count >= self.count:
+            return self
+        full, ragged = divmod(count, self.size)
+        chosen = [self.batches[index] for index in range(full)]
+        if ragged:
+            chosen.append(_cut(self.batches[0], ragged))
+        return replace(self, batches=_Listed(chosen), count=count)
+
+    def longest(self, batch_size: int) -> "PythonBatches":
+        if not self.varied:
+            return self
+        looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
+        best = _largest((self.batches[index] for index in looked_at), batch_size)
+        return replace(self, batches=_Listed([best]), count=batch_size)
+
+    def fingerprint(self) -> list[bytes]:
+        first = leaves(self.batches[0])
+        return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
+
+
+class _Listed(keras.utils.PyDataset):
+    def __init__(self, batches: list[Any]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batches[index]
+
+
+def of_dataset(
+    dataset: Any, size: int, source: str, look_seconds: float, *, whole: bool
+) -> DatasetBatches:
+    batches = cardinality(dataset, source)
+    first = next(iter(dataset), None)
+    if first is None:
+        refuse_empty(source, size)
+    rows = rows_of_batch(first)
+    check_size(rows, size, alone=batches in (1, None), source=source)
+    specs = leaves(dataset.element_spec)
+    fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
+    if fixed and batches is not None:  # it drops the remainder: all batches are alike
+        return DatasetBatches(dataset, size, batches * rows)
+    count, counted = count_rows(dataset, look_seconds, rows_of_batch)
+    notes: tuple[str, ...] = ()
+    if not counted and batches is not None:
+        count = batches * size  # the last batch is taken to be full
+    elif not counted:
+        notes = (f"{source} does not know its size and has at least {count} samples.",)
+        dataset = dataset.take(math.ceil(count / size)) if whole else dataset
+    varied = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
+    if varied:
+        notes += (longest_note(source, math.ceil(count / size)),)
+    return DatasetBatches(dataset, size, count, notes, varied)
+
+
+def of_pydataset(batches: keras.utils.PyDataset, size: int, source: str) -> PythonBatches:
+    number = batches.num_batches
+    if number is None:
+        raise UserError(
+            f"{source} is a PyDataset without an end, so that it has no epoch.",
+            hint="Give it a num_batches (or __len__).",
+        )
+    if number == 0:
+        refuse_empty(source, size)
+    first = batches[0]
+    check_size(rows_of_batch(first), size, alone=number == 1, source=source)
+    last = batches[number - 1] if number > 1 else first
+    looked_at = [leaves(batches[index]) for index in range(min(number, 8))]
+    shapes = {tuple(tuple(leaf.shape[1:]) for leaf in batch) for batch in looked_at}
+    varied = len(shapes) > 1
+    notes = (longest_note(source, number),) if varied else ()
+    return PythonBatches(batches, size, (number - 1) * size + rows_of_batch(last), notes, varied)
+
+
+def _given(batch: tuple[Any, ...]) -> Any:
+    return batch[0] if len(batch) == 1 else batch
+
+
+def _cut(batch: Any, rows: int) -> Any:
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[:rows], batch)
+
+
+def rows_of_batch(batch: Any) -> int:
+    """Samples in a batch: the first dimension that most of its components have."""
+    sizes = [rows_of(leaf) for leaf in leaves(batch) if len(leaf.shape)]
+    if not sizes:
+        raise UserError("A batch of the training data has no arrays in it.")
+    return Counter(sizes).most_common(1)[0][0]
+
+
+def _largest(batches: Any, size: int) -> Any:
+    full = [batch for batch in batches if rows_of_batch(batch) == size]
+    if not full:
+        raise UserError(f"None of the first {LOOK_BATCHES} batches has {size} samples.")
+    return max(full, key=bytes_of)
+
+
+def check_size(rows: int, size: int, *, alone: bool, source: str) -> None:
+    if rows == size or (alone and rows < size):
+        return
+    raise UserError(
+        f"{source} has batches of {rows} samples where batch_size={size} was asked for.",
+        hint="Let load_data(batch_size) build batches of exactly batch_size samples.",
+    )
+
+
+def refuse_empty(source: str, size: int) -> NoReturn:
+    raise UserError(
+        f"{source} has no batch at batch_size={size}.",
+        hint="There are fewer samples than a batch and the rest is dropped, or none at all.",
+    )
+
+
+def longest_note(source: str, batches: int) -> str:
+    return (
+        f"{source}: samples vary in length; probes use the largest of the first "
+        f"{min(LOOK_BATCHES, batches)} batches."
+    )

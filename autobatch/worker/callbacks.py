@@ -1,0 +1,58 @@
+"""The recipe's callbacks, made afresh for each job; and which of them a measurement leaves out."""
+
+from typing import Any
+
+import keras
+
+from autobatch.protocol import Target
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.target import arguments, find_callable
+
+# They would write over the files of the user's own training, or continue from them.
+WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
+# They set the learning rate, which is what a trial is about.
+RATE_SETTERS = ("LearningRateScheduler", "ReduceLROnPlateau")
+
+
+def users_callbacks(target: Target, batch_size: int, *, leave_out: tuple[str, ...]) -> list[Any]:
+    """The callbacks, less those of the named classes (or derived from them)."""
+    if target.callbacks is None:
+        return []
+    maker = find_callable(target, target.callbacks, role="callbacks")
+    made = maker(**arguments(maker, target, {"batch_size": batch_size}, role="callbacks"))
+    if not isinstance(made, (list, tuple)) or not all(
+        isinstance(each, keras.callbacks.Callback) for each in made
+    ):
+        raise UserError(
+            f"{target.callbacks} did not return a list of Keras callbacks.",
+            hint="Return a list such as [keras.callbacks.EarlyStopping()].",
+        )
+    return [each for each in made if not _is_one_of(each, leave_out)]
+
+
+def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:
+    """What is told of the callbacks that are left out."""
+    made = users_callbacks(target, batch_size, leave_out=())
+    notes = []
+    writers = _names(made, WRITERS)
+    if writers:
+        notes.append(
+            f"Callbacks left out, since they would write over your files: {', '.join(writers)}."
+        )
+    setters = _names(made, RATE_SETTERS)
+    if setters:
+        notes.append(
+            f"Callbacks left out of trials, since they set the learning rate: {', '.join(setters)}."
+        )
+    if _names(made, ("EarlyStopping",)):
+        notes.append("EarlyStopping does not end a measurement: every one runs to its end.")
+    return tuple(notes)
+
+
+def _names(made: list[Any], kinds: tuple[str, ...]) -> list[str]:
+    return [type(each).__name__ for each in made if _is_one_of(each, kinds)]
+
+
+def _is_one_of(callback: Any, kinds: tuple[str, ...]) -> bool:
+    known = tuple(getattr(keras.callbacks, name) for name in kinds)
+    return isinstance(callback, known)

@@ -1,0 +1,184 @@
+"""Samples in an unbatched tf.data.Dataset, which we batch; and telling whether it is unbatched."""
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import bytes_of
+
+LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples
+# What passes batches through as they are, among the classes of tf.data.
+TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Map", "Shard")
+
+
+@dataclass(frozen=True)
+class Unbatched:
+    """A dataset of single samples. Where they vary in size, batches are padded or ragged."""
+
+    dataset: Any
+    count: int
+    padded: bool = False
+    ragged: bool = False
+    notes: tuple[str, ...] = ()
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        import tensorflow as tf
+
+        batch = self.dataset.padded_batch if self.padded else self.dataset.batch
+        return {"x": batch(batch_size).prefetch(tf.data.AUTOTUNE)}
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return -(-self.count // batch_size)
+
+    def part(self, count: int) -> "Unbatched":
+        count = min(count, self.count)
+        return replace(self, dataset=self.dataset.take(count), count=count)
+
+    def without(self, count: int) -> "Unbatched":
+        """All but the first `count` samples."""
+        return replace(self, dataset=self.dataset.skip(count), count=self.count - count)
+
+    def longest(self, batch_size: int) -> "Unbatched":
+        """The largest of the samples looked at, in memory."""
+        if not (self.padded or self.ragged):
+            return self
+        import tensorflow as tf
+
+        largest: list[tuple[int, int, Any]] = []
+        until = time.monotonic() + LOOK_SECONDS
+        for index, sample in enumerate(self.dataset.take(LOOK_SAMPLES)):
+            keep = heapq.heappush if len(largest) < batch_size else heapq.heappushpop
+            keep(largest, (bytes_of(sample), index, sample))
+            if time.monotonic() > until and len(largest) >= batch_size:
+                break
+        samples = [sample for _, _, sample in largest]
+        dataset = tf.data.Dataset.from_generator(
+            lambda: iter(samples), output_signature=self.dataset.element_spec
+        )
+        return replace(self, dataset=dataset, count=len(samples))
+
+    def fingerprint(self) -> list[bytes]:
+        return [f"{self.dataset.element_spec} {self.count}".encode()]
+
+
+def is_dataset(value: Any) -> bool:
+    """True for a tf.data.Dataset, without importing TensorFlow."""
+    return any(
+        kind.__name__ == "DatasetV2" and kind.__module__.startswith("tensorflow.")
+        for kind in type(value).__mro__
+    )
+
+
+def unbatched(dataset: Any, source: str, look_seconds: float, *, whole: bool) -> Unbatched:
+    """With `whole`, an epoch is what was counted, even where the dataset goes on (validation)."""
+    count, counted = _count(dataset, source, look_seconds)
+    notes: tuple[str, ...] = ()
+    if not counted:
+        notes += (f"{source} does not know its size and has at least {count} samples.",)
+        if whole:
+            dataset = dataset.take(count)
+            notes = (f"{source} does not know its size; its first {count} samples are used.",)
+    ragged = any(_is_ragged_spec(spec) for spec in _specs(dataset))
+    padded = not ragged and any(None in spec.shape for spec in _specs(dataset))
+    if padded or ragged:
+        how = "batches are padded with zeros to their longest sample" if padded else "as ragged"
+        notes += (
+            f"{source}: samples vary in length ({how}); probes use the longest of the first "
+            f"{min(count, LOOK_SAMPLES)} (or of those seen in {LOOK_SECONDS:g} s).",
+        )
+    return Unbatched(dataset, count, padded, ragged, notes=notes)
+
+
+def is_batched(dataset: Any, model: keras.Model) -> bool:
+    """Whether elements are batches: by the rank that the model's inputs have, else by its history.
+
+    Where neither tells, by the shapes: a batch has an open first dimension in every component.
+    """
+    by_rank = _batched_by_rank(dataset, model)
+    if by_rank is not None:
+        return by_rank
+    step = dataset
+    while step is not None:
+        name = type(step).__name__.strip("_").removesuffix("Dataset")
+        if name in ("Batch", "ParallelBatch", "PaddedBatch", "ParallelMapAndBatch"):
+            return True
+        if not any(name.endswith(passing) for passing in TRANSPARENT):
+            break
+        step = getattr(step, "_input_dataset", None)
+    shapes = [spec.shape for spec in _specs(dataset)]
+    return all(shape.rank and shape[0] is None for shape in shapes)
+
+
+def shuffles(dataset: Any) -> bool:
+    """Whether a shuffle is among its last transformations: each pass has another order."""
+    step = dataset
+    while step is not None:
+        if "Shuffle" in type(step).__name__:
+            return True
+        step = getattr(step, "_input_dataset", None)
+    return False
+
+
+def _batched_by_rank(dataset: Any, model: keras.Model) -> bool | None:
+    inputs = getattr(model, "inputs", None)
+    element = dataset.element_spec
+    x = element[0] if isinstance(element, tuple) else element
+    ranks = [spec.shape.rank for spec in keras.tree.flatten(x)]
+    if not inputs or len(ranks) != len(inputs) or None in ranks:
+        return None
+    # Sorted, since a dict's components are in another order than the model's inputs.
+    steps = {
+        len(tensor) - rank
+        for tensor, rank in zip(
+            sorted((tensor.shape for tensor in inputs), key=len), sorted(ranks), strict=True
+        )
+    }
+    return {0: True, 1: False}.get(steps.pop()) if len(steps) == 1 else None
+
+
+def _count(dataset: Any, source: str, look_seconds: float) -> tuple[int, bool]:
+    """(samples, whether those are all)."""
+    known = cardinality(dataset, source)
+    if known is not None:
+        return known, True
+    count, whole = count_rows(dataset, look_seconds, lambda _: 1)
+    if count == 0:
+        raise UserError(f"{source} is empty.", hint="Return at least one sample.")
+    return count, whole
+
+
+def cardinality(dataset: Any, source: str) -> int | None:
+    """Elements of a dataset, if it knows that; one that never ends is refused."""
+    import tensorflow as tf
+
+    known = int(dataset.cardinality())
+    if known == tf.data.INFINITE_CARDINALITY:
+        raise UserError(
+            f"{source} repeats for ever, so that it has no epoch.",
+            hint="Leave out .repeat(): training goes through the data again in every epoch.",
+        )
+    return known if known > 0 else None
+
+
+def count_rows(dataset: Any, seconds: float, rows: Callable[[Any], int]) -> tuple[int, bool]:
+    """(rows, whether those are all), from a pass of at most `seconds`."""
+    until = time.monotonic() + seconds
+    count = 0
+    for element in dataset:
+        count += rows(element)
+        if time.monotonic() > until:
+            return count, False
+    return count, True
+
+
+def _specs(dataset: Any) -> list[Any]:
+    return [spec for spec in keras.tree.flatten(dataset.element_spec) if spec is not None]
+
+
+def _is_ragged_spec(spec: Any) -> bool:
+    return type(spec).__name__ == "RaggedTensorSpec"

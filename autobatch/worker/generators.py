@@ -1,0 +1,149 @@
+"""Batches from plain Python generators, which the user's `load_data(batch_size)` makes.
+
+A generator ends after one pass (or never): training goes over one after the other, each asked of
+the loader again. Keras itself would have to be told where an epoch ends. Every batch is checked.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from autobatch.worker.batches import (
+    DatasetBatches,
+    check_size,
+    longest_note,
+    refuse_empty,
+    rows_of_batch,
+)
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import leaves
+
+
+def of_generator(
+    first: Iterator[Any],
+    again: Callable[[], Iterator[Any]],
+    size: int,
+    source: str,
+    look_seconds: float,
+    *,
+    whole: bool,
+) -> DatasetBatches:
+    """A dataset over the generator `first`, then `again()`, `again()`, ... as each has ended.
+
+    With `whole` (validation) every pass is the same: the batches of one, kept in memory.
+    """
+    stream = _Stream(first, again, size, source)
+    kept: list[Any] = []
+    shapes: set[Any] = set()
+    count, ended = 0, False
+    until = time.monotonic() + look_seconds
+    while not ended and (len(kept) < 2 or time.monotonic() < until):
+        batch = stream.next_of_pass()
+        ended = batch is None
+        if batch is not None:
+            count += rows_of_batch(batch)
+            shapes.add(_inner_shapes(batch))
+            if whole or len(kept) < 2:
+                kept.append(batch)
+    if not kept:
+        refuse_empty(source, size)
+    varied = len(shapes) > 1
+    batches = math.ceil(count / size)
+    notes: tuple[str, ...] = (longest_note(source, batches),) if varied else ()
+    if not ended:
+        use = "are all that is used" if whole else "are taken as an epoch"
+        notes += (
+            f"{source}: the generator did not end within {look_seconds:g} s; the {count} samples "
+            f"it gave {use}.",
+        )
+    stream.shapes = None if varied else shapes.pop()
+    epoch = (lambda: iter(kept)) if whole else (lambda: stream.epoch(batches))
+    return DatasetBatches(_dataset(epoch, kept[0], varied), size, count, notes, varied)
+
+
+def _dataset(epoch: Callable[[], Iterator[Any]], first: Any, varied: bool) -> Any:
+    import tensorflow as tf
+
+    def specification(leaf: Any) -> Any:
+        inner = [None] * (leaf.ndim - 1) if varied else leaf.shape[1:]
+        return tf.TensorSpec((None, *inner), leaf.dtype)
+
+    signature = keras.tree.map_structure(specification, first)
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class _Stream:
+    """Batches of one generator after the other, each checked."""
+
+    def __init__(
+        self, first: Iterator[Any], again: Callable[[], Iterator[Any]], size: int, source: str
+    ) -> None:
+        self.current, self.again, self.size, self.source = first, again, size, source
+        self.shapes: Any = None  # that every batch must have, once that is known
+        self._kinds: Any = None
+        self._number = 0  # of the next batch in this pass
+        self._smaller: int | None = None  # number of the batch that was smaller than asked
+        self._lock = threading.Lock()  # an epoch that was left may still be prefetching
+
+    def epoch(self, batches: int) -> Iterator[Any]:
+        given = 0
+        while given < batches:
+            batch = self.next_of_pass()
+            if batch is not None:
+                given += 1
+                yield batch
+
+    def next_of_pass(self) -> Any:
+        """The next batch; None where a pass has ended and another begins."""
+        with self._lock:
+            batch = next(self.current, None)
+            if batch is None:
+                if self._number == 0:
+                    raise UserError(f"{self.source}: the generator ended before its first batch.")
+                self.current, self._number, self._smaller = self.again(), 0, None
+                return None
+            batch = self._checked(batch)
+            self._number += 1
+            return batch
+
+    def _checked(self, batch: Any) -> Any:
+        where = f"{self.source}: batch {self._number} of the generator"
+        if not isinstance(batch, tuple) or len(batch) not in (1, 2, 3):
+            raise UserError(
+                f"{where} is {type(batch).__qualname__}, not a tuple.",
+                hint="Yield (x,), (x, y) or (x, y, sample_weight).",
+            )
+        batch = keras.tree.map_structure(np.asarray, batch)
+        rows = rows_of_batch(batch)
+        if self._smaller is not None:
+            raise UserError(
+                f"{self.source}: batch {self._smaller} of the generator has fewer than the "
+                f"{self.size} samples asked for, and is not the last.",
+                hint="Yield exactly batch_size samples at a time.",
+            )
+        if rows < self.size:
+            self._smaller = self._number
+        check_size(rows, self.size, alone=True, source=where)
+        kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves(batch)]
+        shapes = _inner_shapes(batch)
+        self._kinds = self._kinds or kinds
+        if kinds != self._kinds or self.shapes not in (None, shapes):
+            raise UserError(
+                f"{where} has arrays of {_told(batch)}, other than those before it.",
+                hint="All batches must have arrays of the same types and shapes.",
+            )
+        return batch
+
+
+def _inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape[1:] for leaf in leaves(batch))
+
+
+def _told(batch: Any) -> str:
+    return ", ".join(f"{leaf.dtype} {leaf.shape}" for leaf in leaves(batch))

@@ -1,0 +1,76 @@
+"""What training and validation samples are to the tasks, whatever the user keeps them in.
+
+One implementation per kind: `arrays.py` (arrays in memory), `datasets.py` (an unbatched
+tf.data.Dataset, which we batch), `batches.py` (what was built for one batch size by the user).
+"""
+
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+
+class Source(Protocol):
+    """Samples of one epoch, ready for `fit` and `evaluate`."""
+
+    @property
+    def count(self) -> int:
+        """Samples in one epoch."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on how their samples are taken."""
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        """What `fit` and `evaluate` take, in batches of `batch_size`."""
+
+    def steps_per_epoch(self, batch_size: int) -> int: ...
+
+    def part(self, count: int) -> "Source":
+        """`count` of the samples: for batches built by the user, ending with a batch as ragged."""
+
+    def longest(self, batch_size: int) -> "Source":
+        """Where samples vary in size, at least a batch of the largest seen; else all of them."""
+
+    def fingerprint(self) -> list[bytes]:
+        """What identifies the samples, as far as it is the same each time."""
+
+
+def leaves(nest: Any) -> list[Any]:
+    """The arrays and tensors in it, without what is None."""
+    return [leaf for leaf in keras.tree.flatten(nest) if leaf is not None]
+
+
+def rows_of(leaf: Any) -> int:
+    return int(leaf.nrows()) if is_ragged(leaf) else int(leaf.shape[0])
+
+
+def is_ragged(leaf: Any) -> bool:
+    """True for a tf.RaggedTensor, without importing TensorFlow."""
+    return type(leaf).__name__ == "RaggedTensor" and hasattr(leaf, "nested_row_lengths")
+
+
+def bytes_of(nest: Any) -> int:
+    """Bytes of all leaves; strings count as what refers to them."""
+    return sum(_bytes(leaf) for leaf in leaves(nest))
+
+
+def _bytes(leaf: Any) -> int:
+    if is_ragged(leaf):
+        return _bytes(leaf.flat_values)
+    shape = [int(size) for size in leaf.shape]
+    return int(np.prod(shape)) * int(getattr(leaf.dtype, "itemsize", 0) or leaf.dtype.size)
+
+
+def nan_phrase(named: dict[str, Any], what: str) -> str | None:
+    """A phrase on NaN in `named` nests of arrays, `what` of their rows; None if there are none."""
+    for name, nest in named.items():
+        for leaf in leaves(nest):
+            array = np.asarray(leaf.flat_values if is_ragged(leaf) else leaf)
+            if array.dtype.kind != "f" or not array.ndim:
+                continue
+            bad = np.isnan(array).reshape(len(array), -1).any(axis=1)
+            if bad.any():
+                found = f"{int(bad.sum())} of {what}{len(array)} samples"
+                return f"{name} has NaN in {found} (first: sample {int(bad.argmax())})"
+    return None

@@ -1,0 +1,48 @@
+"""What all measurements watch `fit` with: steps counted, and an end that only we decide."""
+
+from typing import Any
+
+import keras
+
+from autobatch.worker.mistakes import UserError
+
+
+class Watch(keras.callbacks.Callback):
+    """Counts steps; with `steps_per_execution`, Keras calls it once for several.
+
+    It is the last of the callbacks, so that none of the user's (EarlyStopping) ends a measurement.
+    """
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = 0
+        self.done = False
+        self._first = 0  # step of the epoch that the execution begins with
+        self._epoch_steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch_steps = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._first = batch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # The last execution of an epoch may have fewer steps than Keras says.
+        ran = max(1, min(batch, self.steps_per_epoch - 1) - self._first + 1)
+        self.steps += ran
+        self._epoch_steps += ran
+        self.stepped(ran, last=batch >= self.steps_per_epoch - 1)
+        self.model.stop_training = self.done
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._epoch_steps == 0:
+            raise UserError(f"The training data had no batch in epoch {epoch + 1}.")
+        self.epoch_ended()
+        self.model.stop_training = self.done
+
+    def stepped(self, steps: int, *, last: bool) -> None:
+        """After an execution of `steps` steps; `last`: of the epoch, as far as its size is known"""
+
+    def epoch_ended(self) -> None:
+        """After the last step, and validation if there is any."""

@@ -1,0 +1,17 @@
+"""One question to a worker, in a real process."""
+
+from pathlib import Path
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Target
+
+HERE = Path(__file__).parent
+
+
+def ask(tmp_path, task, *, folder=HERE, deadline_seconds=120, resident_limit_bytes=None, **target):
+    target.setdefault("model", "targets.py:model")
+    target.setdefault("data", "targets.py:data")
+    executor = LocalExecutor(
+        Target(folder=str(folder), **target), tmp_path, resident_limit_bytes=resident_limit_bytes
+    )
+    return executor.run(task, deadline_seconds=deadline_seconds), executor.log_path()

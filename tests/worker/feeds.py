@@ -1,0 +1,86 @@
+"""Data of every kind for one small model; and such as cannot be trained on."""
+
+import tensorflow as tf
+from kinds import SAMPLES, Padded, rows
+
+
+def dataset(count=SAMPLES):
+    return tf.data.Dataset.from_tensor_slices(rows(count))
+
+
+def unbatched():
+    return dataset(), dataset(20)
+
+
+def of_unknown_size():
+    return dataset(80).filter(lambda x, y: x[0] > -9).take(SAMPLES), dataset(20)
+
+
+def one_dataset():
+    return dataset()
+
+
+def batched(batch_size):
+    return dataset().batch(batch_size), dataset(20).batch(batch_size)
+
+
+def batched_at_its_own_size():
+    return dataset().batch(16), dataset(20).batch(16)
+
+
+def repeated():
+    return dataset().repeat(), dataset(20)
+
+
+def generator(count, batch_size):
+    x, y = rows(count)
+    for start in range(0, count, batch_size):
+        yield x[start : start + batch_size], y[start : start + batch_size]
+
+
+def generators(batch_size):
+    return generator(SAMPLES, batch_size), generator(20, batch_size)
+
+
+def smaller_batches(batch_size):
+    return generator(SAMPLES, batch_size // 2), None
+
+
+def empty_generator(batch_size):
+    return generator(0, batch_size), None
+
+
+def broken_in_mid_epoch(batch_size):
+    def broken():
+        yield from generator(2 * batch_size, batch_size)
+        raise ValueError("sample 17 is damaged")
+
+    return broken(), None
+
+
+def broken_in_its_second_pass(batch_size, passes=[]):  # noqa: B006
+    passes.append(1)
+    return (generators if len(passes) == 1 else broken_in_mid_epoch)(batch_size)
+
+
+def changing_shape(batch_size):
+    def changing():
+        yield from generator(2 * batch_size, batch_size)
+        yield rows(batch_size)[0][:, None], rows(batch_size)[1]
+
+    return changing(), None
+
+
+class Damaged(Padded):
+    def __getitem__(self, index):
+        if index == 1:
+            raise OSError("cannot read record 21")
+        return super().__getitem__(index)
+
+
+def damaged(batch_size):
+    return Damaged(500, batch_size), None
+
+
+def ten_samples(batch_size):
+    return dataset(10).batch(batch_size, drop_remainder=True), None

@@ -1,0 +1,251 @@
+"""Models and data of every kind that a user may bring, as small as they can be."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+SAMPLES = 50  # at batch 20: two full batches and a ragged one of 10
+
+
+def compiled(model, loss="mse", **options):
+    model.compile(keras.optimizers.SGD(0.01), loss, **options)
+    return model
+
+
+def dense(**options):
+    return compiled(keras.Sequential([keras.Input((4,)), layers.Dense(1)]), **options)
+
+
+def rows(count=SAMPLES, width=4):
+    x = np.random.default_rng(0).standard_normal((count, width), dtype="float32")
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def arrays():
+    return rows(), rows(20)
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def two_in_two_out():
+    a, b = keras.Input((4,), name="a"), keras.Input((), dtype="int32", name="b")
+    joined = layers.Concatenate()([layers.Dense(4)(a), layers.Embedding(7, 3)(b)])
+    outputs = [layers.Dense(1, name="size")(joined), layers.Dense(3, name="kind")(joined)]
+    model = keras.Model([a, b], outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return compiled(model, {"size": "mse", "kind": loss}, metrics={"kind": ["accuracy"]})
+
+
+def two_in_two_out_data():
+    def part(count):
+        numbers = np.arange(count) % 3
+        x = (rows(count)[0], numbers)
+        return x, {"size": rows(count)[1], "kind": numbers}
+
+    return part(SAMPLES), part(20)
+
+
+def dict_inputs():
+    a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
+    joined = layers.Concatenate()([a, b])
+    return compiled(keras.Model({"a": a, "b": b}, {"out": layers.Dense(1)(joined)}))
+
+
+def dict_data():
+    def part(count):
+        x = {"a": rows(count)[0], "b": np.ones((count, 2), "float32")}
+        return x, {"out": rows(count)[1]}, np.linspace(0, 1, count)
+
+    return part(SAMPLES), part(20)
+
+
+class Anchored(keras.Model):
+    """Its first input is the same 20 anchors in every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x["points"]) + ops.mean(x["anchors"])
+
+
+def anchored():
+    return compiled(Anchored(), jit_compile=True)
+
+
+def anchored_data(batch_size):
+    anchors = tf.ones((20, 2))
+
+    def part(count):
+        dataset = tf.data.Dataset.from_tensor_slices(rows(count)).batch(batch_size)
+        return dataset.map(lambda x, y: ({"anchors": anchors, "points": x}, y))
+
+    return part(SAMPLES), part(20)
+
+
+class Gan(keras.Model):
+    """As in the Keras guide: a step of its own, two optimizers, nothing to evaluate."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.Sequential([keras.Input((2,)), layers.Dense(4)])
+        self.discriminator = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+
+    def compile(self, d_optimizer, g_optimizer, loss_fn):
+        super().compile()
+        self.d_optimizer, self.g_optimizer, self.loss_fn = d_optimizer, g_optimizer, loss_fn
+
+    def train_step(self, real):
+        noise = keras.random.normal((tf.shape(real)[0], 2))
+        with tf.GradientTape() as tape:
+            scores = self.discriminator(tf.concat([real, self.generator(noise)], axis=0))
+            truth = tf.concat([tf.ones_like(real[:, :1]), tf.zeros_like(real[:, :1])], axis=0)
+            loss = self.loss_fn(truth, scores)
+        weights = self.discriminator.trainable_weights
+        self.d_optimizer.apply(tape.gradient(loss, weights), weights)
+        with tf.GradientTape() as tape:
+            fooled = self.discriminator(self.generator(noise))
+            g_loss = self.loss_fn(tf.ones_like(fooled), fooled)
+        weights = self.generator.trainable_weights
+        self.g_optimizer.apply(tape.gradient(g_loss, weights), weights)
+        return {"d_loss": loss, "g_loss": g_loss}
+
+
+def gan():
+    model = Gan()
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-4), keras.optimizers.Adam(1e-4), loss)
+    return model
+
+
+def only_x():
+    return rows()[0]
+
+
+def stateful_rnn(batch_size):
+    inputs = keras.Input(batch_shape=(batch_size, 3, 4))
+    return compiled(keras.Model(inputs, layers.Dense(1)(layers.GRU(2, stateful=True)(inputs))))
+
+
+def sequences():
+    def part(count):
+        return rows(3 * count)[0].reshape(count, 3, 4), rows(count)[1]
+
+    return part(SAMPLES), part(30)
+
+
+def text_model():
+    tokens = keras.Input((None,), dtype="int32")
+    hidden = layers.GlobalAveragePooling1D()(layers.Embedding(11, 3)(tokens))
+    loss = "binary_crossentropy"
+    return compiled(keras.Model(tokens, layers.Dense(1, "sigmoid")(hidden)), loss)
+
+
+class RaggedReader(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.dense = layers.Embedding(11, 3), layers.Dense(1)
+
+    def call(self, x):
+        x = x.to_tensor() if isinstance(x, tf.RaggedTensor) else x
+        return self.dense(ops.mean(self.embedding(x), axis=1))
+
+
+def ragged_reader():
+    return compiled(RaggedReader())
+
+
+def texts(count):
+    """Of 1 to 10 tokens, the longest last: batches differ in length when they are padded."""
+    return [[1 + n % 10] * (1 + n * 10 // count) for n in range(count)]
+
+
+def labels(count):
+    return (np.arange(count) % 2).astype("float32")[:, None]
+
+
+def ragged_text():
+    def part(count):
+        return tf.ragged.constant(texts(count)), labels(count)
+
+    return part(SAMPLES), part(20)
+
+
+def unpadded_text():
+    """A dataset of single texts, each as long as it is."""
+
+    def part(count):
+        def each():
+            for text, label in zip(texts(count), labels(count), strict=True):
+                yield np.array(text, "int32"), label
+
+        signature = (tf.TensorSpec((None,), "int32"), tf.TensorSpec((1,), "float32"))
+        return tf.data.Dataset.from_generator(each, output_signature=signature)
+
+    return part(SAMPLES), part(20)
+
+
+class Padded(keras.utils.PyDataset):
+    def __init__(self, count, batch_size):
+        super().__init__()
+        self.texts, self.labels, self.batch_size = texts(count), labels(count), batch_size
+
+    def __len__(self):
+        return -(-len(self.texts) // self.batch_size)
+
+    def __getitem__(self, index):
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return keras.utils.pad_sequences(self.texts[part]), self.labels[part]
+
+
+class ByProcesses(Padded):
+    def __init__(self, count, batch_size):
+        super().__init__(count, batch_size)
+        self.workers, self.use_multiprocessing = 2, True
+
+
+def by_processes(batch_size):
+    return ByProcesses(SAMPLES, batch_size), Padded(20, batch_size)
+
+
+def padded_text(batch_size):
+    return Padded(SAMPLES, batch_size), Padded(20, batch_size)
+
+
+def classifier():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, "softmax")])
+    return compiled(model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def class_data():
+    return (rows()[0], np.arange(SAMPLES) % 2), (rows(20)[0], np.arange(20) % 2)
+
+
+def full_options():
+    """Mixed precision, several steps an execution, accumulated gradients, compiled by XLA."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    optimizer = keras.optimizers.Adam(0.01, gradient_accumulation_steps=5)
+    model.compile(optimizer, "mse", steps_per_execution=4, jit_compile=True)
+    return model
+
+
+def several_steps_an_execution():
+    return dense(steps_per_execution=2)
+
+
+def trained_before():
+    """Its train function exists already, made by the user's own code."""
+    model = dense()
+    model.train_on_batch(*rows(8))
+    return model
+
+
+def callbacks():
+    return [
+        keras.callbacks.EarlyStopping("loss", patience=0, baseline=-1.0),
+        keras.callbacks.ModelCheckpoint("autobatch-must-not-write-this.keras"),
+    ]

@@ -1,0 +1,193 @@
+"""Targets of every kind, each inspected, verified, benchmarked and tried in real processes."""
+
+from pathlib import Path
+
+import keras
+import msgspec
+import psutil
+import pytest
+from asking import ask
+
+from autobatch.protocol import (
+    Benchmark,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    Probe,
+    Trained,
+    Trial,
+)
+
+HERE = Path(__file__).parent
+LIMIT = 1 << 30
+TRIAL = Trial(
+    batch_size=20,
+    learning_rate=0.02,
+    learning_rate_factor=2.0,
+    batch_norm_exponent=1.0,
+    steps=7,
+    evaluate_at=(0, 4, 7),
+    validation_batch_size=20,
+    seed=1,
+)
+KINDS = {
+    "sequential": ("dense", "arrays"),
+    "several inputs and outputs": ("two_in_two_out", "two_in_two_out_data"),
+    "dicts and sample weights": ("dict_inputs", "dict_data"),
+    "a first input that is not batched": ("anchored", "anchored_data"),
+    "unbatched dataset": ("dense", "feeds.py:unbatched"),
+    "dataset of unknown size": ("dense", "feeds.py:of_unknown_size"),
+    "dataset built for the size": ("dense", "feeds.py:batched"),
+    "generator": ("dense", "feeds.py:generators"),
+    "ragged tensors": ("ragged_reader", "ragged_text"),
+    "texts of any length": ("text_model", "unpadded_text"),
+    "PyDataset that pads": ("text_model", "padded_text"),
+}
+
+
+def ask_kind(tmp_path, task, model, data=None, **target):
+    target["model"] = f"kinds.py:{model}"
+    target["data"] = data if data is None or ":" in data else f"kinds.py:{data}"
+    return ask(tmp_path, task, folder=HERE, **target)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_inspected_and_its_samples_counted(tmp_path, kind):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])
+    assert isinstance(found, Inspected), found
+    assert (found.train_samples, found.validation_samples) == (50, 20)
+    assert "val_loss" in found.metrics
+    assert found.sample_bytes > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
+    found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *KINDS[kind])
+    assert isinstance(found, Fits), found
+    assert (found.full_steps, found.steps, found.ragged_samples) == (10, 15, 10)
+    assert found.validated
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_benchmarked(tmp_path, kind):
+    found = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), *KINDS[kind])
+    assert isinstance(found, Measured), found
+    assert (found.steps_per_epoch, found.samples_per_epoch) == (3, 50)
+    steps = sum(window.steps for window in found.windows if not window.steps % 3)
+    samples = sum(window.samples for window in found.windows if not window.steps % 3)
+    assert samples == pytest.approx(steps * 50 / 3) or not found.whole_epochs
+    assert found.device_windows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_tried(tmp_path, kind):
+    found = ask_kind(tmp_path, TRIAL, *KINDS[kind])
+    assert isinstance(found, Trained), found
+    assert [evaluation.step for evaluation in found.evaluations] == [0, 4, 7]
+    assert found.evaluations[0].metrics["val_loss"] != found.evaluations[2].metrics["val_loss"]
+
+
+@pytest.mark.parametrize("kind", ["ragged tensors", "texts of any length", "PyDataset that pads"])
+def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, kind):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])
+    assert any("vary in length" in note and "probes use the l" in note for note in found.notes)
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), *KINDS[kind])
+    assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
+
+
+def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(tmp_path):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), "gan", "only_x")
+    assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
+    assert "cannot be evaluated" in " ".join(found.notes)
+    fits = ask_kind(tmp_path, Probe(batch_size=15, limit_bytes=LIMIT, verify=True), "gan", "only_x")
+    assert (fits.full_steps >= 10, fits.ragged_samples, fits.validated) == (True, 10, False)
+    measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), "gan", "only_x")
+    assert measured.device_windows
+
+
+def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
+    target = ("stateful_rnn", "sequences")
+    found = ask_kind(tmp_path, Inspect(batch_size=20), *target)
+    assert (found.train_samples, found.validation_samples) == (50, 20)
+    assert "fixed" in " ".join(found.notes)
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
+    assert (fits.full_steps, fits.ragged_samples, fits.validated) == (10, 0, True)
+    assert ask_kind(tmp_path, TRIAL, *target).steps == 7
+
+
+def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path):
+    trial = msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,))
+    found = ask_kind(tmp_path, trial, "text_model", "by_processes")
+    assert isinstance(found, Trained), found
+    templates = [child for child in psutil.Process().children() if "fork" in str(child.cmdline())]
+    assert [child for template in templates for child in template.children()] == []
+
+
+def test_class_weights_are_part_of_the_training(tmp_path):
+    target = {"model": "classifier", "data": "class_data"}
+    plain = ask_kind(tmp_path, TRIAL, **target)
+    weighted = ask_kind(tmp_path, TRIAL, **target, class_weight={0: 1.0, 1: 9.0})
+    assert plain.evaluations[0] == weighted.evaluations[0]
+    assert plain.evaluations[-1] != weighted.evaluations[-1]
+    measured = ask_kind(
+        tmp_path, Benchmark(batch_size=20, seconds=0.1), **target, class_weight={1: 9.0}
+    )
+    assert measured.device_windows
+
+
+def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
+    target = ("full_options", "arrays")
+    found = ask_kind(tmp_path, Inspect(batch_size=10), *target)
+    assert (found.precision, found.jit_compile) == ("mixed_float16", True)
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
+    assert (fits.full_steps, fits.steps, fits.ragged_samples) == (10, 15, 10)
+    fits = ask_kind(tmp_path, Probe(batch_size=40, limit_bytes=LIMIT), *target)
+    assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
+
+
+def test_several_steps_an_execution_are_counted_one_by_one(tmp_path):
+    target = ("several_steps_an_execution", "arrays")
+    trained = ask_kind(tmp_path, TRIAL, *target)
+    # Executions end after steps 2, 3 (the ragged one of the epoch), 5, 6 and 8.
+    assert [evaluation.step for evaluation in trained.evaluations] == [0, 5, 8]
+    measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), *target)
+    window = measured.windows[0]
+    assert window.samples == window.steps * 50 / 3 or not measured.whole_epochs
+
+
+def test_a_model_whose_train_function_exists_is_counted_too(tmp_path):
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "trained_before", "arrays")
+    assert fits.full_steps >= 3
+
+
+def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
+    target = {"model": "dense", "data": "arrays", "callbacks": "kinds.py:callbacks"}
+    found = ask_kind(tmp_path, Inspect(batch_size=20), **target)
+    assert "ModelCheckpoint" in found.notes[0]
+    assert ask_kind(tmp_path, TRIAL, **target).steps == 7
+    assert not Path("autobatch-must-not-write-this.keras").exists()
+
+
+def test_a_saved_model_is_loaded_and_given_synthetic_samples(tmp_path):
+    dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    dense.compile("adam", "sparse_categorical_crossentropy")
+    dense.save(tmp_path / "model.keras")
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
+    fits, _ = ask(tmp_path, task, folder=tmp_path, model="model.keras", data=None)
+    assert (fits.full_steps, fits.ragged_samples) == (10, 10)
+
+
+@pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
+def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), model)
+    assert isinstance(found, Inspected), found
+    assert found.notes[0] == "No data given: samples are synthetic."
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), model)
+    assert fits.full_steps >= 10
+
+
+def test_one_dataset_is_split_in_two(tmp_path):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), "dense", "feeds.py:one_dataset")
+    assert (found.train_samples, found.validation_samples) == (40, 10)
+    assert "its last 10 of 50 samples" in found.notes[0]

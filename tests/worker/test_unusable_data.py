@@ -1,0 +1,63 @@
+"""Data that cannot be trained on is refused with what is wrong, in the user's words."""
+
+import pytest
+from asking import ask
+from worker.test_targets import HERE, LIMIT
+
+from autobatch.protocol import Benchmark, Inspect, Probe, UserCodeFailed
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("batched_at_its_own_size", "batches of a size of its own"),
+        ("repeated", "repeats for ever"),
+        ("smaller_batches", "fewer than the 20 samples asked for"),
+        ("empty_generator", "ended before its first batch"),
+        ("broken_in_mid_epoch", "ValueError: sample 17 is damaged"),
+        ("changing_shape", "batch 2 of the generator has arrays of float32 (20, 1, 4)"),
+        ("ten_samples", "no batch at batch_size=20"),
+    ],
+)
+def test_unusable_data_is_refused_when_it_is_inspected(tmp_path, data, words):
+    found, _ = ask(
+        tmp_path,
+        Inspect(batch_size=20),
+        folder=HERE,
+        model="kinds.py:dense",
+        data=f"feeds.py:{data}",
+    )
+    assert isinstance(found, UserCodeFailed), found
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [
+        ("dense", "broken_in_its_second_pass", "ValueError: sample 17 is damaged"),
+        ("text_model", "damaged", "OSError: cannot read record 21"),
+    ],
+)
+def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, model, data, words):
+    found, _ = ask(
+        tmp_path,
+        Benchmark(batch_size=20, seconds=0.3),
+        folder=HERE,
+        model=f"kinds.py:{model}",
+        data=f"feeds.py:{data}",
+    )
+    assert isinstance(found, UserCodeFailed), found
+    assert found.message == words
+    assert "feeds.py" in found.traceback
+    assert "site-packages" not in found.traceback
+
+
+def test_a_batch_larger_than_the_data_is_never_made(tmp_path):
+    found, _ = ask(
+        tmp_path,
+        Probe(batch_size=51, limit_bytes=LIMIT),
+        folder=HERE,
+        model="kinds.py:dense",
+        data="feeds.py:unbatched",
+    )
+    assert found.message == "50 training samples cannot fill a batch of 51."
