@@ -1,0 +1,128 @@
+"""Models for benches beside the shipped recipes. Named `models.py:function`; data is random."""
+
+import keras
+import numpy as np
+
+SAMPLES = 4096
+
+
+def _classifier(network, classes=10):
+    network.compile(
+        keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=False)
+    )
+    return network
+
+
+def resnet50():
+    """keras.applications' ResNet50 with random weights on 64 x 64 images."""
+    return _classifier(
+        keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
+    )
+
+
+def mobilenet_v2():
+    """keras.applications' MobileNetV2 with random weights on 64 x 64 images."""
+    return _classifier(
+        keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=10)
+    )
+
+
+def images(samples=SAMPLES, size=64):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, size, size, 3), dtype="float32")
+    y = rng.integers(0, 10, samples)
+    held_out = samples // 8
+    return (x[held_out:], y[held_out:]), (x[:held_out], y[:held_out])
+
+
+def two_inputs(width=64, length=64):
+    """A transformer that reads a question and a text, given as a dict."""
+    question = keras.Input((length,), dtype="int32", name="question")
+    text = keras.Input((length,), dtype="int32", name="text")
+    embed = keras.layers.Embedding(1000, width)
+    q, t = embed(question), embed(text)
+    mixed = keras.layers.MultiHeadAttention(4, width // 4)(t, q)
+    mixed = keras.layers.LayerNormalization()(t + mixed)
+    mixed = keras.layers.LayerNormalization()(mixed + keras.layers.Dense(width, "gelu")(mixed))
+    pooled = keras.layers.GlobalAveragePooling1D()(mixed)
+    model = keras.Model({"question": question, "text": text}, keras.layers.Dense(2)(pooled))
+    model.compile(
+        keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    return model
+
+
+def question_and_text(samples=SAMPLES, length=64):
+    rng = np.random.default_rng(0)
+
+    def part(count):
+        x = {name: rng.integers(0, 1000, (count, length)) for name in ("question", "text")}
+        return x, rng.integers(0, 2, count)
+
+    return part(samples), part(samples // 8)
+
+
+class Gan(keras.Model):
+    """A generator and a discriminator with an optimizer each, in a train step of its own."""
+
+    def __init__(self, latent=32):
+        super().__init__()
+        self.latent = latent
+        layers = keras.layers
+        self.generator = keras.Sequential(
+            [
+                keras.Input((latent,)),
+                layers.Dense(8 * 8 * 32, activation="relu"),
+                layers.Reshape((8, 8, 32)),
+                layers.Conv2DTranspose(16, 4, strides=2, padding="same", activation="relu"),
+                layers.Conv2D(1, 3, padding="same"),
+            ]
+        )
+        self.discriminator = keras.Sequential(
+            [
+                keras.Input((16, 16, 1)),
+                layers.Conv2D(32, 3, strides=2, padding="same", activation="leaky_relu"),
+                layers.Flatten(),
+                layers.Dense(1),
+            ]
+        )
+        self.loss_of = keras.losses.BinaryCrossentropy(from_logits=True)
+        self.generator_optimizer = keras.optimizers.Adam(1e-4)
+        self.discriminator_optimizer = keras.optimizers.Adam(1e-4)
+
+    def call(self, x):
+        return self.discriminator(x)
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        real = data[0]
+        count = tf.shape(real)[0]
+        noise = tf.random.normal((count, self.latent))
+        with tf.GradientTape(persistent=True) as tape:
+            fake = self.generator(noise, training=True)
+            judged_real = self.discriminator(real, training=True)
+            judged_fake = self.discriminator(fake, training=True)
+            ones, zeros = tf.ones_like(judged_real), tf.zeros_like(judged_fake)
+            loss_d = self.loss_of(ones, judged_real) + self.loss_of(zeros, judged_fake)
+            loss_g = self.loss_of(ones, judged_fake)
+        for loss, network, optimizer in (
+            (loss_d, self.discriminator, self.discriminator_optimizer),
+            (loss_g, self.generator, self.generator_optimizer),
+        ):
+            weights = network.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return {"loss": loss_d}
+
+
+def gan():
+    model = Gan()
+    model.compile(optimizer="adam", loss="binary_crossentropy")
+    return model
+
+
+def small_images(samples=8192):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, 16, 16, 1), dtype="float32")
+    y = np.ones((samples, 1), "float32")
+    return (x[:-512], y[:-512]), (x[-512:], y[-512:])
