@@ -76,7 +76,6 @@ class Trial(Tagged):
     batch_size: int
     learning_rate: float | None  # None: as compiled
     learning_rate_factor: float  # for schedules, which are multiplied
-    batch_norm_exponent: float  # BatchNormalization momentum ** this (1: unchanged)
     steps: int
     evaluate_at: tuple[int, ...]
     validation_batch_size: int

@@ -46,7 +46,6 @@ def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
         batch_size=recipe.baseline.batch_size,
         learning_rate=inspected.learning_rate,
         learning_rate_factor=1.0,
-        batch_norm_exponent=1.0,
         steps=steps,
         evaluate_at=(0, steps),
         validation_batch_size=256,

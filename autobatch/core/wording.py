@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from autobatch.core import ranking
+from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Choice, Evidence, Setting
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult, Inspected, ProbeResult
 from autobatch.units import format_bytes, format_duration
@@ -140,9 +140,10 @@ def warnings(
         )
     if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
         found.append(
-            f"BatchNormalization momentum was {_momentum(choice, evidence, inspected):.4g} instead "
-            f"of {inspected.batch_norm_momentum:g} in these trials, so that its statistics "
-            "forget as fast in samples as at your batch size."
+            "BatchNormalization was evaluated with statistics of the present weights. For its "
+            f"moving averages to forget as fast in samples as at your batch size, its momentum is "
+            f"{_momentum(choice, evidence, inspected):.4g} instead of "
+            f"{inspected.batch_norm_momentum:g}."
         )
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)
     return tuple(found)
@@ -163,7 +164,9 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
 
 
 def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    exponent = choice.setting.batch_size / evidence.baseline.batch_size
+    exponent = scaling.batch_norm_exponent(
+        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
+    )
     return float((inspected.batch_norm_momentum or 0.0) ** exponent)
 
 

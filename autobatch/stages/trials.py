@@ -52,7 +52,7 @@ def run_trials(
         f"sizes {', '.join(map(str, sizes))}; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
     )
-    trials = _Trials(session, inspected, evidence)
+    trials = _Trials(session, inspected, evidence, probed.ceiling)
     trials.climb(sizes)
     trials.settle()
     session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
@@ -114,8 +114,11 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
 class _Trials:
     """Runs trials and files what they found into the evidence."""
 
-    def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
+    def __init__(
+        self, session: Session, inspected: Inspected, evidence: Evidence, ceiling: int
+    ) -> None:
         self.session, self.inspected, self.evidence = session, inspected, evidence
+        self.ceiling = ceiling
         self.best: list[Setting] = []  # of each size
 
     def climb(self, sizes: list[int]) -> None:
@@ -209,14 +212,9 @@ class _Trials:
             batch_size=size,
             learning_rate=rate,
             learning_rate_factor=rate / (self.inspected.learning_rate or rate),
-            batch_norm_exponent=scaling.batch_norm_exponent(
-                old_batch=evidence.baseline.batch_size, new_batch=size
-            ),
             steps=steps,
             evaluate_at=ranking.evaluation_steps(steps),
-            validation_batch_size=min(
-                VALIDATION_BATCH, max(size, self.inspected.validation_samples or size)
-            ),
+            validation_batch_size=min(VALIDATION_BATCH, self.ceiling),
             seed=seed,
             limit_bytes=self.session.job_limit_bytes,
         )

@@ -25,7 +25,6 @@ TRIAL = Trial(
     batch_size=20,
     learning_rate=0.02,
     learning_rate_factor=2.0,
-    batch_norm_exponent=1.0,
     steps=7,
     evaluate_at=(0, 4, 7),
     validation_batch_size=20,

@@ -14,6 +14,7 @@ import keras
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.batch_norm import reestimated
 from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import batch_norm_layers, scale_learning_rates
@@ -36,9 +37,9 @@ def run(
         )
     if task.learning_rate_factor != 1:
         scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
-    for layer in batch_norm_layers(model):
-        layer.momentum **= task.batch_norm_exponent
-    watch = _Evaluator(task, data, report)
+    sample = data.train.fit_arguments(task.validation_batch_size)
+    batch = backend.resident_batch(sample) if batch_norm_layers(model) else None
+    watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
     left_out = (*WRITERS, *RATE_SETTERS)
     model.fit(
         **data.train.fit_arguments(task.batch_size),
@@ -65,11 +66,15 @@ class _Evaluator(Watch):
     """
 
     def __init__(
-        self, task: Trial, data: user_data.Data, report: Callable[[JobProgress], None]
+        self,
+        task: Trial,
+        data: user_data.Data,
+        sample: Any,
+        report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(data.train.steps_per_epoch(task.batch_size))
         assert data.validation is not None
-        self.task, self.report = task, report
+        self.task, self.sample, self.report = task, sample, report
         self.validation = data.validation.fit_arguments(task.validation_batch_size)
         self.validation.pop("shuffle", None)
         self.evaluations: list[Evaluation] = []
@@ -94,7 +99,8 @@ class _Evaluator(Watch):
         paused = time.perf_counter()
         states = recurrent_states(self.model)
         kept = [state.numpy() for state in states]
-        logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
+        with reestimated(self.model, self.sample):
+            logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
         for state, value in zip(states, kept, strict=True):
             state.assign(value)  # of stateful layers: the validation is not part of the training
         self.model.reset_metrics()  # the epoch goes on; its metrics are not the validation's
