@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "opening": (*BASE, "recipe", "engine", "stages"),
-    "ui": (*BASE, "recipe", "stages", "tuner", "opening"),
+    "doctor": (*BASE, "recipe", "engine", "opening"),
+    "ui": (*BASE, "recipe", "engine", "stages", "tuner", "opening", "doctor"),
     "__init__": (*BASE, "stages", "tuner", "opening"),
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}

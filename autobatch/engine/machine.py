@@ -1,66 +1,219 @@
 """The machine: which devices there are, and how many bytes each can spare.
 
-Imports no framework: NVIDIA's management library tells about GPUs, psutil and the control group
-about the rest.
+Imports no framework: NVIDIA's management library tells about GPUs, psutil and the control groups
+about the rest. `survey` and `memory` give all there is to know, `gpus` and `spare_bytes` what a run
+goes by. What cannot be read is told as a problem, never raised.
 """
 
+import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from autobatch.engine.cgroups import ControlGroup, control_groups
 from autobatch.protocol import Struct
 
 CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
-CGROUP_FILES = (  # (limit, usage) of version 2, then version 1
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
+NVIDIA_VENDOR = "0x10de"
+DISPLAY_CLASS = "0x03"  # of PCI devices: display controllers, with or without an output
+
+
+class GpuProcess(Struct):
+    """Who holds memory of a GPU."""
+
+    pid: int
+    command: str | None  # None: not to be seen from here (another container or user)
+    held_bytes: int | None  # None: the driver does not say
 
 
 class Gpu(Struct):
-    """One NVIDIA GPU as its driver sees it."""
+    """One NVIDIA GPU, or MIG instance of one, as its driver sees it."""
 
     name: str
     total_bytes: int
     free_bytes: int
     driver: str
+    index: int = 0  # of the driver; MIG instances have that of the GPU they are of
+    uuid: str = ""
+    processes: tuple[GpuProcess, ...] | None = ()  # None: the driver does not tell us
+
+
+class GpuSurvey(Struct):
+    """Every GPU that the driver reports, and what it failed to."""
+
+    gpus: tuple[Gpu, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Memory(Struct):
+    """Memory of the machine, and of the control groups that this process is in."""
+
+    total_bytes: int
+    available_bytes: int
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+    groups: tuple[ControlGroup, ...] = ()  # those with a limit, the process's own first
+
+    @property
+    def tightest_group(self) -> ControlGroup | None:
+        """The group that leaves less than the machine does, if any."""
+        group = min(self.groups, key=lambda g: g.remaining_bytes, default=None)
+        return group if group and group.remaining_bytes < self.available_bytes else None
+
+    @property
+    def spare_bytes(self) -> int:
+        """What this process may still take without harm to the machine or its groups."""
+        group = self.tightest_group
+        return int((group.remaining_bytes if group else self.available_bytes) * CPU_SHARE)
+
+
+# --- GPUs ------------------------------------------------------------------------------------
 
 
 def gpus() -> list[Gpu]:
-    """NVIDIA GPUs; empty where there is no driver."""
+    """NVIDIA GPUs that a framework started here would use, in its order; empty without a driver."""
+    return visible(survey().gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible(found: tuple[Gpu, ...], setting: str | None) -> list[Gpu]:
+    """Those that CUDA_VISIBLE_DEVICES leaves: as CUDA does, it stops at the first unknown entry."""
+    if setting is None:
+        return list(found)
+    chosen: list[Gpu] = []
+    for entry in map(str.strip, setting.split(",")):
+        named = (
+            g
+            for g in found
+            if entry == str(g.index)
+            or (entry.startswith(("GPU-", "MIG-")) and g.uuid.startswith(entry))
+        )
+        gpu = next(named, None)
+        if gpu is None:
+            break
+        chosen.append(gpu)
+    return chosen
+
+
+def survey(nvml: Any = None) -> GpuSurvey:
+    """All that the driver tells; `nvml` is `pynvml`, or has its interface."""
     import pynvml
 
+    nvml = nvml or pynvml
+    errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)  # the second: driver too old
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
+        nvml.nvmlInit()
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return GpuSurvey()  # a machine without GPUs, as a rule
+    except errors as error:
+        return GpuSurvey(problems=(f"NVIDIA's driver does not answer: {error}.",))
+    found: list[Gpu] = []
+    problems: list[str] = []
     try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        found = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            found.append(
-                Gpu(
-                    name=pynvml.nvmlDeviceGetName(handle),
-                    total_bytes=int(memory.total),
-                    free_bytes=int(memory.free),
-                    driver=driver,
-                )
-            )
-        return found
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                for part in _instances(nvml, handle, errors) or [handle]:
+                    found.append(_gpu(nvml, part, index, driver, errors))
+            except errors as error:
+                problems.append(f"GPU {index} cannot be read: {error}.")
+    except errors as error:
+        problems.append(f"NVIDIA's driver does not answer: {error}.")
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(*errors):
+            nvml.nvmlShutdown()
+    return GpuSurvey(gpus=tuple(found), problems=tuple(problems))
 
 
-def spare_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that this process may still take without harm to the machine or its control group."""
-    available = int(psutil.virtual_memory().available)
-    for limit_name, usage_name in CGROUP_FILES:
+def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        name=_text(nvml.nvmlDeviceGetName(handle)),
+        total_bytes=int(memory.total),
+        free_bytes=int(memory.free),
+        driver=driver,
+        index=index,
+        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        processes=_processes(nvml, handle, errors),
+    )
+
+
+def _instances(nvml: Any, handle: Any, errors: Any) -> list[Any]:
+    """MIG instances, where the GPU is partitioned: then no program can use the whole."""
+    try:
+        if not nvml.nvmlDeviceGetMigMode(handle)[0]:
+            return []
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+    except errors:  # no such mode on this GPU
+        return []
+    instances = []
+    for index in range(count):
         try:
-            limit = int((cgroup / limit_name).read_text())
-            usage = int((cgroup / usage_name).read_text())
-        except (OSError, ValueError):  # not this version; or "max", no limit
+            instances.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+        except errors:  # an empty place
             continue
-        available = min(available, max(0, limit - usage))
-    return int(available * CPU_SHARE)
+    return instances
+
+
+def _processes(nvml: Any, handle: Any, errors: Any) -> tuple[GpuProcess, ...] | None:
+    """Largest first. A process that draws and computes is in both of the driver's lists."""
+    try:
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except errors:  # needs permission on some drivers, and does not exist on others
+        return None
+    with suppress(*errors):
+        listed = [*listed, *nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)]
+    held: dict[int, int | None] = {}
+    for process in listed:
+        known = [b for b in (held.get(process.pid), process.usedGpuMemory) if b is not None]
+        held[process.pid] = max(known, default=None)
+    told = [GpuProcess(pid=p, command=_command(p), held_bytes=b) for p, b in held.items()]
+    return tuple(sorted(told, key=lambda p: -(p.held_bytes or 0)))
+
+
+def _command(pid: int) -> str | None:
+    try:
+        process = psutil.Process(pid)
+        return " ".join(process.cmdline()).strip() or process.name()
+    except (psutil.Error, OSError, ValueError):
+        return None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def nvidia_cards(devices: Path = Path("/sys/bus/pci/devices")) -> int:
+    """NVIDIA GPUs that are plugged in, whether or not there is a driver."""
+    cards = 0
+    for device in devices.glob("*"):
+        try:
+            vendor, kind = (device / "vendor").read_text(), (device / "class").read_text()
+        except OSError:
+            continue
+        cards += vendor.strip() == NVIDIA_VENDOR and kind.startswith(DISPLAY_CLASS)
+    return cards
+
+
+# --- memory ----------------------------------------------------------------------------------
+
+
+def spare_bytes(process: Path = Path("/proc/self")) -> int:
+    """Memory that this process may still take without harm to the machine or its control group."""
+    return memory(process).spare_bytes
+
+
+def memory(process: Path = Path("/proc/self")) -> Memory:
+    system = psutil.virtual_memory()
+    with warnings.catch_warnings(action="ignore"):  # some containers hide the traffic of swap
+        swap = psutil.swap_memory()
+    return Memory(
+        total_bytes=int(system.total),
+        available_bytes=int(system.available),
+        swap_total_bytes=int(swap.total),
+        swap_free_bytes=int(swap.free),
+        groups=tuple(control_groups(process)),
+    )

@@ -28,13 +28,10 @@ app = typer.Typer(
 
 Result = TypeVar("Result", bound="Struct")
 
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="TARGET",
-        help="recipe.yaml, train.py[:build_model], package.module:callable, or model.keras",
-    ),
-]
+NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it stands
+
+TARGET_HELP = "recipe.yaml, train.py[:build_model], package.module:callable, or model.keras"
+Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunDirectory = Annotated[
     Path | None,
@@ -99,6 +96,28 @@ def benchmark(
     from autobatch.ui.tables import benchmark_table
 
     _carry_out(tuner.benchmark, benchmark_table, target, set_ or [], run_dir, fresh, json, quiet)
+
+
+@app.command()
+def doctor(
+    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP)] = None,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    set_: Set = None,
+) -> None:
+    """Show devices, memory and versions here, and what would go wrong."""
+    from rich.console import Console
+
+    from autobatch.doctor.gather import examine
+    from autobatch.protocol import to_json
+    from autobatch.ui.doctor import diagnosis_table
+
+    diagnosis = examine(target, set_ or [], run_dir)
+    if json:
+        typer.echo(to_json(diagnosis))
+    else:
+        Console().print(diagnosis_table(diagnosis))
+    raise typer.Exit(0 if diagnosis.ready else NOT_READY)
 
 
 @app.command()

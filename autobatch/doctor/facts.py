@@ -1,0 +1,99 @@
+"""Facts about this machine, and what is concluded from them: the words of `autobatch doctor`."""
+
+from typing import Literal
+
+from autobatch.engine.machine import Gpu, Memory, visible
+from autobatch.protocol import Struct
+
+DISTRIBUTIONS = {  # what each backend may be installed as
+    "tensorflow": (
+        "tensorflow",
+        "tf-nightly",
+        "tensorflow-cpu",
+        "tensorflow-intel",
+        "intel-tensorflow",
+        "tf-nightly-cpu",
+    ),
+    "jax": ("jax",),
+    "torch": ("torch",),
+}
+
+
+class Finding(Struct):
+    """What would go wrong, or differ from what the user expects, and what to do."""
+
+    severity: Literal["blocks", "warns"]
+    fact: str
+    remedy: str
+
+
+def blocks(fact: str, remedy: str) -> Finding:
+    return Finding(severity="blocks", fact=fact, remedy=remedy)
+
+
+def warns(fact: str, remedy: str) -> Finding:
+    return Finding(severity="warns", fact=fact, remedy=remedy)
+
+
+class RunDirectory(Struct):
+    """Where records would go; it need not exist yet."""
+
+    path: str
+    writable: bool
+    free_bytes: int
+
+
+class Facts(Struct):
+    """All that a diagnosis goes by."""
+
+    system: str  # Linux, Darwin, Windows
+    architecture: str  # x86_64, aarch64, arm64
+    python: tuple[int, int, int]
+    packages: dict[str, str]  # version by name of distribution; those installed
+    backend: str
+    backend_from: str  # who chose it
+    memory: Memory
+    run_directory: RunDirectory
+    refusal: str = ""  # why this version of autobatch cannot do what is asked, ending in a stop
+    refusal_hint: str = ""  # and what to do
+    legacy_keras: bool = False  # TF_USE_LEGACY_KERAS
+    wsl: bool = False
+    cores: int = 1
+    gpus: tuple[Gpu, ...] = ()  # all that the driver reports
+    gpu_problems: tuple[str, ...] = ()
+    nvidia_cards: int = 0  # plugged in, whether or not there is a driver
+    cudnn: bool = False
+    visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
+    device_order: str | None = None  # CUDA_DEVICE_ORDER
+    device_asked: Literal["auto", "gpu", "cpu"] = "auto"
+    limit_asked_bytes: int | None = None
+    limit_asked_share: float | None = None
+
+    @property
+    def usable_gpus(self) -> list[Gpu]:
+        return visible(self.gpus, self.visible_devices)
+
+    @property
+    def device(self) -> Literal["gpu", "cpu"]:
+        if self.device_asked == "auto":
+            return "gpu" if self.usable_gpus else "cpu"
+        return self.device_asked
+
+    @property
+    def free_bytes(self) -> int:
+        """Of the device that would be used."""
+        if self.device == "cpu":
+            return self.memory.spare_bytes
+        return self.usable_gpus[0].free_bytes if self.usable_gpus else 0
+
+
+class Diagnosis(Struct):
+    """What `autobatch doctor` says."""
+
+    ready: bool
+    device: Literal["gpu", "cpu"]
+    device_reason: str
+    limit_bytes: int
+    limit_reason: str
+    findings: tuple[Finding, ...]
+    facts: Facts

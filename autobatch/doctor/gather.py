@@ -1,0 +1,126 @@
+"""Gathers the facts, from files, the driver and the metadata of packages: no framework is imported.
+
+`autobatch doctor` is `diagnose(gather(...))`.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, RunDirectory
+from autobatch.doctor.judges import diagnose
+from autobatch.engine import machine
+from autobatch.errors import RecipeError
+from autobatch.opening import RUNS, _users_backend, read_target
+from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
+from autobatch.units import Share
+
+CUDNN_DISTRIBUTIONS = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
+CUDNN_FOLDERS = (  # where distributions of Linux and NVIDIA's installers and images put it
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/local/cuda/lib64",
+)
+PACKAGES = (
+    "keras-autobatch",
+    "keras",
+    *(name for names in DISTRIBUTIONS.values() for name in names),
+    *CUDNN_DISTRIBUTIONS,
+)
+
+
+def examine(
+    target: str | None, overrides: Sequence[str] = (), run_directory: Path | None = None
+) -> Diagnosis:
+    """The diagnosis for a TARGET as the user types it, or for whatever target there may be."""
+    if target is None:
+        recipe = make_recipe({"model": "any"}, overrides)
+    else:
+        recipe, _ = read_target(target, overrides)
+    return diagnose(gather(recipe, run_directory or RUNS))
+
+
+def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.environ) -> Facts:
+    survey = machine.survey()
+    backend = recipe.backend or _users_backend()
+    refusal = _refusal(recipe, backend)
+    packages = dict(_installed())
+    limit = recipe.device.memory_limit
+    return Facts(
+        system=platform.system(),
+        architecture=platform.machine(),
+        python=sys.version_info[:3],
+        packages=packages,
+        backend=backend,
+        backend_from=_backend_from(recipe, environ),
+        refusal=refusal.message if refusal else "",
+        refusal_hint=(refusal.hint or "") if refusal else "",
+        legacy_keras=environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"),
+        wsl="microsoft" in platform.release().lower(),
+        cores=os.cpu_count() or 1,
+        memory=machine.memory(),
+        gpus=survey.gpus,
+        gpu_problems=survey.problems,
+        nvidia_cards=machine.nvidia_cards(),
+        cudnn=has_cudnn(packages, environ),
+        visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
+        device_order=environ.get("CUDA_DEVICE_ORDER"),
+        device_asked=recipe.device.kind,
+        limit_asked_bytes=None if limit is None or isinstance(limit, Share) else int(limit),
+        limit_asked_share=float(limit) if isinstance(limit, Share) else None,
+        run_directory=look_at(run_directory),
+    )
+
+
+def look_at(directory: Path) -> RunDirectory:
+    """Without creating it: what counts is the nearest folder above it that exists."""
+    absolute = directory.absolute()
+    there = next(path for path in (absolute, *absolute.parents) if path.exists())
+    return RunDirectory(
+        path=str(directory),
+        writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+        free_bytes=shutil.disk_usage(there).free,
+    )
+
+
+def has_cudnn(
+    packages: Mapping[str, str], environ: Mapping[str, str], folders: Sequence[str] = CUDNN_FOLDERS
+) -> bool:
+    """Whether cuDNN came with pip, or with the system."""
+    named = [name for name in environ.get("LD_LIBRARY_PATH", "").split(":") if name]
+    return any(name in packages for name in CUDNN_DISTRIBUTIONS) or any(
+        next(Path(folder).glob("libcudnn.so*"), None) for folder in (*named, *folders)
+    )
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _backend_from(recipe: Recipe, environ: Mapping[str, str]) -> str:
+    if recipe.backend:
+        return "the recipe"
+    if environ.get("KERAS_BACKEND"):
+        return "KERAS_BACKEND"
+    home = Path(environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return str(home / "keras.json") if (home / "keras.json").exists() else "Keras' default"
+
+
+def _refusal(recipe: Recipe, backend: str) -> RecipeError | None:
+    asked = msgspec.structs.replace(recipe, backend=backend)
+    try:
+        refuse_unsupported(asked)
+    except RecipeError as error:
+        return error
+    return None

@@ -1,0 +1,107 @@
+"""What would go wrong with GPUs: the judges that need one to be tried, and facts to be tested."""
+
+from collections.abc import Iterator
+
+from autobatch.doctor.facts import DISTRIBUTIONS, Facts, Finding, blocks, warns
+from autobatch.engine.machine import Gpu
+from autobatch.errors import one_line
+from autobatch.units import format_bytes
+
+TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
+NEEDED_ON_GPU_BYTES = 1 << 30  # CUDA's context and cuDNN's workspace, before any model
+HIDDEN = "a process that cannot be seen from here"  # of another container or user
+HELD = 0.5  # share of a GPU held by others, likewise
+
+
+def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
+    """Is the GPU there that the user thinks of?"""
+    for problem in facts.gpu_problems:
+        yield warns(problem, "See what nvidia-smi says; after a driver update, restart.")
+    if facts.nvidia_cards and not facts.gpus and not facts.gpu_problems:
+        yield warns(
+            f"{_count(facts.nvidia_cards, 'NVIDIA GPU')} plugged in, but no driver answers.",
+            "Install NVIDIA's driver; in a container, start it with --gpus all.",
+        )
+    if facts.device_asked == "gpu" and not facts.usable_gpus:
+        yield blocks(
+            "device.kind is gpu, but there is no GPU that can be used here.",
+            "Use --set device.kind=cpu, or check nvidia-smi.",
+        )
+    if facts.gpus and not facts.usable_gpus and facts.device_asked != "cpu":
+        yield warns(
+            f"CUDA_VISIBLE_DEVICES={facts.visible_devices} hides "
+            f"{_count(len(facts.gpus), 'NVIDIA GPU')}.",
+            "unset CUDA_VISIBLE_DEVICES, or name one that nvidia-smi -L lists",
+        )
+    kinds = {gpu.name for gpu in facts.gpus}
+    if len(kinds) > 1 and facts.device_order != "PCI_BUS_ID":
+        yield warns(
+            "The GPUs differ: CUDA numbers them by speed, the driver by their slot, so that what "
+            "is said here may be about another one than is used.",
+            "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        )
+
+
+def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
+    if facts.device != "gpu" or not facts.usable_gpus:
+        return
+    yield from _judge_framework_of_gpu(facts)
+    gpu = facts.usable_gpus[0]
+    held = gpu.total_bytes - gpu.free_bytes
+    state = (
+        f"GPU {gpu.index} has {format_bytes(gpu.free_bytes)} free of "
+        f"{format_bytes(gpu.total_bytes)}{_holders(gpu)}."
+    )
+    remedy = "End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES."
+    if gpu.free_bytes < NEEDED_ON_GPU_BYTES:
+        yield blocks(state, remedy)
+    elif held > HELD * gpu.total_bytes:
+        yield warns(state, remedy)
+    if facts.wsl:
+        yield warns(
+            "WSL2: the driver may move GPU memory to the machine's instead of reporting that it "
+            "is full; training then fits, but slowly.",
+            "In NVIDIA's control panel: CUDA - Sysmem Fallback Policy, Prefer No Sysmem Fallback.",
+        )
+
+
+def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
+    if facts.backend != "tensorflow":
+        return
+    installed = [name for name in DISTRIBUTIONS["tensorflow"] if name in facts.packages]
+    able = [name for name in installed if _uses_gpus(name, facts)]
+    if installed and not able:
+        version = facts.packages[installed[0]]
+        yield blocks(
+            f"There is a GPU, but {installed[0]} {version} is built for the CPU alone.",
+            f'pip uninstall {installed[0]} && pip install "tensorflow[and-cuda]"; '
+            "or train on the CPU: --set device.kind=cpu",
+        )
+    elif able and not facts.cudnn:
+        yield warns(
+            f"There is a GPU, but {able[0]} came without CUDA's libraries, and cuDNN is nowhere "
+            "in sight: TensorFlow may not see the GPU.",
+            'pip install "tensorflow[and-cuda]"',
+        )
+
+
+def _uses_gpus(name: str, facts: Facts) -> bool:
+    if name not in TENSORFLOWS_FOR_GPUS:
+        return False
+    # For Arm, PyPI has none with CUDA; NVIDIA's own builds carry their name in the version.
+    return facts.architecture == "x86_64" or "+nv" in facts.packages[name]
+
+
+def _holders(gpu: Gpu) -> str:
+    if gpu.processes is None:
+        return "; the driver does not say who holds the rest"
+    told = [
+        f"{one_line(process.command or HIDDEN, 40)} (pid {process.pid}"
+        + (f", {format_bytes(process.held_bytes)})" if process.held_bytes is not None else ")")
+        for process in gpu.processes[:3]
+    ]
+    return f"; held by {', '.join(told)}" if told else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -1,0 +1,104 @@
+"""Control groups: what a container, a service or a batch system lets this process hold of memory.
+
+Both versions, as /proc tells where they are: no container's tools need be there, and a made-up tree
+of files serves the tests.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from autobatch.protocol import Struct
+
+NO_LIMIT_BYTES = 1 << 60  # version 1 writes "none" as the largest 63-bit number
+LIMITS = {2: ("memory.max", "memory.high"), 1: ("memory.limit_in_bytes",)}
+USAGE = {2: "memory.current", 1: "memory.usage_in_bytes"}
+CACHE = {2: "inactive_file", 1: "total_inactive_file"}  # in memory.stat
+
+
+class ControlGroup(Struct):
+    """One level of control groups above this process, with a limit."""
+
+    path: str
+    limit_bytes: int
+    used_bytes: int  # without file caches that the kernel gives back when asked
+
+    @property
+    def remaining_bytes(self) -> int:
+        return max(0, self.limit_bytes - self.used_bytes)
+
+
+def control_groups(process: Path) -> Iterator[ControlGroup]:
+    """The groups of `process` (a folder of /proc) that limit memory, up to the root as seen here.
+
+    The limit may be at any level. Within a container the path is often that of the host, and the
+    mount shows only a part of the tree: its root is then the nearest level there is.
+    """
+    try:
+        own = dict(line.split(":", 2)[1:] for line in _lines(process / "cgroup"))
+        mounts = [_Mount.parse(line) for line in _lines(process / "mountinfo")]
+    except (OSError, ValueError):  # not Linux
+        return
+    own_v1 = next((p for names, p in own.items() if "memory" in names.split(",")), None)
+    for mount in filter(None, mounts):
+        path = own.get("") if mount.version == 2 else own_v1
+        if path is None:
+            continue
+        below = PurePosixPath(path)
+        seen = below.is_relative_to(mount.root) and ".." not in below.parts
+        below = below.relative_to(mount.root) if seen else PurePosixPath()
+        for level in (below, *below.parents):
+            group = _control_group(mount, level)
+            if group:
+                yield group
+
+
+class _Mount(Struct):
+    """Where a hierarchy of control groups that governs memory can be read."""
+
+    version: int
+    root: str  # the group that the mount point shows
+    point: str
+
+    @classmethod
+    def parse(cls, line: str) -> "_Mount | None":
+        before, _, after = line.partition(" - ")
+        kind, _, options = (*after.split(" ", 2), "", "", "")[:3]
+        fields = [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), f) for f in before.split()]
+        if kind == "cgroup2":
+            return cls(version=2, root=fields[3], point=fields[4])
+        if kind == "cgroup" and "memory" in options.split(","):
+            return cls(version=1, root=fields[3], point=fields[4])
+        return None
+
+
+def _control_group(mount: _Mount, level: PurePosixPath) -> ControlGroup | None:
+    folder = Path(mount.point, level)
+    limits = [b for name in LIMITS[mount.version] if (b := _number(folder / name)) is not None]
+    if not limits or min(limits) >= NO_LIMIT_BYTES:
+        return None
+    used = _number(folder / USAGE[mount.version]) or 0
+    return ControlGroup(
+        path=str(PurePosixPath(mount.root, level)),
+        limit_bytes=min(limits),
+        used_bytes=max(0, used - _cache_bytes(folder / "memory.stat", CACHE[mount.version])),
+    )
+
+
+def _cache_bytes(stat: Path, key: str) -> int:
+    try:
+        pairs = dict(line.split(maxsplit=1) for line in _lines(stat))
+        return int(pairs.get(key, 0))
+    except (OSError, ValueError):
+        return 0
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # not there; or "max", no limit
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()

@@ -1,0 +1,116 @@
+"""A diagnosis as Rich renderables, for stdout."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, Finding
+from autobatch.engine.machine import Gpu
+from autobatch.errors import one_line
+from autobatch.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COMMAND_CELLS = 40
+
+
+def diagnosis_table(diagnosis: Diagnosis) -> "RenderableType":
+    from rich.console import Group
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    for name, value in _rows(diagnosis):
+        facts.add_row(name, value)
+    return Group(facts, "", *map(_finding, diagnosis.findings), _verdict(diagnosis))
+
+
+def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    facts = diagnosis.facts
+    memory = facts.memory
+    cores = "cores" if facts.cores > 1 else "core"
+    yield "machine", f"{facts.system} {facts.architecture}, {facts.cores} CPU {cores}"
+    yield (
+        "memory",
+        f"{format_bytes(memory.available_bytes)} available of {format_bytes(memory.total_bytes)}; "
+        + _swap(facts),
+    )
+    for group in memory.groups:
+        yield (
+            "control group",
+            f"{format_bytes(group.used_bytes)} used of {format_bytes(group.limit_bytes)} "
+            f"[dim]{_plain(group.path)}[/]",
+        )
+    for gpu in facts.gpus:
+        yield from _gpu_rows(gpu, used=gpu in facts.usable_gpus)
+    if not facts.gpus:
+        yield "GPU", "none that NVIDIA's driver reports"
+    yield "device", f"[bold]{diagnosis.device}[/]: {_plain(diagnosis.device_reason)}"
+    yield (
+        "memory limit",
+        f"[bold]{format_bytes(diagnosis.limit_bytes)}[/]: {_plain(diagnosis.limit_reason)}",
+    )
+    yield "backend", f"[bold]{_plain(facts.backend)}[/] ({_plain(facts.backend_from)})"
+    yield "versions", _versions(facts)
+    directory = facts.run_directory
+    yield "records", f"{_plain(directory.path)}, {format_bytes(directory.free_bytes)} free on disk"
+
+
+def _gpu_rows(gpu: Gpu, *, used: bool) -> Iterator[tuple[str, str]]:
+    hidden = "" if used else " [yellow](hidden by CUDA_VISIBLE_DEVICES)[/]"
+    yield (
+        f"GPU {gpu.index}",
+        f"{_plain(gpu.name)}, {format_bytes(gpu.free_bytes)} free of "
+        f"{format_bytes(gpu.total_bytes)}, driver {_plain(gpu.driver)}{hidden}",
+    )
+    if gpu.processes is None:
+        yield "", "[dim]the driver does not say who holds memory[/]"
+    for process in gpu.processes or ():
+        held = "?" if process.held_bytes is None else format_bytes(process.held_bytes)
+        command = one_line(process.command or "cannot be seen from here", COMMAND_CELLS)
+        yield "", f"{held} held by {process.pid} [dim]{_plain(command)}[/]"
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _swap(facts: Facts) -> str:
+    memory = facts.memory
+    if not memory.swap_total_bytes:
+        return "no swap"
+    used = memory.swap_total_bytes - memory.swap_free_bytes
+    return f"{format_bytes(used)} of {format_bytes(memory.swap_total_bytes)} swap used"
+
+
+def _versions(facts: Facts) -> str:
+    told = [f"Python {'.'.join(map(str, facts.python))}"]
+    backends = [name for names in DISTRIBUTIONS.values() for name in names]
+    for name in ("keras-autobatch", "keras", *backends):
+        if name in facts.packages:
+            told.append(f"{name} {facts.packages[name]}")
+    return _plain(", ".join(told))
+
+
+def _finding(finding: Finding) -> "RenderableType":
+    from rich.table import Table
+
+    style = "red" if finding.severity == "blocks" else "yellow"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, min_width=len("blocks"))
+    table.add_column()
+    table.add_row(f"[{style}]{finding.severity}[/]", _plain(finding.fact))
+    table.add_row("", f"→ {_plain(finding.remedy)}")
+    return table
+
+
+def _verdict(diagnosis: Diagnosis) -> str:
+    warnings = sum(finding.severity == "warns" for finding in diagnosis.findings)
+    blocks = len(diagnosis.findings) - warnings
+    if not diagnosis.ready:
+        return f"[bold red]not ready[/]: {blocks} {'things' if blocks > 1 else 'thing'} to mend"
+    and_warnings = f", {warnings} {'warnings' if warnings > 1 else 'warning'}" if warnings else ""
+    return f"[bold green]ready[/]{and_warnings}"
