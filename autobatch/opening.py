@@ -12,7 +12,7 @@ import msgspec
 
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore
-from autobatch.engine.record import Record
+from autobatch.engine.record import FILE_NAME, Record
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
@@ -97,7 +97,7 @@ def _name(text: str) -> str:
 def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target:
     kind = recipe.device.kind
     if kind == "auto":
-        kind = "gpu" if machine.gpus() else "cpu"
+        kind = "gpu" if machine.gpus() and _can_use_gpus() else "cpu"
     return Target(
         folder=str(folder),
         model=recipe.model,
@@ -110,6 +110,12 @@ def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target
         device=kind,
         seed=recipe.seed,
     )
+
+
+def _can_use_gpus() -> bool:
+    """Whether TensorFlow here may use a GPU at all; a worker finds out whether it does."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and not _installed("tensorflow-cpu")
 
 
 def _users_backend() -> str:
@@ -145,10 +151,23 @@ def _version(package: str) -> str:
     return "unknown"
 
 
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _set_aside(directory: Path) -> None:
     """Move an old run away; nothing measured is lost."""
     if not directory.exists():
         return
+    if not (directory / FILE_NAME).is_file():
+        raise UsageError(
+            f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",
+            hint="Give another with --run-dir DIR.",
+        )
     number = 1
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1

@@ -116,6 +116,7 @@ class Inspected(Tagged):
     sample_bytes: int
     data_source: str  # e.g. "digits.py:load_flat" or "synthetic"
     data_fingerprint: str
+    code_fingerprint: str  # of every module that is neither a library's nor ours
     nan: str | None  # a phrase on NaN in the data, where there is any
     notes: tuple[str, ...]  # sentences for the user, e.g. on a split made by us
     versions: dict[str, str]

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 
 import keras
 import numpy as np
@@ -30,6 +31,17 @@ def quietly_exiting_model():
 def model_that_prints_of_memory_and_dies():
     os.write(2, b"2026: Allocator (bfc) ran out of memory trying to allocate 2GiB\n")
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def needy_model(width):
+    raise AssertionError("it cannot be called without a width")
+
+
+def model_that_starts_a_process():
+    subprocess.Popen(["sleep", "86399"])
+    found = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
 
 
 def convolution():

@@ -43,6 +43,7 @@ def inspected(**changes):
         "sample_bytes": 64,
         "data_source": "train.py:load_data",
         "data_fingerprint": "abc",
+        "code_fingerprint": "def",
         "nan": None,
         "notes": (),
         "versions": {"keras": "3.0"},

@@ -191,6 +191,12 @@ def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path):
     assert 64 in {point.batch_size for point in found.benchmark.points}
 
 
+def test_a_worker_killed_twice_ends_the_run_and_is_not_called_memory(tmp_path):
+    device = PretendDevice(answers={(Probe, 32): [killed(), killed()]})
+    with pytest.raises(UserCodeError, match="killed from outside twice"):
+        probe(tmp_path, device)
+
+
 def test_one_failing_size_never_loses_the_others(tmp_path):
     device = PretendDevice(answers={(Benchmark, 64): [killed(signal.SIGSEGV)]})
     with session(tmp_path, device) as opened:
@@ -261,6 +267,36 @@ def test_a_metric_that_the_model_does_not_report_is_refused_with_those_it_does(t
     assert "val_loss" in str(refused.value)
 
 
+def test_a_metric_of_unknown_direction_is_refused_rather_than_guessed(tmp_path):
+    device = PretendDevice(facts=inspected(metrics=("val_loss", "val_wobble")))
+    with pytest.raises(UsageError, match="val_wobble is better is not known"):
+        tune(tmp_path, device, "trials.metric=val_wobble")
+
+
+def test_a_baseline_that_does_not_learn_gives_no_speedup(tmp_path):
+    device = PretendDevice()
+    learn = device._trial
+
+    def flat(task):
+        trained = learn(task)
+        if isinstance(trained, Diverged):
+            return trained
+        still = [msgspec.structs.replace(e, metrics={"val_loss": 1.0}) for e in trained.evaluations]
+        return msgspec.structs.replace(trained, evaluations=tuple(still))
+
+    device._trial = flat
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert "does not improve val_loss" in found.reasons[0]
+
+
+def test_a_trial_that_fails_is_not_called_diverged(tmp_path):
+    out = OutOfMemory(evidence="OOM")
+    device = PretendDevice(answers={(Trial, 256): [out] * 6})
+    statuses = {c.status for c in tune(tmp_path, device).candidates if c.batch_size == 256}
+    assert "failed: out of memory" in statuses
+
+
 def test_a_budget_that_buys_nothing_says_what_would(tmp_path):
     with pytest.raises(UsageError, match="steps a trial") as refused:
         tune(tmp_path, PretendDevice(), "trials.budget=100ms")
@@ -276,7 +312,7 @@ def test_a_baseline_that_diverges_is_told(tmp_path):
 def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):
     found = tune(tmp_path, PretendDevice(fits_up_to=100), "baseline.batch_size=512")
     assert found.baseline.batch_size <= 100
-    assert "Your batch size 512 does not fit" in found.warnings[0]
+    assert "Your batch size 512 cannot be had (at most 100, bounded by memory)" in found.warnings[0]
 
 
 def test_learning_rate_none_leaves_the_rate_alone(tmp_path):

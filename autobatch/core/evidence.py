@@ -31,7 +31,8 @@ class Evidence:
     maximise: bool
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
-    initial_cost: float = 0.0  # of the untrained model
+    failed: dict[Setting, str] = field(default_factory=dict)  # why a trial gave no curve
+    initial_cost: float = float("inf")  # of the untrained model
     first_seconds: float = 0.0
     final_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -104,6 +105,8 @@ def standing(evidence: Evidence) -> Standing:
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     target = max(ranking.best_cost(curve) for curve in curves)
     times: dict[Setting, list[float]] = {}
+    if target >= evidence.initial_cost:
+        return Standing(target, times, {})  # the baseline does not learn: nothing to be sooner at
     for setting, by_seed in evidence.finals.items():
         found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
         shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least

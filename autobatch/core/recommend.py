@@ -92,7 +92,7 @@ def compose(
         noise_scale=None,
         candidates=_candidates(choice, evidence),
         tied_with=choice.tied_with,
-        target_loss=choice.standing.target,
+        target_loss=evidence.shown(choice.standing.target),
         peak_bytes=peak_bytes,
         samples_per_second=point.samples_per_second,
         samples_per_second_low=point.low,
@@ -106,6 +106,11 @@ def compose(
         snippet=wording.snippet(choice, evidence, inspected),
         wall_seconds=wall_seconds,
     )
+
+
+def _failure(evidence: Evidence, setting: Setting) -> str:
+    reason = evidence.failed.get(setting, "diverged")
+    return "diverged" if reason.startswith("diverged") else f"failed: {reason}"
 
 
 def _candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
@@ -124,7 +129,11 @@ def _candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 val_loss_per_seed=tuple(evidence.shown(cost) for cost in costs),
                 time_to_target_seconds=ranking.geometric_mean(times) if times else None,
                 speedup=choice.standing.speedups.get(setting),
-                status=status if times else "diverged" if not costs else "target not reached",
+                status=status
+                if times
+                else _failure(evidence, setting)
+                if not costs
+                else "target not reached",
             )
         )
     ranked.sort(key=lambda c: (c.time_to_target_seconds is None, c.time_to_target_seconds or 0))
@@ -137,7 +146,7 @@ def _candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
             val_loss_per_seed=() if cost is None else (evidence.shown(cost),),
             time_to_target_seconds=None,
             speedup=None,
-            status="diverged" if cost is None else "pruned",
+            status=_failure(evidence, setting) if cost is None else "pruned",
         )
         for setting, cost in sorted(
             evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)

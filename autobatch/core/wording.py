@@ -56,6 +56,16 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     promising = max(
         choice.standing.speedups.items(), key=lambda item: item[1].value, default=(own, None)
     )
+    if seeds < 2:
+        return f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more."
+    if choice.standing.target >= evidence.initial_cost:
+        return (
+            f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
+            "of training: there is nothing to be sooner at. Raise trials.budget, or try another "
+            "baseline.learning_rate."
+        )
+    if own not in times:
+        return f"Your {mine} diverges with some seeds: nothing can be compared with it."
     if promising[1] is None:
         return (
             f"Nothing tried reaches the {metric} {target:.4g} of your {mine} with every seed. "

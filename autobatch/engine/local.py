@@ -23,6 +23,7 @@ import msgspec
 import psutil
 
 from autobatch.engine import verdict
+from autobatch.errors import UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, Task, TimedOut
 from autobatch.units import format_bytes
 from autobatch.worker import backends
@@ -71,7 +72,13 @@ class LocalExecutor:
             else multiprocessing.get_context("spawn")
         )
         self._log_path: Path | None = None
-        logs.mkdir(parents=True, exist_ok=True)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write logs into {logs}: {error.strerror}.",
+                hint="Give another run directory with --run-dir DIR.",
+            ) from None
         if isinstance(self._context, ForkServerContext):
             self._start_template(self._context)
 
@@ -168,8 +175,8 @@ class LocalExecutor:
 
 
 def _end(process: BaseProcess) -> None:
-    if process.exitcode is None and process.pid is not None:
-        _kill_group(process.pid)
+    if process.pid is not None:
+        _kill_group(process.pid)  # also when it ended by itself: what it started may live on
     process.join()
 
 

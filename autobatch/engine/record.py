@@ -11,8 +11,9 @@ Format history: 1 (2026-11) first.
 import fcntl
 import os
 import time
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,7 @@ IDENTITY = (
     "precision",
     "jit_compile",
     "data_fingerprint",
+    "code_fingerprint",
     "train_samples",
     "versions",
     "device_name",
@@ -88,7 +90,7 @@ class Record:
         self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._file = (directory / FILE_NAME).open("a+", encoding="utf-8")
+            self._file = (directory / FILE_NAME).open("ab+", buffering=0)
         except OSError as error:
             raise UsageError(
                 f"Cannot write the run directory {directory}: {error.strerror}.",
@@ -151,8 +153,7 @@ class Record:
 
     def _append(self, line: Line) -> None:
         try:
-            self._file.write(msgspec.json.encode(line).decode() + "\n")
-            self._file.flush()
+            self._file.write(msgspec.json.encode(line) + b"\n")
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UsageError(
@@ -162,13 +163,13 @@ class Record:
 
     def _load(self) -> Header | None:
         self._file.seek(0)
-        text = self._file.read()
-        complete, _, torn = text.rpartition("\n")
+        content = self._file.read()
+        complete, _, torn = content.rpartition(b"\n")
         if torn:
-            self._file.truncate(len(text.encode()) - len(torn.encode()))
+            self._file.truncate(len(content) - len(torn))
             self._file.seek(0, os.SEEK_END)
         header: Header | None = None
-        for number, line in enumerate(complete.splitlines(), start=1):
+        for number, line in enumerate(complete.split(b"\n") if complete else [], start=1):
             match self._decode(line, number):
                 case Header() as header if number == 1:
                     pass
@@ -180,7 +181,7 @@ class Record:
                     raise self._damaged(number, "it stands in the wrong place")
         return header
 
-    def _decode(self, line: str, number: int) -> Line:
+    def _decode(self, line: bytes, number: int) -> Line:
         try:
             if number == 1:
                 version = msgspec.json.decode(line, type=dict[str, Any]).get("format_version")
@@ -191,7 +192,7 @@ class Record:
                         hint="Update autobatch, or give another directory with --run-dir DIR.",
                     )
             decoded: Line = msgspec.json.decode(line, type=Line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damaged(number, str(error)) from None
         return decoded
 
@@ -202,7 +203,7 @@ class Record:
         )
 
 
-def _lock(file: TextIO, directory: Path) -> None:
+def _lock(file: FileIO, directory: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

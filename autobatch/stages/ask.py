@@ -78,6 +78,13 @@ class Session:
             if _killed_from_outside(entry.outcome):
                 self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
                 entry = self._measure(task, deadline_seconds)
+                if _killed_from_outside(entry.outcome):
+                    raise UserCodeError(
+                        f"The worker for {label} was killed from outside twice "
+                        f"({why_it_failed(entry.outcome)}).",
+                        hint="Is the machine short of memory, or does somebody end it? What was "
+                        "measured is kept: start the same command again.",
+                    )
         self.spent_seconds += entry.seconds
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
             self.raise_for_user(entry)

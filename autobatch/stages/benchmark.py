@@ -38,6 +38,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
             str(size),
             lambda outcome, size=size: _phrase(size, outcome),  # type: ignore[misc]
             deadline_seconds=seconds * DEADLINE_FACTOR + DEADLINE_SECONDS,
+            user_code_may_fail=True,  # at some sizes: the others are measured all the same
         )
         wall_seconds += entry.seconds
         if isinstance(entry.outcome, Measured):
@@ -45,6 +46,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         else:
             skipped.append(f"{size}: {why_it_failed(entry.outcome)}")
     if not points:
+        session.raise_for_user(entry)
         raise UserCodeError(
             f"No batch size could be measured ({'; '.join(skipped)}).",
             hint="The logs in the run directory say more.",

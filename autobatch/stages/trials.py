@@ -4,7 +4,6 @@ First rung: for each size a ladder of learning rates, one seed. Then the best of
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
-from math import isfinite
 from typing import NoReturn
 
 from autobatch.core import ranking, scaling
@@ -74,10 +73,11 @@ def _prepare(
     size = recipe.baseline.batch_size
     notes = []
     if size not in step_seconds:
-        size = max(s for s in step_seconds if s <= probed.ceiling)
+        size = max(step_seconds)
         notes.append(
-            f"Your batch size {recipe.baseline.batch_size} does not fit (at most "
-            f"{probed.largest_fitting} does); {size} stands for it as the baseline."
+            f"Your batch size {recipe.baseline.batch_size} cannot be had (at most "
+            f"{probed.largest_fitting}, bounded by {probed.bounded_by}); {size} stands for it "
+            "as the baseline."
         )
     return Evidence(
         baseline=Setting(size, 0),
@@ -85,8 +85,22 @@ def _prepare(
         rule_reason=reason,
         baseline_learning_rate=rate,
         step_seconds=step_seconds,
-        maximise=recipe.trials.metric.endswith(("accuracy", "acc", "auc")),
+        maximise=_is_maximised(recipe.trials.metric),
         notes=notes,
+    )
+
+
+def _is_maximised(metric: str) -> bool:
+    """Whether more of the metric is better; refuses one of which that is not known."""
+    words = set(metric.lower().split("_"))
+    if words & MAXIMISED and not words & MINIMISED:
+        return True
+    if words & MINIMISED:
+        return False
+    raise UsageError(
+        f"Whether more or less of trials.metric {metric} is better is not known.",
+        hint="Use val_loss, or a metric whose name says what it is: "
+        f"{', '.join(sorted(MAXIMISED | MINIMISED))}.",
     )
 
 
@@ -109,6 +123,10 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
             f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
         )
     return first + finals
+
+
+MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2", "score"}
+MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
 
 
 class _Trials:
@@ -185,9 +203,10 @@ class _Trials:
         nan = f" The training data: {self.inspected.nan}." if self.inspected.nan else ""
         raise UserCodeError(
             f"Your baseline (batch {evidence.baseline.batch_size}, learning rate "
-            f"{evidence.baseline_learning_rate:.3g}) diverges or fails.{nan}",
-            hint="There is nothing to compare with: mend the data, or set a lower "
-            "baseline.learning_rate.",
+            f"{evidence.baseline_learning_rate:.3g}) cannot be trained: "
+            f"{evidence.failed.get(evidence.baseline, 'it diverges')}.{nan}",
+            hint="There is nothing to compare with. Where it diverges, mend the data or set a "
+            "lower baseline.learning_rate; else its log in the run directory says more.",
         )
 
     def _finals_seconds(self) -> float:
@@ -227,14 +246,15 @@ class _Trials:
         )
         evidence.wall_seconds += entry.seconds
         if not isinstance(entry.outcome, Trained):
+            evidence.failed[setting] = why_it_failed(entry.outcome)
             return None
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
-        curve = [
-            (evaluation.step * step_seconds, sign * evaluation.metrics[metric])
-            for evaluation in entry.outcome.evaluations
-        ]
-        return curve if all(isfinite(cost) for _, cost in curve) else None
+        evaluations = entry.outcome.evaluations
+        if any(metric not in evaluation.metrics for evaluation in evaluations):
+            evidence.failed[setting] = f"{metric} was not a finite number"
+            return None
+        return [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
 
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:

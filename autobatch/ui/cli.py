@@ -170,6 +170,8 @@ def _carry_out(
         typer.echo(to_json(result))
         return
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has no margin: nothing is cut off
     console.print(table(result))
     console.print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
 

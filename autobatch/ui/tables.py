@@ -12,7 +12,7 @@ from rich.text import Text
 from autobatch.protocol import BenchmarkResult, Candidate, ProbeResult, Recommendation
 from autobatch.units import format_bytes, format_duration
 
-BAR_CELLS = 20
+BAR_CELLS = 16
 BOUND_BY = {
     "memory": "device memory",
     "samples": "the number of training samples",
@@ -62,7 +62,7 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
         title_justify="left",
         box=None,
     )
-    for name in ("batch", "samples/s", "interval", "", "step", "epoch", "peak"):
+    for name in ("batch", "samples/s", "±", "", "step", "peak"):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     top = max(point.samples_per_second for point in result.points)
     for point in result.points:
@@ -71,10 +71,9 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
         table.add_row(
             str(point.batch_size),
             f"{point.samples_per_second:,.0f}",
-            f"{point.low:,.0f}–{point.high:,.0f}",
+            f"{(point.high - point.low) / 2 / point.samples_per_second:.0%}",
             f"[cyan]{bar}[/]{mark}",
             f"{point.step_seconds * 1000:.3g} ms",
-            format_duration(point.epoch_seconds),
             "" if point.peak_bytes is None else format_bytes(point.peak_bytes),
         )
     facts = _facts(
@@ -121,7 +120,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
 
 
 def candidates_table(result: Recommendation) -> RenderableType:
-    finalists = [c for c in result.candidates if c.status not in ("pruned", "diverged")]
+    finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
     title = f"Finalists at equal training time; target {result.metric} {result.target_loss:.4g}"
     table = Table(title=title, title_justify="left", box=None)
     for name in ("batch", "rate", result.metric, "reached in", "sooner", "95 % interval", ""):

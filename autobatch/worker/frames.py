@@ -1,7 +1,10 @@
 """Whose code failed: the user's frames of a traceback, without ours and the libraries'."""
 
+import contextlib
+import hashlib
 import re
 import site
+import sys
 import sysconfig
 import tempfile
 import traceback
@@ -22,9 +25,20 @@ LIBRARIES = tuple(
 )
 
 
+MESSAGE_LINES = 12  # Keras lists every argument of every call on the way
+
+
 def innermost_is_ours(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].filename.startswith(OURS)
+
+
+def users_message(error: BaseException) -> str:
+    """What the exception says, without the graph's own stack that TensorFlow appends to it."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    text = re.split(r"\n\s*(?:Detected at node|Stack trace for op definition)", text)[0]
+    lines = text.splitlines()
+    return "\n".join(lines[:MESSAGE_LINES])
 
 
 def users_traceback(error: BaseException) -> str:
@@ -35,6 +49,19 @@ def users_traceback(error: BaseException) -> str:
         if not frame.filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
     ]
     return "".join(traceback.format_list(frames))
+
+
+def users_code() -> str:
+    """A hash of the files of all imported modules that are neither ours nor a library's."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    users = sorted(
+        file for file in files if file and not file.startswith((OURS, *LIBRARIES, GENERATED))
+    )
+    digest = hashlib.sha256()
+    for file in users:
+        with contextlib.suppress(OSError):
+            digest.update(Path(file).name.encode() + Path(file).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def users_frames(told: str) -> str:

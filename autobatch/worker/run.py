@@ -29,12 +29,18 @@ from autobatch.protocol import (
     OutOfMemory,
     Probe,
     TargetMissing,
+    Task,
     Trial,
     UserCodeFailed,
 )
 from autobatch.worker import backends
 from autobatch.worker.backends import Backend
-from autobatch.worker.frames import innermost_is_ours, users_frames, users_traceback
+from autobatch.worker.frames import (
+    innermost_is_ours,
+    users_frames,
+    users_message,
+    users_traceback,
+)
 from autobatch.worker.mistakes import TargetError, UserError
 
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
@@ -64,15 +70,23 @@ def run(job: Job, report: Report) -> Outcome:
         if innermost_is_ours(error):
             raise
         return UserCodeFailed(
-            message="".join(traceback.format_exception_only(error)).strip(),
+            message=f"{_at_size(job.task)}{users_message(error)}",
             traceback=users_traceback(error),
             framework_error=type(error).__module__.split(".")[0] in FRAMEWORKS,
         )
 
 
+def _at_size(task: Task) -> str:
+    return "" if isinstance(task, Inspect) else f"At batch {task.batch_size}: "
+
+
 def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
+    import keras
+
     from autobatch.worker.tasks import benchmark, inspect, probe, trial
 
+    # With Keras' filter on, an error deep in a library seems to come from our frame above it.
+    keras.config.disable_traceback_filtering()
     task = job.task
     match task:
         case Inspect():

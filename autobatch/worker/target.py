@@ -118,7 +118,16 @@ def arguments(
             hint=(f"Did you mean {near[0]}? " if near else "")
             + f"Its arguments: {', '.join(parameters) or 'none'}.",
         )
-    return {k: v for k, v in offered.items() if k in parameters} | given
+    chosen = {k: v for k, v in offered.items() if k in parameters} | given
+    try:
+        inspect.signature(function).bind(**chosen)
+    except TypeError as error:
+        raise TargetError(
+            f"{role}: {getattr(function, '__name__', role)}() cannot be called: {error}.",
+            hint="Give its arguments a default"
+            + (", or values under `args:` in the recipe." if role == "model" else "."),
+        ) from None
+    return chosen
 
 
 def _import_file(path: Path) -> ModuleType:

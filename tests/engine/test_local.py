@@ -118,6 +118,7 @@ def test_nan_in_the_data_is_seen(tmp_path):
     [
         ({"model": "targets.py:modle"}, "Did you mean model?"),
         ({"model": "nowhere.py:model"}, "targets.py"),
+        ({"model": "deaths.py:needy_model"}, "values under `args:`"),
         ({"model": "no.such.module:model"}, "importable"),
         ({"args": {"wdith": 3}}, "Did you mean width?"),
     ],
@@ -187,6 +188,12 @@ def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
     killer.join()
     assert isinstance(outcome, Crashed)
     assert outcome.signal == signal.SIGKILL
+
+
+def test_what_the_users_code_started_ends_with_its_worker(tmp_path):
+    ask(tmp_path, Inspect(batch_size=8), model="deaths.py:model_that_starts_a_process")
+    time.sleep(0.2)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "86399" in (p.info["cmdline"] or [])]
 
 
 def workers():

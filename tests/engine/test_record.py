@@ -6,7 +6,7 @@ from pretend import TARGET, inspected
 
 from autobatch.engine.record import FILE_NAME, Entry, Record
 from autobatch.errors import UsageError, WrongRunDirectoryError
-from autobatch.protocol import Crashed, Fits, Inspect, Probe, Target
+from autobatch.protocol import Crashed, Fits, Inspect, OutOfMemory, Probe, Target
 
 PROBE = Probe(batch_size=8, limit_bytes=1000)
 FITS = Fits(peak_bytes=10, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
@@ -58,6 +58,15 @@ def test_a_torn_last_line_is_dropped_and_the_rest_goes_on(tmp_path, torn):
         record.add(entry(task=Probe(batch_size=16, limit_bytes=1000)))
     with open_record(tmp_path) as record:
         assert record.find(Probe(batch_size=16, limit_bytes=1000)) is not None
+
+
+@pytest.mark.parametrize("text", ["\u2028", "\x85", "\x0b", "ä"])
+def test_text_of_any_kind_is_read_again(tmp_path, text):
+    out = OutOfMemory(evidence=f"line{text}break")
+    path = fill(tmp_path, entry(outcome=out))
+    path.write_bytes(path.read_bytes() + "{ä".encode()[:2])  # torn inside a character
+    with open_record(tmp_path) as record:
+        assert record.find(PROBE) == entry(outcome=out)
 
 
 def test_a_torn_header_is_written_anew(tmp_path):

@@ -173,6 +173,15 @@ def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recip
     assert (tmp_path / "run.old-1" / FILE_NAME).exists()
 
 
+def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("")
+    code, _, stderr = autobatch("probe", recipe, "--fresh", "--run-dir", "thesis", cwd=tmp_path)
+    assert code == 2
+    assert "is not a run directory" in stderr
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
 def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():

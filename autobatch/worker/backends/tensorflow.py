@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autobatch.worker.backends import StepCount
+from autobatch.worker.mistakes import TargetError
 
 PRELOAD = ("tensorflow", "keras")
 MEBIBYTE = 1 << 20
@@ -31,7 +32,13 @@ def configure(device: str, limit_bytes: int | None) -> None:
 
     if device != "gpu":
         return
-    gpu = tf.config.list_physical_devices("GPU")[0]
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise TargetError(
+            "There is a GPU, but TensorFlow does not see it.",
+            hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
+        )
+    gpu = gpus[0]
     tf.config.set_visible_devices([gpu], "GPU")
     if limit_bytes is None:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -11,6 +11,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
+from autobatch.worker.frames import users_code
 from autobatch.worker.optimizer import batch_norm_layers, learning_rate, optimizers
 from autobatch.worker.source import Source, bytes_of, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, scalars
@@ -55,6 +56,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         validation_samples=None if data.validation is None else data.validation.count,
         sample_bytes=bytes_of(batch) // few.count,
         data_source=data.source,
+        code_fingerprint=users_code(),
         data_fingerprint=user_data.fingerprint(data),
         nan=_nan_report(data.train, batch),
         notes=notes,
@@ -117,8 +119,12 @@ def _precision(model: keras.Model) -> str:
 def _name(loss: Any) -> str:
     if loss is None:
         return "its own"
-    if isinstance(loss, (str, dict, list, tuple)):
-        return str(loss)
+    if isinstance(loss, dict):
+        return ", ".join(f"{key}: {_name(each)}" for key, each in sorted(loss.items()))
+    if isinstance(loss, (list, tuple)):
+        return ", ".join(map(_name, loss))
+    if isinstance(loss, str):
+        return loss
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
 
 

@@ -109,7 +109,8 @@ class _Evaluator(Watch):
             raise UserError("The validation data has no batch, or the model reports no metric.")
         watched = [metrics["val_loss"]] if "val_loss" in metrics else metrics.values()
         if all(map(math.isfinite, watched)):
-            self.evaluations.append(Evaluation(step=self.steps, metrics=metrics))
+            finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            self.evaluations.append(Evaluation(step=self.steps, metrics=finite))
         else:
             self.diverged_at = self.steps
             self.done = True
