@@ -66,7 +66,8 @@ def run(job: Job, report: Report) -> Outcome:
             return OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
         told = backend.error_in_data(error)
         if told is not None:
-            return UserCodeFailed(message=told[0], traceback=users_frames(told[1]))
+            message = f"{_at_size(job.task)}{told[0]}"
+            return UserCodeFailed(message=message, traceback=users_frames(told[1]))
         if innermost_is_ours(error):
             raise
         return UserCodeFailed(

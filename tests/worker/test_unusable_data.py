@@ -47,7 +47,7 @@ def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, 
         data=f"feeds.py:{data}",
     )
     assert isinstance(found, UserCodeFailed), found
-    assert found.message == words
+    assert found.message == f"At batch 20: {words}"
     assert "feeds.py" in found.traceback
     assert "site-packages" not in found.traceback
 
