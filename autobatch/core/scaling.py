@@ -29,7 +29,8 @@ def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
     """(rule, reason). `asked` is the recipe's: auto | linear | sqrt | none."""
     for rule in get_args(Rule):
         if asked == rule:
-            return rule, f"{rule} scaling, as the recipe asks"
+            how = "no scaling" if rule == "none" else f"{rule} scaling"
+            return rule, f"{how}, as the recipe asks"
     if optimizer not in RULES:
         return "none", f"no scaling rule is established for {optimizer}: the rate is tuned only"
     return RULES[optimizer], f"{RULES[optimizer]} scaling, the rule for {optimizer}"

@@ -26,7 +26,7 @@ OUT_OF_MEMORY = re.compile(
             r"DefaultCPUAllocator: can't allocate memory",
             r"DefaultCPUAllocator: not enough memory",
             r"Cannot allocate memory",
-            r"MemoryError",
+            r"^\S*MemoryError:",  # at the start: a user may well print of one that they handled
         )
     )
 )

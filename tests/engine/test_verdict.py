@@ -49,6 +49,10 @@ def test_a_kill_by_the_kernel_for_memory_is_out_of_memory():
     assert "kernel" in found.evidence
 
 
+def test_what_the_user_printed_of_a_handled_error_is_no_evidence():
+    assert isinstance(of_dead_process(exit_code=-9, log="retrying after MemoryError"), Crashed)
+
+
 def test_a_kill_from_outside_is_not():
     assert isinstance(of_dead_process(exit_code=-9, log=""), Crashed)
     assert isinstance(of_dead_process(exit_code=-11, log="", kernel_oom_kills=1), Crashed)
