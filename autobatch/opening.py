@@ -97,7 +97,8 @@ def _name(text: str) -> str:
 def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target:
     kind = recipe.device.kind
     if kind == "auto":
-        kind = "gpu" if machine.gpus() and _can_use_gpus() else "cpu"
+        cpu_only = _installed("tensorflow-cpu")
+        kind = "gpu" if machine.gpus() and not cpu_only else "cpu"
     return Target(
         folder=str(folder),
         model=recipe.model,
@@ -110,12 +111,6 @@ def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target
         device=kind,
         seed=recipe.seed,
     )
-
-
-def _can_use_gpus() -> bool:
-    """Whether TensorFlow here may use a GPU at all; a worker finds out whether it does."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return not hidden and not _installed("tensorflow-cpu")
 
 
 def _users_backend() -> str:
