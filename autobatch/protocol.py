@@ -134,6 +134,14 @@ class Fits(Tagged):
     step_seconds: float  # median of the steps after the first
     ragged_samples: int = 0  # size of the last, smaller batch that ran too; 0: none did
     validated: bool = False
+    # Of the full step that held least: operations overlap, and vary. None in records of format 1.
+    least_peak_bytes: int | None = None
+    leak_bytes_per_step: int = 0  # held more after each step than after the one before; 0: steady
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the size makes do with, as far as was seen."""
+        return self.peak_bytes if self.least_peak_bytes is None else self.least_peak_bytes
 
 
 class OutOfMemory(Tagged):
@@ -297,6 +305,7 @@ class ProbePoint(Struct):
     peak_bytes: int | None
     seconds: float
     verify: bool = False
+    limit_bytes: int | None = None  # under which it ran: the limit, or what the headroom leaves
     evidence: str | None = None
 
 

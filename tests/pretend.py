@@ -101,7 +101,13 @@ class PretendDevice:
         if task.batch_size > self.fits_up_to or peak > task.limit_bytes:
             return OutOfMemory(evidence="OOM when allocating tensor")
         return Fits(
-            peak_bytes=peak, full_steps=3, steps=3, seconds=0.1, step_seconds=0.01, validated=True
+            peak_bytes=peak,
+            least_peak_bytes=peak,
+            full_steps=3,
+            steps=3,
+            seconds=0.1,
+            step_seconds=0.01,
+            validated=True,
         )
 
     def _benchmark(self, task: Benchmark):

@@ -14,6 +14,7 @@ from autobatch.protocol import (
     Benchmark,
     Crashed,
     Diverged,
+    Fits,
     Inspect,
     JobFinished,
     OutOfMemory,
@@ -120,7 +121,8 @@ def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
     truth = (200 * MIB - MIB) // 100_000
     assert truth * 0.99 - 1 <= found.largest_fitting <= truth
     assert found.ceiling_peak_bytes <= 0.9 * 200 * MIB
-    assert found.ceiling >= 0.88 * found.largest_fitting
+    assert found.ceiling >= 0.86 * found.largest_fitting
+    assert all(point.limit_bytes <= 0.9 * 200 * MIB for point in found.probes[-1:])
     assert found.bounded_by == "memory"
     assert found.verified
 
@@ -150,6 +152,29 @@ def test_a_size_that_fails_verification_is_stepped_down_from(tmp_path):
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
     with pytest.raises(NothingFitsError, match="even a batch of 1 does not"):
         probe(tmp_path, PretendDevice(fits_up_to=0))
+
+
+def test_nothing_fits_names_what_it_needs_where_more_memory_is_free(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, ())
+    with Record(tmp_path, TARGET, free_bytes=LIMIT, version="0") as record:
+        opened = Session(recipe, device, record, lambda _: None, limit_bytes=MIB)
+        with pytest.raises(NothingFitsError, match=r"peaks at 1.1 MiB, and it may have 1.0 MiB"):
+            tuner.probe(opened)
+
+
+def test_a_leak_is_told_with_when_it_ends_the_training(tmp_path):
+    leaking = Fits(
+        peak_bytes=LIMIT // 2,
+        full_steps=12,
+        steps=18,
+        seconds=1,
+        step_seconds=0.1,
+        leak_bytes_per_step=MIB,
+    )
+    device = PretendDevice(fits_up_to=10**9, answers={(Probe, 4096): [leaking, leaking]})
+    found = probe(tmp_path, device)
+    assert any("Memory leaks" in note and "after some 512 more" in note for note in found.notes)
 
 
 def test_a_range_above_the_number_of_samples_is_refused(tmp_path):

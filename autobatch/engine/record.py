@@ -5,7 +5,7 @@ each task and its outcome, then an `Answer` where a recommendation was reached. 
 process alone (a lock sees to it), flushed to disk line by line. A torn last line is dropped; a
 damaged earlier one is an error. A task whose outcome is here is not asked again.
 
-Format history: 1 (2026-11) first.
+Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "record.jsonl"
 
 # Worth asking again: the cause may be gone.

@@ -1,5 +1,6 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NoReturn
 
@@ -23,7 +24,9 @@ from autobatch.units import format_bytes
 EXPECTED_PROBES = 6
 PROBE_SECONDS = 4.0
 DEADLINE_SECONDS = 600.0
-STEPS_DOWN = (0.98, 0.95, 0.9, 0.75)  # of the size whose verification failed; then halves
+TOLERANCE = 0.01  # of the answer, unless it is to be exact
+MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
+STEPS_DOWN = (0.97, 0.92, 0.85, 0.75)  # of the size whose verification failed; then halves
 
 
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
@@ -39,7 +42,7 @@ class Prober:
         self.lower = sizes.min
         self.upper = min(sizes.max, self.samples or sizes.max)
         self.start = session.recipe.baseline.batch_size
-        self.entries: dict[tuple[int, bool], Entry] = {}
+        self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
         if self.upper < self.lower:
@@ -61,7 +64,8 @@ class Prober:
         ceiling = largest = self.verified(self.narrow(limit_bytes).good, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
         if self.peak(largest) > budget:
-            ceiling = self.verified(self.narrow(budget).good, budget)
+            size = self.narrow(budget).good if self.exact else self._within(budget, largest)
+            ceiling = self.verified(size, budget)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
         session.end(
             "probe",
@@ -78,12 +82,12 @@ class Prober:
             verified=True,
             probes=tuple(self.points),
             wall_seconds=sum(point.seconds for point in self.points),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self._leaks()),
         )
 
     def verified_peak(self, size: int) -> int:
         """The peak of `size` in a verification of its own."""
-        if _peak(self.ask(size, verify=True)) is None:
+        if self.ask(size, self.session.limit_bytes, verify=True) is None:
             self._nothing_fits(self.session.limit_bytes)
         return self.peak(size)
 
@@ -92,61 +96,120 @@ class Prober:
             return "samples"
         if largest == self.session.recipe.batch_sizes.max:
             return "range"
-        above = [
-            key for key, entry in self.entries.items() if key[0] > largest and not _peak(entry)
-        ]
-        failed = self.entries[min(above)].outcome if above else None
+        above = {
+            task.batch_size: entry.outcome
+            for task, entry in self.entries.items()
+            if task.batch_size > largest and not isinstance(entry.outcome, Fits)
+        }
+        failed = above[min(above)] if above else None
         return "failure" if isinstance(failed, NOT_ABOUT_MEMORY) else "memory"
 
     def narrow(self, budget_bytes: int) -> Bracket:
-        """The bracket of the largest size whose peak is within `budget_bytes`."""
+        """The bracket of the largest size that trains with `budget_bytes` as its hard limit.
 
-        def within(size: int) -> int | None:
-            peak = _peak(self.ask(size))
-            return peak if peak is not None and peak <= budget_bytes else None
+        What it holds at most says little: it takes more where there is more, and makes do with
+        less where there is not. The search is led by what the most frugal step held.
+        """
 
-        known = {size: within(size) for size, verify in self.entries if not verify}
+        def needed(size: int) -> int | None:
+            fits = self.ask(size, budget_bytes)
+            return None if fits is None else fits.needed_bytes
+
+        # Under another limit: what fitted in less fits, and what did not in more does not.
+        known: dict[int, int | None] = {}
+        for task, entry in self.entries.items():
+            match entry.outcome:
+                case Fits() as fits if fits.peak_bytes <= budget_bytes:
+                    known.setdefault(task.batch_size, fits.needed_bytes)
+                case Fits():
+                    continue
+                case _ if task.limit_bytes >= budget_bytes:
+                    known[task.batch_size] = None
         bracket = largest_fitting(
-            within,
+            needed,
             lower=self.lower,
             upper=self.upper,
             start=self.start,
             limit_bytes=budget_bytes,
-            tolerance=0.0 if self.exact else 0.01,
+            tolerance=0.0 if self.exact else TOLERANCE,
             known=known,
         )
         if bracket.good == 0:
             self._nothing_fits(budget_bytes)
         return bracket
 
+    def _within(self, budget_bytes: int, largest: int) -> int:
+        """Where memory reaches the budget, on the line through the smallest size and the largest.
+
+        Somewhat less: its verification is the proof, and a failure costs more than it is worth to
+        narrow what is a margin in any case.
+        """
+        needs = {
+            task.batch_size: entry.outcome.needed_bytes
+            for task, entry in self.entries.items()
+            if isinstance(entry.outcome, Fits)
+        }
+        least = min(needs)
+        if self._bounded_by(largest) == "memory":  # there it makes do with what it has
+            needs[largest] = self.session.limit_bytes
+        slope = (needs[largest] - needs[least]) / max(1, largest - least)
+        if slope <= 0:
+            return largest
+        size = least + int((budget_bytes - needs[least]) / slope)
+        return max(self.lower, min(int(size * (1 - MARGIN)), largest))
+
     def verified(self, size: int, budget_bytes: int) -> int:
         """`size`, or the next smaller one that passes verification within the budget."""
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
         sizes = dict.fromkeys(max(self.lower, int(size * share)) for share in shares)
         for tried, smaller in pairwise([*sizes, 0]):
-            entry = self.ask(tried, verify=True)
-            self.session.raise_for_user(entry)
-            peak = _peak(entry)
-            if peak is not None and peak <= budget_bytes:
+            if self.ask(tried, budget_bytes, verify=True) is not None:
                 return tried
-            reason = f"peak {format_bytes(peak)}" if peak else why_it_failed(entry.outcome)
-            self.notes.append(
-                f"{tried} trained, but did not pass verification with the last batch and "
-                f"validation ({reason}); stepped down to {smaller}."
-            )
+            entry = self.entries[Probe(batch_size=tried, limit_bytes=budget_bytes, verify=True)]
+            self.session.raise_for_user(entry)
+            if smaller:
+                self.notes.append(
+                    f"{tried} did not pass verification, with the last batch and validation, in "
+                    f"{format_bytes(budget_bytes)} ({why_it_failed(entry.outcome)}); stepped down "
+                    f"to {smaller}."
+                )
         self._nothing_fits(budget_bytes)
 
     def peak(self, size: int) -> int:
-        """The larger of the peaks measured at `size`."""
-        peaks = [
-            _peak(self.entries[key]) for key in ((size, True), (size, False)) if key in self.entries
+        """The larger of the peaks measured at `size`, under the tightest limit that it kept."""
+        fitted = [
+            (task.limit_bytes, entry.outcome.peak_bytes)
+            for task, entry in self.entries.items()
+            if task.batch_size == size and isinstance(entry.outcome, Fits)
         ]
-        return max(peak for peak in peaks if peak is not None)
+        tightest = min(limit for limit, _ in fitted)
+        return max(peak for limit, peak in fitted if limit == tightest)
 
-    def ask(self, size: int, verify: bool = False) -> Entry:
-        if (size, verify) in self.entries:
-            return self.entries[size, verify]
-        task = Probe(batch_size=size, limit_bytes=self.session.limit_bytes, verify=verify)
+    def _leaks(self) -> Iterator[str]:
+        """A sentence for the largest size seen to hold more after every step."""
+        for task, entry in sorted(self.entries.items(), key=lambda item: -item[0].batch_size):
+            match entry.outcome:
+                case Fits(leak_bytes_per_step=leak, peak_bytes=peak, full_steps=steps) if leak:
+                    left = (self.session.limit_bytes - peak) // leak
+                    yield (
+                        f"Memory leaks: at batch {task.batch_size} training held "
+                        f"{format_bytes(leak)} more after each of {steps} steps than after the one "
+                        f"before, so that after some {left:,} more it runs out, at any size sooner "
+                        "or later. Look for tensors that your train_step, metrics or callbacks "
+                        "keep."
+                    )
+                    return
+
+    def ask(self, size: int, limit_bytes: int, verify: bool = False) -> Fits | None:
+        """What `size` needs under a hard limit; None if it does not train."""
+        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify)
+        if task not in self.entries:
+            self.entries[task] = self._measure(task)
+        outcome = self.entries[task].outcome
+        return outcome if isinstance(outcome, Fits) else None
+
+    def _measure(self, task: Probe) -> Entry:
+        size, verify = task.batch_size, task.verify
         entry = self.session.ask(
             "probe",
             task,
@@ -157,21 +220,21 @@ class Prober:
         )
         if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
             self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
-        self.entries[size, verify] = entry
         self.points.append(
             ProbePoint(
                 batch_size=size,
                 outcome=str(entry.outcome.__struct_config__.tag),  # type: ignore[arg-type]
-                peak_bytes=_peak(entry),
+                peak_bytes=getattr(entry.outcome, "peak_bytes", None),
                 seconds=entry.seconds,
                 verify=verify,
+                limit_bytes=task.limit_bytes,
                 evidence=getattr(entry.outcome, "evidence", None),
             )
         )
         return entry
 
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
-        entry = self.entries.get((self.lower, False))
+        entry = self.entries.get(Probe(batch_size=self.lower, limit_bytes=budget_bytes))
         outcome = entry.outcome if entry else None
         if entry is not None:
             self.session.raise_for_user(entry)
@@ -180,24 +243,19 @@ class Prober:
                 f"Training with batch {self.lower} does not work: {why_it_failed(outcome)}.",
                 hint="The end of its log in the run directory says more.",
             )
-        peak = getattr(outcome, "peak_bytes", None)
-        needs = f"it needs {format_bytes(peak)}" if peak else "it runs out of memory"
+        free_bytes = self.session.record.header.free_bytes
+        needs = "it runs out of memory"
+        if budget_bytes < free_bytes and (fits := self.ask(self.lower, free_bytes)):
+            needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
         allowed = format_bytes(budget_bytes)
         if budget_bytes < self.session.limit_bytes:
             allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
         raise NothingFitsError(
-            f"Nothing fits: even a batch of {self.lower} does not, {needs} and may have {allowed}.",
+            f"Nothing fits: even a batch of {self.lower} does not: {needs}, and it may have "
+            f"{allowed}.",
             hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
             "inputs smaller, or use mixed precision.",
         )
-
-
-def _peak(entry: Entry) -> int | None:
-    return _peak_of(entry.outcome)
-
-
-def _peak_of(outcome: Outcome) -> int | None:
-    return outcome.peak_bytes if isinstance(outcome, Fits) else None
 
 
 def _phrase(outcome: Outcome) -> str:

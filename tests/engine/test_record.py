@@ -9,7 +9,7 @@ from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import Crashed, Fits, Inspect, OutOfMemory, Probe, Target
 
 PROBE = Probe(batch_size=8, limit_bytes=1000)
-FITS = Fits(peak_bytes=10, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
+FITS = Fits(peak_bytes=10, least_peak_bytes=9, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
 
 
 def open_record(directory, target=TARGET, free_bytes=1000):

@@ -61,6 +61,25 @@ def dict_data():
     return part(SAMPLES), part(20)
 
 
+class Keeper(keras.Model):
+    """Keeps something of every batch for ever."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.kept = layers.Dense(1), []
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        self.kept.append(tf.zeros((tf.shape(data[0])[0], 1000)))
+        return super().train_step(data)
+
+
+def keeper():
+    return compiled(Keeper(), run_eagerly=True)
+
+
 class Anchored(keras.Model):
     """Its first input is the same 20 anchors in every batch."""
 

@@ -38,7 +38,16 @@ class Backend(Protocol):
         """Versions of the framework and what it was built with."""
 
     def peak_bytes(self) -> int | None:
-        """Most bytes held at once on the device since the start; None where it cannot be known."""
+        """Most bytes held at once on the device since the start, or since `reset_peak()`.
+
+        None where it cannot be known.
+        """
+
+    def held_bytes(self) -> int | None:
+        """Bytes held on the device now; None where it cannot be known."""
+
+    def reset_peak(self) -> None:
+        """Let `peak_bytes` count from now."""
 
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""

@@ -72,9 +72,23 @@ def _logical_device() -> str:
 
 
 def peak_bytes() -> int | None:
+    return _memory("peak")
+
+
+def held_bytes() -> int | None:
+    return _memory("current")
+
+
+def _memory(what: str) -> int:
     import tensorflow as tf
 
-    return int(tf.config.experimental.get_memory_info(_logical_device())["peak"])
+    return int(tf.config.experimental.get_memory_info(_logical_device())[what])
+
+
+def reset_peak() -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.reset_memory_stats(_logical_device())
 
 
 def synchronise() -> None:

@@ -7,21 +7,21 @@ from typing import Any
 
 import keras
 
+from autobatch.core.leak import leak_bytes_per_step
 from autobatch.protocol import Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import accumulation_steps
-from autobatch.worker.source import Source
 from autobatch.worker.target import build_model, can_evaluate
 from autobatch.worker.tasks.watch import Watch
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
-SETTLE_STEPS, SETTLE_SECONDS = 20, 0.5
-VERIFY_STEPS = 50  # of a verification, where an epoch is longer
-VERIFY_FULL_STEPS = 10
+SETTLE_STEPS, SETTLE_SECONDS = 40, 1.0
+VERIFY_FULL_STEPS = 10  # of a verification, and then more, epoch by epoch
+VERIFY_STEPS, VERIFY_SECONDS = 60, 3.0  # whichever comes first
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
@@ -33,9 +33,10 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     )
     if data.train.count < size:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
-    needed = max(FULL_STEPS, accumulation_steps(model) + 1)  # an update, and a step after it
+    needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
+    needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
     count = backend.count_steps(model, size)
-    clock = _StepClock(count, None if task.verify else needed)
+    clock = _StepClock(count, needed, backend, verify=task.verify)
     began = time.perf_counter()
     arguments, validated = _arguments(task, data, model, needed)
     model.fit(
@@ -48,50 +49,42 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     seconds = time.perf_counter() - began
     ran = count()
     _check(ran, size, needed, data)
-    peak = backend.peak_bytes()
-    assert peak is not None
+    peak = max(clock.peak_bytes, backend.peak_bytes() or 0)
     if peak > task.limit_bytes:
         return OverBudget(peak_bytes=peak)
     return Fits(
         peak_bytes=peak,
+        least_peak_bytes=min(clock.full_step_peaks, default=peak),
         full_steps=ran.full,
         steps=ran.steps,
         seconds=seconds,
         step_seconds=statistics.median(clock.step_seconds[1:] or clock.step_seconds),
         ragged_samples=ran.smallest if ran.smallest < size else 0,
         validated=validated,
+        leak_bytes_per_step=leak_bytes_per_step(clock.held_bytes),
     )
 
 
 def _arguments(
     task: Probe, data: user_data.Data, model: keras.Model, needed: int
 ) -> tuple[dict[str, Any], bool]:
-    """What `fit` is given, and whether it validates."""
+    """What `fit` is given, and whether it validates. The clock ends it.
+
+    A verification ends each epoch with the ragged last batch and a validation. Where the user's
+    epoch is longer than needed, it has a part of it that ends with the same ragged batch.
+    """
     size = task.batch_size
-    if not task.verify:  # the clock ends it; every epoch has at least one full step
-        epochs = max(SETTLE_STEPS, needed)
-        return data.train.longest(size).fit_arguments(size) | {"epochs": epochs}, False
-    train, epochs = _with_ragged_batch(data.train, size, needed)
-    arguments = train.fit_arguments(size) | {"epochs": epochs}
+    epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
+    if not task.verify:
+        return data.train.longest(size).fit_arguments(size) | epochs, False
+    full, ragged = divmod(data.train.count, size)
+    train = data.train.part(needed * size + ragged) if full > needed else data.train
+    arguments = train.fit_arguments(size) | epochs
     if data.validation is None or not can_evaluate(model):
         return arguments, False
-    part = data.validation.part(VERIFY_STEPS * size).fit_arguments(size)
+    part = data.validation.part(needed * size).fit_arguments(size)
     given = [part[name] for name in ("x", "y", "sample_weight") if part.get(name) is not None]
-    arguments["validation_data"] = tuple(given) if len(given) > 1 else given[0]
-    return arguments | {"validation_freq": epochs}, True
-
-
-def _with_ragged_batch(train: Source, size: int, needed: int) -> tuple[Source, int]:
-    """Samples and epochs that run the ragged last batch after enough full ones.
-
-    The whole data set where an epoch has at most VERIFY_STEPS steps; else a part of it that ends
-    with the same ragged batch.
-    """
-    full, ragged = divmod(train.count, size)
-    steps = max(VERIFY_STEPS, needed)
-    if full > steps:
-        return train.part(steps * size + ragged), 1
-    return train, -(-max(VERIFY_FULL_STEPS, needed) // full)
+    return arguments | {"validation_data": tuple(given) if len(given) > 1 else given[0]}, True
 
 
 def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None:
@@ -111,13 +104,24 @@ def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None
 
 
 class _StepClock(Watch):
-    """Seconds of each step; ends the training after enough full steps, if told how many."""
+    """Seconds and memory of each step; ends the training after `needed` full ones and some more.
 
-    def __init__(self, count: Callable[[], StepCount], needed: int | None) -> None:
+    A probe ends after a step, a verification after an epoch.
+    """
+
+    def __init__(
+        self, count: Callable[[], StepCount], needed: int, backend: Backend, *, verify: bool
+    ) -> None:
         super().__init__(steps_per_epoch=1)
         self.step_seconds: list[float] = []
-        self._count, self._needed = count, needed
-        self._counted = 0
+        self.peak_bytes = 0  # of all that ran before the last step's end
+        self.full_step_peaks: list[int] = []
+        self.held_bytes: list[int] = []  # after each full step
+        self._count, self._needed, self._backend = count, needed, backend
+        self._verify = verify
+        self._enough_steps = VERIFY_STEPS if verify else SETTLE_STEPS
+        self._enough_seconds = VERIFY_SECONDS if verify else SETTLE_SECONDS
+        self._counted = self._full = 0
         self._settling_seconds = 0.0  # without the first execution, which traces
         self._began = 0.0
 
@@ -129,9 +133,26 @@ class _StepClock(Watch):
         ran = self._count()  # reads from the device, so that the step has ended
         seconds = time.perf_counter() - self._began
         each = max(1, ran.steps - self._counted)
-        self._counted = ran.steps
+        all_full = ran.full - self._full == each
+        self._counted, self._full = ran.steps, ran.full
+        self._read_memory(all_full)
         self._settling_seconds += seconds if self.step_seconds else 0.0
         self.step_seconds.append(seconds / each)
-        if self._needed is not None:
-            settled = self._settling_seconds >= SETTLE_SECONDS
-            self.done = ran.full >= (self._needed if settled else max(self._needed, SETTLE_STEPS))
+        self.done = not self._verify and self._enough()
+
+    def epoch_ended(self) -> None:
+        self.done = self._enough()
+
+    def _enough(self) -> bool:
+        in_time = self._settling_seconds < self._enough_seconds
+        return self._full >= (max(self._needed, self._enough_steps) if in_time else self._needed)
+
+    def _read_memory(self, full_step: bool) -> None:
+        peak = self._backend.peak_bytes()
+        if peak is None:
+            return
+        self.peak_bytes = max(self.peak_bytes, peak)
+        if full_step:
+            self.full_step_peaks.append(peak)
+            self.held_bytes.append(self._backend.held_bytes() or 0)
+        self._backend.reset_peak()
