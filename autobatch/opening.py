@@ -49,13 +49,16 @@ def open_session(
             # More than the machine could spare at the start, the tool itself would be in danger.
             resident_limit_bytes=machine.spare_bytes(),
         )
-        yield Session(
-            recipe=recipe,
-            executor=executor,
-            record=record,
-            on_event=on_event,
-            limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
-        )
+        try:
+            yield Session(
+                recipe=recipe,
+                executor=executor,
+                record=record,
+                on_event=on_event,
+                limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
+            )
+        finally:
+            executor.kept_data.unlink(missing_ok=True)
 
 
 def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:

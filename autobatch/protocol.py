@@ -43,6 +43,7 @@ class Target(Struct):
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     device: Literal["gpu", "cpu"] = "cpu"
     seed: int = 0
+    kept_data: str | None = None  # file for what a slow loader returns, while a run lasts
 
 
 class Inspect(Tagged):

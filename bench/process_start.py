@@ -4,6 +4,9 @@ Ready means: it can run the first operation of the backend and has the user's li
 Both are asked the same question (`Inspect` of recipes/digits_mlp.yaml: build the model, load the
 data, evaluate one batch), in turn, in one run. The first fork also pays for the template.
 
+And what a slow loader costs: 256 MiB of arrays after 5 s. The first process calls it; the next find
+the arrays kept, or, with that file removed, call it again.
+
     python bench/process_start.py [REPEATS]
 """
 
@@ -15,10 +18,41 @@ import time
 from pathlib import Path
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Inspect, Inspected, Target
+from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TARGET = Target(folder=str(RECIPES), model="digits.py:build_mlp", data="digits.py:load_flat")
+
+
+LOADER = """
+import time
+import numpy as np
+
+def load_data():
+    time.sleep(5)
+    x = np.random.default_rng(0).standard_normal((1 << 20, 64), dtype="float32")
+    y = np.zeros(len(x), "int32")
+    return (x[2000:], y[2000:]), (x[:2000], y[:2000])
+"""
+
+
+def seconds_with_a_slow_loader(folder: Path, repeats: int) -> dict[str, list[float]]:
+    """Each process probes one batch of the digits' network."""
+    folder.joinpath("slow.py").write_text(LOADER)
+    model = f"{RECIPES}/digits.py:build_mlp"
+    target = Target(folder=str(folder), model=model, data="slow.py:load_data")
+    executor = LocalExecutor(target, folder / "slow")
+    found: dict[str, list[float]] = {"arrays kept": [], "loaded again": []}
+    for _ in range(repeats):
+        for kept, seconds in found.items():
+            executor.run(Inspect(batch_size=32), deadline_seconds=120)
+            if kept == "loaded again":
+                executor.kept_data.unlink()
+            began = time.perf_counter()
+            outcome = executor.run(Probe(batch_size=32, limit_bytes=1 << 31), deadline_seconds=120)
+            assert isinstance(outcome, Fits), outcome
+            seconds.append(time.perf_counter() - began)
+    return found
 
 
 def seconds_to_answer(executor: LocalExecutor) -> float:
@@ -38,6 +72,7 @@ def main() -> None:
         for _ in range(repeats):
             times["forked from the template"].append(seconds_to_answer(forked))
             times["fresh interpreter"].append(seconds_to_answer(spawned))
+        times |= seconds_with_a_slow_loader(Path(logs), min(repeats, 3))
     print(f"{platform.machine()}, Python {platform.python_version()}, {repeats} repeats")
     print(f"{'first fork, template included':<32}{first:6.2f} s")
     for name, seconds in times.items():

@@ -65,6 +65,7 @@ class LocalExecutor:
         resident_limit_bytes: int | None = None,
     ) -> None:
         self.target, self.logs = target, logs
+        self.kept_data = logs / "kept-data"
         self.resident_limit_bytes = resident_limit_bytes
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
@@ -88,7 +89,8 @@ class LocalExecutor:
     def run(
         self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
     ) -> Outcome:
-        job = Job(target=self.target, task=task)
+        target = msgspec.structs.replace(self.target, kept_data=str(self.kept_data))
+        job = Job(target=target, task=task)
         log = self._log_path = self._next_log(type(task).__name__.lower())
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(

@@ -2,8 +2,10 @@
 
 import hashlib
 import inspect
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ from autobatch.protocol import Target
 from autobatch.worker import batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
+from autobatch.worker.kept import keep, kept
 from autobatch.worker.mistakes import TargetError, UserError
 from autobatch.worker.source import Source
 from autobatch.worker.synthetic import synthetic_samples
@@ -37,8 +40,12 @@ def load(
     batch_size: int,
     samples: int,
     look_seconds: float = LOOK_SECONDS,
+    anew: bool = False,
 ) -> Data:
-    """The user's data; where they give none, `samples` synthetic ones that fit the model."""
+    """The user's data; where they give none, `samples` synthetic ones that fit the model.
+
+    With `anew` the loader is called for certain, and what it returns is kept if that was slow.
+    """
     loader = _find_loader(target)
     fixed = fixed_batch_size(model)
     if fixed is not None and fixed != batch_size:
@@ -51,7 +58,7 @@ def load(
         train: Source = Arrays(x, y, None, samples)
         found = Data(train, None, "synthetic", samples, notes)
     else:
-        found = _Loading(target, loader, model, batch_size, look_seconds).load()
+        found = _Loading(target, loader, model, batch_size, look_seconds).load(anew)
     return found if fixed is None else _in_whole_batches(found, batch_size)
 
 
@@ -91,8 +98,20 @@ class _Loading:
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
 
-    def load(self) -> Data:
-        source, loaded = str(self.target.data), self.call()
+    def load(self, anew: bool) -> Data:
+        path = Path(self.target.kept_data) if self.target.kept_data else None
+        loaded = kept(path) if path and not anew else None
+        if loaded is not None:
+            return self.data(loaded)
+        began = time.perf_counter()
+        loaded = self.call()
+        seconds = time.perf_counter() - began
+        found = self.data(loaded)
+        note = keep(loaded, path, seconds, str(self.target.data)) if path and anew else None
+        return replace(found, notes=(*found.notes, note)) if note else found
+
+    def data(self, loaded: Any) -> Data:
+        source = str(self.target.data)
         if is_pair(loaded):
             train = self.source(loaded[0], f"{source}, training data", 0)
             validation = None

@@ -26,7 +26,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     model = build_model(target, batch_size=size)
     samples = user_data.fixed_batch_size(model) or SYNTHETIC_SAMPLES
     data = user_data.load(
-        target, model, batch_size=size, samples=samples, look_seconds=LOOK_SECONDS
+        target, model, batch_size=size, samples=samples, look_seconds=LOOK_SECONDS, anew=True
     )
     synthetic = data.source == "synthetic"
     few = data.train.part(min(data.train.count, size))

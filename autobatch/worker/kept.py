@@ -1,0 +1,51 @@
+"""What a slow loader returned, kept in a file for the processes to come: loading is paid once.
+
+Only arrays can be kept (and tuples, lists and dicts of them): they are memory-mapped, so that a
+process reads what it uses, from memory that all processes share.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import joblib
+import keras
+import numpy as np
+
+from autobatch.units import format_bytes, format_duration
+from autobatch.worker.source import bytes_of
+
+SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
+SPARE_SHARE = 0.5  # of the free disk space that may be taken
+
+
+def keep(loaded: Any, path: Path, seconds: float, source: str) -> str | None:
+    """Keep what took `seconds` to load. Returns a sentence for the user where that is worth one."""
+    path.unlink(missing_ok=True)
+    if seconds < SLOW_SECONDS:
+        return None
+    told = f"{source} took {format_duration(seconds)}"
+    every = "it is called again in each process"
+    if not all(_is_array(leaf) for leaf in keras.tree.flatten(loaded)):
+        return f"{told}, and {every}. Of arrays instead, that would be paid once."
+    needed = bytes_of(loaded)
+    aside = path.with_suffix(".tmp")
+    try:
+        if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
+            return f"{told}, and {every}: the disk has no room to keep {format_bytes(needed)}."
+        joblib.dump(loaded, aside)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        return f"{told}, and {every}: its arrays could not be kept ({error.strerror})."
+    return f"{told}; its arrays ({format_bytes(needed)}) are kept for the processes of this run."
+
+
+def kept(path: Path) -> Any:
+    """What was kept there, memory-mapped; None if nothing was."""
+    # Copy-on-write: what the user's code writes into its arrays stays in its process.
+    return joblib.load(path, mmap_mode="c") if path.exists() else None
+
+
+def _is_array(leaf: Any) -> bool:
+    return leaf is None or (isinstance(leaf, np.ndarray) and leaf.dtype != object)

@@ -1,0 +1,68 @@
+"""A slow loader is called once in a run: its arrays are kept for the processes after it."""
+
+from pathlib import Path
+
+import pytest
+from asking import HERE
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
+
+LOADER = """
+import time
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+
+def load_data():
+    with open({calls!r}, "a") as file:
+        file.write("x")
+    time.sleep({seconds})
+    part = lambda n: (np.arange(8 * n, dtype="float32").reshape(n, 8), np.zeros((n, 1), "float32"))
+    return part(50), part(10)
+
+def load_dataset():
+    return tuple(tf.data.Dataset.from_tensor_slices(part) for part in load_data())
+"""
+PROBE = Probe(batch_size=20, limit_bytes=1 << 30, verify=True)
+
+
+@pytest.fixture
+def asking(tmp_path):
+    """A function that asks for an inspection and two probes, and counts the loader's calls."""
+    calls = tmp_path / "calls"
+
+    def ask(seconds, loader="load_data"):
+        code = LOADER.format(calls=str(calls), seconds=seconds)
+        Path(tmp_path, "slow.py").write_text(code)
+        target = Target(
+            folder=str(tmp_path), model=f"{HERE}/targets.py:model", data=f"slow.py:{loader}"
+        )
+        executor = LocalExecutor(target, tmp_path / "logs")
+        found = executor.run(Inspect(batch_size=20), deadline_seconds=60)
+        assert isinstance(found, Inspected), found
+        for _ in range(2):
+            fits = executor.run(PROBE, deadline_seconds=60)
+            assert isinstance(fits, Fits), fits
+            assert (fits.ragged_samples, fits.validated) == (10, True)
+        return found, len(calls.read_text()), executor.kept_data.exists()
+
+    return ask
+
+
+def test_arrays_of_a_slow_loader_are_kept_and_it_is_called_once(asking):
+    found, calls, kept = asking(seconds=1.1)
+    assert (calls, kept) == (1, True)
+    assert any("are kept for the processes of this run" in note for note in found.notes)
+
+
+def test_a_quick_loader_is_called_each_time_and_nothing_is_written(asking):
+    found, calls, kept = asking(seconds=0)
+    assert (calls, kept) == (3, False)
+    assert not any("took" in note for note in found.notes)
+
+
+def test_a_slow_loader_of_datasets_is_told_what_would_help(asking):
+    found, calls, kept = asking(seconds=1.1, loader="load_dataset")
+    assert (calls, kept) == (3, False)
+    assert any("Of arrays instead, that would be paid once" in note for note in found.notes)
