@@ -123,6 +123,7 @@ class Inspected(Tagged):
     versions: dict[str, str]
     device_name: str
     device_kind: Literal["gpu", "cpu"]
+    saved_seconds: float = 0.0  # that no process after this one spends on loading data
 
 
 class Fits(Tagged):
@@ -260,6 +261,14 @@ class StageStarted(Tagged):
     detail: str = ""
 
 
+class StageExpects(Tagged):
+    """What is left of the stage, by what it has seen so far."""
+
+    stage: Stage
+    jobs_left: int
+    seconds_left: float
+
+
 class JobStarted(Tagged):
     stage: Stage
     label: str
@@ -292,7 +301,7 @@ class Note(Tagged):
     text: str
 
 
-Event = StageStarted | JobStarted | JobProgress | JobFinished | StageFinished | Note
+Event = StageStarted | StageExpects | JobStarted | JobProgress | JobFinished | StageFinished | Note
 
 
 # --- results ---------------------------------------------------------------------------------

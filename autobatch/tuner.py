@@ -82,6 +82,7 @@ def inspect(session: Session) -> Inspected:
             f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",
             hint=f"All it printed is in {session.record.directory / 'logs' / (entry.log or '')}.",
         )
+    session.job_seconds = max(1.0, entry.seconds - entry.outcome.saved_seconds)
     session.end("inspect", _describe(entry.outcome))
     session.note(*entry.outcome.notes)
     if entry.outcome.nan:

@@ -4,6 +4,9 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
+from autobatch.protocol import Fits
+from autobatch.units import format_bytes
+
 
 def leak_bytes_per_step(held_bytes: Sequence[int]) -> int:
     """How much more is held after each step than after the one before; 0 where that is steady.
@@ -19,3 +22,14 @@ def leak_bytes_per_step(held_bytes: Sequence[int]) -> int:
     if not all(min(after) > max(before) for before, after in pairwise(parts)):
         return 0
     return round((statistics.median(parts[2]) - statistics.median(parts[0])) / (2 * third))
+
+
+def leak_sentence(batch_size: int, fits: Fits, limit_bytes: int) -> str:
+    """What a leak seen at `batch_size` means, and where to look for it."""
+    steps_left = (limit_bytes - fits.peak_bytes) // fits.leak_bytes_per_step
+    return (
+        f"Memory leaks: at batch {batch_size} training held "
+        f"{format_bytes(fits.leak_bytes_per_step)} more after each of {fits.full_steps} steps than "
+        f"after the one before, so that after some {steps_left:,} more it runs out, at any size "
+        "sooner or later. Look for tensors that your train_step, metrics or callbacks keep."
+    )

@@ -17,6 +17,7 @@ from autobatch.protocol import (
     Note,
     Outcome,
     Stage,
+    StageExpects,
     StageFinished,
     StageStarted,
     TargetMissing,
@@ -41,6 +42,7 @@ class Session:
     limit_bytes: int
     started: float = field(default_factory=time.monotonic)
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
+    job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
 
     @property
     def job_limit_bytes(self) -> int | None:
@@ -103,6 +105,9 @@ class Session:
         self.on_event(
             StageStarted(stage=stage, jobs=jobs, expected_seconds=expected_seconds, detail=detail)
         )
+
+    def expect(self, stage: Stage, jobs_left: int, seconds_left: float) -> None:
+        self.on_event(StageExpects(stage=stage, jobs_left=jobs_left, seconds_left=seconds_left))
 
     def end(self, stage: Stage, answer: str) -> None:
         self.on_event(StageFinished(stage=stage, answer=answer))

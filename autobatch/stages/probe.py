@@ -1,10 +1,10 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NoReturn
 
-from autobatch.core.search import Bracket, largest_fitting
+from autobatch.core.leak import leak_sentence
+from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left, where_line_meets
 from autobatch.engine.record import Entry
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError
 from autobatch.protocol import (
@@ -21,13 +21,13 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_bytes
 
-EXPECTED_PROBES = 6
-PROBE_SECONDS = 4.0
+VERIFICATIONS = 2  # of the largest size, and of the one that keeps the headroom
+FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
+FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 DEADLINE_SECONDS = 600.0
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 STEPS_DOWN = (0.97, 0.92, 0.85, 0.75)  # of the size whose verification failed; then halves
-
 
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -37,6 +37,7 @@ class Prober:
 
     def __init__(self, session: Session, inspected: Inspected, *, exact: bool = False) -> None:
         self.session, self.exact = session, exact
+        self.tolerance = 0.0 if exact else TOLERANCE
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
         self.lower = sizes.min
@@ -55,12 +56,9 @@ class Prober:
         """The largest fitting batch and the largest that keeps the headroom, both verified."""
         session = self.session
         limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
-        session.begin(
-            "probe",
-            EXPECTED_PROBES,
-            EXPECTED_PROBES * PROBE_SECONDS,
-            f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}",
-        )
+        jobs, seconds = self._cost_left(limit_bytes, verifications=VERIFICATIONS)
+        told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
+        session.begin("probe", jobs, seconds, told)
         ceiling = largest = self.verified(self.narrow(limit_bytes).good, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
         if self.peak(largest) > budget:
@@ -112,10 +110,25 @@ class Prober:
         """
 
         def needed(size: int) -> int | None:
+            self.session.expect("probe", *self._cost_left(budget_bytes, VERIFICATIONS))
             fits = self.ask(size, budget_bytes)
             return None if fits is None else fits.needed_bytes
 
-        # Under another limit: what fitted in less fits, and what did not in more does not.
+        found = largest_fitting(
+            needed,
+            lower=self.lower,
+            upper=self.upper,
+            start=self.start,
+            limit_bytes=budget_bytes,
+            tolerance=self.tolerance,
+            known=self._known(budget_bytes),
+        )
+        if found.good == 0:
+            self._nothing_fits(budget_bytes)
+        return found
+
+    def _known(self, budget_bytes: int) -> dict[int, int | None]:
+        """What is known under a limit: what held less fits, what failed under more does not."""
         known: dict[int, int | None] = {}
         for task, entry in self.entries.items():
             match entry.outcome:
@@ -125,18 +138,18 @@ class Prober:
                     continue
                 case _ if task.limit_bytes >= budget_bytes:
                     known[task.batch_size] = None
-        bracket = largest_fitting(
-            needed,
-            lower=self.lower,
-            upper=self.upper,
-            start=self.start,
-            limit_bytes=budget_bytes,
-            tolerance=0.0 if self.exact else TOLERANCE,
-            known=known,
+        return known
+
+    def _cost_left(self, budget_bytes: int, verifications: int) -> tuple[int, float]:
+        """(jobs, seconds) that are probably left, by what was seen so far."""
+        found = bracket_of(self._known(budget_bytes), self.lower, self.upper)
+        jobs = verifications + tries_left(
+            found, lower=self.lower, upper=self.upper, tolerance=self.tolerance
         )
-        if bracket.good == 0:
-            self._nothing_fits(budget_bytes)
-        return bracket
+        each = self.session.job_seconds + FAILURES_EXPECTED * FAILURE_SECONDS
+        if self.points:
+            each = sum(point.seconds for point in self.points) / len(self.points)
+        return jobs, jobs * each
 
     def _within(self, budget_bytes: int, largest: int) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.
@@ -149,14 +162,10 @@ class Prober:
             for task, entry in self.entries.items()
             if isinstance(entry.outcome, Fits)
         }
-        least = min(needs)
         if self._bounded_by(largest) == "memory":  # there it makes do with what it has
             needs[largest] = self.session.limit_bytes
-        slope = (needs[largest] - needs[least]) / max(1, largest - least)
-        if slope <= 0:
-            return largest
-        size = least + int((budget_bytes - needs[least]) / slope)
-        return max(self.lower, min(int(size * (1 - MARGIN)), largest))
+        size = where_line_meets(needs, min(needs), largest, budget_bytes)
+        return max(self.lower, int(min(size * (1 - MARGIN), largest)))
 
     def verified(self, size: int, budget_bytes: int) -> int:
         """`size`, or the next smaller one that passes verification within the budget."""
@@ -185,20 +194,17 @@ class Prober:
         tightest = min(limit for limit, _ in fitted)
         return max(peak for limit, peak in fitted if limit == tightest)
 
-    def _leaks(self) -> Iterator[str]:
-        """A sentence for the largest size seen to hold more after every step."""
-        for task, entry in sorted(self.entries.items(), key=lambda item: -item[0].batch_size):
-            match entry.outcome:
-                case Fits(leak_bytes_per_step=leak, peak_bytes=peak, full_steps=steps) if leak:
-                    left = (self.session.limit_bytes - peak) // leak
-                    yield (
-                        f"Memory leaks: at batch {task.batch_size} training held "
-                        f"{format_bytes(leak)} more after each of {steps} steps than after the one "
-                        f"before, so that after some {left:,} more it runs out, at any size sooner "
-                        "or later. Look for tensors that your train_step, metrics or callbacks "
-                        "keep."
-                    )
-                    return
+    def _leaks(self) -> list[str]:
+        """A sentence on the largest size seen to hold more after every step."""
+        leaking = [
+            (task.batch_size, entry.outcome)
+            for task, entry in self.entries.items()
+            if isinstance(entry.outcome, Fits) and entry.outcome.leak_bytes_per_step
+        ]
+        if not leaking:
+            return []
+        size, fits = max(leaking, key=lambda found: found[0])
+        return [leak_sentence(size, fits, self.session.limit_bytes)]
 
     def ask(self, size: int, limit_bytes: int, verify: bool = False) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""

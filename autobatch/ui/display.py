@@ -16,6 +16,7 @@ from autobatch.protocol import (
     JobProgress,
     JobStarted,
     Note,
+    StageExpects,
     StageFinished,
     StageStarted,
 )
@@ -33,6 +34,9 @@ class Display:
         self.quiet = quiet
         self._live: Live | None = None
         self._stage: StageStarted | None = None
+        self._expects: StageExpects | None = None
+        self._expected_at = 0.0
+        self._told_seconds = 0.0  # that were to go, when last told in a plain line
         self._began = 0.0
         self._done = 0
         self._reused = 0
@@ -59,12 +63,16 @@ class Display:
         match event:
             case StageStarted():
                 self._stage, self._began = event, time.monotonic()
+                self._expects, self._told_seconds = None, event.expected_seconds
                 self._done = self._reused = 0
                 self._trying, self._share, self._last = "", 0.0, ""
                 if self._live is None:
                     told = f" ({event.detail})" if event.detail else ""
                     about = format_duration(event.expected_seconds)
                     self._say(f"{event.stage}: {event.jobs} expected, about {about}{told}")
+            case StageExpects():
+                self._expects, self._expected_at = event, time.monotonic()
+                self._tell_change(event)
             case JobStarted(label=label):
                 self._trying, self._share = label, 0.0
             case JobProgress(done=done, total=total):
@@ -75,6 +83,14 @@ class Display:
                 self._stage_finished(stage, answer)
             case Note(text=text):
                 self._say(f"  [yellow]note[/] {escape(text)}")
+
+    def _tell_change(self, event: StageExpects) -> None:
+        """In plain lines only what changes the plans of whoever waits."""
+        told = self._told_seconds - (time.monotonic() - self._began)
+        if self._live is None and event.seconds_left > max(1.5 * told, told + 30):
+            about = format_duration(event.seconds_left)
+            self._say(f"{event.stage}: about {event.jobs_left} more, {about}")
+            self._told_seconds = event.seconds_left + time.monotonic() - self._began
 
     def _job_finished(self, event: JobFinished) -> None:
         self._done += 1
@@ -101,12 +117,8 @@ class Display:
             return Text()
         elapsed = time.monotonic() - self._began
         done = self._done + self._share
-        jobs = max(self._stage.jobs, self._done + (1 if self._trying else 0), 1)
-        measured = self._done - self._reused
-        left = self._stage.expected_seconds * (1 - done / jobs)
-        if measured >= 2:  # by then what the jobs of this run took is the better guide
-            left = elapsed / max(measured + self._share, 1) * (jobs - done)
-        filled = round(BAR_CELLS * min(1.0, done / jobs))
+        jobs, left = self._left(done, elapsed)
+        filled = round(BAR_CELLS * min(1.0, done / max(jobs, 1)))
         bar = f"[cyan]{'━' * filled}[/][dim]{'━' * (BAR_CELLS - filled)}[/]"
         times = f"{format_duration(elapsed)}, {format_duration(max(0.0, left))} to go"
         line = Text.from_markup(
@@ -114,6 +126,18 @@ class Display:
         )
         line.no_wrap, line.overflow = True, "ellipsis"
         return line
+
+    def _left(self, done: float, elapsed: float) -> tuple[float, float]:
+        """(jobs in all, seconds to go)."""
+        assert self._stage is not None
+        if self._expects is not None:
+            since = time.monotonic() - self._expected_at
+            return done + self._expects.jobs_left, self._expects.seconds_left - since
+        jobs = max(self._stage.jobs, self._done + (1 if self._trying else 0), 1)
+        measured = self._done - self._reused
+        if measured >= 2:  # by then what the jobs of this run took is the better guide
+            return jobs, elapsed / max(measured + self._share, 1) * (jobs - done)
+        return jobs, self._stage.expected_seconds * (1 - done / jobs)
 
     def _present(self) -> str:
         trying = f"[bold]{escape(self._trying)}[/]" if self._trying else ""

@@ -31,6 +31,7 @@ class Data:
     source: str
     count: int  # training samples there are; `train` may leave out what fills no batch
     notes: tuple[str, ...] = ()
+    saved_seconds: float = 0.0  # by keeping it for the processes to come
 
 
 def load(
@@ -108,7 +109,10 @@ class _Loading:
         seconds = time.perf_counter() - began
         found = self.data(loaded)
         note = keep(loaded, path, seconds, str(self.target.data)) if path and anew else None
-        return replace(found, notes=(*found.notes, note)) if note else found
+        if note is None:
+            return found
+        saved = seconds if path and path.exists() else 0.0
+        return replace(found, notes=(*found.notes, note), saved_seconds=saved)
 
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.core.search import largest_fitting
+from autobatch.core.search import Bracket, largest_fitting, tries_left
 
 MIB = 1 << 20
 
@@ -192,3 +192,12 @@ def test_what_is_known_is_not_asked_again():
         device, lower=1, upper=4096, start=32, limit_bytes=1000, tolerance=0.02, known=known
     )
     assert (bracket.good, bracket.bad, device.tried) == (990, 1005, [])
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "expected"),
+    [(0, None, 6), (0, 64, 4), (32, None, 4), (100, None, 0), (64, 100, 6), (99, 100, 0)],
+)
+def test_the_tries_that_are_left_are_told(good, bad, expected):
+    bracket = Bracket(good=good, bad=bad)
+    assert tries_left(bracket, lower=1, upper=100, tolerance=0.0) == expected

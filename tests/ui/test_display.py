@@ -9,6 +9,7 @@ from autobatch.protocol import (
     JobProgress,
     JobStarted,
     Note,
+    StageExpects,
     StageFinished,
     StageStarted,
 )
@@ -24,11 +25,11 @@ EVENTS = [
 ]
 
 
-def shown(*, terminal, quiet=False, width=100):
+def shown(*, terminal, quiet=False, width=100, events=EVENTS):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=width, color_system=None)
     with Display(console, quiet=quiet) as display:
-        for event in EVENTS:
+        for event in events:
             display.show(event)
     return stream.getvalue()
 
@@ -39,6 +40,18 @@ def test_a_log_gets_plain_lines_without_control_characters():
     assert "probe: 32: fits, [peak] 1 MiB (2.0 s)\n" in text
     assert "[bold]not markup[/]" in text
     assert "\x1b" not in text
+
+
+def test_a_log_is_told_only_what_changes_the_plans():
+    more = [
+        EVENTS[0],
+        StageExpects(stage="probe", jobs_left=2, seconds_left=13),
+        StageExpects(stage="probe", jobs_left=9, seconds_left=120),
+        StageExpects(stage="probe", jobs_left=8, seconds_left=110),
+    ]
+    text = shown(terminal=False, events=more)
+    assert text.count(" more, ") == 1
+    assert "probe: about 9 more, 2 min" in text
 
 
 def test_a_terminal_keeps_the_end_of_each_stage():

@@ -64,6 +64,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         | backend.versions(),
         device_name=device_name,
         device_kind="gpu" if kind == "gpu" else "cpu",
+        saved_seconds=data.saved_seconds,
     )
 
 
