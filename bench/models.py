@@ -14,20 +14,20 @@ def _classifier(network, classes=10):
 
 
 def resnet50():
-    """keras.applications' ResNet50 with random weights on 64 x 64 images."""
+    """keras.applications' ResNet50 with random weights on 32 x 32 images."""
     return _classifier(
-        keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
+        keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10)
     )
 
 
 def mobilenet_v2():
-    """keras.applications' MobileNetV2 with random weights on 64 x 64 images."""
+    """keras.applications' MobileNetV2 with random weights on 32 x 32 images."""
     return _classifier(
-        keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=10)
+        keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=10)
     )
 
 
-def images(samples=SAMPLES, size=64):
+def images(samples=SAMPLES, size=32):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, size, size, 3), dtype="float32")
     y = rng.integers(0, 10, samples)
@@ -126,3 +126,20 @@ def small_images(samples=8192):
     x = rng.standard_normal((samples, 16, 16, 1), dtype="float32")
     y = np.ones((samples, 1), "float32")
     return (x[:-512], y[:-512]), (x[-512:], y[-512:])
+
+
+def convnet():
+    """A small convolution net on 32 x 32 images, on any backend of Keras."""
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    return _classifier(network)

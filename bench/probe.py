@@ -1,14 +1,17 @@
 """Our answer against the truth: which is the largest batch that trains, and at what cost?
 
-For each model, under a limit that its data cannot satisfy: `autobatch probe`, and then the truth by
-bisecting every size in fresh processes (a size fits if it trains; nothing is predicted). On the CPU
-peaks vary a little from run to run, because operations overlap, so near the truth the same size may
-fit once and fail once.
+For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, by
+bisecting every size (each in a fresh process, which trains, ends an epoch with its ragged batch and
+validates; nothing is predicted); then 200 steps of a plain `fit` with validation in an interpreter
+of its own, at our size and at the size above the truth. On the CPU memory varies from run to run,
+because operations overlap: near the truth the same size may fit once and fail once.
 
     python bench/probe.py [NAME ...] [--exact]
 """
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,21 +24,23 @@ from autobatch.protocol import Fits, Probe, Target
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
 MIB = 1 << 20
+FIT_STEPS = 200
 
-# name: (folder, model, data, limit in MiB)
+# name: (folder, model, data or None for synthetic, limit in MiB)
 MODELS = {
-    "digits_mlp": (RECIPES, "digits.py:build_mlp", "digits.py:load_flat", 3),
+    "digits_mlp": (RECIPES, "digits.py:build_mlp", None, 64),
     "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
     "source_lm": (RECIPES, "source_lm.py:build_model", "source_lm.py:load_data", 300),
-    "resnet50": (HERE, "models.py:resnet50", "models.py:images", 1600),
-    "mobilenet_v2": (HERE, "models.py:mobilenet_v2", "models.py:images", 1000),
+    "resnet50": (HERE, "models.py:resnet50", "models.py:images", 1000),
+    "mobilenet_v2": (HERE, "models.py:mobilenet_v2", "models.py:images", 500),
     "two_inputs": (HERE, "models.py:two_inputs", "models.py:question_and_text", 300),
     "gan": (HERE, "models.py:gan", "models.py:small_images", 150),
+    "convnet": (HERE, "models.py:convnet", "models.py:images", 600),
 }
 
 
 def fits(executor: LocalExecutor, size: int, limit_bytes: int) -> bool:
-    task = Probe(batch_size=size, limit_bytes=limit_bytes)
+    task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
     return isinstance(executor.run(task, deadline_seconds=600), Fits)
 
 
@@ -56,11 +61,31 @@ def truth(executor: LocalExecutor, limit_bytes: int, near: int, upper: int) -> i
     return good
 
 
+def survives(name: str, size: int) -> str:
+    """What a plain fit of FIT_STEPS steps says, under the same allocator and limit."""
+    limit = str(MODELS[name][3])
+    environment = {
+        "TF_CPU_ALLOCATOR_USE_BFC": "1",
+        "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, str(HERE / "fit.py"), name, str(size), str(FIT_STEPS)]
+    ended = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if ended.returncode == 0:
+        return "survives"
+    log = ended.stdout + ended.stderr
+    out_of_memory = "ResourceExhausted" in log or ended.returncode < 0
+    return "out of memory" if out_of_memory else f"failed: {log[-300:]}"
+
+
 def row(name: str, exact: bool) -> str:
     folder, model, data, limit = MODELS[name]
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch, "recipe.yaml")
-        recipe.write_text(f"model: {folder}/{model}\ndata: {folder}/{data}\n")
+        given = f"data: {folder}/{data}\n" if data else ""
+        recipe.write_text(f"model: {folder}/{model}\n{given}")
         began = time.perf_counter()
         ours = autobatch.probe(
             recipe,
@@ -69,15 +94,17 @@ def row(name: str, exact: bool) -> str:
             exact=exact,
         )
         seconds = time.perf_counter() - began
+        searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
         target = Target(folder=str(folder), model=model, data=data)
         executor = LocalExecutor(target, Path(scratch, "truth"))
         upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
         largest = truth(executor, limit * MIB, ours.largest_fitting, upper)
-    failures = sum(point.outcome != "fits" for point in ours.probes)
+    failures = sum(point.outcome != "fits" for point in searched)
     return (
         f"| {name} | {limit} MiB | {ours.largest_fitting} | {largest} | "
-        f"{ours.largest_fitting / largest - 1:+.1%} | {len(ours.probes)} | {failures} | "
-        f"{seconds:.0f} s |"
+        f"{ours.largest_fitting / largest - 1:+.1%} | {len(searched)} | {failures} | "
+        f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
+        f"{survives(name, ours.largest_fitting)} | {survives(name, largest + 1)} |"
     )
 
 
@@ -86,8 +113,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--exact", action="store_true")
     given = parser.parse_args()
-    print("| model | limit | ours | truth | error | probes | failures | wall time |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = (
+        *("model", "limit", "ours", "truth", "error", "probes", "failures", "search"),
+        *("with headroom", "in all", "200 steps at ours", "200 steps at truth + 1"),
+    )
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
     for name in given.names or MODELS:
         print(row(name, given.exact))
         sys.stdout.flush()
