@@ -22,8 +22,8 @@ def main() -> None:
         return getattr(importlib.import_module(module.removesuffix(".py")), function)()
 
     network = call(model)
-    if data is None:
-        x = np.random.default_rng(0).standard_normal((4 * size, *network.input_shape[1:]))
+    if data is None:  # as many as the probe makes
+        x = np.random.default_rng(0).standard_normal((size + size // 2, *network.input_shape[1:]))
         train = validation = (x.astype("float32"), np.zeros(len(x), "int64"))
     else:
         train, validation = call(data)

@@ -1,39 +1,24 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
-from itertools import pairwise
 from typing import Literal, NoReturn
 
-from autobatch.core.leak import leak_sentence
 from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left, where_line_meets
-from autobatch.engine.record import Entry
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError
-from autobatch.protocol import (
-    Crashed,
-    Fits,
-    Inspected,
-    Outcome,
-    Probe,
-    ProbePoint,
-    ProbeResult,
-    TimedOut,
-    UserCodeFailed,
-)
+from autobatch.protocol import Fits, Inspected, Probe, ProbeResult
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
 VERIFICATIONS = 2  # of the largest size, and of the one that keeps the headroom
 FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
-DEADLINE_SECONDS = 600.0
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
-STEPS_DOWN = (0.97, 0.92, 0.85, 0.75)  # of the size whose verification failed; then halves
-
-NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
+STEPS_DOWN = (0.99, 0.96, 0.9, 0.8)  # of the size whose verification failed; then halves
 
 
 class Prober:
-    """The probes made so far, and the questions that can be put to them."""
+    """The search for one model: which size to try next, and what is concluded."""
 
     def __init__(self, session: Session, inspected: Inspected, *, exact: bool = False) -> None:
         self.session, self.exact = session, exact
@@ -43,9 +28,7 @@ class Prober:
         self.lower = sizes.min
         self.upper = min(sizes.max, self.samples or sizes.max)
         self.start = session.recipe.baseline.batch_size
-        self.entries: dict[Probe, Entry] = {}
-        self.points: list[ProbePoint] = []
-        self.notes: list[str] = []
+        self.made = Probes(session)
         if self.upper < self.lower:
             raise UsageError(
                 f"batch_sizes.min is {self.lower}, but there are {self.samples} training samples.",
@@ -61,33 +44,33 @@ class Prober:
         session.begin("probe", jobs, seconds, told)
         ceiling = largest = self.verified(self.narrow(limit_bytes).good, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
-        if self.peak(largest) > budget:
+        if self.made.peak(largest) > budget:
             size = self.narrow(budget).good if self.exact else self._within(budget, largest)
-            ceiling = self.verified(size, budget)
+            ceiling = self.verified(size, budget, refine=self.exact)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
         session.end(
             "probe",
             f"largest that fits {largest} (bounded by {self._bounded_by(largest)}){keeps}; "
-            f"peak {format_bytes(self.peak(ceiling))} of {format_bytes(limit_bytes)}",
+            f"peak {format_bytes(self.made.peak(ceiling))} of {format_bytes(limit_bytes)}",
         )
         return ProbeResult(
             largest_fitting=largest,
             ceiling=ceiling,
-            ceiling_peak_bytes=self.peak(ceiling),
+            ceiling_peak_bytes=self.made.peak(ceiling),
             limit_bytes=limit_bytes,
             headroom=float(headroom),
             bounded_by=self._bounded_by(largest),
             verified=True,
-            probes=tuple(self.points),
-            wall_seconds=sum(point.seconds for point in self.points),
-            notes=(*self.notes, *self._leaks()),
+            probes=tuple(self.made.points),
+            wall_seconds=sum(point.seconds for point in self.made.points),
+            notes=(*self.made.notes, *self.made.leaks()),
         )
 
     def verified_peak(self, size: int) -> int:
         """The peak of `size` in a verification of its own."""
-        if self.ask(size, self.session.limit_bytes, verify=True) is None:
+        if self.made.ask(size, self.session.limit_bytes, verify=True) is None:
             self._nothing_fits(self.session.limit_bytes)
-        return self.peak(size)
+        return self.made.peak(size)
 
     def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure"]:
         if largest == self.samples:
@@ -96,7 +79,7 @@ class Prober:
             return "range"
         above = {
             task.batch_size: entry.outcome
-            for task, entry in self.entries.items()
+            for task, entry in self.made.entries.items()
             if task.batch_size > largest and not isinstance(entry.outcome, Fits)
         }
         failed = above[min(above)] if above else None
@@ -111,7 +94,7 @@ class Prober:
 
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes, VERIFICATIONS))
-            fits = self.ask(size, budget_bytes)
+            fits = self.made.ask(size, budget_bytes)
             return None if fits is None else fits.needed_bytes
 
         found = largest_fitting(
@@ -121,34 +104,21 @@ class Prober:
             start=self.start,
             limit_bytes=budget_bytes,
             tolerance=self.tolerance,
-            known=self._known(budget_bytes),
+            known=self.made.known(budget_bytes),
         )
         if found.good == 0:
             self._nothing_fits(budget_bytes)
         return found
 
-    def _known(self, budget_bytes: int) -> dict[int, int | None]:
-        """What is known under a limit: what held less fits, what failed under more does not."""
-        known: dict[int, int | None] = {}
-        for task, entry in self.entries.items():
-            match entry.outcome:
-                case Fits() as fits if fits.peak_bytes <= budget_bytes:
-                    known.setdefault(task.batch_size, fits.needed_bytes)
-                case Fits():
-                    continue
-                case _ if task.limit_bytes >= budget_bytes:
-                    known[task.batch_size] = None
-        return known
-
     def _cost_left(self, budget_bytes: int, verifications: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""
-        found = bracket_of(self._known(budget_bytes), self.lower, self.upper)
+        found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
         jobs = verifications + tries_left(
             found, lower=self.lower, upper=self.upper, tolerance=self.tolerance
         )
         each = self.session.job_seconds + FAILURES_EXPECTED * FAILURE_SECONDS
-        if self.points:
-            each = sum(point.seconds for point in self.points) / len(self.points)
+        if self.made.points:
+            each = sum(point.seconds for point in self.made.points) / len(self.made.points)
         return jobs, jobs * each
 
     def _within(self, budget_bytes: int, largest: int) -> int:
@@ -159,7 +129,7 @@ class Prober:
         """
         needs = {
             task.batch_size: entry.outcome.needed_bytes
-            for task, entry in self.entries.items()
+            for task, entry in self.made.entries.items()
             if isinstance(entry.outcome, Fits)
         }
         if self._bounded_by(largest) == "memory":  # there it makes do with what it has
@@ -167,80 +137,37 @@ class Prober:
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
         return max(self.lower, int(min(size * (1 - MARGIN), largest)))
 
-    def verified(self, size: int, budget_bytes: int) -> int:
-        """`size`, or the next smaller one that passes verification within the budget."""
+    def verified(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
+        """`size`, or a smaller one that passes verification within the budget.
+
+        With `refine` the largest such, to the tolerance.
+        """
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        sizes = dict.fromkeys(max(self.lower, int(size * share)) for share in shares)
-        for tried, smaller in pairwise([*sizes, 0]):
-            if self.ask(tried, budget_bytes, verify=True) is not None:
-                return tried
-            entry = self.entries[Probe(batch_size=tried, limit_bytes=budget_bytes, verify=True)]
-            self.session.raise_for_user(entry)
-            if smaller:
-                self.notes.append(
-                    f"{tried} did not pass verification, with the last batch and validation, in "
-                    f"{format_bytes(budget_bytes)} ({why_it_failed(entry.outcome)}); stepped down "
-                    f"to {smaller}."
-                )
-        self._nothing_fits(budget_bytes)
-
-    def peak(self, size: int) -> int:
-        """The larger of the peaks measured at `size`, under the tightest limit that it kept."""
-        fitted = [
-            (task.limit_bytes, entry.outcome.peak_bytes)
-            for task, entry in self.entries.items()
-            if task.batch_size == size and isinstance(entry.outcome, Fits)
-        ]
-        tightest = min(limit for limit, _ in fitted)
-        return max(peak for limit, peak in fitted if limit == tightest)
-
-    def _leaks(self) -> list[str]:
-        """A sentence on the largest size seen to hold more after every step."""
-        leaking = [
-            (task.batch_size, entry.outcome)
-            for task, entry in self.entries.items()
-            if isinstance(entry.outcome, Fits) and entry.outcome.leak_bytes_per_step
-        ]
-        if not leaking:
-            return []
-        size, fits = max(leaking, key=lambda found: found[0])
-        return [leak_sentence(size, fits, self.session.limit_bytes)]
-
-    def ask(self, size: int, limit_bytes: int, verify: bool = False) -> Fits | None:
-        """What `size` needs under a hard limit; None if it does not train."""
-        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify)
-        if task not in self.entries:
-            self.entries[task] = self._measure(task)
-        outcome = self.entries[task].outcome
-        return outcome if isinstance(outcome, Fits) else None
-
-    def _measure(self, task: Probe) -> Entry:
-        size, verify = task.batch_size, task.verify
-        entry = self.session.ask(
-            "probe",
-            task,
-            f"{'verify ' if verify else ''}{size}",
-            _phrase,
-            deadline_seconds=DEADLINE_SECONDS,
-            user_code_may_fail=True,
-        )
-        if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
-            self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
-        self.points.append(
-            ProbePoint(
-                batch_size=size,
-                outcome=str(entry.outcome.__struct_config__.tag),  # type: ignore[arg-type]
-                peak_bytes=getattr(entry.outcome, "peak_bytes", None),
-                seconds=entry.seconds,
-                verify=verify,
-                limit_bytes=task.limit_bytes,
-                evidence=getattr(entry.outcome, "evidence", None),
+        good, bad = 0, size + 1
+        for tried in dict.fromkeys(max(self.lower, int(size * share)) for share in shares):
+            if self.made.ask(tried, budget_bytes, verify=True) is not None:
+                good = tried
+                break
+            bad = tried
+            self.session.raise_for_user(self.made.verification(bad, budget_bytes))
+        if good == 0:
+            self._nothing_fits(budget_bytes)
+        while refine and bad <= size and bad - good > max(1, int(good * self.tolerance)):
+            middle = (good + bad) // 2
+            if self.made.ask(middle, budget_bytes, verify=True) is not None:
+                good = middle
+            else:
+                bad = middle
+        if bad <= size:
+            entry = self.made.verification(bad, budget_bytes)
+            self.made.notes.append(
+                f"{bad} did not pass verification, with the last batch and validation, in "
+                f"{format_bytes(budget_bytes)} ({why_it_failed(entry.outcome)}); {good} did."
             )
-        )
-        return entry
+        return good
 
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
-        entry = self.entries.get(Probe(batch_size=self.lower, limit_bytes=budget_bytes))
+        entry = self.made.entries.get(Probe(batch_size=self.lower, limit_bytes=budget_bytes))
         outcome = entry.outcome if entry else None
         if entry is not None:
             self.session.raise_for_user(entry)
@@ -251,7 +178,7 @@ class Prober:
             )
         free_bytes = self.session.record.header.free_bytes
         needs = "it runs out of memory"
-        if budget_bytes < free_bytes and (fits := self.ask(self.lower, free_bytes)):
+        if budget_bytes < free_bytes and (fits := self.made.ask(self.lower, free_bytes)):
             needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
         allowed = format_bytes(budget_bytes)
         if budget_bytes < self.session.limit_bytes:
@@ -262,9 +189,3 @@ class Prober:
             hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
             "inputs smaller, or use mixed precision.",
         )
-
-
-def _phrase(outcome: Outcome) -> str:
-    if isinstance(outcome, Fits):
-        return f"fits, peak {format_bytes(outcome.peak_bytes)}"
-    return why_it_failed(outcome)

@@ -1,0 +1,106 @@
+"""The probes made so far: each size asked once, and what all of them say together."""
+
+from autobatch.core.leak import leak_sentence
+from autobatch.engine.record import Entry
+from autobatch.protocol import (
+    Crashed,
+    Fits,
+    Outcome,
+    Probe,
+    ProbePoint,
+    TimedOut,
+    UserCodeFailed,
+)
+from autobatch.stages.ask import Session, why_it_failed
+from autobatch.units import format_bytes
+
+DEADLINE_SECONDS = 600.0
+NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
+
+
+class Probes:
+    """Answers by task, in the order they were asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.entries: dict[Probe, Entry] = {}
+        self.points: list[ProbePoint] = []
+        self.notes: list[str] = []
+
+    def ask(self, size: int, limit_bytes: int, verify: bool = False) -> Fits | None:
+        """What `size` needs under a hard limit; None if it does not train."""
+        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify)
+        if task not in self.entries:
+            self.entries[task] = self._measure(task)
+        outcome = self.entries[task].outcome
+        return outcome if isinstance(outcome, Fits) else None
+
+    def _measure(self, task: Probe) -> Entry:
+        size, verify = task.batch_size, task.verify
+        entry = self.session.ask(
+            "probe",
+            task,
+            f"{'verify ' if verify else ''}{size}",
+            _phrase,
+            deadline_seconds=DEADLINE_SECONDS,
+            user_code_may_fail=True,
+        )
+        if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
+            self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
+        self.points.append(
+            ProbePoint(
+                batch_size=size,
+                outcome=str(entry.outcome.__struct_config__.tag),  # type: ignore[arg-type]
+                peak_bytes=getattr(entry.outcome, "peak_bytes", None),
+                seconds=entry.seconds,
+                verify=verify,
+                limit_bytes=task.limit_bytes,
+                evidence=getattr(entry.outcome, "evidence", None),
+            )
+        )
+        return entry
+
+    def verification(self, size: int, limit_bytes: int) -> Entry:
+        """The entry of a verification that was asked for."""
+        return self.entries[Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)]
+
+    def known(self, budget_bytes: int) -> dict[int, int | None]:
+        """What is known under a limit: what held less fits, what failed under more does not."""
+        known: dict[int, int | None] = {}
+        for task, entry in self.entries.items():
+            match entry.outcome:
+                case Fits() as fits if fits.peak_bytes <= budget_bytes:
+                    known.setdefault(task.batch_size, fits.needed_bytes)
+                case Fits():
+                    continue
+                case _ if task.limit_bytes >= budget_bytes:
+                    known[task.batch_size] = None
+        return known
+
+    def peak(self, size: int) -> int:
+        """The larger of the peaks measured at `size`, under the tightest limit that it kept."""
+        fitted = [
+            (task.limit_bytes, entry.outcome.peak_bytes)
+            for task, entry in self.entries.items()
+            if task.batch_size == size and isinstance(entry.outcome, Fits)
+        ]
+        tightest = min(limit for limit, _ in fitted)
+        return max(peak for limit, peak in fitted if limit == tightest)
+
+    def leaks(self) -> list[str]:
+        """A sentence on the largest size seen to hold more after every step."""
+        leaking = [
+            (task.batch_size, entry.outcome)
+            for task, entry in self.entries.items()
+            if isinstance(entry.outcome, Fits) and entry.outcome.leak_bytes_per_step
+        ]
+        if not leaking:
+            return []
+        size, fits = max(leaking, key=lambda found: found[0])
+        return [leak_sentence(size, fits, self.session.limit_bytes)]
+
+
+def _phrase(outcome: Outcome) -> str:
+    if isinstance(outcome, Fits):
+        return f"fits, peak {format_bytes(outcome.peak_bytes)}"
+    return why_it_failed(outcome)
