@@ -180,6 +180,7 @@ class TimedOut(Tagged):
 
     deadline_seconds: float
     log_tail: str = ""
+    where: str | None = None  # in the user's code, e.g. "load_data (train.py, line 12)"
 
 
 class Crashed(Tagged):

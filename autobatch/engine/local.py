@@ -27,9 +27,11 @@ from autobatch.errors import UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, Task, TimedOut
 from autobatch.units import format_bytes
 from autobatch.worker import backends
+from autobatch.worker.run import WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
 
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
+ANSWER_SECONDS = 0.5  # for a worker past its deadline to write where it is
 REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
 
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
@@ -134,9 +136,19 @@ class LocalExecutor:
                 on_progress(message)
             elif killed_for_memory is None:
                 killed_for_memory = self._kill_if_too_large(process)
+        return self._timed_out(process, log, deadline_seconds)
+
+    def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
+        printed = len(_read(log))
+        with contextlib.suppress(ProcessLookupError):
+            assert process.pid is not None
+            os.kill(process.pid, WHERE_ARE_YOU)
+            time.sleep(ANSWER_SECONDS)
+        text = _read(log)
         return TimedOut(
             deadline_seconds=deadline_seconds,
-            log_tail=verdict.tail(_read(log)),
+            log_tail=verdict.tail(text[:printed]),
+            where=verdict.users_frame(text[printed:], self.target.folder),
         )
 
     def _kill_if_too_large(self, process: BaseProcess) -> str | None:

@@ -5,9 +5,12 @@ Pure. What cannot be explained is `Crashed`, never out-of-memory.
 
 import re
 import signal
+from pathlib import Path
 
 from autobatch.protocol import Crashed, Outcome, OutOfMemory, UserCodeFailed
 
+FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+LIBRARIES = frozenset({"site-packages", "dist-packages"})  # also where they lie in the folder
 LOG_TAIL_CHARACTERS = 4000
 
 OUT_OF_MEMORY = re.compile(
@@ -84,3 +87,11 @@ def tail(log: str) -> str:
     """The end of a log, without the list of modules that faulthandler closes with."""
     lines = [line for line in log.splitlines() if not line.startswith("Extension modules: ")]
     return "\n".join(lines)[-LOG_TAIL_CHARACTERS:]
+
+
+def users_frame(dump: str, folder: str) -> str | None:
+    """The innermost frame in the user's `folder`, from what faulthandler writes of all threads."""
+    for path, line, function in FRAME.findall(dump):
+        if Path(path).is_relative_to(folder) and not LIBRARIES.intersection(Path(path).parts):
+            return f"{function} ({Path(path).name}, line {line})"
+    return None

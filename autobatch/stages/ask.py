@@ -157,8 +157,9 @@ def why_it_failed(outcome: Outcome) -> str:
             return "out of memory"
         case OverBudget(peak_bytes=peak):
             return f"over the limit, peak {format_bytes(peak)}"
-        case TimedOut(deadline_seconds=seconds):
-            return f"no answer in {format_duration(seconds)}"
+        case TimedOut(deadline_seconds=seconds, where=where):
+            told = f"; it hung in {where}" if where else ""
+            return f"no answer in {format_duration(seconds)}{told}"
         case Crashed(signal=number) if number is not None:
             return f"crashed ({signal.Signals(number).name})"
         case Crashed(exit_code=code):

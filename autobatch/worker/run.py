@@ -43,6 +43,7 @@ from autobatch.worker.frames import (
 )
 from autobatch.worker.mistakes import TargetError, UserError
 
+WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
 
 Report = Callable[[JobProgress], None]
@@ -108,6 +109,7 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     faulthandler.enable()
+    faulthandler.register(WHERE_ARE_YOU)  # all threads' frames into the log, whatever hangs
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)

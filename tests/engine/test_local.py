@@ -158,6 +158,8 @@ def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
         tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model", deadline_seconds=5
     )
     assert isinstance(outcome, TimedOut)
+    assert outcome.where is not None
+    assert outcome.where.startswith("hanging_model (targets.py, line ")
     assert not workers()
 
 

@@ -1,5 +1,7 @@
 """Data of every kind for one small model; and such as cannot be trained on."""
 
+import threading
+
 import tensorflow as tf
 from kinds import SAMPLES, Padded, rows
 
@@ -84,3 +86,17 @@ def damaged(batch_size):
 
 def ten_samples(batch_size):
     return dataset(10).batch(batch_size, drop_remainder=True), None
+
+
+def blocked():
+    """A dataset that has one sample, and waits for ever for the next."""
+
+    def samples():
+        x, y = rows(1)
+        yield x[0], y[0]
+        threading.Event().wait()
+
+    signature = tuple(
+        tf.TensorSpec(spec.shape[1:], spec.dtype) for spec in map(tf.constant, rows(1))
+    )
+    return tf.data.Dataset.from_generator(samples, output_signature=signature), dataset(20)

@@ -4,7 +4,7 @@ import pytest
 from asking import ask
 from worker.test_targets import HERE, LIMIT
 
-from autobatch.protocol import Benchmark, Inspect, Probe, UserCodeFailed
+from autobatch.protocol import Benchmark, Inspect, Probe, TimedOut, UserCodeFailed
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_a_batch_larger_than_the_data_is_never_made(tmp_path):
         data="feeds.py:unbatched",
     )
     assert found.message == "50 training samples cannot fill a batch of 51."
+
+
+def test_a_dataset_that_blocks_for_ever_is_ended_and_its_line_named(tmp_path):
+    found, _ = ask(
+        tmp_path,
+        Inspect(batch_size=20),
+        folder=HERE,
+        model="kinds.py:dense",
+        data="feeds.py:blocked",
+        deadline_seconds=8,
+    )
+    assert isinstance(found, TimedOut)
+    assert found.where is not None
+    assert found.where.startswith("samples (feeds.py, line ")
