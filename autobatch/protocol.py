@@ -6,7 +6,7 @@ return. All are frozen msgspec structs: one definition gives validation and JSON
 names; shapes of tuples are in the comments beside them.
 """
 
-from typing import Any, Literal, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -21,6 +21,14 @@ def _snake_case(name: str) -> str:
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all values here: frozen, keyword-only."""
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def changed(struct: S, **changes: Any) -> S:
+    """A copy of `struct` with other values of some fields."""
+    return msgspec.structs.replace(struct, **changes)
 
 
 class Tagged(Struct, frozen=True, kw_only=True, tag_field="type", tag=_snake_case):
@@ -69,6 +77,8 @@ class Benchmark(Tagged):
     batch_size: int
     seconds: float
     limit_bytes: int | None = None
+    steps_per_execution: int | None = None  # None: as compiled
+    repeat: int = 0  # the same question again, to see whether the machine's speed has moved
 
 
 class Trial(Tagged):
@@ -210,6 +220,10 @@ class Measured(Tagged):
     warmup_seconds: float
     device_windows: tuple[Window, ...]  # the same step on one batch that stays on the device
     peak_bytes: int | None
+    input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
+    steps_per_execution: int = 1
+    joules: float | None = None  # spent by the GPU during `windows`; None where it has no counter
+    allocator_warnings: int = 0  # of the framework, that more memory would make it faster
 
 
 class Evaluation(Struct):
@@ -335,6 +349,9 @@ class ProbeResult(Struct):
     notes: tuple[str, ...] = ()
 
 
+BoundBy = Literal["input_pipeline", "step_overhead", "compute", "memory"]
+
+
 class BenchmarkPoint(Struct):
     """Rates are medians; `low` and `high` bound the 95 % interval of the delivered rate."""
 
@@ -347,16 +364,12 @@ class BenchmarkPoint(Struct):
     epoch_seconds: float
     peak_bytes: int | None
     windows: int
-
-
-class BenchmarkResult(Struct):
-    points: tuple[BenchmarkPoint, ...]
-    knee: int
-    best: int
-    bound_by: str
-    skipped: tuple[str, ...]
-    wall_seconds: float
-    notes: tuple[str, ...] = ()
+    mad_samples_per_second: float = 0.0  # median absolute deviation of the windows' rates
+    input_samples_per_second: float | None = None  # of the pipeline alone
+    joules_per_sample: float | None = None
+    allocator_warnings: int = 0
+    bound_by: BoundBy | None = None
+    evidence: str = ""  # of `bound_by`: one sentence with the figures
 
 
 class Baseline(Struct):
@@ -369,6 +382,43 @@ class Interval(Struct):
     value: float
     low: float
     high: float
+
+
+class StepTime(Struct):
+    """A step of batch b takes overhead_seconds + b * seconds_per_sample, as fitted to all sizes."""
+
+    overhead_seconds: Interval
+    seconds_per_sample: Interval
+    half_saturation_batch: Interval  # where half the time is overhead: their quotient
+    knee: Interval  # the smallest batch measured whose rate is within 5 % of the best one's
+    describes: bool  # whether it holds at every size, within the intervals
+
+
+class Execution(Struct):
+    """The delivered rate at one `steps_per_execution`."""
+
+    steps_per_execution: int
+    samples_per_second: float
+    low: float
+    high: float
+
+
+class BenchmarkResult(Struct):
+    """What is fast. `bound_by` is that of the fastest size."""
+
+    points: tuple[BenchmarkPoint, ...]
+    knee: int
+    best: int
+    bound_by: BoundBy
+    skipped: tuple[str, ...]
+    wall_seconds: float
+    notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()  # settings to try, and why
+    ceiling: int | None = None  # lower than the probe's where a size ran out of memory here
+    step_time: StepTime | None = None  # None where fewer than three sizes were measured
+    drift: float = 0.0  # how much the first size's rate had moved at the end; 0.1: 10 % faster
+    executions: tuple[Execution, ...] = ()  # at the knee, where the steps' overhead matters
+    steps_per_execution: int | None = None  # recommended, if one is faster for certain
 
 
 class Candidate(Struct):

@@ -19,6 +19,7 @@ from autobatch.protocol import (
     Outcome,
     ProbeResult,
     Recommendation,
+    changed,
 )
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
@@ -48,6 +49,8 @@ def tune(session: Session) -> Recommendation:
     prober = Prober(session, inspected)
     probed = prober.run()
     measured = benchmark_stage(session, inspected, probed)
+    if measured.ceiling is not None:
+        probed = changed(probed, ceiling=min(probed.ceiling, measured.ceiling))
     evidence = run_trials(session, inspected, probed, measured)
     choice = conclusion.choose(evidence, ceiling=probed.ceiling)
     recommendation = conclusion.compose(

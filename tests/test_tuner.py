@@ -231,6 +231,36 @@ def test_one_failing_size_never_loses_the_others(tmp_path):
     assert len(found.points) >= 8
 
 
+def test_a_size_that_runs_out_of_memory_after_its_probe_lowers_the_ceiling(tmp_path):
+    device = PretendDevice(answers={(Benchmark, 2048): [OutOfMemory(evidence="OOM")]})
+    found = tune(tmp_path, device)
+    assert found.benchmark.ceiling == 1024
+    assert "ceiling is lowered to 1024" in found.benchmark.notes[0]
+    assert max(sizes(device, Trial)) <= 1024
+
+
+def test_the_first_size_is_measured_again_and_a_machine_that_changed_is_told(tmp_path):
+    slow = PretendDevice(step_seconds=lambda size: 0.002 + 2e-5 * size)
+    task = Benchmark(batch_size=1, seconds=1)
+    answers = [PretendDevice()._benchmark(task), slow._benchmark(task)]
+    device = PretendDevice(answers={(Benchmark, 1): answers})
+    with session(tmp_path, device) as opened:
+        found = tuner.benchmark(opened)
+    assert found.drift == pytest.approx(-0.5, abs=0.02)
+    assert "50% slower" in found.notes[0]
+    assert all(point.low < 0.6 * point.samples_per_second for point in found.points)
+
+
+def test_steps_per_execution_is_tried_where_overhead_binds_and_recommended_where_faster(tmp_path):
+    device = PretendDevice(step_seconds=lambda size: 0.05)
+    with session(tmp_path, device, ["batch_sizes.max=64"]) as opened:
+        found = tuner.benchmark(opened)
+    assert found.bound_by == "step_overhead"
+    assert [each.steps_per_execution for each in found.executions] == [4, 16, 64]
+    assert found.steps_per_execution is None  # the pretend device is no faster for it
+    assert "nothing certain" in found.advice[0]
+
+
 def test_a_trial_that_crashes_drops_its_candidate_alone(tmp_path):
     device = PretendDevice()
     device.answers = {(Trial, 256): [killed(signal.SIGSEGV)]}

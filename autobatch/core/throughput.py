@@ -1,4 +1,4 @@
-"""From raw windows to rates: medians, their intervals, the knee, and what binds.
+"""From raw windows to rates: medians, their intervals, and whether the machine kept its speed.
 
 A window is a stretch of training; each gives one delivered rate, epoch overhead included. The
 interval of the median is distribution-free (order statistics of the sign test), so that a few slow
@@ -10,11 +10,9 @@ from math import comb
 
 import numpy as np
 
-from autobatch.protocol import BenchmarkPoint, Measured, Window
+from autobatch.protocol import BenchmarkPoint, Measured, Window, changed
 
 CONFIDENCE = 0.95
-KNEE_SHARE = 0.95  # of the best rate
-HOST_BOUND_SHARE = 0.67  # delivered / device rate below which the host holds the device back
 
 
 def benchmark_point(batch_size: int, measured: Measured) -> BenchmarkPoint:
@@ -24,19 +22,28 @@ def benchmark_point(batch_size: int, measured: Measured) -> BenchmarkPoint:
     ]
     low, high = median_interval(rates)
     rate = float(np.median(rates))
-    device = [window.samples / window.seconds for window in measured.device_windows]
+    samples = sum(window.samples for window in measured.windows)
     epoch_seconds = measured.samples_per_epoch / rate
     return BenchmarkPoint(
         batch_size=batch_size,
         samples_per_second=rate,
         low=low,
         high=high,
-        device_samples_per_second=float(np.median(device)) if device else None,
+        device_samples_per_second=_median_rate(measured.device_windows),
         step_seconds=epoch_seconds / measured.steps_per_epoch,
         epoch_seconds=epoch_seconds,
         peak_bytes=measured.peak_bytes,
         windows=len(rates),
+        mad_samples_per_second=float(np.median(np.abs(np.array(rates) - rate))),
+        input_samples_per_second=_median_rate(measured.input_windows),
+        joules_per_sample=None if measured.joules is None else measured.joules / samples,
+        allocator_warnings=measured.allocator_warnings,
     )
+
+
+def _median_rate(windows: Sequence[Window]) -> float | None:
+    rates = [window.samples / window.seconds for window in windows]
+    return float(np.median(rates)) if rates else None
 
 
 def delivered_rate(
@@ -67,31 +74,21 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     return ordered[rank - 1], ordered[count - rank]
 
 
-def knee(points: Sequence[BenchmarkPoint]) -> int:
-    """The smallest batch within 5 % of the best rate, as far as the intervals can tell."""
-    best = max(point.samples_per_second for point in points)
-    return min(point.batch_size for point in points if point.high >= KNEE_SHARE * best)
-
-
 def best(points: Sequence[BenchmarkPoint]) -> int:
     return max(points, key=lambda point: point.samples_per_second).batch_size
 
 
-def bound_by(points: Sequence[BenchmarkPoint]) -> str:
-    """What holds the rate back at the best size: `host`, `step_overhead`, or `compute`.
+def drift(first: BenchmarkPoint, again: BenchmarkPoint) -> float:
+    """How much the rate moved between two measurements of one size; 0 where intervals allow it."""
+    if first.low <= again.high and again.low <= first.high:
+        return 0.0
+    return again.samples_per_second / first.samples_per_second - 1
 
-    `host`: a batch that stays on the device trains much faster than `fit` delivers (input pipeline
-    and Python). `step_overhead`: the largest size is still the fastest by far, so each step costs
-    the same whatever its size. Else `compute`.
-    """
-    fastest = max(points, key=lambda point: point.samples_per_second)
-    device = fastest.device_samples_per_second
-    if device is not None and fastest.samples_per_second < HOST_BOUND_SHARE * device:
-        return "host"
-    sizes = sorted(point.batch_size for point in points)
-    if len(sizes) > 1 and knee(points) == sizes[-1]:
-        return "step_overhead"
-    return "compute"
+
+def widened(point: BenchmarkPoint, share: float) -> BenchmarkPoint:
+    """`point` with an interval that allows for the machine's speed having moved by `share`."""
+    factor = max(1 + share, 1 / (1 + share))
+    return changed(point, low=point.low / factor, high=point.high * factor)
 
 
 def sizes_to_measure(lower: int, ceiling: int) -> list[int]:

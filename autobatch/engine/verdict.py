@@ -7,7 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from autobatch.protocol import Crashed, Outcome, OutOfMemory, UserCodeFailed
+import msgspec
+
+from autobatch.protocol import Crashed, Measured, Outcome, OutOfMemory, UserCodeFailed
 
 FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 LIBRARIES = frozenset({"site-packages", "dist-packages"})  # also where they lie in the folder
@@ -34,6 +36,7 @@ OUT_OF_MEMORY = re.compile(
     )
 )
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
+SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
 NOT_A_FAILURE = re.compile("not a failure")
 
 
@@ -70,6 +73,8 @@ def of_answer(outcome: Outcome, log: str) -> Outcome:
     When an allocation fails, the framework's error may be about what came of it ("Cannot parse
     tensor from proto", "Dst tensor is not initialized"). The user's own exceptions stay theirs.
     """
+    if isinstance(outcome, Measured):
+        return msgspec.structs.replace(outcome, allocator_warnings=len(SHORT.findall(log)))
     evidence = _evidence(log) if isinstance(outcome, UserCodeFailed) else None
     if evidence and getattr(outcome, "framework_error", False):
         return OutOfMemory(evidence=evidence)

@@ -21,9 +21,10 @@ BOUND_BY = {
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
 HOLDS_BACK = {
-    "host": "the input pipeline and Python: a batch that stays on the device trains much faster",
-    "step_overhead": "the fixed cost of each step: larger batches are still faster",
+    "input_pipeline": "the input pipeline: training waits for data",
+    "step_overhead": "the fixed cost of each step: the device waits for Python and launches",
     "compute": "computation: the device is busy",
+    "memory": "memory: too little of it is left at the largest sizes",
 }
 
 
@@ -62,7 +63,8 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
         title_justify="left",
         box=None,
     )
-    for name in ("batch", "samples/s", "±", "", "step", "peak"):
+    peaks = any(point.peak_bytes is not None for point in result.points)
+    for name in ("batch", "samples/s", "±", "", "step", *(("peak",) if peaks else ())):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     top = max(point.samples_per_second for point in result.points)
     for point in result.points:
@@ -74,15 +76,42 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
             f"{(point.high - point.low) / 2 / point.samples_per_second:.0%}",
             f"[cyan]{bar}[/]{mark}",
             f"{point.step_seconds * 1000:.3g} ms",
-            "" if point.peak_bytes is None else format_bytes(point.peak_bytes),
+            *((format_bytes(point.peak_bytes or 0),) if peaks else ()),
         )
     facts = _facts(
-        ("knee", f"[bold]{result.knee}[/] (smallest within 5 % of the best)"),
+        ("knee", f"[bold]{result.knee}[/] (smallest within 5 % of the best){_between(result)}"),
         ("fastest", str(result.best)),
+        *_step_time(result),
         ("held back by", HOLDS_BACK[result.bound_by]),
+        ("", f"[dim]{_evidence(result)}[/]"),
+        *(("try", escape(each)) for each in result.advice),
     )
     notes = (*result.notes, *(f"not measured: {reason}" for reason in result.skipped))
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in notes))
+
+
+def _between(result: BenchmarkResult) -> str:
+    if result.step_time is None or result.step_time.knee.low == result.step_time.knee.high:
+        return ""
+    return f", between {result.step_time.knee.low:.0f} and {result.step_time.knee.high:.0f}"
+
+
+def _step_time(result: BenchmarkResult) -> list[tuple[str, str]]:
+    fitted = result.step_time
+    if fitted is None:
+        return []
+    told = (
+        f"{fitted.overhead_seconds.value * 1000:.3g} ms + batch x "
+        f"{fitted.seconds_per_sample.value * 1e6:.3g} µs"
+    )
+    if not fitted.describes:
+        told += ", which not all sizes follow"
+    return [("a step takes", told)]
+
+
+def _evidence(result: BenchmarkResult) -> str:
+    point = next(point for point in result.points if point.batch_size == result.best)
+    return f"at batch {point.batch_size}, {point.evidence}"
 
 
 def recommendation_table(result: Recommendation) -> RenderableType:

@@ -2,23 +2,10 @@
 
 import numpy as np
 import pytest
+from points import point
 
 from autobatch.core import throughput
-from autobatch.protocol import BenchmarkPoint, Measured, Window
-
-
-def point(batch_size, rate, *, spread=0.01, device=None):
-    return BenchmarkPoint(
-        batch_size=batch_size,
-        samples_per_second=rate,
-        low=rate * (1 - spread),
-        high=rate * (1 + spread),
-        device_samples_per_second=device,
-        step_seconds=batch_size / rate,
-        epoch_seconds=1000 / rate,
-        peak_bytes=None,
-        windows=20,
-    )
+from autobatch.protocol import Measured, Window
 
 
 def measured(windows, *, samples=1000, steps=10, overhead=None):
@@ -70,23 +57,11 @@ def test_the_interval_contains_the_median_as_often_as_it_says():
     assert inside >= 935
 
 
-def test_the_knee_is_the_smallest_batch_within_5_percent_as_far_as_intervals_tell():
-    points = [point(32, 500), point(64, 800), point(128, 945), point(256, 1000)]
-    assert throughput.knee(points) == 128
-    surer = [point(32, 500), point(64, 800), point(128, 945, spread=0.001), point(256, 1000)]
-    assert throughput.knee(surer) == 256
-
-
-@pytest.mark.parametrize(
-    ("points", "expected"),
-    [
-        ([point(32, 500), point(64, 1000, device=5000)], "host"),
-        ([point(32, 500), point(64, 1000, device=1050)], "step_overhead"),
-        ([point(32, 980), point(64, 1000, device=1050)], "compute"),
-    ],
-)
-def test_what_binds_is_told_from_both_rates(points, expected):
-    assert throughput.bound_by(points) == expected
+def test_drift_is_what_the_intervals_do_not_allow():
+    assert throughput.drift(point(32, 500), point(32, 505)) == 0.0
+    assert throughput.drift(point(32, 500), point(32, 400)) == pytest.approx(-0.2)
+    wide = throughput.widened(point(32, 500), -0.2)
+    assert wide.low < 400 < 500 < wide.high
 
 
 def test_sizes_are_powers_of_two_and_the_ceiling():

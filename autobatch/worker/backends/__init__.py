@@ -55,6 +55,9 @@ class Backend(Protocol):
     def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
         """The first batch as `fit` gives it to the training step, copied to the device."""
 
+    def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
+        """A function that draws the next batch of an epoch as `fit` does; False at its end."""
+
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
         """Make the model's own training step count the batches that it ran on."""
 

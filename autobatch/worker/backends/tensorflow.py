@@ -5,6 +5,7 @@ out-of-memory errors under them are real `ResourceExhaustedError`s. BFC waits 10
 freed before it gives up (`kMaxMillisToWait`), on GPU as on CPU.
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -79,10 +80,13 @@ def held_bytes() -> int | None:
     return _memory("current")
 
 
-def _memory(what: str) -> int:
+def _memory(what: str) -> int | None:
     import tensorflow as tf
 
-    return int(tf.config.experimental.get_memory_info(_logical_device())[what])
+    device = _logical_device()
+    if device == "CPU:0" and "TF_CPU_ALLOCATOR_USE_BFC" not in os.environ:
+        return None  # the CPU's usual allocator does not count
+    return int(tf.config.experimental.get_memory_info(device)[what])
 
 
 def reset_peak() -> None:
@@ -97,19 +101,35 @@ def synchronise() -> None:
     tf.test.experimental.sync_devices()
 
 
+def _dataset(fit_arguments: dict[str, Any]) -> Any:
+    """What `fit` itself makes of its arguments: for every kind of data, class weights included."""
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    return get_data_adapter(**fit_arguments).get_tf_dataset()
+
+
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     import tensorflow as tf
 
-    # What `fit` itself makes of its arguments: for every kind of data, class weights included.
-    from keras.src.trainers.data_adapters import get_data_adapter
-
-    batch = next(iter(get_data_adapter(**fit_arguments).get_tf_dataset()))
+    batch = next(iter(_dataset(fit_arguments)))
 
     def move(leaf: Any) -> Any:
         return None if isinstance(leaf, tf.experimental.Optional) else tf.identity(leaf)
 
     with tf.device(_logical_device()):
         return tf.nest.map_structure(move, batch)
+
+
+def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
+    import tensorflow as tf
+
+    iterator = iter(_dataset(fit_arguments))
+
+    def has_next() -> Any:
+        return iterator.get_next_as_optional().has_value()
+
+    draw = tf.function(has_next)  # as in `fit`: no tensor is made for Python
+    return lambda: bool(draw())
 
 
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:

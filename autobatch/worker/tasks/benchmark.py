@@ -11,18 +11,25 @@ from typing import Any
 
 import keras
 
+from autobatch.core.throughput import median_interval
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import WRITERS, users_callbacks
+from autobatch.worker.energy import EnergyCounter
 from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch
 
 SYNTHETIC_BATCHES = 4
-WARMUP_STEPS = 3  # tracing and compilation, optimizer slots, caches
-WARMUP_SECONDS = 0.5
+WARMUP_STEPS = 3  # tracing and compilation, optimizer slots, caches: at least
+WARMUP_SECONDS = 0.25  # of each of the stretches that are compared
+WARM_SHARE = 0.95  # of the stretch before: what is not faster than that by more is warm
+WARMUP_PATIENCE = 1.0  # times the seconds asked: a step time that never settles is measured too
 WINDOWS = 20  # aimed at within the seconds asked
+PRECISE = 0.02  # half the width of the interval of the median, relative: enough is known
+PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
+INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
 MIN_WINDOWS = 8  # fewer give no 95 % interval of a median
 PATIENCE = 3  # times the seconds asked, when windows are long
 DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
@@ -34,16 +41,22 @@ def run(
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
     model = build_model(target, batch_size=size)
+    if task.steps_per_execution is not None:
+        model.steps_per_execution = task.steps_per_execution
     data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     clock = _WindowClock(task.seconds, train, size, backend.synchronise, report)
+    energy = EnergyCounter(target.device)
+    clock.on_warm = energy.start
     model.fit(
         **arguments,
         epochs=1_000_000_000,  # the clock ends it
         verbose=0,
         callbacks=[*users_callbacks(target, size, leave_out=WRITERS), clock],
     )
+    joules = energy.joules()
+    input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
@@ -55,6 +68,9 @@ def run(
             model, arguments, min(size, train.count), task.seconds * DEVICE_SHARE, backend
         ),
         peak_bytes=backend.peak_bytes(),
+        input_windows=input_windows,
+        steps_per_execution=int(model.steps_per_execution),
+        joules=joules,
     )
 
 
@@ -78,7 +94,10 @@ class _WindowClock(Watch):
         self.whole_epochs = False
         self.warmup_seconds = 0.0
         self._began = time.perf_counter()
-        self._first_end: tuple[float, int] | None = None  # of the first execution, and its steps
+        self.on_warm: Callable[[], None] = lambda: None
+        self._stretch: tuple[float, int] | None = None  # when it began, and after how many steps
+        self._first_seconds = 0.0
+        self._stretch_step_seconds: float | None = None  # of the stretch before
         self._window_steps = 0
         self._window_samples = 0
         self._measuring_since: float | None = None
@@ -123,19 +142,26 @@ class _WindowClock(Watch):
         self._epoch_ended, self._opened = time.perf_counter(), None
 
     def _warm(self) -> None:
+        """Stretches of steps after the first execution, until one is not faster than the last."""
         now = time.perf_counter()
-        if self._first_end is None:
-            self._first_end = now, self.steps
+        if self._stretch is None:  # the first execution traces and compiles
+            self._stretch, self._first_seconds = (now, self.steps), now - self._began
             return
-        first_end, first_steps = self._first_end
-        if self.steps < WARMUP_STEPS or now - first_end < min(WARMUP_SECONDS, self.seconds / 2):
+        began, steps_before = self._stretch
+        if self.steps < WARMUP_STEPS or now - began < min(WARMUP_SECONDS, self.seconds / 4):
             return
         self.synchronise()
         now = time.perf_counter()
-        step_seconds = (now - first_end) / (self.steps - first_steps)
+        step_seconds = (now - began) / (self.steps - steps_before)
+        before, self._stretch_step_seconds = self._stretch_step_seconds, step_seconds
+        self._stretch = now, self.steps
+        warming = before is None or step_seconds < WARM_SHARE * before
+        if warming and now - self._began < self.seconds * WARMUP_PATIENCE + self._first_seconds:
+            return
         self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
         self._measuring_since = now
         self.warmup_seconds = now - self._began
+        self.on_warm()
         if not self.whole_epochs:
             self._open(now)
 
@@ -161,10 +187,43 @@ class _WindowClock(Watch):
                 unit="ms",
             )
         )
-        enough = elapsed >= self.seconds and len(self.windows) >= MIN_WINDOWS
+        enough = len(self.windows) >= MIN_WINDOWS and (
+            elapsed >= self.seconds
+            or (elapsed >= PRECISE_SHARE * self.seconds and self._is_precise())
+        )
         if enough or elapsed >= self.seconds * PATIENCE:
             self.done = True
         self._open(time.perf_counter())
+
+    def _is_precise(self) -> bool:
+        rates = [window.samples / window.seconds for window in self.windows]
+        low, high = median_interval(rates)
+        return high - low <= 2 * PRECISE * low
+
+
+def _input_windows(
+    train: Source, size: int, seconds: float, backend: Backend
+) -> tuple[Window, ...]:
+    """Batches drawn as `fit` draws them, without training on them: one epoch, or `seconds` of it.
+
+    The first batch is not counted: with it the pipeline starts.
+    """
+    draw = backend.input_batches(train.fit_arguments(size))
+    draw()
+    windows: list[Window] = []
+    end, left = time.perf_counter() + seconds, train.steps_per_epoch(size) - 1
+    while left > 0 and (opened := time.perf_counter()) < end:
+        steps = 0
+        while left > 0 and (steps == 0 or time.perf_counter() - opened < seconds / WINDOWS):
+            if not draw():
+                left = 0
+                break
+            steps, left = steps + 1, left - 1
+        if steps:
+            windows.append(
+                Window(steps=steps, samples=steps * size, seconds=time.perf_counter() - opened)
+            )
+    return tuple(windows)
 
 
 def _resident_windows(

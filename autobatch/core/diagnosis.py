@@ -1,0 +1,135 @@
+"""What holds training back at a batch size, with the evidence, and what to try.
+
+Three times are compared for one batch: the step as `fit` delivers it, the same step on a batch
+that is on the device already, and drawing the batch from the input pipeline without training. The
+part of the device's step that grows with the batch is computation; the rest is overhead.
+"""
+
+from collections.abc import Sequence
+
+from autobatch.core.step_time import step_time
+from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, changed
+from autobatch.units import format_bytes
+
+INPUT_SHARE = 0.75  # of the delivered step that drawing its batch takes, when the pipeline binds
+COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when computation binds
+NEAR_LIMIT = 0.9  # of the memory limit
+SLOWER = 0.93  # than the best of smaller sizes, when memory binds
+PAYS = 1.05  # times the rate, for certain, that a setting must bring to be recommended
+
+ADVICE: dict[BoundBy, str] = {
+    "input_pipeline": "Give the input pipeline more to do at once: "
+    "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
+    ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
+    "step_overhead": "Let one call run several steps: compile(steps_per_execution=16) changes no "
+    "mathematics. A larger batch and compile(jit_compile=True) also save overhead.",
+    "compute": "The device is busy. Mixed precision (keras.config.set_dtype_policy("
+    '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
+    "memory": "The largest sizes are slowed by lack of memory: a smaller batch is faster.",
+}
+
+
+def diagnosed(
+    points: Sequence[BenchmarkPoint], limit_bytes: int | None
+) -> tuple[BenchmarkPoint, ...]:
+    """The points with what binds each, and why."""
+    per_sample = compute_seconds_per_sample(points)
+    found = []
+    for point in points:
+        smaller = [p.samples_per_second for p in points if p.batch_size < point.batch_size]
+        bound_by, evidence = _binds(point, per_sample, max(smaller, default=0.0), limit_bytes)
+        found.append(changed(point, bound_by=bound_by, evidence=evidence))
+    return tuple(found)
+
+
+def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> float | None:
+    """The part of the device's step that grows with the batch; None if sizes are too few to tell.
+
+    The least seen where there are two: an upper bound.
+    """
+    on_device = [
+        changed(
+            point,
+            samples_per_second=point.device_samples_per_second,
+            low=point.device_samples_per_second,
+            high=point.device_samples_per_second,
+        )
+        for point in points
+        if point.device_samples_per_second
+    ]
+    fitted = step_time(on_device)
+    if fitted is not None:
+        return fitted.seconds_per_sample.value
+    if len(on_device) < 2:
+        return None
+    return min(1 / point.samples_per_second for point in on_device)
+
+
+def _binds(
+    point: BenchmarkPoint, per_sample: float | None, best_smaller: float, limit_bytes: int | None
+) -> tuple[BoundBy, str]:
+    size = point.batch_size
+    step = size / point.samples_per_second
+    device = size / point.device_samples_per_second if point.device_samples_per_second else None
+    drawing = size / point.input_samples_per_second if point.input_samples_per_second else None
+    told = f"a step takes {_ms(step)} in fit"
+    if device is not None:
+        told += f", {_ms(device)} with its batch on the device"
+    if drawing is not None:
+        told += f"; drawing a batch takes {_ms(drawing)}"
+    near_limit = limit_bytes and point.peak_bytes and point.peak_bytes >= NEAR_LIMIT * limit_bytes
+    slower = point.samples_per_second < SLOWER * best_smaller
+    if slower and (point.allocator_warnings or near_limit):
+        held = f", peak {format_bytes(point.peak_bytes)}" if point.peak_bytes else ""
+        warned = f"; the allocator warned {point.allocator_warnings} times" if near_limit else ""
+        return "memory", f"slower than a smaller batch{held}{warned}"
+    if drawing is not None and drawing >= INPUT_SHARE * step and drawing >= (device or 0.0):
+        return "input_pipeline", told
+    if per_sample is None:
+        computing = device
+    else:
+        computing = per_sample * size
+        told += f"; {_ms(computing)} of it grows with the batch"
+    if computing is not None and computing < COMPUTE_SHARE * step:
+        return "step_overhead", told
+    return "compute", told
+
+
+def executions_to_try(point: BenchmarkPoint, steps_per_epoch: int) -> list[int]:
+    """Values of `steps_per_execution` worth a measurement; none where overhead is no matter."""
+    if point.bound_by != "step_overhead":
+        return []
+    return [steps for steps in (4, 16, 64) if steps <= steps_per_epoch]
+
+
+def best_execution(point: BenchmarkPoint, executions: Sequence[Execution]) -> int | None:
+    """The fewest steps per execution as fast as any, if that is faster than now for certain."""
+    sure = [each for each in executions if each.low > PAYS * point.high]
+    if not sure:
+        return None
+    top = max(each.low for each in sure)
+    return min(each.steps_per_execution for each in sure if each.high >= top)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"
+
+
+def advice(point: BenchmarkPoint, executions: Sequence[Execution], faster: int | None) -> str:
+    """What to try at this size; what was tried, with the gain."""
+    assert point.bound_by is not None
+    if faster is None:
+        if executions:
+            return (
+                "steps_per_execution up to "
+                f"{max(each.steps_per_execution for each in executions)} was tried and brings "
+                "nothing certain. A larger batch or compile(jit_compile=True) may."
+            )
+        return ADVICE[point.bound_by]
+    found = next(each for each in executions if each.steps_per_execution == faster)
+    gain = found.samples_per_second / point.samples_per_second
+    return (
+        f"compile(steps_per_execution={faster}) delivers {found.samples_per_second:,.0f} samples/s "
+        f"at batch {point.batch_size}, {gain:.1f}x as many, by the same mathematics; callbacks are "
+        f"then called once in {faster} steps."
+    )

@@ -1,0 +1,76 @@
+"""What binds, on made-up rates."""
+
+import pytest
+from points import point
+
+from autobatch.core import diagnosis
+from autobatch.protocol import Execution
+
+MIB = 1 << 20
+
+
+def binds(*points, limit_bytes=None):
+    return diagnosis.diagnosed(points, limit_bytes)[-1]
+
+
+def steps(overhead, per_sample, *, slowed=1.0, **more):
+    """Sizes whose device step is a line, and whose fit is `slowed` times slower."""
+    rates = {size: size / (overhead + per_sample * size) for size in (16, 32, 64, 128)}
+    return [point(size, rate / slowed, device=rate, **more) for size, rate in rates.items()]
+
+
+def test_a_pipeline_as_slow_as_the_step_binds():
+    points = steps(1e-3, 1e-5, slowed=10, input_samples_per_second=3000)
+    found = binds(*points)
+    assert found.bound_by == "input_pipeline"
+    assert "drawing a batch takes 42.7 ms" in found.evidence
+
+
+def test_a_fast_pipeline_does_not_bind():
+    assert binds(*steps(1e-5, 1e-4, input_samples_per_second=1e6)).bound_by == "compute"
+
+
+def test_steps_that_hardly_grow_with_the_batch_are_overhead():
+    found = binds(*steps(1e-2, 1e-6, input_samples_per_second=1e6))
+    assert found.bound_by == "step_overhead"
+    assert "of it grows with the batch" in found.evidence
+
+
+def test_steps_that_fit_makes_much_slower_are_overhead():
+    assert binds(*steps(1e-5, 1e-4, slowed=4)).bound_by == "step_overhead"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"peak_bytes": 95 * MIB}, "memory"),
+        ({"allocator_warnings": 3}, "memory"),
+        ({"peak_bytes": 20 * MIB}, "compute"),
+    ],
+)
+def test_a_large_batch_that_is_slower_for_lack_of_memory_says_so(more, expected):
+    points = [point(32, 1000, device=1000), point(64, 1000, device=1000)]
+    large = point(128, 700, device=800, **{"peak_bytes": None} | more)
+    assert binds(*points, large, limit_bytes=100 * MIB).bound_by == expected
+
+
+def test_executions_are_tried_only_where_overhead_binds_and_an_epoch_has_the_steps():
+    overhead, compute = binds(*steps(1e-2, 1e-6)), binds(*steps(1e-5, 1e-4))
+    assert diagnosis.executions_to_try(overhead, steps_per_epoch=50) == [4, 16]
+    assert diagnosis.executions_to_try(compute, steps_per_epoch=50) == []
+
+
+def execution(steps, rate):
+    return Execution(
+        steps_per_execution=steps, samples_per_second=rate, low=0.98 * rate, high=1.02 * rate
+    )
+
+
+def test_the_fewest_steps_per_execution_that_are_as_fast_as_any_are_recommended():
+    now = binds(*steps(1e-2, 1e-6))
+    rate = now.samples_per_second
+    tried = [execution(4, 1.5 * rate), execution(16, 2 * rate), execution(64, 2.01 * rate)]
+    assert diagnosis.best_execution(now, tried) == 16
+    assert diagnosis.best_execution(now, [execution(4, 1.03 * rate)]) is None
+    assert "2.0x as many" in diagnosis.advice(now, tried, 16)
+    assert "nothing certain" in diagnosis.advice(now, tried[:1], None)
