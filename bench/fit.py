@@ -1,17 +1,50 @@
-"""A plain `fit`, as its user would write it: `python bench/fit.py NAME SIZE STEPS`.
+"""A plain `fit`, as its user would write it: `python bench/fit.py NAME SIZE STEPS|SECONDSs`.
 
-Nothing of autobatch is in it; the allocator and its limit are in the environment.
+Nothing of autobatch is in it; the allocator and its limit are in the environment. Given seconds, it
+trains for so long after a warm-up, and prints the samples per second that it delivered.
 """
 
 import importlib
 import math
 import sys
+import time
 
+import keras
 import numpy as np
+
+WARMUP_SECONDS = 2.0
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """From the end of an epoch or, where those are long, of a step; to another such."""
+
+    def __init__(self, samples: int, size: int, seconds: float) -> None:
+        super().__init__()
+        self.samples, self.size, self.seconds = samples, size, seconds
+        self.began = self.opened = self.done = 0.0
+        self.counted = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.began = self.began or time.perf_counter()  # tracing and compilation are over
+        self.counted += min(self.size, self.samples - batch * self.size)
+        if batch % 50 == 49:
+            self.look()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.look()
+
+    def look(self):
+        now = time.perf_counter()
+        if not self.opened:
+            if now - self.began >= WARMUP_SECONDS:
+                self.opened, self.counted = now, 0
+        elif now - self.opened >= self.seconds:
+            self.done = self.done or self.counted / (now - self.opened)
+            self.model.stop_training = True
 
 
 def main() -> None:
-    name, size, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, size, long = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     from probe import MODELS
 
     folder, model, data, _ = MODELS[name]
@@ -27,8 +60,13 @@ def main() -> None:
         train = validation = (x.astype("float32"), np.zeros(len(x), "int64"))
     else:
         train, validation = call(data)
-    epochs = math.ceil(steps / math.ceil(len(train[1]) / size))
-    arguments = {"x": train[0], "y": train[1], "batch_size": size, "epochs": epochs, "verbose": 0}
+    arguments = {"x": train[0], "y": train[1], "batch_size": size, "verbose": 0}
+    if long.endswith("s"):
+        watch = Stopwatch(len(train[1]), size, float(long[:-1]))
+        network.fit(**arguments, epochs=10**9, callbacks=[watch])
+        print(watch.done)
+        return
+    arguments["epochs"] = math.ceil(int(long) / math.ceil(len(train[1]) / size))
     if name != "gan":  # which has no test_step
         arguments["validation_data"] = validation
     network.fit(**arguments)

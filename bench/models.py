@@ -1,5 +1,7 @@
 """Models for benches beside the shipped recipes. Named `models.py:function`; data is random."""
 
+import time
+
 import keras
 import numpy as np
 
@@ -143,3 +145,30 @@ def convnet():
         ]
     )
     return _classifier(network)
+
+
+def small():
+    network = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten()])
+    network.add(keras.layers.Dense(10, activation="softmax"))
+    return _classifier(network)
+
+
+def quick_pipeline(sleep_seconds=0.0):
+    """Unbatched; each sample waits in the pipeline for `sleep_seconds`."""
+    import tensorflow as tf
+
+    (x, y), validation = small_images(2048 + 512)
+
+    def wait(image, label):
+        if sleep_seconds:
+            tf.py_function(lambda: time.sleep(sleep_seconds), [], [])
+        return image, label
+
+    def part(arrays):
+        return tf.data.Dataset.from_tensor_slices(arrays)
+
+    return part((x, y)).map(wait), part(validation)
+
+
+def sleeping_pipeline():
+    return quick_pipeline(sleep_seconds=0.001)

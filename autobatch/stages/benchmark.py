@@ -67,7 +67,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         bound_by=bound_by,
         skipped=tuple(skipped),
         wall_seconds=timer.wall_seconds,
-        notes=tuple(_notes(moved, order[0], timer.out_of_memory, ceiling)),
+        notes=(*timer.notes, *_notes(moved, order[0], timer.out_of_memory, ceiling)),
         ceiling=ceiling,
         advice=(diagnosis.advice(at[knee], executions, faster),),
         step_time=step_time(points),
@@ -85,6 +85,7 @@ class _Timer:
         self.seconds = float(session.recipe.benchmark.seconds)
         self.wall_seconds = 0.0
         self.out_of_memory: list[int] = []  # sizes
+        self.notes: list[str] = []
         self._failed: Entry | None = None
         self._steps_per_epoch: dict[int, int] = {}
 
@@ -113,6 +114,10 @@ class _Timer:
         self.wall_seconds += entry.seconds
         if isinstance(entry.outcome, Measured):
             self._steps_per_epoch[size] = entry.outcome.steps_per_epoch
+            if moved := throughput.trend(entry.outcome):
+                self.notes.append(
+                    f"Batch {label} became {abs(moved):.0%} {_faster(moved)} while it was measured."
+                )
             return throughput.benchmark_point(size, entry.outcome)
         self._failed = entry
         if isinstance(entry.outcome, OutOfMemory):
@@ -139,6 +144,10 @@ class _Timer:
             self.session.raise_for_user(self._failed)
 
 
+def _faster(moved: float) -> str:
+    return "faster" if moved > 0 else "slower"
+
+
 def _notes(moved: float, size: int, out_of_memory: list[int], ceiling: int | None) -> Iterator[str]:
     if out_of_memory:
         yield (
@@ -146,11 +155,10 @@ def _notes(moved: float, size: int, out_of_memory: list[int], ceiling: int | Non
             + (f"the ceiling is lowered to {ceiling}." if ceiling else "no smaller size is known.")
         )
     if moved:
-        faster = "faster" if moved > 0 else "slower"
         yield (
-            f"The machine's speed moved: batch {size} was {abs(moved):.0%} {faster} when measured "
-            "again at the end, more than its intervals allow. All intervals are widened by that. "
-            "Is something else running?"
+            f"The machine's speed moved: batch {size} was {abs(moved):.0%} {_faster(moved)} when "
+            "measured again at the end, more than its intervals allow. All intervals are widened by "
+            "that. Is something else running?"
         )
 
 

@@ -1,0 +1,106 @@
+"""Is the rate that `autobatch benchmark` names what `fit` delivers, and are its intervals honest?
+
+1. Every shipped recipe at three sizes: the rate named, against a plain `fit` of 20 s in an
+   interpreter of its own; in turn, several times.
+2. The whole benchmark of one recipe 20 times: how often its 95 % intervals hold the median of all.
+3. What binds: a pipeline that sleeps, and one that does not.
+
+    python bench/throughput.py accuracy|intervals|diagnosis [REPEATS]
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import autobatch
+from autobatch.protocol import BenchmarkPoint, BenchmarkResult
+
+HERE = Path(__file__).parent
+RECIPES = HERE.parent / "recipes"
+SIZES = {"digits_mlp": (32, 128, 512), "digits_cnn": (32, 128, 512), "source_lm": (8, 16, 32)}
+SECONDS = 20
+
+
+def measured(recipe: Path, sizes: tuple[int, ...]) -> BenchmarkResult:
+    with tempfile.TemporaryDirectory() as run:
+        overrides = [
+            f"benchmark.sizes={list(sizes)}",
+            f"batch_sizes.max={max(sizes)}",
+            f"baseline.batch_size={sizes[0]}",
+        ]
+        return autobatch.benchmark(recipe, overrides=overrides, run_directory=Path(run, "run"))
+
+
+def plain_fit(recipe: str, size: int) -> float:
+    """Samples per second, from `fit` alone."""
+    command = [sys.executable, str(HERE / "fit.py"), recipe, str(size), f"{SECONDS}s"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(ended.stdout.split()[-1])
+
+
+def accuracy(repeats: int) -> None:
+    print("| recipe | batch | named, samples/s | `fit` for 20 s | difference, median | each |")
+    print("| --- " * 6 + "|")
+    for name, sizes in SIZES.items():
+        named: dict[int, list[float]] = {size: [] for size in sizes}
+        delivered: dict[int, list[float]] = {size: [] for size in sizes}
+        for _ in range(repeats):
+            for point in measured(RECIPES / f"{name}.yaml", sizes).points:
+                named[point.batch_size].append(point.samples_per_second)
+            for size in sizes:
+                delivered[size].append(plain_fit(name, size))
+        for size in sizes:
+            pairs = zip(named[size], delivered[size], strict=True)
+            differences = [ours / theirs - 1 for ours, theirs in pairs]
+            print(
+                f"| {name} | {size} | {statistics.median(named[size]):,.0f} | "
+                f"{statistics.median(delivered[size]):,.0f} | "
+                f"{statistics.median(differences):+.1%} | "
+                f"{', '.join(f'{each:+.1%}' for each in differences)} |"
+            )
+            sys.stdout.flush()
+
+
+def intervals(repeats: int) -> None:
+    name, sizes = "digits_mlp", SIZES["digits_mlp"]
+    points: dict[int, list[BenchmarkPoint]] = {size: [] for size in sizes}
+    for _ in range(repeats):
+        for point in measured(RECIPES / f"{name}.yaml", sizes).points:
+            points[point.batch_size].append(point)
+    print("| batch | long-run median | held by | half-width, median | spread of the medians |")
+    print("| --- " * 5 + "|")
+    for size, found in points.items():
+        rates = [point.samples_per_second for point in found]
+        truth = statistics.median(rates)
+        held = sum(point.low <= truth <= point.high for point in found)
+        width = statistics.median((p.high - p.low) / 2 / p.samples_per_second for p in found)
+        spread = statistics.stdev(rates) / truth
+        print(f"| {size} | {truth:,.0f} | {held} of {len(found)} | {width:.1%} | {spread:.1%} |")
+
+
+def diagnosis(repeats: int) -> None:
+    print("| pipeline | bound by | evidence |")
+    print("| --- " * 3 + "|")
+    for loader in ("sleeping_pipeline", "quick_pipeline"):
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as scratch:
+                recipe = Path(scratch, "recipe.yaml")
+                recipe.write_text(
+                    f"model: {HERE}/models.py:small\ndata: {HERE}/models.py:{loader}\n"
+                )
+                found = measured(recipe, (16, 32, 64, 128))
+            evidence = next(p.evidence for p in found.points if p.batch_size == found.best)
+            print(f"| {loader} | {found.bound_by} | {evidence} |")
+
+
+def main() -> None:
+    what = sys.argv[1] if len(sys.argv) > 1 else "accuracy"
+    repeats = {"accuracy": 3, "intervals": 20, "diagnosis": 1}[what]
+    tasks = {"accuracy": accuracy, "intervals": intervals, "diagnosis": diagnosis}
+    tasks[what](int(sys.argv[2]) if len(sys.argv) > 2 else repeats)
+
+
+if __name__ == "__main__":
+    main()
