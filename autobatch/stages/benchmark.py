@@ -157,8 +157,8 @@ def _notes(moved: float, size: int, out_of_memory: list[int], ceiling: int | Non
     if moved:
         yield (
             f"The machine's speed moved: batch {size} was {abs(moved):.0%} {_faster(moved)} when "
-            "measured again at the end, more than its intervals allow. All intervals are widened by "
-            "that. Is something else running?"
+            "measured again at the end, more than its intervals allow. All intervals are widened "
+            "by that. Is something else running?"
         )
 
 
