@@ -55,6 +55,9 @@ class Backend(Protocol):
     def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
         """The first batch as `fit` gives it to the training step, copied to the device."""
 
+    def train_step(self, model: Any, batch: Any) -> None:
+        """One step on such a batch, by the very function that `fit` calls."""
+
     def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
         """A function that draws the next batch of an epoch as `fit` does; False at its end."""
 

@@ -120,6 +120,10 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
         return tf.nest.map_structure(move, batch)
 
 
+def train_step(model: Any, batch: Any) -> None:
+    model.train_function(iter((batch,)))
+
+
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
     import tensorflow as tf
 

@@ -231,14 +231,14 @@ def _resident_windows(
 ) -> tuple[Window, ...]:
     """The very step that `fit` ran, without `fit` around it."""
     batch = backend.resident_batch(arguments)
-    model.train_function(iter((batch,)))  # its shapes are all known now: it traces anew
+    backend.train_step(model, batch)  # its shapes are all known now: TensorFlow traces anew
     backend.synchronise()
     windows: list[Window] = []
     end = time.perf_counter() + seconds
     while (opened := time.perf_counter()) < end:
         steps = 0
         while time.perf_counter() - opened < seconds / WINDOWS:
-            model.train_function(iter((batch,)))
+            backend.train_step(model, batch)
             steps += 1
         backend.synchronise()
         windows.append(

@@ -70,16 +70,20 @@ def _arguments(
 ) -> tuple[dict[str, Any], bool]:
     """What `fit` is given, and whether it validates. The clock ends it.
 
-    A verification ends each epoch with the ragged last batch and a validation. Where the user's
-    epoch is longer than needed, it has a part of it that ends with the same ragged batch.
+    Where the user's epoch is longer than needed, a part of it that ends with the same ragged batch:
+    memory in pieces of another size is often what does not fit, and so full steps follow it. A
+    verification has longer epochs, and a validation after each.
     """
     size = task.batch_size
     epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
-    if not task.verify:
-        return data.train.longest(size).fit_arguments(size) | epochs, False
-    full, ragged = divmod(data.train.count, size)
-    train = data.train.part(needed * size + ragged) if full > needed else data.train
+    train = data.train if task.verify else data.train.longest(size)
+    full, ragged = divmod(train.count, size)
+    steps = needed if task.verify else needed - 1
+    if full > steps:
+        train = train.part(steps * size + ragged)
     arguments = train.fit_arguments(size) | epochs
+    if not task.verify:
+        return arguments, False
     if data.validation is None or not can_evaluate(model):
         return arguments, False
     part = data.validation.part(needed * size).fit_arguments(size)

@@ -1,0 +1,207 @@
+"""PyTorch. On a GPU its caching allocator has the limit; on the CPU the kernel has (RLIMIT_DATA).
+
+On the CPU nothing counts what is held, so that a thread reads the process' private memory every
+few milliseconds; the limit is on that figure, beyond what it holds before the user's model.
+A failed allocation is an exception at once.
+"""
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from autobatch.worker.backends import StepCount
+from autobatch.worker.mistakes import TargetError
+
+PRELOAD = ("torch", "keras")
+SAMPLE_SECONDS = 0.002
+NEAR_LIMIT = 0.8  # of the limit: an unspecific failure of oneDNN up there is for want of memory
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
+ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
+
+
+def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+
+
+def configure(device: str, limit_bytes: int | None) -> None:
+    import torch
+
+    if device == "gpu":
+        if not torch.cuda.is_available():
+            raise TargetError(
+                "There is a GPU, but PyTorch does not see it.",
+                hint="Install a PyTorch built for CUDA, or use --set device.kind=cpu.",
+            )
+        if limit_bytes is not None:
+            total = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total))
+        return
+    _start_threads()
+    _memory.start(limit_bytes)
+
+
+def _start_threads() -> None:
+    """The pool's threads, before there is a limit: their stacks are not the user's."""
+    import torch
+
+    images = torch.ones(8, 3, 32, 32)
+    kernel = torch.ones(8, 3, 3, 3, requires_grad=True)
+    torch.nn.functional.conv2d(images, kernel).sum().backward()
+    torch.ones(1 << 20).sum()
+
+
+class _PrivateMemory:
+    """The process' private writable memory beyond its base, sampled."""
+
+    def __init__(self) -> None:
+        self.limit_bytes: int | None = None
+        self._base = self._peak = 0
+
+    def start(self, limit_bytes: int | None) -> None:
+        self._base = self._now()
+        self.limit_bytes = limit_bytes
+        threading.Thread(target=self._watch, daemon=True).start()
+        if limit_bytes is not None:
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))
+
+    def held_bytes(self) -> int:
+        return max(0, self._now() - self._base)
+
+    def peak_bytes(self) -> int:
+        return max(0, self._peak - self._base)
+
+    def reset_peak(self) -> None:
+        self._peak = self._now()
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, self._now())
+            time.sleep(SAMPLE_SECONDS)
+
+    def _now(self) -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        return pages * resource.getpagesize()
+
+
+_memory = _PrivateMemory()
+
+
+def _on_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def device() -> tuple[str, str]:
+    import torch
+
+    return ("gpu", torch.cuda.get_device_name(0)) if _on_gpu() else ("cpu", "CPU")
+
+
+def versions() -> dict[str, str]:
+    import torch
+
+    found = {"torch": str(torch.__version__)}
+    return found | ({"cuda_version": str(torch.version.cuda)} if torch.version.cuda else {})
+
+
+def peak_bytes() -> int | None:
+    import torch
+
+    return int(torch.cuda.max_memory_allocated()) if _on_gpu() else _memory.peak_bytes()
+
+
+def held_bytes() -> int | None:
+    import torch
+
+    return int(torch.cuda.memory_allocated()) if _on_gpu() else _memory.held_bytes()
+
+
+def reset_peak() -> None:
+    import torch
+
+    if _on_gpu():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        _memory.reset_peak()
+
+
+def synchronise() -> None:
+    import torch
+
+    if _on_gpu():
+        torch.cuda.synchronize()
+
+
+def _loader(fit_arguments: dict[str, Any]) -> Any:
+    """What `fit` itself makes of its arguments: for every kind of data, class weights included."""
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    return get_data_adapter(**fit_arguments).get_torch_dataloader()
+
+
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+    import keras
+
+    batch = next(iter(_loader(fit_arguments)))
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
+    )
+
+
+def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
+    batches: Iterator[Any] = iter(_loader(fit_arguments))
+    end = object()
+    return lambda: next(batches, end) is not end
+
+
+def train_step(model: Any, batch: Any) -> None:
+    model.train_function([batch])
+
+
+def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
+    """As for TensorFlow: a batch has the size asked if at least half of its components have it."""
+    import keras
+
+    seen: list[int] = []
+    step = model.train_step
+
+    def counting_train_step(data: Any) -> Any:
+        leaves = [leaf for leaf in keras.tree.flatten(data) if getattr(leaf, "ndim", 0)]
+        sizes = [int(leaf.shape[0]) for leaf in leaves] or [0]
+        full = 2 * sizes.count(batch_size) >= len(sizes)
+        seen.append(batch_size if full else sizes[-1])
+        return step(data)
+
+    model.train_step = counting_train_step
+    model.train_function = None  # one made before, by the user's code, would not be counted
+
+    def read() -> StepCount:
+        synchronise()
+        return StepCount(
+            full=seen.count(batch_size),
+            steps=len(seen),
+            smallest=min(seen, default=0),
+            largest=max(seen, default=0),
+        )
+
+    return read
+
+
+def error_in_data(error: BaseException) -> tuple[str, str] | None:
+    return None  # the loader runs in Python: its exceptions come as they are
+
+
+def out_of_memory_evidence(error: BaseException) -> str | None:
+    text = str(error)
+    if isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY):
+        return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
+    limit = _memory.limit_bytes
+    pressed = limit is not None and _memory.peak_bytes() >= NEAR_LIMIT * limit
+    if pressed and any(sign in text for sign in ONEDNN_FAILED):
+        return f"{text.splitlines()[0]} (oneDNN, with {_memory.peak_bytes()} bytes of {limit} held)"
+    return None
