@@ -21,8 +21,8 @@ ADVICE: dict[BoundBy, str] = {
     "input_pipeline": "Give the input pipeline more to do at once: "
     "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
     ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
-    "step_overhead": "Let one call run several steps: compile(steps_per_execution=16) changes no "
-    "mathematics. A larger batch and compile(jit_compile=True) also save overhead.",
+    "step_overhead": "A larger batch has fewer steps; compile(jit_compile=True) makes each of them "
+    "fewer launches.",
     "compute": "The device is busy. Mixed precision (keras.config.set_dtype_policy("
     '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
     "memory": "The largest sizes are slowed by lack of memory: a smaller batch is faster.",
@@ -119,13 +119,9 @@ def advice(point: BenchmarkPoint, executions: Sequence[Execution], faster: int |
     """What to try at this size; what was tried, with the gain."""
     assert point.bound_by is not None
     if faster is None:
-        if executions:
-            return (
-                "steps_per_execution up to "
-                f"{max(each.steps_per_execution for each in executions)} was tried and brings "
-                "nothing certain. A larger batch or compile(jit_compile=True) may."
-            )
-        return ADVICE[point.bound_by]
+        tried = max((each.steps_per_execution for each in executions), default=None)
+        nothing = f"steps_per_execution up to {tried} was tried and brings nothing certain. "
+        return (nothing if tried else "") + ADVICE[point.bound_by]
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / point.samples_per_second
     return (

@@ -127,6 +127,8 @@ class _Timer:
 
     def executions(self, point: BenchmarkPoint) -> list[Execution]:
         """The rates of larger `steps_per_execution` at this size, where overhead matters."""
+        if self.session.record.header.target.backend == "torch":  # Keras has it not there
+            return []
         tried = diagnosis.executions_to_try(point, self._steps_per_epoch[point.batch_size])
         return [
             Execution(

@@ -1,0 +1,85 @@
+"""The same questions on the PyTorch backend of Keras, in real processes."""
+
+import importlib.util
+
+import pytest
+from asking import ask
+
+from autobatch.protocol import (
+    Benchmark,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    OutOfMemory,
+    Probe,
+    Trained,
+    Trial,
+)
+
+if importlib.util.find_spec("torch") is None:
+    pytest.skip(
+        "PyTorch is not installed: pip install 'keras-autobatch[torch]'", allow_module_level=True
+    )
+
+MIB = 1 << 20
+
+
+def ask_torch(tmp_path, task, **target):
+    return ask(tmp_path, task, backend="torch", **target)[0]
+
+
+def test_a_model_is_inspected(tmp_path):
+    found = ask_torch(tmp_path, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    assert "torch" in found.versions
+    assert found.metrics == ("val_loss",)
+
+
+def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):
+    target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
+    peaks = []
+    for size in (250, 2000):
+        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True)
+        found = ask_torch(tmp_path, task, **target)
+        assert isinstance(found, Fits), found
+        assert found.full_steps >= 10
+        assert found.ragged_samples
+        assert found.validated
+        peaks.append(found.peak_bytes)
+    assert peaks[1] - peaks[0] >= 1700 * 8 * 2000  # half of the activations, and more
+
+
+def test_a_batch_beyond_the_limit_is_out_of_memory(tmp_path):
+    found = ask_torch(
+        tmp_path,
+        Probe(batch_size=4096, limit_bytes=40 * MIB),
+        model="targets.py:wide_model",
+        data="targets.py:much_data",
+    )
+    assert isinstance(found, OutOfMemory), found
+    assert "allocate memory" in found.evidence or "oneDNN" in found.evidence
+
+
+def test_it_is_benchmarked(tmp_path):
+    found = ask_torch(tmp_path, Benchmark(batch_size=8, seconds=0.3))
+    assert isinstance(found, Measured), found
+    assert found.windows
+    assert found.device_windows
+    assert found.input_windows
+
+
+def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):
+    task = Trial(
+        batch_size=8,
+        learning_rate=0.02,
+        learning_rate_factor=2.0,
+        steps=7,
+        evaluate_at=(0, 4, 7),
+        validation_batch_size=16,
+        seed=1,
+    )
+    first, second = ask_torch(tmp_path, task), ask_torch(tmp_path, task)
+    assert isinstance(first, Trained), first
+    assert first.evaluations == second.evaluations
+    assert first.evaluations[-1].metrics["val_loss"] < first.evaluations[0].metrics["val_loss"]
