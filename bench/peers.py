@@ -1,23 +1,29 @@
-"""What the finders for PyTorch answer: Lightning's BatchSizeFinder and Accelerate's decorator.
+"""Our answer beside those of the finders for PyTorch, on the same model under the same limit.
 
-The same Keras models as in bench/probe.py, on the PyTorch backend of Keras, under the same limit:
-RLIMIT_DATA above what the process holds with model and data loaded. Each finder runs as its
-documentation says, in a fresh process; the truth is bisected in fresh processes, with the same
-three steps. It needs an environment of its own, without TensorFlow:
+Keras models on Keras' PyTorch backend; the limit is RLIMIT_DATA above what the process holds once
+PyTorch and Keras are imported. Lightning's BatchSizeFinder (both modes) and Accelerate's decorator
+run as their documentation says, `autobatch probe` as its users call it, each in a process of its
+own. The truth: bisecting all sizes in fresh processes, each of which trains two epochs and
+validates. Then each answer meets a plain `fit` of 200 steps with validation.
 
-    pip install torch lightning accelerate keras psutil
+It needs an environment of its own, without TensorFlow:
+
+    pip install -e '.[torch]' lightning accelerate
     python bench/peers.py [NAME ...]
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
+FIT_STEPS = 200
 STEPS = 3  # what Lightning's finder runs of each size
 LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # in MiB, as in bench/probe.py
 DATA = 4096 - 512  # training samples, as there
@@ -28,44 +34,75 @@ class Training:
 
     def __init__(self, name: str) -> None:
         sys.path.insert(0, str(HERE))
-        import models
+        import keras  # noqa: F401 (before the limit, as is PyTorch)
         import torch
+
+        limit_memory(LIMITS[name])
+        import models
 
         self.model = getattr(models, name)()
-        (x, y), _ = models.images()
-        self.dataset = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
-        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+        self.train, self.validation = models.images()
+        self.torch = torch
         self.tried: list[int] = []
-        limit_memory(LIMITS[name])
 
     def loader(self, size: int):
-        import torch
-
-        return torch.utils.data.DataLoader(self.dataset, batch_size=size, shuffle=True)
+        data = self.torch.utils.data
+        x, y = self.train
+        dataset = data.TensorDataset(self.torch.from_numpy(x), self.torch.from_numpy(y))
+        return data.DataLoader(dataset, batch_size=size, shuffle=True)
 
     def loss(self, batch):
-        import torch
-
         x, y = batch
-        return torch.nn.functional.nll_loss(torch.log(self.model(x, training=True) + 1e-7), y)
+        chances = self.model(x, training=True)
+        return self.torch.nn.functional.nll_loss(self.torch.log(chances + 1e-7), y)
 
-    def steps(self, size: int, steps: int = STEPS) -> None:
+    def optimizer(self):
+        return self.torch.optim.Adam(self.model.parameters(), 1e-3)
+
+    def steps(self, size: int) -> None:
         self.tried.append(size)
-        for _, batch in zip(range(steps), self.loader(size), strict=False):
-            self.optimizer.zero_grad()
+        optimizer = self.optimizer()
+        for _, batch in zip(range(STEPS), self.loader(size), strict=False):
+            optimizer.zero_grad()
             self.loss(batch).backward()
-            self.optimizer.step()
+            optimizer.step()
+
+    def fit(self, size: int, steps: int) -> None:
+        epochs = max(2, math.ceil(steps / math.ceil(len(self.train[1]) / size)))
+        self.model.fit(
+            *self.train,
+            batch_size=size,
+            epochs=epochs,
+            validation_data=self.validation,
+            validation_batch_size=size,
+            verbose=0,
+        )
 
 
 def limit_memory(limit_mib: int) -> None:
     import resource
 
-    held = next(
-        int(line.split()[1]) * 1024
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith("VmData")
-    )
-    resource.setrlimit(resource.RLIMIT_DATA, (held + limit_mib * MIB,) * 2)
+    import torch
+
+    images, kernel = torch.ones(8, 3, 32, 32), torch.ones(8, 3, 3, 3, requires_grad=True)
+    torch.nn.functional.conv2d(images, kernel).sum().backward()  # starts the pool's threads
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = pages * resource.getpagesize() + limit_mib * MIB
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def ours(name: str) -> tuple[int, int]:
+    import autobatch
+
+    with tempfile.TemporaryDirectory() as scratch:
+        recipe = Path(scratch, "recipe.yaml")
+        recipe.write_text(
+            f"model: {HERE}/models.py:{name}\ndata: {HERE}/models.py:images\nbackend: torch\n"
+            f"device: {{kind: cpu, memory_limit: {LIMITS[name]}MiB, headroom: 0%}}\n"
+        )
+        found = autobatch.probe(recipe, run_directory=Path(scratch, "run"))
+    return found.largest_fitting, len(found.probes)
 
 
 def lightning(name: str, mode: str) -> tuple[int, int]:
@@ -87,7 +124,7 @@ def lightning(name: str, mode: str) -> tuple[int, int]:
             return training.loss(batch)
 
         def configure_optimizers(self):
-            return training.optimizer
+            return training.optimizer()
 
     trainer = lit.Trainer(
         accelerator="cpu",
@@ -116,14 +153,17 @@ def accelerate(name: str) -> tuple[int, int]:
 
 
 def one(name: str, finder: str) -> tuple[int, int]:
-    if finder.startswith("size "):
-        Training(name).steps(int(finder[5:]))
-        return int(finder[5:]), 1
-    return accelerate(name) if finder == "accelerate" else lightning(name, finder)
+    what, _, rest = finder.partition(" ")
+    if what == "fit":
+        size, steps = map(int, rest.split())
+        Training(name).fit(size, steps)
+        return size, 1
+    finders = {"autobatch": ours, "accelerate": accelerate}
+    return finders[what](name) if what in finders else lightning(name, what)
 
 
-def in_process(name: str, finder: str) -> tuple[int, int, float] | None:
-    """(answer, sizes tried, seconds), or None if the process failed."""
+def in_process(name: str, finder: str) -> tuple[int, int, float] | str:
+    """(answer, sizes tried, seconds), or why the process failed."""
     began = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, __file__, "--one", name, finder],
@@ -134,16 +174,20 @@ def in_process(name: str, finder: str) -> tuple[int, int, float] | None:
     )
     seconds = time.perf_counter() - began
     if ended.returncode != 0:
-        return None
+        return (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1][:80]
     answer, tried = json.loads(ended.stdout.splitlines()[-1])
     return answer, tried, seconds
+
+
+def fits(name: str, size: int, steps: int) -> bool:
+    return not isinstance(in_process(name, f"fit {size} {steps}"), str)
 
 
 def truth(name: str) -> int:
     good, bad = 1, DATA + 1
     while bad - good > 1:
         size = (good + bad) // 2
-        if in_process(name, f"size {size}"):
+        if fits(name, size, steps=1):
             good = size
         else:
             bad = size
@@ -154,19 +198,22 @@ def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one(*sys.argv[2:])))
         return
-    print("| model | limit | finder | answer | truth | share | sizes tried | wall time |")
+    columns = ("model", "limit", "finder", "answer", "of the truth", "sizes tried", "wall time")
+    print("| " + " | ".join((*columns, f"fit of {FIT_STEPS} steps")) + " |")
     print("| --- " * 8 + "|")
     for name in sys.argv[1:] or LIMITS:
         largest = truth(name)
-        for finder in ("binsearch", "power", "accelerate"):
+        print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | |")
+        for finder in ("autobatch", "binsearch", "power", "accelerate"):
             found = in_process(name, finder)
-            told = "failed | | | |"
-            if found:
+            told = f"{found} | | | | |"
+            if not isinstance(found, str):
                 answer, tried, seconds = found
+                survives = "survives" if fits(name, answer, FIT_STEPS) else "out of memory"
                 told = (
-                    f"{answer} | {largest} | {answer / largest:.0%} | {tried} | {seconds:.0f} s |"
+                    f"{answer} | {answer / largest:.0%} | {tried} | {seconds:.0f} s | {survives} |"
                 )
-            by = finder if finder == "accelerate" else f"Lightning, {finder}"
+            by = f"Lightning, {finder}" if finder in ("binsearch", "power") else finder
             print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
             sys.stdout.flush()
 
