@@ -152,8 +152,9 @@ class Fits(Tagged):
 
     @property
     def needed_bytes(self) -> int:
-        """What the size makes do with, as far as was seen."""
-        return self.peak_bytes if self.least_peak_bytes is None else self.least_peak_bytes
+        """Between the most and the least that steps held: what the size may just do with."""
+        least = self.peak_bytes if self.least_peak_bytes is None else self.least_peak_bytes
+        return (self.peak_bytes + least) // 2
 
 
 class OutOfMemory(Tagged):

@@ -141,12 +141,20 @@ def test_probe_bounded_by_the_recipe_says_so(tmp_path):
 
 def test_a_size_that_fails_verification_is_stepped_down_from(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
-    verify = {(Probe, 4096): [device._probe(Probe(batch_size=4096, limit_bytes=LIMIT))]}
-    device.answers = verify | {}
-    device.answers[Probe, 4096].append(OutOfMemory(evidence="in validation"))
-    found = probe(tmp_path, device)
-    assert found.largest_fitting < 4096
-    assert "did not pass verification" in found.notes[0]
+    fits = device._probe(Probe(batch_size=32, limit_bytes=LIMIT))
+    device.answers = {(Probe, 32): [fits, OutOfMemory(evidence="in validation")]}
+    found = probe(tmp_path, device, "batch_sizes.max=32")
+    assert found.largest_fitting == 31
+    assert "32 did not pass verification" in found.notes[0]
+
+
+def test_once_two_sizes_fit_the_others_are_verified_at_once(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    found = probe(tmp_path, device, limit_bytes=200 * MIB)
+    assert [point.verify for point in found.probes[:2]] == [False, False]
+    assert all(point.verify for point in found.probes[2:])
+    tried = [(point.batch_size, point.limit_bytes) for point in found.probes]
+    assert len(tried) == len(set(tried))
 
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):

@@ -9,7 +9,8 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
-VERIFICATIONS = 2  # of the largest size, and of the one that keeps the headroom
+SHORT_PROBES = 2  # sizes that fit, before the others are verified at once
+VERIFICATIONS = 1  # expected beside the search, of the size that keeps the headroom
 FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
@@ -89,12 +90,15 @@ class Prober:
         """The bracket of the largest size that trains with `budget_bytes` as its hard limit.
 
         What it holds at most says little: it takes more where there is more, and makes do with
-        less where there is not. The search is led by what the most frugal step held.
+        less where there is not. The search is led by what its steps held in the middle. Once two
+        sizes have shown where to look, each further one is verified at once: validation, too, takes
+        memory, and of a size that fits without it nothing would be won.
         """
 
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes, VERIFICATIONS))
-            fits = self.made.ask(size, budget_bytes)
+            seen = sum(peak is not None for peak in self.made.known(budget_bytes).values())
+            fits = self.made.ask(size, budget_bytes, verify=seen >= SHORT_PROBES)
             return None if fits is None else fits.needed_bytes
 
         found = largest_fitting(
