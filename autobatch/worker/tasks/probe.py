@@ -21,7 +21,7 @@ FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's 
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
 SETTLE_STEPS, SETTLE_SECONDS = 40, 1.0
 VERIFY_FULL_STEPS = 6  # of a verification, and then more, epoch by epoch
-VERIFY_STEPS, VERIFY_SECONDS = 200, 2.0  # whichever comes first
+VERIFY_STEPS, VERIFY_SECONDS = 200, 1.0  # whichever comes first
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
