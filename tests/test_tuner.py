@@ -249,9 +249,9 @@ def test_a_size_that_runs_out_of_memory_after_its_probe_lowers_the_ceiling(tmp_p
 
 def test_the_first_size_is_measured_again_and_a_machine_that_changed_is_told(tmp_path):
     slow = PretendDevice(step_seconds=lambda size: 0.002 + 2e-5 * size)
-    task = Benchmark(batch_size=1, seconds=1)
+    task = Benchmark(batch_size=32, seconds=1)
     answers = [PretendDevice()._benchmark(task), slow._benchmark(task)]
-    device = PretendDevice(answers={(Benchmark, 1): answers})
+    device = PretendDevice(answers={(Benchmark, 32): answers})
     with session(tmp_path, device) as opened:
         found = tuner.benchmark(opened)
     assert found.drift == pytest.approx(-0.5, abs=0.02)

@@ -101,7 +101,7 @@ def compose(
         probe=probed,
         benchmark=measured,
         reasons=wording.reasons(choice, evidence, probed, measured, metric, peak_bytes),
-        warnings=wording.warnings(choice, evidence, inspected, measured),
+        warnings=wording.warnings(choice, evidence, inspected, probed, measured),
         environment=environment,
         snippet=wording.snippet(choice, evidence, inspected),
         wall_seconds=wall_seconds,

@@ -120,7 +120,11 @@ def _why_this_fast(choice: Choice, evidence: Evidence, measured: BenchmarkResult
 
 
 def warnings(
-    choice: Choice, evidence: Evidence, inspected: Inspected, measured: BenchmarkResult
+    choice: Choice,
+    evidence: Evidence,
+    inspected: Inspected,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
 ) -> tuple[str, ...]:
     size = choice.setting.batch_size
     found = list(evidence.notes)
@@ -156,7 +160,9 @@ def warnings(
             f"{inspected.batch_norm_momentum:g}."
         )
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)
-    return tuple(found)
+    if measured.steps_per_execution:
+        found.extend(measured.advice)
+    return (*found, *probed.notes, *measured.notes)
 
 
 def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:

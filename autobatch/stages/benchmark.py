@@ -37,7 +37,9 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         jobs * (timer.seconds * SECONDS_SHARE + session.job_seconds),
         f"{len(sizes)} sizes, {timer.seconds:g} s each, the first one twice",
     )
-    order = interleaved(sizes)
+    baseline = session.recipe.baseline.batch_size
+    # The user's own size first, and again last: that is the one to tell by whether speed moved.
+    order = sorted(interleaved(sizes), key=lambda size: size != baseline)
     found = {size: point for size in order if (point := timer.point(size))}
     points = [found[size] for size in sorted(found)]
     if not points:
