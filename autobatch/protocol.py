@@ -63,12 +63,14 @@ class Inspect(Tagged):
 class Probe(Tagged):
     """Does a batch of `batch_size` samples train within `limit_bytes`?
 
-    `verify` asks for more: many steps, the ragged last batch, and a validation pass.
+    `verify` asks for more: the ragged last batch, and a validation pass after each epoch. Where
+    steps are quick they are repeated for `seconds`: memory varies, and so more is seen of it.
     """
 
     batch_size: int
     limit_bytes: int
     verify: bool = False
+    seconds: float = 1.0
 
 
 class Benchmark(Tagged):

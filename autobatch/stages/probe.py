@@ -10,7 +10,7 @@ from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
 SHORT_PROBES = 2  # sizes that fit, before the others are verified at once
-VERIFICATIONS = 1  # expected beside the search, of the size that keeps the headroom
+VERIFICATIONS = 2  # at the end: of the largest size, and of the one that keeps the headroom
 FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
@@ -69,7 +69,7 @@ class Prober:
 
     def verified_peak(self, size: int) -> int:
         """The peak of `size` in a verification of its own."""
-        if self.made.ask(size, self.session.limit_bytes, verify=True) is None:
+        if self.made.final(size, self.session.limit_bytes) is None:
             self._nothing_fits(self.session.limit_bytes)
         return self.made.peak(size)
 
@@ -149,21 +149,21 @@ class Prober:
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
         good, bad = 0, size + 1
         for tried in dict.fromkeys(max(self.lower, int(size * share)) for share in shares):
-            if self.made.ask(tried, budget_bytes, verify=True) is not None:
+            if self.made.final(tried, budget_bytes) is not None:
                 good = tried
                 break
             bad = tried
-            self.session.raise_for_user(self.made.verification(bad, budget_bytes))
+            self.session.raise_for_user(self.made.final_entry(bad, budget_bytes))
         if good == 0:
             self._nothing_fits(budget_bytes)
         while refine and bad <= size and bad - good > max(1, int(good * self.tolerance)):
             middle = (good + bad) // 2
-            if self.made.ask(middle, budget_bytes, verify=True) is not None:
+            if self.made.final(middle, budget_bytes) is not None:
                 good = middle
             else:
                 bad = middle
         if bad <= size:
-            entry = self.made.verification(bad, budget_bytes)
+            entry = self.made.final_entry(bad, budget_bytes)
             self.made.notes.append(
                 f"{bad} did not pass verification, with the last batch and validation, in "
                 f"{format_bytes(budget_bytes)} ({why_it_failed(entry.outcome)}); {good} did."

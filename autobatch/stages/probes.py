@@ -15,6 +15,8 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
+QUICK_SECONDS, FINAL_SECONDS = 1.0, 10.0  # that steps are repeated for, where they are quick
+MANY_STEPS = 200  # which no verification exceeds by much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
 
@@ -27,9 +29,11 @@ class Probes:
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
 
-    def ask(self, size: int, limit_bytes: int, verify: bool = False) -> Fits | None:
+    def ask(
+        self, size: int, limit_bytes: int, *, verify: bool = False, seconds: float = QUICK_SECONDS
+    ) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""
-        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify)
+        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=seconds)
         if task not in self.entries:
             self.entries[task] = self._measure(task)
         outcome = self.entries[task].outcome
@@ -60,9 +64,17 @@ class Probes:
         )
         return entry
 
-    def verification(self, size: int, limit_bytes: int) -> Entry:
-        """The entry of a verification that was asked for."""
-        return self.entries[Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)]
+    def final(self, size: int, limit_bytes: int) -> Fits | None:
+        """A verification of the answer itself: of more steps, unless it had many already."""
+        quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
+        if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= MANY_STEPS:
+            return quick.outcome
+        return self.ask(size, limit_bytes, verify=True, seconds=FINAL_SECONDS)
+
+    def final_entry(self, size: int, limit_bytes: int) -> Entry:
+        """The entry of a final verification that was asked for."""
+        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True, seconds=FINAL_SECONDS)
+        return self.entries[task]
 
     def known(self, budget_bytes: int) -> dict[int, int | None]:
         """What is known under a limit: what held less fits, what failed under more does not."""

@@ -1,6 +1,7 @@
 """Data of every kind for one small model; and such as cannot be trained on."""
 
 import threading
+import time
 
 import tensorflow as tf
 from kinds import SAMPLES, Padded, rows
@@ -100,3 +101,13 @@ def blocked():
         tf.TensorSpec(spec.shape[1:], spec.dtype) for spec in map(tf.constant, rows(1))
     )
     return tf.data.Dataset.from_generator(samples, output_signature=signature), dataset(20)
+
+
+def sleeping():
+    """Each sample takes 2 ms to come."""
+
+    def wait(x, y):
+        tf.py_function(lambda: time.sleep(0.002), [], [])
+        return x, y
+
+    return dataset().map(wait), dataset(20)

@@ -8,6 +8,7 @@ import psutil
 import pytest
 from asking import ask
 
+from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
     Benchmark,
     Fits,
@@ -77,6 +78,16 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
     )
     assert isinstance(found, Fits), found
     assert found.leak_bytes_per_step >= 20 * 1000 * 4 / 2  # a ragged batch keeps half of that
+
+
+def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
+    found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=1), "dense", "feeds.py:sleeping")
+    point = throughput.benchmark_point(10, found)
+    assert point.input_samples_per_second < 1 / 0.002
+    assert point.samples_per_second < 1 / 0.002
+    assert point.device_samples_per_second > 2 * point.samples_per_second
+    bound = diagnosis.diagnosed([point], None)[0]
+    assert bound.bound_by == "input_pipeline"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,9 +19,9 @@ from autobatch.worker.tasks.watch import Watch
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
-SETTLE_STEPS, SETTLE_SECONDS = 40, 1.0
+SETTLE_STEPS = 40
 VERIFY_FULL_STEPS = 6  # of a verification, and then more, epoch by epoch
-VERIFY_STEPS, VERIFY_SECONDS = 200, 1.0  # whichever comes first
+VERIFY_STEPS = 200  # at most, unless more are needed
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
@@ -36,7 +36,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
     needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
     count = backend.count_steps(model, size)
-    clock = _StepClock(count, needed, backend, verify=task.verify)
+    clock = _StepClock(count, needed, backend, task)
     began = time.perf_counter()
     arguments, validated = _arguments(task, data, model, needed)
     model.fit(
@@ -114,7 +114,7 @@ class _StepClock(Watch):
     """
 
     def __init__(
-        self, count: Callable[[], StepCount], needed: int, backend: Backend, *, verify: bool
+        self, count: Callable[[], StepCount], needed: int, backend: Backend, task: Probe
     ) -> None:
         super().__init__(steps_per_epoch=1)
         self.step_seconds: list[float] = []
@@ -122,9 +122,8 @@ class _StepClock(Watch):
         self.full_step_peaks: list[int] = []
         self.held_bytes: list[int] = []  # after each full step
         self._count, self._needed, self._backend = count, needed, backend
-        self._verify = verify
-        self._enough_steps = VERIFY_STEPS if verify else SETTLE_STEPS
-        self._enough_seconds = VERIFY_SECONDS if verify else SETTLE_SECONDS
+        self._verify, self._enough_seconds = task.verify, task.seconds
+        self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
         self._counted = self._full = 0
         self._settling_seconds = 0.0  # without the first execution, which traces
         self._began = 0.0
