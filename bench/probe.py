@@ -20,6 +20,7 @@ from pathlib import Path
 import autobatch
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import Fits, Probe, Target
+from autobatch.stages.probes import FINAL_SECONDS
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
@@ -40,7 +41,7 @@ MODELS = {
 
 
 def fits(executor: LocalExecutor, size: int, limit_bytes: int) -> bool:
-    task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
+    task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True, seconds=FINAL_SECONDS)
     return isinstance(executor.run(task, deadline_seconds=600), Fits)
 
 
