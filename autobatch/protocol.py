@@ -211,6 +211,10 @@ class Window(Struct):
     samples: int
     seconds: float
 
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds
+
 
 class Measured(Tagged):
     """Raw windows of a benchmark; statistics are derived on reading."""

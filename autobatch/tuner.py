@@ -28,7 +28,6 @@ from autobatch.stages.probe import Prober
 from autobatch.stages.trials import run_trials
 
 INSPECT_DEADLINE_SECONDS = 600.0
-RUNS = Path("autobatch-runs")
 
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:

@@ -63,8 +63,13 @@ def tries_left(bracket: Bracket, *, lower: int, upper: int, tolerance: float) ->
         return 6 if bracket.bad is None else 1 + ceil(log(max(1.0, bracket.bad / lower), 4))
     if bracket.bad is None:
         return 0 if bracket.good == upper else 4
-    step = max(1, int(bracket.good * tolerance))
+    step = step_of(bracket.good, tolerance)
     return ceil(log2(max(1.0, _width(bracket) / step)))
+
+
+def step_of(good: int, tolerance: float) -> int:
+    """How far above `good` a size that does not fit may be, for the answer to be near enough."""
+    return max(1, int(good * tolerance))
 
 
 def _width(bracket: Bracket) -> int:
@@ -97,7 +102,7 @@ def _next_size(
             return min(max(start, lower), upper)
         # Downwards by large steps: the smallest size that may fit is soon known.
         return None if bad <= lower else max(lower, bad // 4)
-    step = max(1, int(good * tolerance))
+    step = step_of(good, tolerance)
     guess = _prediction(peaks, good, limit_bytes, upper)
     guess -= int(guess * tolerance / 2)  # just below: a size too large costs ten small ones
     if bad is None:

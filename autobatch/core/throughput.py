@@ -44,7 +44,7 @@ def benchmark_point(batch_size: int, measured: Measured) -> BenchmarkPoint:
 
 
 def _median_rate(windows: Sequence[Window]) -> float | None:
-    rates = [window.samples / window.seconds for window in windows]
+    rates = [window.samples_per_second for window in windows]
     return float(np.median(rates)) if rates else None
 
 
@@ -55,7 +55,7 @@ def delivered_rate(
 
     Windows of whole epochs have the overhead in them; for others it is added once an epoch.
     """
-    rate = window.samples / window.seconds
+    rate = window.samples_per_second
     return samples_per_epoch / (samples_per_epoch / rate + (epoch_overhead_seconds or 0.0))
 
 
@@ -92,7 +92,7 @@ def trend(measured: Measured) -> float:
 
     By Kendall's rank correlation with time (Kendall 1938), at 1 in 1000: sizes are many.
     """
-    rates = [window.samples / window.seconds for window in measured.windows]
+    rates = [window.samples_per_second for window in measured.windows]
     third = len(rates) // 3
     if third < 2 or kendalltau(range(len(rates)), rates).pvalue > TREND_CHANCE:
         return 0.0

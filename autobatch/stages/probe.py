@@ -2,7 +2,14 @@
 
 from typing import Literal, NoReturn
 
-from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left, where_line_meets
+from autobatch.core.search import (
+    Bracket,
+    bracket_of,
+    largest_fitting,
+    step_of,
+    tries_left,
+    where_line_meets,
+)
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError
 from autobatch.protocol import Fits, Inspected, Probe, ProbeResult
 from autobatch.stages.ask import Session, why_it_failed
@@ -40,7 +47,7 @@ class Prober:
         """The largest fitting batch and the largest that keeps the headroom, both verified."""
         session = self.session
         limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
-        jobs, seconds = self._cost_left(limit_bytes, verifications=VERIFICATIONS)
+        jobs, seconds = self._cost_left(limit_bytes)
         told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
         session.begin("probe", jobs, seconds, told)
         ceiling = largest = self.verified(self.narrow(limit_bytes).good, limit_bytes)
@@ -96,7 +103,7 @@ class Prober:
         """
 
         def needed(size: int) -> int | None:
-            self.session.expect("probe", *self._cost_left(budget_bytes, VERIFICATIONS))
+            self.session.expect("probe", *self._cost_left(budget_bytes))
             seen = sum(peak is not None for peak in self.made.known(budget_bytes).values())
             fits = self.made.ask(size, budget_bytes, verify=seen >= SHORT_PROBES)
             return None if fits is None else fits.needed_bytes
@@ -114,10 +121,10 @@ class Prober:
             self._nothing_fits(budget_bytes)
         return found
 
-    def _cost_left(self, budget_bytes: int, verifications: int) -> tuple[int, float]:
+    def _cost_left(self, budget_bytes: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""
         found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
-        jobs = verifications + tries_left(
+        jobs = VERIFICATIONS + tries_left(
             found, lower=self.lower, upper=self.upper, tolerance=self.tolerance
         )
         each = self.session.job_seconds + FAILURES_EXPECTED * FAILURE_SECONDS
@@ -156,7 +163,7 @@ class Prober:
             self.session.raise_for_user(self.made.final_entry(bad, budget_bytes))
         if good == 0:
             self._nothing_fits(budget_bytes)
-        while refine and bad <= size and bad - good > max(1, int(good * self.tolerance)):
+        while refine and bad <= size and bad - good > step_of(good, self.tolerance):
             middle = (good + bad) // 2
             if self.made.final(middle, budget_bytes) is not None:
                 good = middle

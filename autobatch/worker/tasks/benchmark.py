@@ -196,7 +196,7 @@ class _WindowClock(Watch):
         self._open(time.perf_counter())
 
     def _is_precise(self) -> bool:
-        rates = [window.samples / window.seconds for window in self.windows]
+        rates = [window.samples_per_second for window in self.windows]
         low, high = median_interval(rates)
         return high - low <= 2 * PRECISE * low
 
