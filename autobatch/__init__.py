@@ -67,10 +67,16 @@ def benchmark(
     run_directory: str | Path | None = None,
     fresh: bool = False,
     on_event: Callable[[Event], None] = _ignore,
+    sizes: Sequence[int] | None = None,
 ) -> BenchmarkResult:
-    """Samples per second that training delivers, by batch size. Arguments as for `probe`."""
+    """Samples per second that training delivers, by batch size. Arguments as for `probe`.
+
+    `sizes` are the batch sizes to measure, instead of powers of two up to the largest that fits.
+    """
     from autobatch import tuner
 
+    if sizes is not None:
+        overrides = [*overrides, f"benchmark.sizes={[int(size) for size in sizes]}"]
     return _in_session(tuner.benchmark, target, overrides, run_directory, fresh, on_event)
 
 

@@ -80,7 +80,7 @@ class Benchmark(Tagged):
     seconds: float
     limit_bytes: int | None = None
     steps_per_execution: int | None = None  # None: as compiled
-    repeat: int = 0  # the same question again, to see whether the machine's speed has moved
+    repeat: int = 0  # the same question to another process: rates differ between them
 
 
 class Trial(Tagged):
@@ -423,7 +423,7 @@ class BenchmarkResult(Struct):
     advice: tuple[str, ...] = ()  # settings to try, and why
     ceiling: int | None = None  # lower than the probe's where a size ran out of memory here
     step_time: StepTime | None = None  # None where fewer than three sizes were measured
-    drift: float = 0.0  # how much the first size's rate had moved at the end; 0.1: 10 % faster
+    drift: float = 0.0  # how much rates had moved when measured again; 0.1: 10 % faster; 0: none
     executions: tuple[Execution, ...] = ()  # at the knee, where the steps' overhead matters
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
 

@@ -29,7 +29,7 @@ FIT_STEPS = 200
 
 # name: (folder, model, data or None for synthetic, limit in MiB)
 MODELS = {
-    "digits_mlp": (RECIPES, "digits.py:build_mlp", None, 64),
+    "digits_mlp": (RECIPES, "digits.py:build_mlp", "digits.py:load_flat", 8),
     "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
     "source_lm": (RECIPES, "source_lm.py:build_model", "source_lm.py:load_data", 300),
     "resnet50": (HERE, "models.py:resnet50", "models.py:images", 1000),

@@ -81,7 +81,8 @@ def _binds(
     slower = point.samples_per_second < SLOWER * best_smaller
     if slower and (point.allocator_warnings or near_limit):
         held = f", peak {format_bytes(point.peak_bytes)}" if point.peak_bytes else ""
-        warned = f"; the allocator warned {point.allocator_warnings} times" if near_limit else ""
+        times = point.allocator_warnings
+        warned = f"; the allocator warned {times} times" if times else ""
         return "memory", f"slower than a smaller batch{held}{warned}"
     if drawing is not None and drawing >= INPUT_SHARE * step and drawing >= (device or 0.0):
         return "input_pipeline", told

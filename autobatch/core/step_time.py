@@ -53,9 +53,8 @@ def step_time(points: Sequence[BenchmarkPoint]) -> StepTime | None:
     )
 
 
-def knee(points: Sequence[BenchmarkPoint]) -> int:
+def knee(points: Sequence[BenchmarkPoint], fitted: StepTime | None) -> int:
     """The smallest batch within 5 % of the best rate: of the fitted line, where it holds."""
-    fitted = step_time(points)
     if fitted is not None:
         return int(fitted.knee.value)
     best = max(point.samples_per_second for point in points)

@@ -2,45 +2,85 @@
 
 A window is a stretch of training; each gives one delivered rate, epoch overhead included. The
 interval of the median is distribution-free (order statistics of the sign test), so that a few slow
-windows neither move it nor hide.
+windows neither move it nor hide. Every size is measured by several processes: their differences
+are most of what is uncertain on a machine that others use too.
 """
 
-from collections.abc import Sequence
-from math import comb
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from math import comb, exp, log, sqrt
 
 import numpy as np
 from scipy.stats import kendalltau
+from scipy.stats import t as student
 
-from autobatch.protocol import BenchmarkPoint, Measured, Window, changed
+from autobatch.protocol import BenchmarkPoint, Measured, Window
 
 CONFIDENCE = 0.95
+MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
+ROUNDED_FROM = 64
+DRIFT_SHARE = 0.03  # less is no matter
 TREND_CHANCE, TREND_SHARE = 0.001, 0.05
 
 
-def benchmark_point(batch_size: int, measured: Measured) -> BenchmarkPoint:
-    rates = [
-        delivered_rate(window, measured.samples_per_epoch, measured.epoch_overhead_seconds)
-        for window in measured.windows
-    ]
-    low, high = median_interval(rates)
-    rate = float(np.median(rates))
-    samples = sum(window.samples for window in measured.windows)
-    epoch_seconds = measured.samples_per_epoch / rate
+def benchmark_point(
+    batch_size: int, rounds: Sequence[Measured], spread: float = 0.0
+) -> BenchmarkPoint:
+    """Of all processes that measured this size: the mean (of logarithms) of their medians.
+
+    `spread` is the relative half-width of the interval that one process would have by what rates
+    differ from process to process; the intervals of the processes lie in the point's in any case.
+    """
+    rates = [_rates(measured) for measured in rounds]
+    medians = [float(np.median(each)) for each in rates]
+    rate = exp(float(np.mean(np.log(medians))))
+    intervals = [median_interval(each) for each in rates]
+    factor = exp(spread / sqrt(len(rounds)))
+    latest = rounds[-1]
+    epoch_seconds = latest.samples_per_epoch / rate
+    joules = [measured.joules for measured in rounds if measured.joules is not None]
+    samples = sum(w.samples for m in rounds if m.joules is not None for w in m.windows)
+    off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in rates])
     return BenchmarkPoint(
         batch_size=batch_size,
         samples_per_second=rate,
-        low=low,
-        high=high,
-        device_samples_per_second=_median_rate(measured.device_windows),
-        step_seconds=epoch_seconds / measured.steps_per_epoch,
+        low=min(rate / factor, *(low for low, _ in intervals)),
+        high=max(rate * factor, *(high for _, high in intervals)),
+        device_samples_per_second=_median_rate([w for m in rounds for w in m.device_windows]),
+        step_seconds=epoch_seconds / latest.steps_per_epoch,
         epoch_seconds=epoch_seconds,
-        peak_bytes=measured.peak_bytes,
-        windows=len(rates),
-        mad_samples_per_second=float(np.median(np.abs(np.array(rates) - rate))),
-        input_samples_per_second=_median_rate(measured.input_windows),
-        joules_per_sample=None if measured.joules is None else measured.joules / samples,
-        allocator_warnings=measured.allocator_warnings,
+        peak_bytes=max((m.peak_bytes for m in rounds if m.peak_bytes is not None), default=None),
+        windows=sum(len(each) for each in rates),
+        mad_samples_per_second=float(np.median(off)),
+        input_samples_per_second=_median_rate([w for m in rounds for w in m.input_windows]),
+        joules_per_sample=sum(joules) / samples if joules else None,
+        allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )
+
+
+def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
+    """How far from the truth one process may be, relative, at 95 %; of sizes measured repeatedly.
+
+    Rates differ more from process to process than inside one. The scale is that of the median
+    difference, pooled over sizes, so that one size met by a neighbour's load widens its own
+    interval (which holds what its processes saw) and not all. 0 where nothing was repeated.
+    """
+    differences, freedom = [], 0
+    for rounds in measured:
+        medians = [log(np.median(_rates(each))) for each in rounds]
+        differences += [abs(a - b) for a, b in combinations(medians, 2)]
+        freedom += len(rounds) - 1
+    if not differences:
+        return 0.0
+    sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
+    return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _rates(measured: Measured) -> list[float]:
+    return [
+        delivered_rate(window, measured.samples_per_epoch, measured.epoch_overhead_seconds)
+        for window in measured.windows
+    ]
 
 
 def _median_rate(windows: Sequence[Window]) -> float | None:
@@ -80,11 +120,23 @@ def best(points: Sequence[BenchmarkPoint]) -> int:
     return max(points, key=lambda point: point.samples_per_second).batch_size
 
 
-def drift(first: BenchmarkPoint, again: BenchmarkPoint) -> float:
-    """How much the rate moved between two measurements of one size; 0 where intervals allow it."""
-    if first.low <= again.high and again.low <= first.high:
+def drift(measured: Iterable[Sequence[Measured]]) -> float:
+    """How much the rates moved from each size's first process to its last; 0 if by chance.
+
+    By Student's t over the sizes, of the change of the logarithm.
+    """
+    moved = [
+        log(np.median(_rates(rounds[-1])) / np.median(_rates(rounds[0])))
+        for rounds in measured
+        if len(rounds) > 1
+    ]
+    if len(moved) < 2:
         return 0.0
-    return again.samples_per_second / first.samples_per_second - 1
+    mean, error = float(np.mean(moved)), float(np.std(moved, ddof=1)) / sqrt(len(moved))
+    if abs(mean) <= error * float(student.ppf((1 + CONFIDENCE) / 2, len(moved) - 1)):
+        return 0.0
+    change = exp(mean) - 1
+    return change if abs(change) > DRIFT_SHARE else 0.0
 
 
 def trend(measured: Measured) -> float:
@@ -100,17 +152,14 @@ def trend(measured: Measured) -> float:
     return moved if abs(moved) > TREND_SHARE else 0.0
 
 
-def widened(point: BenchmarkPoint, share: float) -> BenchmarkPoint:
-    """`point` with an interval that allows for the machine's speed having moved by `share`."""
-    factor = max(1 + share, 1 / (1 + share))
-    return changed(point, low=point.low / factor, high=point.high * factor)
-
-
 def sizes_to_measure(lower: int, ceiling: int) -> list[int]:
-    """Powers of two from `lower` to the ceiling, and the ceiling itself."""
-    first = 1 << max(0, (lower - 1).bit_length())
-    powers = [1 << k for k in range(first.bit_length() - 1, ceiling.bit_length())]
-    return sorted({size for size in powers if lower <= size <= ceiling} | {ceiling})
+    """Powers of two from `lower` to the ceiling, and the ceiling itself.
+
+    That is rounded down to a multiple of 8, in which matrix units compute, where it costs little.
+    """
+    top = ceiling - ceiling % 8 if ceiling >= ROUNDED_FROM else ceiling
+    powers = [1 << k for k in range(ceiling.bit_length())]
+    return sorted({size for size in powers if lower <= size <= ceiling} | {max(top, lower)})
 
 
 def interleaved(sizes: Sequence[int]) -> list[int]:

@@ -29,50 +29,56 @@ DEADLINE_SECONDS = 180.0
 def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> BenchmarkResult:
     """Points of all sizes that could be measured; a failing size never loses the others."""
     sizes, skipped = _sizes(session, inspected, probed)
-    timer = _Timer(session, skipped)
-    jobs = len(sizes) + (len(sizes) > 1)
+    rounds = 2 if len(sizes) > 1 else 3
+    timer = _Timer(session, skipped, rounds)
     session.begin(
         "benchmark",
-        jobs,
-        jobs * (timer.seconds * SECONDS_SHARE + session.job_seconds),
-        f"{len(sizes)} sizes, {timer.seconds:g} s each, the first one twice",
+        rounds * len(sizes),
+        rounds * len(sizes) * (timer.seconds * SECONDS_SHARE + session.job_seconds),
+        f"{len(sizes)} sizes, each in {rounds} processes of {timer.seconds:g} s",
     )
-    baseline = session.recipe.baseline.batch_size
-    # The user's own size first, and again last: that is the one to tell by whether speed moved.
-    order = sorted(interleaved(sizes), key=lambda size: size != baseline)
-    found = {size: point for size in order if (point := timer.point(size))}
-    points = [found[size] for size in sorted(found)]
-    if not points:
+    # Every second round goes backwards: what changes steadily with time then cancels out.
+    order = interleaved(sizes)
+    for round_ in range(rounds):
+        for size in order if round_ % 2 == 0 else reversed(order):
+            if round_ == 0 or size in timer.found:
+                timer.measure(size, round_)
+    if not timer.found:
         timer.raise_for_user()
         raise UserCodeError(
             f"No batch size could be measured ({'; '.join(skipped)}).",
             hint="The logs in the run directory say more.",
         )
-    moved = 0.0
-    if len(points) > 1 and order[0] in found and (again := timer.point(order[0], repeat=1)):
-        moved = throughput.drift(found[order[0]], again)
-        points = [throughput.widened(point, moved) for point in points]
-    fine = [size for size in found if size < min(timer.out_of_memory, default=0)]
+    spread = throughput.spread_between(timer.found.values())
+    points = diagnosis.diagnosed(
+        [
+            throughput.benchmark_point(size, timer.found[size], spread)
+            for size in sorted(timer.found)
+        ],
+        session.job_limit_bytes or session.limit_bytes,
+    )
+    fine = [size for size in timer.found if size < min(timer.out_of_memory, default=0)]
     ceiling = max(fine, default=None) if timer.out_of_memory else None
-    points = list(diagnosis.diagnosed(points, session.job_limit_bytes or session.limit_bytes))
-    knee, best = knee_of(points), throughput.best(points)
+    moved = throughput.drift(timer.found.values())
+    fitted = step_time(points)
+    knee, best = knee_of(points, fitted), throughput.best(points)
     at = {point.batch_size: point for point in points}
-    executions = timer.executions(at[knee])
+    executions = timer.executions(at[knee], spread)
     faster = diagnosis.best_execution(at[knee], executions)
     session.end("benchmark", f"knee at {knee}, fastest at {best}")
     bound_by = at[best].bound_by
     assert bound_by is not None
     return BenchmarkResult(
-        points=tuple(points),
+        points=points,
         knee=knee,
         best=best,
         bound_by=bound_by,
         skipped=tuple(skipped),
         wall_seconds=timer.wall_seconds,
-        notes=(*timer.notes, *_notes(moved, order[0], timer.out_of_memory, ceiling)),
+        notes=(*timer.notes, *_notes(moved, timer.out_of_memory, ceiling)),
         ceiling=ceiling,
         advice=(diagnosis.advice(at[knee], executions, faster),),
-        step_time=step_time(points),
+        step_time=fitted,
         drift=moved,
         executions=tuple(executions),
         steps_per_execution=faster,
@@ -82,66 +88,67 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
 class _Timer:
     """Asks for one measurement after the other; a failing one never loses the others."""
 
-    def __init__(self, session: Session, skipped: list[str]) -> None:
+    def __init__(self, session: Session, skipped: list[str], rounds: int) -> None:
         self.session, self.skipped = session, skipped
-        self.seconds = float(session.recipe.benchmark.seconds)
+        self.seconds = session.recipe.benchmark.seconds / rounds
         self.wall_seconds = 0.0
+        self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
         self.out_of_memory: list[int] = []  # sizes
         self.notes: list[str] = []
         self._failed: Entry | None = None
-        self._steps_per_epoch: dict[int, int] = {}
 
-    def point(
-        self, size: int, *, repeat: int = 0, steps_per_execution: int | None = None
-    ) -> BenchmarkPoint | None:
-        """None if it failed, and why among what was skipped."""
-        label = str(size) + (" again" if repeat else "")
-        if steps_per_execution is not None:
-            label += f", {steps_per_execution} steps per execution"
-        task = Benchmark(
-            batch_size=size,
-            seconds=self.seconds,
-            limit_bytes=self.session.job_limit_bytes,
-            steps_per_execution=steps_per_execution,
-            repeat=repeat,
-        )
+    def measure(self, size: int, round_: int) -> None:
+        """Once more. A size that does not fit after all is measured no more, and forgotten."""
+        label = f"{size} again" if round_ else str(size)
+        outcome = self._ask(label, batch_size=size, repeat=round_)
+        if isinstance(outcome, Measured):
+            self.found.setdefault(size, []).append(outcome)
+        elif isinstance(outcome, OutOfMemory):
+            self.out_of_memory.append(size)
+            self.found.pop(size, None)
+
+    def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
+        """The rates of larger `steps_per_execution` at this size, where overhead matters."""
+        if self.session.record.header.target.backend == "torch":  # Keras has it not there
+            return []
+        size = point.batch_size
+        steps_per_epoch = self.found[size][0].steps_per_epoch
+        executions = []
+        for steps in diagnosis.executions_to_try(point, steps_per_epoch):
+            label = f"{size}, {steps} steps per execution"
+            outcome = self._ask(label, batch_size=size, steps_per_execution=steps)
+            if isinstance(outcome, Measured):
+                found = throughput.benchmark_point(size, [outcome], spread)
+                executions.append(
+                    Execution(
+                        steps_per_execution=steps,
+                        samples_per_second=found.samples_per_second,
+                        low=found.low,
+                        high=found.high,
+                    )
+                )
+        return executions
+
+    def _ask(self, label: str, **what: int) -> Outcome:
+        limit = self.session.job_limit_bytes
+        task = Benchmark(seconds=self.seconds, limit_bytes=limit, **what)
         entry = self.session.ask(
             "benchmark",
             task,
             label,
-            lambda outcome: _phrase(size, outcome),
+            lambda outcome: _phrase(task.batch_size, outcome),
             deadline_seconds=self.seconds * DEADLINE_FACTOR + DEADLINE_SECONDS,
             user_code_may_fail=True,  # at some sizes: the others are measured all the same
         )
         self.wall_seconds += entry.seconds
-        if isinstance(entry.outcome, Measured):
-            self._steps_per_epoch[size] = entry.outcome.steps_per_epoch
-            if moved := throughput.trend(entry.outcome):
-                self.notes.append(
-                    f"Batch {label} became {abs(moved):.0%} {_faster(moved)} while it was measured."
-                )
-            return throughput.benchmark_point(size, entry.outcome)
-        self._failed = entry
-        if isinstance(entry.outcome, OutOfMemory):
-            self.out_of_memory.append(size)
-        self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
-        return None
-
-    def executions(self, point: BenchmarkPoint) -> list[Execution]:
-        """The rates of larger `steps_per_execution` at this size, where overhead matters."""
-        if self.session.record.header.target.backend == "torch":  # Keras has it not there
-            return []
-        tried = diagnosis.executions_to_try(point, self._steps_per_epoch[point.batch_size])
-        return [
-            Execution(
-                steps_per_execution=steps,
-                samples_per_second=found.samples_per_second,
-                low=found.low,
-                high=found.high,
+        if not isinstance(entry.outcome, Measured):
+            self._failed = entry
+            self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
+        elif moved := throughput.trend(entry.outcome):
+            self.notes.append(
+                f"Batch {label} became {abs(moved):.0%} {_faster(moved)} while it was measured."
             )
-            for steps in tried
-            if (found := self.point(point.batch_size, steps_per_execution=steps))
-        ]
+        return entry.outcome
 
     def raise_for_user(self) -> None:
         if self._failed is not None:
@@ -152,7 +159,7 @@ def _faster(moved: float) -> str:
     return "faster" if moved > 0 else "slower"
 
 
-def _notes(moved: float, size: int, out_of_memory: list[int], ceiling: int | None) -> Iterator[str]:
+def _notes(moved: float, out_of_memory: list[int], ceiling: int | None) -> Iterator[str]:
     if out_of_memory:
         yield (
             f"Batch {min(out_of_memory)} ran out of memory here, although its probe had passed: "
@@ -160,9 +167,8 @@ def _notes(moved: float, size: int, out_of_memory: list[int], ceiling: int | Non
         )
     if moved:
         yield (
-            f"The machine's speed moved: batch {size} was {abs(moved):.0%} {_faster(moved)} when "
-            "measured again at the end, more than its intervals allow. All intervals are widened "
-            "by that. Is something else running?"
+            f"The machine's speed moved: when measured again, sizes were {abs(moved):.0%} "
+            f"{_faster(moved)}; the intervals allow for it. Is something else running?"
         )
 
 
@@ -197,7 +203,7 @@ def _sizes(
 
 def _phrase(size: int, outcome: Outcome) -> str:
     if isinstance(outcome, Measured):
-        point = throughput.benchmark_point(size, outcome)
+        point = throughput.benchmark_point(size, [outcome])
         spread = (point.high - point.low) / 2 / point.samples_per_second
         return f"{point.samples_per_second:,.0f} samples/s ± {spread:.0%}"
     return why_it_failed(outcome)

@@ -90,12 +90,17 @@ def benchmark(
     fresh: Fresh = False,
     set_: Set = None,
     quiet: Quiet = False,
+    sizes: Annotated[
+        str | None,
+        typer.Option(metavar="16,24,32", help="Batch sizes to measure, instead of powers of two."),
+    ] = None,
 ) -> None:
     """Measure the samples per second that training delivers across batch sizes."""
     from autobatch import tuner
     from autobatch.ui.tables import benchmark_table
 
-    _carry_out(tuner.benchmark, benchmark_table, target, set_ or [], run_dir, fresh, json, quiet)
+    settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
+    _carry_out(tuner.benchmark, benchmark_table, target, settings, run_dir, fresh, json, quiet)
 
 
 @app.command()

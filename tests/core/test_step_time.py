@@ -25,7 +25,7 @@ def test_a_line_is_found_exactly():
     assert found.seconds_per_sample.value == pytest.approx(1e-5)
     assert found.half_saturation_batch.value == pytest.approx(100)
     assert found.describes
-    assert knee(points) == true_knee(1e-3, 1e-5)
+    assert knee(points, step_time(points)) == true_knee(1e-3, 1e-5)
 
 
 def test_the_knee_is_within_a_factor_of_2_in_95_percent_of_noisy_curves():
@@ -76,10 +76,10 @@ def test_where_large_sizes_are_slower_the_measured_rates_decide():
     points = [point(8, 500), point(16, 800), point(32, 990), point(64, 1000), point(128, 600)]
     found = step_time(points)
     assert not found.describes
-    assert knee(points) == 32
+    assert knee(points, step_time(points)) == 32
 
 
 def test_two_sizes_have_a_knee_but_no_fit():
     points = [point(32, 500), point(64, 1000)]
     assert step_time(points) is None
-    assert knee(points) == 64
+    assert knee(points, step_time(points)) == 64

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from points import point
 
 from autobatch.core import throughput
 from autobatch.protocol import Measured, Window
@@ -29,7 +28,7 @@ def test_epoch_overhead_counts_in_the_delivered_rate():
 
 def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
     windows = [Window(steps=11, samples=1050, seconds=2.1)] * 9
-    found = throughput.benchmark_point(100, measured(windows, samples=1050, steps=11))
+    found = throughput.benchmark_point(100, [measured(windows, samples=1050, steps=11)])
     assert found.samples_per_second == pytest.approx(500)
     assert found.step_seconds == pytest.approx(2.1 / 11)
     assert found.epoch_seconds == pytest.approx(2.1)
@@ -38,8 +37,9 @@ def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
 def test_one_slow_window_moves_neither_the_median_nor_its_interval():
     windows = [Window(steps=1, samples=100, seconds=0.1)] * 19
     slow = Window(steps=1, samples=100, seconds=10.0)
-    found = throughput.benchmark_point(100, measured([*windows, slow]))
-    assert found.low == found.samples_per_second == found.high == pytest.approx(1000)
+    found = throughput.benchmark_point(100, [measured([*windows, slow])])
+    rates = found.low, found.samples_per_second, found.high
+    assert rates == pytest.approx((1000, 1000, 1000))
 
 
 @pytest.mark.parametrize(("count", "ranks"), [(5, (1, 5)), (8, (1, 8)), (9, (2, 8)), (20, (6, 15))])
@@ -57,17 +57,54 @@ def test_the_interval_contains_the_median_as_often_as_it_says():
     assert inside >= 935
 
 
-def test_drift_is_what_the_intervals_do_not_allow():
-    assert throughput.drift(point(32, 500), point(32, 505)) == 0.0
-    assert throughput.drift(point(32, 500), point(32, 400)) == pytest.approx(-0.2)
-    wide = throughput.widened(point(32, 500), -0.2)
-    assert wide.low < 400 < 500 < wide.high
+def process(rate):
+    return measured([Window(steps=1, samples=1000, seconds=1000 / rate)] * 9)
+
+
+def test_what_differs_between_processes_is_in_the_interval_as_often_as_it_says():
+    """12 sizes in two processes each, whose rates differ by 5 %; one in ten far slower."""
+    rng = np.random.default_rng(0)
+    held = {0.0: 0, 0.1: 0}
+    for disturbed in held:
+        for _ in range(100):
+            off = rng.normal(0, 0.05, (12, 2))
+            off -= (rng.random((12, 2)) < disturbed) * rng.exponential(0.3, (12, 2))
+            rounds = [[process(1000 * np.exp(each)) for each in size] for size in off]
+            spread = throughput.spread_between(rounds)
+            for each in rounds:
+                found = throughput.benchmark_point(100, each, spread)
+                held[disturbed] += found.low <= 1000 <= found.high
+    assert held[0.0] >= 0.92 * 1200
+    assert held[0.1] >= 0.87 * 1200
+
+
+def test_one_disturbed_size_widens_its_own_interval_alone():
+    rounds = [[process(1000 * 2**k), process(1000 * 2**k * 1.01)] for k in range(5)]
+    rounds[2] = [process(4000), process(2000)]
+    spread = throughput.spread_between(rounds)
+    found = [throughput.benchmark_point(100, each, spread) for each in rounds]
+    assert all(p.high / p.low < 1.05 for k, p in enumerate(found) if k != 2)
+    assert found[2].low <= 2000 < 4000 <= found[2].high
+
+
+def test_without_a_repetition_the_windows_of_one_process_are_all_there_is():
+    assert throughput.spread_between([[process(1000)]]) == 0.0
+
+
+def test_drift_is_a_change_of_all_sizes_and_not_of_one():
+    slowed = [[process(1000 * k), process(k * 800 * (1 + 0.01 * k))] for k in (1, 2, 3)]
+    assert throughput.drift(slowed) == pytest.approx(-0.18, abs=0.01)
+    one = [[process(1000), process(1000)]] * 4 + [[process(1000), process(500)]]
+    assert throughput.drift(one) == 0.0
+    assert throughput.drift(slowed[:1]) == 0.0
 
 
 def test_sizes_are_powers_of_two_and_the_ceiling():
     assert throughput.sizes_to_measure(1, 10) == [1, 2, 4, 8, 10]
     assert throughput.sizes_to_measure(3, 16) == [4, 8, 16]
     assert throughput.sizes_to_measure(5, 6) == [6]
+    assert throughput.sizes_to_measure(30, 103) == [32, 64, 96]  # the ceiling: a multiple of 8
+    assert throughput.sizes_to_measure(101, 103) == [101]
 
 
 def test_the_order_of_sizes_is_interleaved_and_complete():
