@@ -14,7 +14,7 @@ from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore
 from autobatch.engine.record import FILE_NAME, Record
 from autobatch.errors import RecipeError, UsageError
-from autobatch.protocol import Target
+from autobatch.protocol import Note, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.units import Share
@@ -48,6 +48,7 @@ def open_session(
             directory / "logs",
             # More than the machine could spare at the start, the tool itself would be in danger.
             resident_limit_bytes=machine.spare_bytes(),
+            on_note=lambda text: on_event(Note(text=text)),
         )
         try:
             yield Session(

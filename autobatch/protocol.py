@@ -186,6 +186,7 @@ class TargetMissing(Tagged):
 
     message: str
     hint: str | None = None
+    is_device: bool = False  # the framework does not see the GPU that is there
 
 
 class TimedOut(Tagged):

@@ -24,7 +24,7 @@ import psutil
 
 from autobatch.engine import verdict
 from autobatch.errors import UsageError
-from autobatch.protocol import Job, JobProgress, Outcome, Target, Task, TimedOut
+from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
 from autobatch.units import format_bytes
 from autobatch.worker import backends
 from autobatch.worker.run import WHERE_ARE_YOU
@@ -37,6 +37,10 @@ REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
 
 OnProgress = Callable[[JobProgress], None]
+SPAWNING = (
+    "Processes forked from a template do not see the GPU here: every job starts a fresh "
+    "interpreter instead, which takes some seconds each."
+)
 
 
 def ignore(_: object) -> None:
@@ -65,7 +69,9 @@ class LocalExecutor:
         *,
         start_method: Literal["forkserver", "spawn"] = "forkserver",
         resident_limit_bytes: int | None = None,
+        on_note: Callable[[str], None] = ignore,
     ) -> None:
+        self.on_note = on_note
         self.target, self.logs = target, logs
         self.kept_data = logs / "kept-data"
         self.resident_limit_bytes = resident_limit_bytes
@@ -91,6 +97,18 @@ class LocalExecutor:
     def run(
         self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
     ) -> Outcome:
+        outcome = self._run(task, deadline_seconds, on_progress)
+        unseen = isinstance(outcome, TargetMissing) and outcome.is_device
+        if not (unseen and isinstance(self._context, ForkServerContext)):
+            return outcome
+        # Something in the template may have touched the driver, which no fork of it can then use.
+        self._context = multiprocessing.get_context("spawn")
+        outcome = self._run(task, deadline_seconds, on_progress)
+        if not (isinstance(outcome, TargetMissing) and outcome.is_device):
+            self.on_note(SPAWNING)
+        return outcome
+
+    def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
         target = msgspec.structs.replace(self.target, kept_data=str(self.kept_data))
         job = Job(target=target, task=task)
         log = self._log_path = self._next_log(type(task).__name__.lower())

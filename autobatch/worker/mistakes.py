@@ -13,6 +13,10 @@ class TargetError(Exception):
         self.message, self.hint = message, hint
 
 
+class DeviceError(TargetError):
+    """The framework does not see the device."""
+
+
 class UserError(Exception):
     """The user's model or data is not what it must be.
 

@@ -41,7 +41,7 @@ from autobatch.worker.frames import (
     users_message,
     users_traceback,
 )
-from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
@@ -56,7 +56,9 @@ def run(job: Job, report: Report) -> Outcome:
         backend.configure(job.target.device, getattr(job.task, "limit_bytes", None))
         return _perform(job, backend, report)
     except TargetError as error:
-        return TargetMissing(message=error.message, hint=error.hint)
+        return TargetMissing(
+            message=error.message, hint=error.hint, is_device=isinstance(error, DeviceError)
+        )
     except UserError as error:
         return UserCodeFailed(message=error.message, hint=error.hint, traceback=error.traceback)
     except MemoryError as error:

@@ -7,8 +7,10 @@ import time
 
 import psutil
 import pytest
-from asking import ask
+from asking import HERE, ask
 
+from autobatch.engine import machine
+from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
     Crashed,
     Fits,
@@ -16,6 +18,7 @@ from autobatch.protocol import (
     Inspected,
     OutOfMemory,
     Probe,
+    Target,
     TargetMissing,
     TimedOut,
     UserCodeFailed,
@@ -206,3 +209,16 @@ def workers():
         if "forkserver" in command:
             found += [grandchild.pid for grandchild in child.children()]
     return found
+
+
+@pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")
+def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
+    target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
+    told = []
+    executor = LocalExecutor(target, tmp_path, on_note=told.append)
+    for logs in (2, 3):  # it is tried once
+        outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)
+        assert isinstance(outcome, TargetMissing)
+        assert "TensorFlow does not see it" in outcome.message
+        assert len(list(tmp_path.glob("*-inspect.log"))) == logs
+    assert told == []  # for it did not help

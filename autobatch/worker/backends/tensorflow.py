@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autobatch.worker.backends import StepCount
-from autobatch.worker.mistakes import TargetError
+from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
 MEBIBYTE = 1 << 20
@@ -35,7 +35,7 @@ def configure(device: str, limit_bytes: int | None) -> None:
         return
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        raise TargetError(
+        raise DeviceError(
             "There is a GPU, but TensorFlow does not see it.",
             hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
         )

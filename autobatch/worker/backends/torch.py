@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.worker.backends import StepCount
-from autobatch.worker.mistakes import TargetError
+from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras")
 SAMPLE_SECONDS = 0.002
@@ -31,7 +31,7 @@ def configure(device: str, limit_bytes: int | None) -> None:
 
     if device == "gpu":
         if not torch.cuda.is_available():
-            raise TargetError(
+            raise DeviceError(
                 "There is a GPU, but PyTorch does not see it.",
                 hint="Install a PyTorch built for CUDA, or use --set device.kind=cpu.",
             )
