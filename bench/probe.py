@@ -3,10 +3,13 @@
 For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, by
 bisecting every size (each in a fresh process, which trains, ends an epoch with its ragged batch and
 validates; nothing is predicted); then 200 steps of a plain `fit` with validation in an interpreter
-of its own, at our size and at the size above the truth. On the CPU memory varies from run to run,
-because operations overlap: near the truth the same size may fit once and fail once.
+of its own, at our size and at the size above the truth.
 
-    python bench/probe.py [NAME ...] [--exact]
+On the CPU operations overlap, so that memory varies from run to run, and near the truth the same
+size may fit once and fail once. For a truth that is one number, TensorFlow is told to run one
+operation at a time, in everything here; --overlapping leaves it as it is.
+
+    python bench/probe.py [NAME ...] [--exact] [--overlapping]
 """
 
 import argparse
@@ -29,7 +32,7 @@ FIT_STEPS = 200
 
 # name: (folder, model, data or None for synthetic, limit in MiB)
 MODELS = {
-    "digits_mlp": (RECIPES, "digits.py:build_mlp", "digits.py:load_flat", 8),
+    "digits_mlp": (RECIPES, "digits.py:build_mlp", "digits.py:load_flat", 5),
     "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
     "source_lm": (RECIPES, "source_lm.py:build_model", "source_lm.py:load_data", 300),
     "resnet50": (HERE, "models.py:resnet50", "models.py:images", 1000),
@@ -113,7 +116,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--overlapping", action="store_true")
     given = parser.parse_args()
+    if not given.overlapping:
+        os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     columns = (
         *("model", "limit", "ours", "truth", "error", "probes", "failures", "search"),
         *("with headroom", "in all", "200 steps at ours", "200 steps at truth + 1"),

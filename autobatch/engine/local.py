@@ -8,11 +8,8 @@ memory, kills the whole process group, always reaps, and says what a dead proces
 import contextlib
 import multiprocessing
 import os
-import signal
-import sys
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -23,6 +20,7 @@ import msgspec
 import psutil
 
 from autobatch.engine import verdict
+from autobatch.engine.process import end, environment, kill_group, output_to, without_main
 from autobatch.errors import UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
 from autobatch.units import format_bytes
@@ -116,13 +114,13 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
         )
-        with _without_main():
+        with without_main():
             process.start()
         theirs.close()
         try:
             return self._listen(process, ours, log, deadline_seconds, on_progress)
         finally:
-            _end(process)
+            end(process)
             ours.close()
 
     def _listen(
@@ -178,7 +176,7 @@ class LocalExecutor:
             return None
         if resident <= self.resident_limit_bytes:
             return None
-        _kill_group(process.pid)
+        kill_group(process.pid)
         return (
             f"its resident memory reached {format_bytes(resident)}, "
             f"more than the {format_bytes(self.resident_limit_bytes)} this machine can spare"
@@ -197,29 +195,13 @@ class LocalExecutor:
         context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
         # KERAS_BACKEND is read when keras is imported; the log level when TensorFlow is;
         # PyTorch's CUDA check at import would make forks of the process unusable.
-        environment = {
+        variables = {
             "KERAS_BACKEND": self.target.backend,
             "TF_CPP_MIN_LOG_LEVEL": "1",
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
-        with _environment(environment), _output_to(self.logs / "template.log"), _without_main():
+        with environment(variables), output_to(self.logs / "template.log"), without_main():
             ensure_running()
-
-
-def _end(process: BaseProcess) -> None:
-    if process.pid is not None:
-        _kill_group(process.pid)  # also when it ended by itself: what it started may live on
-    process.join()
-
-
-def _kill_group(pid: int) -> None:
-    """Kill the worker and whatever it started (its process group is its own)."""
-    for kill in (os.killpg, os.kill):  # before its setsid() there is no such group
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        return
 
 
 def _kernel_oom_kills() -> int:
@@ -236,49 +218,3 @@ def _read(log: Path) -> str:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep multiprocessing from importing the caller's __main__ into each worker.
-
-    Workers need only our own modules; a user's script without a main guard would start us again.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Let a process started meanwhile inherit `path` as its stdout and stderr."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        yield
-    finally:
-        for descriptor, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, descriptor)
-            os.close(copy)
-        os.close(file)

@@ -1,0 +1,72 @@
+"""Starting and ending processes: what a child inherits, and that none outlives its job."""
+
+import contextlib
+import os
+import signal
+import sys
+import types
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+
+def end(process: BaseProcess) -> None:
+    if process.pid is not None:
+        kill_group(process.pid)  # also when it ended by itself: what it started may live on
+    process.join()
+
+
+def kill_group(pid: int) -> None:
+    """Kill the worker and whatever it started (its process group is its own)."""
+    for kill in (os.killpg, os.kill):  # before its setsid() there is no such group
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        return
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's __main__ into each worker.
+
+    Workers need only our own modules; a user's script without a main guard would start us again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Let a process started meanwhile inherit `path` as its stdout and stderr."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(file)
