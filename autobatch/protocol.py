@@ -93,10 +93,45 @@ class Trial(Tagged):
     evaluate_at: tuple[int, ...]
     validation_batch_size: int
     seed: int
+    settings: dict[str, float] = {}  # of the optimizer: beta_2, epsilon, ...
     limit_bytes: int | None = None
 
 
-Task = Inspect | Probe | Benchmark | Trial
+class Gradients(Tagged):
+    """Train as a trial does; at the steps asked, how do gradients vary from sample to sample?
+
+    At each of `measure_at` steps, `micro_batches` batches of `micro_batch_size` distinct samples
+    are differentiated at the same weights.
+    """
+
+    batch_size: int
+    learning_rate: float | None
+    learning_rate_factor: float
+    measure_at: tuple[int, ...]
+    micro_batch_size: int
+    micro_batches: int
+    seed: int
+    limit_bytes: int | None = None
+
+
+class RangeTest(Tagged):
+    """At which learning rate does training break down?
+
+    The baseline trains `steps` steps while its rate grows from `lowest_factor` to `highest_factor`
+    times what it is, by a constant factor a step.
+    """
+
+    batch_size: int
+    learning_rate: float | None
+    learning_rate_factor: float
+    lowest_factor: float
+    highest_factor: float
+    steps: int
+    seed: int
+    limit_bytes: int | None = None
+
+
+Task = Inspect | Probe | Benchmark | Trial | Gradients | RangeTest
 
 
 class Job(Struct):
@@ -135,6 +170,8 @@ class Inspected(Tagged):
     versions: dict[str, str]
     device_name: str
     device_kind: Literal["gpu", "cpu"]
+    optimizer_settings: dict[str, float] = {}  # what else goes with the batch size: beta_2, ...
+    accumulation_steps: int = 1  # batches for one update of the weights
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
 
 
@@ -250,6 +287,33 @@ class Trained(Tagged):
     peak_bytes: int | None
 
 
+class GradientMoments(Struct):
+    """Sums over micro-batch gradients at fixed weights, in groups; raw data of the noise scale."""
+
+    step: int  # of training, at which the weights are
+    batch_size: int  # samples of a micro-batch
+    micro_batches: tuple[int, ...]  # (groups,)
+    squared_norms: tuple[float, ...]  # (groups,): sum of the micro-batches' |g|^2
+    gram: tuple[tuple[float, ...], ...]  # (groups, groups): products of their sums
+    training_samples: int
+    preconditioned: bool  # gradients are divided by the root of Adam's second moment
+
+
+class Differentiated(Tagged):
+    """What gradients were found; none where the loss cannot be had apart from the training step."""
+
+    moments: tuple[GradientMoments, ...]
+    reason: str = ""  # why there are none
+
+
+class Ranged(Tagged):
+    """Loss of each batch, and the factor on the learning rate it was trained with."""
+
+    factors: tuple[float, ...]
+    losses: tuple[float, ...]  # finite ones; (steps,), as `factors`
+    broke_down: bool  # the next one was not finite
+
+
 class Diverged(Tagged):
     """Loss stopped being finite."""
 
@@ -268,6 +332,8 @@ Outcome = (
     | Crashed
     | Measured
     | Trained
+    | Differentiated
+    | Ranged
     | Diverged
 )
 
@@ -392,6 +458,28 @@ class Interval(Struct):
     high: float
 
 
+class NoiseScale(Struct):
+    """tr(Sigma) / |G|^2 of the gradient, in samples. `value` is None where the signal drowns in the
+    noise: then `low` is a bound (99 %), and `high` unknown."""
+
+    value: float | None
+    low: float
+    high: float | None
+    samples: int  # differentiated
+    step: int  # of the baseline's training, at which it was measured
+    preconditioned: bool  # in the geometry of an Adam-like optimizer
+
+
+class Replicas(Struct):
+    """What so many devices would bring. A prediction, not a measurement."""
+
+    replicas: int
+    per_replica_batch_size: int
+    batch_size: int
+    predicted_speedup: float  # in time to the same loss, over one device
+    predicted_efficiency: float  # speedup / replicas
+
+
 class StepTime(Struct):
     """A step of batch b takes overhead_seconds + b * seconds_per_sample, as fitted to all sizes."""
 
@@ -429,6 +517,23 @@ class BenchmarkResult(Struct):
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
 
 
+class Prediction(Struct):
+    """What the model of steps and step time says of a batch size that was measured."""
+
+    batch_size: int
+    relative_time: float  # to a target, over that of the best size
+    relative_samples: float  # to the same target, over those at the baseline's size
+
+
+class EffectiveBatch(Struct):
+    """How to train with as many samples per update as were wished for. By rule, not tried."""
+
+    samples: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+
+
 class Candidate(Struct):
     """One (batch size, learning rate) that was tried. `val_loss` is the mean over `seeds`."""
 
@@ -439,6 +544,10 @@ class Candidate(Struct):
     val_loss_per_seed: tuple[float, ...]
     time_to_target_seconds: float | None  # geometric mean over seeds; None: not reached
     speedup: Interval | None  # against the baseline
+    # Of finalists, where all had made as many steps, or seen as many samples: not what was decided
+    # by, since equal steps favour large batches, and equal epochs small ones.
+    val_loss_at_equal_steps: float | None
+    val_loss_at_equal_samples: float | None
     status: str  # finalist | pruned | diverged | not reached | ...
 
 
@@ -460,7 +569,14 @@ class Recommendation(Struct):
     speedup: Interval
     verdict: Literal["better", "tie", "inconclusive"]
     confidence: Literal["high", "medium", "low"]
-    noise_scale: Interval | None
+    noise_scale: NoiseScale | None  # late in the baseline's trial
+    noise_scale_early: NoiseScale | None
+    critical_batch: Interval  # twice the least steps: of noise scale and trials
+    predictions: tuple[Prediction, ...]
+    hyperparameters: dict[str, float]  # of the optimizer beside its learning rate
+    loss_difference: Interval | None  # after equal time, relative to the baseline's; 90 %
+    replicas: tuple[Replicas, ...]
+    effective_batch: EffectiveBatch | None
     candidates: tuple[Candidate, ...]
     tied_with: tuple[int, ...]
     target_loss: float

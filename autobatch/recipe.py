@@ -91,6 +91,21 @@ class Trials(Section, frozen=True, kw_only=True):
     ] = "val_loss"
 
 
+class Wishes(Section, frozen=True, kw_only=True):
+    """What the recommendation is to be for."""
+
+    prefer: Annotated[
+        Literal["small", "large"],
+        Meta(description="small or large: which of the sizes that are equally good"),
+    ] = "small"
+    effective_batch: Annotated[
+        Count | None, Meta(description="samples per update, by accumulation where they do not fit")
+    ] = None
+    replicas: Annotated[
+        list[Count], Meta(description="numbers of devices to predict the speedup of: [1, 2, 4, 8]")
+    ] = []
+
+
 class Recipe(Section, frozen=True, kw_only=True):
     """What autobatch is to measure, and within which bounds."""
 
@@ -126,6 +141,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     batch_sizes: BatchSizes = BatchSizes()
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
     trials: Trials = field(default_factory=Trials)
+    recommend: Wishes = field(default_factory=Wishes)
     engine: Annotated[Literal["local", "ray"], Meta(description="local or ray")] = "local"
     time_limit: Duration = field(default_factory=partial(Duration, 20 * 60))  # of the whole run
     seed: Annotated[int, Meta(ge=0, lt=2**31, description="a whole number from 0 to 2**31 - 1")] = 0

@@ -51,7 +51,8 @@ def tune(session: Session) -> Recommendation:
     if measured.ceiling is not None:
         probed = changed(probed, ceiling=min(probed.ceiling, measured.ceiling))
     evidence = run_trials(session, inspected, probed, measured)
-    choice = conclusion.choose(evidence, ceiling=probed.ceiling)
+    wishes = session.recipe.recommend
+    choice = conclusion.choose(evidence, ceiling=probed.ceiling, prefer=wishes.prefer)
     recommendation = conclusion.compose(
         choice,
         evidence,
@@ -62,6 +63,8 @@ def tune(session: Session) -> Recommendation:
         peak_bytes=prober.verified_peak(choice.setting.batch_size),
         environment=_environment(session, inspected),
         wall_seconds=session.spent_seconds,
+        replicas=wishes.replicas,
+        effective_batch=wishes.effective_batch,
     )
     session.record.add_answer(recommendation)
     _write(session.record.directory / "recommendation.json", recommendation)

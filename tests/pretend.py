@@ -6,14 +6,19 @@ import numpy as np
 
 from autobatch.protocol import (
     Benchmark,
+    Differentiated,
     Diverged,
     Evaluation,
     Fits,
+    GradientMoments,
+    Gradients,
     Inspect,
     Inspected,
     Measured,
     OutOfMemory,
     Probe,
+    Ranged,
+    RangeTest,
     Target,
     Trained,
     Trial,
@@ -130,6 +135,36 @@ class PretendDevice:
             warmup_seconds=0.5,
             device_windows=windows,
             peak_bytes=None,
+        )
+
+    def _gradients(self, task: Gradients):
+        """Of signal 1 and noise `critical_batch`, each exactly as expected."""
+        count, size = task.micro_batches // 8, task.micro_batch_size
+        noise = self.critical_batch / size
+        gram = np.full((8, 8), float(count**2)) + np.eye(8) * count * noise
+        moments = [
+            GradientMoments(
+                step=step,
+                batch_size=size,
+                micro_batches=(count,) * 8,
+                squared_norms=(count * (1 + noise),) * 8,
+                gram=tuple(map(tuple, gram.tolist())),
+                training_samples=10**9,
+                preconditioned=False,
+            )
+            for step in task.measure_at
+        ]
+        return Differentiated(moments=tuple(moments))
+
+    def _rangetest(self, task: RangeTest):
+        factors = np.geomspace(task.lowest_factor, task.highest_factor, task.steps)
+        share = factors * task.learning_rate / self.best_rate(task.batch_size)
+        losses = np.exp(np.minimum(100, 10 * np.maximum(0, share - 2)))
+        kept = losses < 1e30
+        return Ranged(
+            factors=tuple(factors[kept].tolist()),
+            losses=tuple(losses[kept].tolist()),
+            broke_down=not bool(kept.all()),
         )
 
     def _trial(self, task: Trial):

@@ -56,7 +56,7 @@ seed: 7
 """
 TOP_KEYS = (
     "model, data, args, callbacks, class_weight, backend, baseline, device, batch_sizes, "
-    "benchmark, trials, engine, time_limit, seed"
+    "benchmark, trials, recommend, engine, time_limit, seed"
 )
 
 

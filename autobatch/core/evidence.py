@@ -1,11 +1,12 @@
 """What the trials found, and how much sooner than the baseline each setting gets to its loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import floor, inf, log, log2
 from typing import Literal
 
-from autobatch.core import ranking, scaling
-from autobatch.protocol import Interval
+from autobatch.core import noise_scale, ranking, scaling
+from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
 Curve = list[tuple[float, float]]  # (training seconds, cost)
@@ -29,6 +30,10 @@ class Evidence:
     baseline_learning_rate: float
     step_seconds: dict[int, float]
     maximise: bool
+    optimizer: str = ""
+    optimizer_settings: dict[str, float] = field(default_factory=dict)  # beta_2, epsilon, ...
+    noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
+    divergence_rate: float | None = None  # of the baseline, by a range test
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
     failed: dict[Setting, str] = field(default_factory=dict)  # why a trial gave no curve
@@ -44,8 +49,36 @@ class Evidence:
             self.rule,
             old_batch=self.baseline.batch_size,
             new_batch=setting.batch_size,
+            critical_batch=self.saturation(),
         )
         return rate * 2.0**setting.rung
+
+    def saturation(self) -> float:
+        """The noise scale that the rule saturates at; infinite where it was not resolved."""
+        values = [each.value for each in self.noise if each.value is not None]
+        return values[-1] if values else inf
+
+    def hyperparameters(self, setting: Setting) -> dict[str, float]:
+        """What else of the optimizer goes with the size; empty at the baseline's."""
+        return scaling.hyperparameters(
+            self.optimizer,
+            self.optimizer_settings,
+            kappa=setting.batch_size / self.baseline.batch_size,
+            rate_ratio=self.learning_rate(setting) / self.baseline_learning_rate,
+        )
+
+    def highest_rung(self) -> int:
+        """The last that a trial is worth: at every size, the rule's share of the rate that broke.
+
+        A ceiling and no more: constant rates break down below the one that a short test found.
+        """
+        if self.divergence_rate is None:
+            return ranking.RUNG_BOUNDS[1]
+        return max(0, floor(log2(self.divergence_rate / self.baseline_learning_rate)))
+
+    def critical_batch(self, steps_to_target: Sequence[tuple[float, float]] = ()) -> Interval:
+        """What is known of it from the noise scale, and from trials once there are some."""
+        return noise_scale.critical_batch(self.noise[-1] if self.noise else None, steps_to_target)
 
     def costs(self, batch_size: int) -> dict[int, float | None]:
         """What the first trials found at one size, by rung."""
@@ -53,6 +86,8 @@ class Evidence:
 
     def on_the_brink(self, setting: Setting) -> bool:
         """Whether twice the learning rate of `setting` no longer learns."""
+        if setting.rung >= self.highest_rung():
+            return True
         return ranking.breaks_down_next(
             self.costs(setting.batch_size), setting.rung, self.initial_cost
         )
@@ -98,6 +133,15 @@ class Standing:
         """
         a, b = self.speedups[one], self.speedups[other]
         return abs(log(a.value / b.value)) > log(a.high / a.value)
+
+
+def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:
+    """(batch size, steps) of the soonest finalist at each size."""
+    steps: dict[int, float] = {}
+    for setting, times in found.times.items():
+        needed = ranking.geometric_mean(times) / evidence.step_seconds[setting.batch_size]
+        steps[setting.batch_size] = min(needed, steps.get(setting.batch_size, inf))
+    return sorted(steps.items())
 
 
 def standing(evidence: Evidence) -> Standing:

@@ -6,22 +6,21 @@ the measured step time, so that a trial is the same however busy the machine was
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from math import exp, inf, log, sqrt
+from math import ceil, exp, inf, log, sqrt
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from autobatch.protocol import Interval
 
-# Of small supervised tasks 200 to 900 (McCandlish et al. 2018, Table 1); the size to try is flat in
-# it: a factor of 4 costs at most 12.5 % (design.md 9.1).
-FALLBACK_CRITICAL_BATCH = 500.0
 MAX_SIZES = 5
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
 EVALUATIONS = 18
 EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
 CONFIDENCE = 0.95
+EQUIVALENT = 0.02  # of the loss: closer is no practical difference
 TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
 
@@ -33,11 +32,12 @@ def candidate_sizes(
     *,
     baseline: int,
     ceiling: int,
-    critical_batch: float = FALLBACK_CRITICAL_BATCH,
+    critical_batch: float,
 ) -> list[int]:
     """Up to five measured sizes: baseline, ceiling, and those of least predicted time to target.
 
-    Time to target is proportional to t(B) (1 + B_c / B), with t the measured step time.
+    Time to target is proportional to t(B) (1 + B_c / B), with t the measured step time. It is flat:
+    a critical batch that is a factor of 4 off costs at most 12.5 %.
     """
     predicted = sorted(
         (size for size in step_seconds if size <= ceiling),
@@ -48,12 +48,19 @@ def candidate_sizes(
     return sorted([*always, *others[: MAX_SIZES - len(always)]])
 
 
-def next_rung(costs: Mapping[int, float | None], *, start: int, stride: int) -> int | None:
+def next_rung(
+    costs: Mapping[int, float | None],
+    *,
+    start: int,
+    stride: int,
+    highest: int = RUNG_BOUNDS[1],
+) -> int | None:
     """The next power of two of the learning rate to try at one size; None: the best is bracketed.
 
     `costs` holds what is known by power (None: diverged). The ladder is extended for as long as the
     best rung is at an edge; with a stride of 2 the gaps beside the best are filled at the end.
     """
+    start = min(start, highest)
     if start not in costs:
         return start
     finite = {rung: cost for rung, cost in costs.items() if cost is not None}
@@ -65,7 +72,7 @@ def next_rung(costs: Mapping[int, float | None], *, start: int, stride: int) -> 
         rung = best + step
         beyond = max(costs) if step > 0 else min(costs)
         at_edge = best == beyond
-        if rung in costs or not RUNG_BOUNDS[0] <= rung <= RUNG_BOUNDS[1]:
+        if rung in costs or not RUNG_BOUNDS[0] <= rung <= highest:
             continue
         if abs(step) == 1 or at_edge:
             return rung
@@ -132,9 +139,7 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
     y = np.log(np.array([times[name] for name in names], dtype=float))
     candidates, seeds = y.shape
     means = y.mean(axis=1)
-    residuals = y - means[:, None] - y.mean(axis=0)[None, :] + y.mean()
-    degrees = (candidates - 1) * (seeds - 1)
-    sigma = sqrt(float((residuals**2).sum()) / degrees)
+    sigma, degrees = _residual(y)
     half = _studentized_range(candidates, degrees) * sigma / sqrt(seeds)
     reference = float(means[names.index(baseline)])
     found = {}
@@ -143,6 +148,40 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
             gain = reference - float(mean)
             found[name] = Interval(value=exp(gain), low=_exp(gain - half), high=_exp(gain + half))
     return found
+
+
+def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
+    """(standard deviation, degrees of freedom) of what (candidate, seed) leave of `y`."""
+    candidates, seeds = y.shape
+    left = y - y.mean(axis=1)[:, None] - y.mean(axis=0)[None, :] + y.mean()
+    degrees = (candidates - 1) * (seeds - 1)
+    return sqrt(float((left**2).sum()) / degrees), degrees
+
+
+def seeds_needed(times: Mapping[Name, Sequence[float]]) -> int:
+    """Seeds that would tell a factor of TIE in time (5 %, two-sided; power 80 %)."""
+    sigma, _ = _residual(np.log(np.array(list(times.values()), dtype=float)))
+    return max(2, ceil(15.7 * sigma**2 / log(TIE) ** 2))
+
+
+def loss_difference(costs: Mapping[Name, Sequence[float]], name: Name, baseline: Name) -> Interval:
+    """Final cost of `name` less that of `baseline`, with the 90 % interval of the same model.
+
+    As shares of the baseline's cost. Inside EQUIVALENT on both sides, the two are equivalent: two
+    one-sided tests at 5 %.
+    """
+    y = np.array(list(costs.values()), dtype=float)
+    sigma, degrees = _residual(y)
+    half = float(stats.t.ppf(0.95, degrees)) * sigma * sqrt(2 / y.shape[1])
+    mean = float(np.mean(costs[name]) - np.mean(costs[baseline]))
+    unit = abs(float(np.mean(costs[baseline]))) or 1.0
+    return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
+
+
+def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
+    """Best cost so far at `seconds`, read between evaluations by a straight line."""
+    times, costs = np.array(curve).T
+    return float(np.interp(seconds, times, np.minimum.accumulate(costs)))
 
 
 @cache

@@ -3,24 +3,31 @@
 `choose` picks a setting and a verdict; `compose` puts it into words once its memory was verified.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from autobatch.core import ranking, wording
+from autobatch.core import caveats, ranking, scaling, time_to_target, wording
+from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Choice, Evidence, Setting, Verdict, standing
+from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
     BenchmarkResult,
-    Candidate,
+    EffectiveBatch,
     Inspected,
     Interval,
     ProbeResult,
     Recommendation,
+    Replicas,
 )
 
 
-def choose(evidence: Evidence, *, ceiling: int) -> Choice:
-    """The setting soonest at the baseline's loss; of those within 10 % of it, the smallest batch.
+def choose(
+    evidence: Evidence, *, ceiling: int, prefer: Literal["small", "large"] = "small"
+) -> Choice:
+    """The setting soonest at the baseline's loss; of those within 10 % of it, the smallest batch,
+    which is robust to errors of the learning rate and needs least memory; or the largest.
 
     Half its learning rate, if twice its rate no longer learns and the half is as good for all that
     the seeds can tell.
@@ -39,7 +46,8 @@ def choose(evidence: Evidence, *, ceiling: int) -> Choice:
         return Choice(evidence.baseline, verdict, parity, ties, found)
     best = max(interval.value for interval in surely_better.values())
     as_good = [s for s, i in surely_better.items() if i.value * ranking.TIE >= best]
-    chosen = min(as_good, key=lambda s: (s.batch_size, -surely_better[s].value))
+    sign = -1 if prefer == "large" else 1
+    chosen = min(as_good, key=lambda s: (sign * s.batch_size, -surely_better[s].value))
     safer = Setting(chosen.batch_size, chosen.rung - 1)
     if (
         evidence.on_the_brink(chosen)
@@ -63,8 +71,13 @@ def compose(
     peak_bytes: int,
     environment: dict[str, Any],
     wall_seconds: float,
+    replicas: Sequence[int] = (),
+    effective_batch: int | None = None,
 ) -> Recommendation:
     """The whole recommendation."""
+    outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
+    difference = _loss_difference(choice, evidence)
+    wished = _wished(effective_batch, choice, evidence, probed.ceiling)
     size = choice.setting.batch_size
     samples = inspected.train_samples or 0
     point = next(p for p in measured.points if p.batch_size == size)
@@ -88,9 +101,16 @@ def compose(
         metric=metric,
         speedup=choice.speedup,
         verdict=choice.verdict,
-        confidence="low" if choice.verdict == "inconclusive" else "medium",
-        noise_scale=None,
-        candidates=_candidates(choice, evidence),
+        confidence=_confidence(choice, outlook),
+        noise_scale=evidence.noise[-1] if evidence.noise else None,
+        noise_scale_early=evidence.noise[0] if evidence.noise else None,
+        critical_batch=outlook.critical_batch,
+        predictions=outlook.predictions,
+        hyperparameters=evidence.hyperparameters(choice.setting),
+        loss_difference=difference,
+        replicas=_replicas(replicas, outlook, measured, probed.ceiling),
+        effective_batch=wished,
+        candidates=candidates(choice, evidence),
         tied_with=choice.tied_with,
         target_loss=evidence.shown(choice.standing.target),
         peak_bytes=peak_bytes,
@@ -100,57 +120,65 @@ def compose(
         epoch_seconds=point.epoch_seconds,
         probe=probed,
         benchmark=measured,
-        reasons=wording.reasons(choice, evidence, probed, measured, metric, peak_bytes),
-        warnings=wording.warnings(choice, evidence, inspected, probed, measured),
+        reasons=(
+            *wording.reasons(choice, evidence, probed, measured, metric, peak_bytes),
+            *filter(None, [wording.after_equal_time(difference, evidence, metric)]),
+            *wording.on_the_model(choice, evidence, outlook),
+        ),
+        warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
         environment=environment,
-        snippet=wording.snippet(choice, evidence, inspected),
+        snippet=caveats.snippet(choice, evidence, inspected),
         wall_seconds=wall_seconds,
     )
 
 
-def _failure(evidence: Evidence, setting: Setting) -> str:
-    reason = evidence.failed.get(setting, "diverged")
-    return "diverged" if reason.startswith("diverged") else f"failed: {reason}"
+def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "low"]:
+    """High: trials and the model, of the noise scale alone, agree. Low: trials say nothing."""
+    if choice.verdict == "inconclusive":
+        return "low"
+    return "high" if outlook.agrees else "medium"
 
 
-def _candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
-    """Finalists by time to the target, then the pruned by loss, then the diverged."""
-    ranked = []
-    for setting, curves in evidence.finals.items():
-        costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
-        times = choice.standing.times.get(setting)
-        status = "baseline" if setting == evidence.baseline else "finalist"
-        ranked.append(
-            Candidate(
-                batch_size=setting.batch_size,
-                learning_rate=evidence.learning_rate(setting),
-                seeds=len(costs),
-                val_loss=evidence.final_cost(setting),
-                val_loss_per_seed=tuple(evidence.shown(cost) for cost in costs),
-                time_to_target_seconds=ranking.geometric_mean(times) if times else None,
-                speedup=choice.standing.speedups.get(setting),
-                status=status
-                if times
-                else _failure(evidence, setting)
-                if not costs
-                else "target not reached",
-            )
-        )
-    ranked.sort(key=lambda c: (c.time_to_target_seconds is None, c.time_to_target_seconds or 0))
-    others = [
-        Candidate(
-            batch_size=setting.batch_size,
-            learning_rate=evidence.learning_rate(setting),
-            seeds=0 if cost is None else 1,
-            val_loss=None if cost is None else evidence.shown(cost),
-            val_loss_per_seed=() if cost is None else (evidence.shown(cost),),
-            time_to_target_seconds=None,
-            speedup=None,
-            status=_failure(evidence, setting) if cost is None else "pruned",
-        )
-        for setting, cost in sorted(
-            evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)
-        )
-        if setting not in evidence.finals
-    ]
-    return (*ranked, *others)
+def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
+    costs = {
+        setting: [ranking.best_cost(curve) for curve in curves.values() if curve]
+        for setting, curves in evidence.finals.items()
+    }
+    seeds = len(costs[evidence.baseline])
+    costs = {setting: found for setting, found in costs.items() if len(found) == seeds}
+    if choice.setting == evidence.baseline or choice.setting not in costs or seeds < 2:
+        return None
+    return ranking.loss_difference(costs, choice.setting, evidence.baseline)
+
+
+def _replicas(
+    counts: Sequence[int], outlook: Outlook, measured: BenchmarkResult, ceiling: int
+) -> tuple[Replicas, ...]:
+    if not counts or measured.step_time is None:
+        return ()
+    critical = outlook.critical_batch.value
+    return time_to_target.replica_plan(counts, measured.step_time, critical, largest=ceiling)
+
+
+def _wished(
+    samples: int | None, choice: Choice, evidence: Evidence, ceiling: int
+) -> EffectiveBatch | None:
+    """The fewest steps of accumulation for it, in parts that fit; the rate by the rule."""
+    if samples is None:
+        return None
+    steps = -(-samples // ceiling)
+    while samples % steps and steps < samples:
+        steps += 1
+    rate = scaling.scaled(
+        evidence.learning_rate(choice.setting),
+        evidence.rule,
+        old_batch=choice.setting.batch_size,
+        new_batch=samples,
+        critical_batch=evidence.saturation(),
+    )
+    return EffectiveBatch(
+        samples=samples,
+        batch_size=samples // steps,
+        gradient_accumulation_steps=steps,
+        learning_rate=rate,
+    )

@@ -1,12 +1,14 @@
-"""Learning-rate rules: the rate at another batch size, by optimizer.
+"""Learning-rate rules: the rate at another batch size, and what else goes with it, by optimizer.
 
-kappa = new batch / old batch. Sources: SGD linear, Goyal et al. 2017 (arXiv 1706.02677); Adam and
-its relatives square root, Malladi et al. 2022 (2205.10287); Lion and sign updates square root up to
-the critical batch (2405.14578). The sum accumulators of Adagrad and Ftrl shrink by themselves, so
-their rate stays (derived; test T10). Rules are starting points of a ladder, never the verdict.
+kappa = new batch / old batch. Sources: SGD linear, Goyal et al. 2017 (arXiv 1706.02677), saturating
+at the critical batch, McCandlish et al. 2018 (1812.06162); Adam and its relatives square root,
+Malladi et al. 2022 (2205.10287); Lion and sign updates square root up to the critical batch
+(2405.14578). The sum accumulators of Adagrad and Ftrl shrink by themselves, so their rate stays
+(derived; test T10). Rules are starting points of a ladder, never the verdict.
 """
 
-from math import sqrt
+from collections.abc import Mapping
+from math import inf, sqrt
 from typing import Literal, get_args
 
 Rule = Literal["linear", "sqrt", "none"]
@@ -20,9 +22,17 @@ RULES: dict[str, Rule] = {
     "RMSprop": "sqrt",
     "Lion": "sqrt",
     "Lamb": "sqrt",
+    "ScheduleFreeAdamW": "sqrt",
     "Adagrad": "none",
     "Ftrl": "none",
 }
+
+# Momenta of averages over steps, which are to forget as fast in samples: raised to kappa.
+AVERAGES = ("beta_2", "rho", "ema_momentum")
+# What is added to the root of averaged squared gradients, whose noise falls with the batch.
+EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Lamb", "ScheduleFreeAdamW")
+SETTINGS = (*AVERAGES, "epsilon", "weight_decay", "initial_accumulator_value")
+LEAST_AVERAGE = 0.9  # beta_2 below beta_1 makes Adam unstable
 
 
 def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
@@ -36,16 +46,61 @@ def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
     return RULES[optimizer], f"{RULES[optimizer]} scaling, the rule for {optimizer}"
 
 
-def scaled(learning_rate: float, rule: Rule, *, old_batch: int, new_batch: int) -> float:
-    """The learning rate at `new_batch` that the rule gives for `learning_rate` at `old_batch`."""
+def gain(*, old_batch: float, new_batch: float, critical_batch: float = inf) -> float:
+    """By how much more a step at `new_batch` may do: kappa (B_c + old) / (B_c + new).
+
+    One formula for McCandlish's optimal rate, AdaScale's gain (2007.05105) and Pollux' efficiency
+    times kappa: kappa far below the critical batch, and no more than 1 + B_c / old above it.
+    """
     kappa = new_batch / old_batch
+    if critical_batch == inf:
+        return kappa
+    return kappa * (critical_batch + old_batch) / (critical_batch + new_batch)
+
+
+def scaled(
+    learning_rate: float,
+    rule: Rule,
+    *,
+    old_batch: int,
+    new_batch: int,
+    critical_batch: float = inf,
+) -> float:
+    """The learning rate at `new_batch` that the rule gives for `learning_rate` at `old_batch`."""
+    more = gain(old_batch=old_batch, new_batch=new_batch, critical_batch=critical_batch)
     match rule:
         case "linear":
-            return learning_rate * kappa
+            return learning_rate * more
         case "sqrt":
-            return learning_rate * sqrt(kappa)
+            return learning_rate * sqrt(more)
         case "none":
             return learning_rate
+
+
+def hyperparameters(
+    optimizer: str, settings: Mapping[str, float], *, kappa: float, rate_ratio: float
+) -> dict[str, float]:
+    """What else of the optimizer changes with the batch, where the user's is `settings`.
+
+    `rate_ratio` is the new learning rate over the old. Averages keep their memory in samples
+    (beta_2, Malladi et al. 2022, Marek et al. 2025, arXiv 2507.07101; weight averages, Busbridge et
+    al. 2023, 2307.13813); weight decay, which Keras multiplies by the rate, its time scale in
+    epochs (Wang and Aitchison 2024, 2405.13698).
+    """
+    if kappa == 1:
+        return {}
+    found = {}
+    for name, value in settings.items():
+        if name in AVERAGES:
+            least = min(value, LEAST_AVERAGE) if name == "beta_2" else 0.0
+            found[name] = max(value**kappa, least)
+        elif name == "epsilon" and optimizer in EPSILON_OF_ROOT:
+            found[name] = value / sqrt(kappa)
+        elif name == "weight_decay":
+            found[name] = value * kappa / rate_ratio
+        elif name == "initial_accumulator_value":
+            found[name] = value / kappa**2
+    return found
 
 
 def batch_norm_exponent(*, old_batch: int, new_batch: int) -> float:

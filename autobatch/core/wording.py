@@ -1,13 +1,18 @@
-"""Reasons, warnings and the snippet of a recommendation: sentences with measured numbers."""
+"""Reasons of a recommendation: sentences with measured numbers."""
 
-from math import isfinite
+from math import inf, isfinite
 
-from autobatch.core import ranking, scaling
+from autobatch.core import ranking
 from autobatch.core.evidence import Choice, Evidence, Setting
-from autobatch.protocol import BenchmarkPoint, BenchmarkResult, Inspected, ProbeResult
+from autobatch.core.outlook import Outlook
+from autobatch.protocol import (
+    BenchmarkPoint,
+    BenchmarkResult,
+    Interval,
+    NoiseScale,
+    ProbeResult,
+)
 from autobatch.units import format_bytes, format_duration
-
-RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 
 
 def reasons(
@@ -77,8 +82,24 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"No setting beats your {mine} for certain. The most promising, batch "
         f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
         f"{interval.value:.2g} times as soon at {metric} {target:.4g} (95 % interval "
-        f"{interval.low:.2g} to {interval.high:.2g}); more seeds or a larger trials.budget would "
-        "tell."
+        f"{interval.low:.2g} to {interval.high:.2g}). About {ranking.seeds_needed(times)} seeds "
+        "(trials.seeds), or a larger trials.budget, would tell times 10 % apart."
+    )
+
+
+def after_equal_time(difference: Interval | None, evidence: Evidence, metric: str) -> str:
+    """How the metric itself compares, in the language of an equivalence test."""
+    if difference is None:
+        return ""
+    sign = -1.0 if evidence.maximise else 1.0
+    value, *ends = (sign * x for x in (difference.value, difference.low, difference.high))
+    low, high = sorted(ends)
+    same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
+    verdict = " No practical difference." if same else ""
+    return (
+        f"After equal training time, {format_duration(evidence.final_seconds)}, its {metric} "
+        f"differs by {value:+.1%} from your setting's (90 % interval {low:+.1%} to {high:+.1%})."
+        f"{verdict}"
     )
 
 
@@ -119,71 +140,32 @@ def _why_this_fast(choice: Choice, evidence: Evidence, measured: BenchmarkResult
     return sentence + f". From batch {measured.knee} on it is within 5 % of the best."
 
 
-def warnings(
-    choice: Choice,
-    evidence: Evidence,
-    inspected: Inspected,
-    probed: ProbeResult,
-    measured: BenchmarkResult,
-) -> tuple[str, ...]:
-    size = choice.setting.batch_size
-    found = list(evidence.notes)
-    if inspected.nan:
-        found.append(f"The training data: {inspected.nan}.")
-    ragged = (inspected.train_samples or 0) % size
-    if 0 < ragged < RAGGED_WARNING_SHARE * size:
-        found.append(
-            f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
-            "large as the others'. Drop it, or choose a size that divides better."
-        )
-    if choice.setting != evidence.baseline:
-        found.append(
-            f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
-            "larger batches gain (the noise scale grows). Tune the learning rate again then."
-        )
-    if inspected.learning_rate_schedule:
-        found.append(
-            f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
-            f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for "
-            "what follows. Tune the factor over a longer trials.budget, or without the schedule."
-        )
-    if choice.setting != evidence.baseline and evidence.on_the_brink(choice.setting):
-        found.append(
-            f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
-            "longer learns. Should your training become unstable, halve it."
-        )
-    if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
-        found.append(
-            "BatchNormalization was evaluated with statistics of the present weights. For its "
-            f"moving averages to forget as fast in samples as at your batch size, its momentum is "
-            f"{_momentum(choice, evidence, inspected):.4g} instead of "
-            f"{inspected.batch_norm_momentum:g}."
-        )
-    found.extend(f"Not measured: {reason}." for reason in measured.skipped)
-    if measured.steps_per_execution:
-        found.extend(measured.advice)
-    return (*found, *probed.notes, *measured.notes)
-
-
-def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
-    rate = evidence.learning_rate(choice.setting)
-    if inspected.learning_rate_schedule:
-        factor = rate / evidence.baseline_learning_rate
-        first = f"# multiply your {inspected.learning_rate_schedule} by {factor:.4g}"
-    else:
-        first = f"model.optimizer.learning_rate = {rate:.6g}"
-    lines = [first, f"model.fit(x, y, batch_size={choice.setting.batch_size})"]
-    if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
-        momentum = _momentum(choice, evidence, inspected)
-        lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={momentum:.4g})")
-    return "\n".join(lines)
-
-
-def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    exponent = scaling.batch_norm_exponent(
-        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
+def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[str, ...]:
+    """What noise scale and step time say, beside what was tried."""
+    if not evidence.noise:
+        return ()
+    last, first = evidence.noise[-1], evidence.noise[0]
+    critical = outlook.critical_batch
+    earlier = f" ({_noise(first)} after {first.step})" if first is not last else ""
+    told = (
+        f"Noise scale: {_noise(last)} samples after {last.step} steps of your training{earlier}; "
+        f"with the trials, the critical batch is {critical.value:.2g} (95 % interval "
+        f"{critical.low:.2g} to {critical.high:.2g}): there, half of what a batch adds is gained."
     )
-    return float((inspected.batch_norm_momentum or 0.0) ** exponent)
+    if outlook.optimal_batch and isfinite(outlook.optimal_batch):
+        relative = {each.batch_size: each.relative_time for each in outlook.predictions}
+        told += (
+            f" With the measured step times, the model puts the optimum near "
+            f"{outlook.optimal_batch:.2g}, and batch {choice.setting.batch_size} within "
+            f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
+        )
+    return (told,)
+
+
+def _noise(found: NoiseScale) -> str:
+    if found.value is None:
+        return f"at least {found.low:.2g}"
+    return f"{found.value:.2g} ({found.low:.2g} to {found.high or inf:.2g})"
 
 
 def _seconds(times: dict[Setting, list[float]], setting: Setting) -> str:

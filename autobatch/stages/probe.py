@@ -21,6 +21,7 @@ VERIFICATIONS = 2  # at the end: of the largest size, and of the one that keeps 
 FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
+COARSE = 0.1  # of a size that only keeps the headroom
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 STEPS_DOWN = (0.99, 0.96, 0.9, 0.8)  # of the size whose verification failed; then halves
 
@@ -151,8 +152,9 @@ class Prober:
     def verified(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
         """`size`, or a smaller one that passes verification within the budget.
 
-        With `refine` the largest such, to the tolerance.
+        With `refine` the largest such, to the tolerance; else, to a tenth.
         """
+        tolerance = self.tolerance if refine else COARSE
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
         good, bad = 0, size + 1
         for tried in dict.fromkeys(max(self.lower, int(size * share)) for share in shares):
@@ -163,7 +165,7 @@ class Prober:
             self.session.raise_for_user(self.made.final_entry(bad, budget_bytes))
         if good == 0:
             self._nothing_fits(budget_bytes)
-        while refine and bad <= size and bad - good > step_of(good, self.tolerance):
+        while bad <= size and bad - good > step_of(good, tolerance):
             middle = (good + bad) // 2
             if self.made.final(middle, budget_bytes) is not None:
                 good = middle

@@ -6,7 +6,7 @@ baseline, each with several fresh seeds, paired in initialisation and order of s
 
 from typing import NoReturn
 
-from autobatch.core import ranking, scaling
+from autobatch.core import ranking
 from autobatch.core.evidence import Curve, Evidence, Setting
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
@@ -19,6 +19,8 @@ from autobatch.protocol import (
     Trial,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE, pilot
+from autobatch.stages.plan import plan
 from autobatch.units import format_duration
 
 FINALISTS = 4  # beside the baseline
@@ -34,73 +36,30 @@ def run_trials(
     session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
 ) -> Evidence:
     recipe = session.recipe
-    if recipe.trials.metric not in inspected.metrics:
-        raise UsageError(
-            f"trials.metric is {recipe.trials.metric}, which this model does not report.",
-            hint=f"It reports: {', '.join(inspected.metrics)}.",
-        )
-    evidence = _prepare(session, inspected, probed, measured)
-    sizes = ranking.candidate_sizes(
-        evidence.step_seconds, baseline=evidence.baseline.batch_size, ceiling=probed.ceiling
-    )
+    evidence = plan(session, inspected, probed, measured)
+    sizes = _sizes(evidence, probed.ceiling)
     jobs = _spend(evidence, sizes, session)
     session.begin(
         "trials",
         jobs,
         float(recipe.trials.budget) + jobs * JOB_OVERHEAD_SECONDS,
-        f"sizes {', '.join(map(str, sizes))}; {format_duration(evidence.first_seconds)} of "
+        f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
     )
+    pilot(session, inspected, evidence)
     trials = _Trials(session, inspected, evidence, probed.ceiling)
-    trials.climb(sizes)
+    trials.climb(_sizes(evidence, probed.ceiling))
     trials.settle()
     session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
     return evidence
 
 
-def _prepare(
-    session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
-) -> Evidence:
-    recipe = session.recipe
-    rate = recipe.baseline.learning_rate or inspected.learning_rate
-    if rate is None:
-        raise UserCodeError(
-            f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
-            hint="`autobatch probe` and `autobatch benchmark` work without one.",
-        )
-    rule, reason = scaling.rule_for(inspected.optimizer, recipe.trials.learning_rate)
-    step_seconds = {point.batch_size: point.step_seconds for point in measured.points}
-    size = recipe.baseline.batch_size
-    notes = []
-    if size not in step_seconds:
-        size = max(step_seconds)
-        notes.append(
-            f"Your batch size {recipe.baseline.batch_size} cannot be had (at most "
-            f"{probed.largest_fitting}, bounded by {probed.bounded_by}); {size} stands for it "
-            "as the baseline."
-        )
-    return Evidence(
-        baseline=Setting(size, 0),
-        rule=rule,
-        rule_reason=reason,
-        baseline_learning_rate=rate,
-        step_seconds=step_seconds,
-        maximise=_is_maximised(recipe.trials.metric),
-        notes=notes,
-    )
-
-
-def _is_maximised(metric: str) -> bool:
-    """Whether more of the metric is better; refuses one of which that is not known."""
-    words = set(metric.lower().split("_"))
-    if words & MAXIMISED and not words & MINIMISED:
-        return True
-    if words & MINIMISED:
-        return False
-    raise UsageError(
-        f"Whether more or less of trials.metric {metric} is better is not known.",
-        hint="Use val_loss, or a metric whose name says what it is: "
-        f"{', '.join(sorted(MAXIMISED | MINIMISED))}.",
+def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
+    return ranking.candidate_sizes(
+        evidence.step_seconds,
+        baseline=evidence.baseline.batch_size,
+        ceiling=ceiling,
+        critical_batch=evidence.critical_batch().value,
     )
 
 
@@ -110,7 +69,7 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
     ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
     first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
     finals = (FINALISTS + 1) * trials.seeds
-    parts = first + finals * FINAL_SHARE
+    parts = PILOT_SHARE + first + finals * FINAL_SHARE
     evidence.first_seconds = float(trials.budget) / parts
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
@@ -122,11 +81,7 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
             hint="Give at least --set trials.budget="
             f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
         )
-    return first + finals
-
-
-MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2", "score"}
-MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
+    return PILOT_JOBS + first + finals
 
 
 class _Trials:
@@ -157,7 +112,10 @@ class _Trials:
 
     def _climb_one(self, size: int, start: int, stride: int) -> int | None:
         costs: dict[int, float | None] = {}
-        while (rung := ranking.next_rung(costs, start=start, stride=stride)) is not None:
+        highest = self.evidence.highest_rung()
+        while (
+            rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
+        ) is not None:
             if self.session.seconds_left() < self._finals_seconds():
                 self._out_of_time()
                 break
@@ -235,6 +193,7 @@ class _Trials:
             evaluate_at=ranking.evaluation_steps(steps),
             validation_batch_size=min(VALIDATION_BATCH, self.ceiling),
             seed=seed,
+            settings=evidence.hyperparameters(setting),
             limit_bytes=self.session.job_limit_bytes,
         )
         entry = self.session.ask(

@@ -54,12 +54,31 @@ def recommend(
     fresh: Fresh = False,
     set_: Set = None,
     quiet: Quiet = False,
+    prefer: Annotated[
+        str | None,
+        typer.Option(metavar="small|large", help="Which of the sizes that are equally good."),
+    ] = None,
+    effective_batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Say how to train with N samples per update."),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(metavar="1,2,4,8", help="Predict the speedup of so many devices."),
+    ] = None,
 ) -> None:
     """Recommend a batch size and a learning rate, with the evidence."""
     from autobatch import tuner
     from autobatch.ui.tables import recommendation_table
 
-    _carry_out(tuner.tune, recommendation_table, target, set_ or [], run_dir, fresh, json, quiet)
+    wishes = {
+        "prefer": prefer,
+        "effective_batch": effective_batch,
+        "replicas": None if replicas is None else f"[{replicas}]",
+    }
+    settings = [f"recommend.{name}={value}" for name, value in wishes.items() if value is not None]
+    settings = [*(set_ or []), *settings]
+    _carry_out(tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from autobatch.core.scaling import SETTINGS
+
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 
 
@@ -65,6 +67,57 @@ def scale_learning_rates(model: keras.Model, rate: float | None, factor: float) 
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
         else:
             optimizer.learning_rate = rate
+
+
+def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:
+    """Multiply all rates by `first`, and by `ratio` more at each step."""
+    for optimizer in optimizers(model).values():
+        before = getattr(optimizer, "_learning_rate", None)
+        schedule = isinstance(before, keras.optimizers.schedules.LearningRateSchedule)
+        base = before if schedule else _Constant(_number(optimizer.learning_rate))
+        optimizer.learning_rate = _Growing(base, first, ratio)
+
+
+def settings(model: keras.Model) -> dict[str, float]:
+    """Of the only optimizer, what goes with the batch size beside its learning rate."""
+    found = list(optimizers(model).values())
+    if len(found) != 1:
+        return {}
+    config = found[0].get_config()
+    if not config.get("use_ema"):
+        config.pop("ema_momentum", None)
+    numbers = {name: config.get(name) for name in SETTINGS}
+    return {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float)) and v}
+
+
+def change_settings(model: keras.Model, changes: dict[str, float]) -> None:
+    """Before the training step is traced, which has them as constants."""
+    found = list(optimizers(model).values())
+    for name, value in changes.items():
+        setattr(found[0], name, value)
+
+
+class _Constant(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, step: Any) -> Any:
+        return self.rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+
+class _Growing(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, schedule: Any, first: float, ratio: float) -> None:
+        self.schedule, self.first, self.ratio = schedule, first, ratio
+
+    def __call__(self, step: Any) -> Any:
+        grown = keras.ops.power(self.ratio, keras.ops.cast(step, "float32"))
+        return self.schedule(step) * self.first * grown
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "first": self.first, "ratio": self.ratio}
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):

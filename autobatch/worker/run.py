@@ -22,12 +22,14 @@ import msgspec
 from autobatch.protocol import (
     WORKER_BUG,
     Benchmark,
+    Gradients,
     Inspect,
     Job,
     JobProgress,
     Outcome,
     OutOfMemory,
     Probe,
+    RangeTest,
     TargetMissing,
     Task,
     Trial,
@@ -87,7 +89,7 @@ def _at_size(task: Task) -> str:
 def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
     import keras
 
-    from autobatch.worker.tasks import benchmark, inspect, probe, trial
+    from autobatch.worker.tasks import benchmark, gradients, inspect, probe, range_test, trial
 
     # With Keras' filter on, an error deep in a library seems to come from our frame above it.
     keras.config.disable_traceback_filtering()
@@ -101,6 +103,10 @@ def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
             return benchmark.run(task, job.target, backend, report)
         case Trial():
             return trial.run(task, job.target, backend, report)
+        case Gradients():
+            return gradients.run(task, job.target, backend, report)
+        case RangeTest():
+            return range_test.run(task, job.target, backend, report)
         case _:
             assert_never(task)
 

@@ -17,8 +17,10 @@ def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling()
 
 def test_sizes_above_the_ceiling_are_not_tried():
     seconds = {2**k: 0.005 for k in range(8)}
-    assert max(ranking.candidate_sizes(seconds, baseline=128, ceiling=64)) == 128
-    assert ranking.candidate_sizes(seconds, baseline=16, ceiling=64)[-1] == 64
+    assert (
+        max(ranking.candidate_sizes(seconds, baseline=128, ceiling=64, critical_batch=500)) == 128
+    )
+    assert ranking.candidate_sizes(seconds, baseline=16, ceiling=64, critical_batch=500)[-1] == 64
 
 
 def climb(cost, *, start=0, stride=2):

@@ -1,8 +1,18 @@
 """Learning-rate rules (science: cases with known answers)."""
 
+from math import erf, inf, sqrt
+
+import numpy as np
 import pytest
 
-from autobatch.core.scaling import RULES, batch_norm_exponent, rule_for, scaled
+from autobatch.core.scaling import (
+    RULES,
+    batch_norm_exponent,
+    gain,
+    hyperparameters,
+    rule_for,
+    scaled,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +51,120 @@ def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batc
     assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
     momentum = 0.99 ** batch_norm_exponent(old_batch=32, new_batch=batch)
     assert momentum**steps == pytest.approx(0.002, abs=0.0005)
+
+
+@pytest.mark.parametrize(("size", "rate"), [(1, 1 / 12), (4, 0.2667), (16, 0.5926), (64, 0.8533)])
+def test_the_best_rate_of_a_linear_regression_saturates_at_its_noise_scale(size, rate):
+    """T4: H = I, d = 10: eta*(B) = 1 / (1 + 11 / B)."""
+    found = scaled(1 / 12, "linear", old_batch=1, new_batch=size, critical_batch=11)
+    assert found == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("critical", "expected"), [(500, 5.62963), (11, 1.28839), (1e6, 7.99821), (inf, 8)]
+)
+def test_the_gain_is_one_formula_for_three(critical, expected):
+    """T7: AdaScale's, Pollux' efficiency times kappa, and McCandlish's ratio of best rates."""
+    found = gain(old_batch=32, new_batch=256, critical_batch=critical)
+    assert found == pytest.approx(expected, rel=1e-5)
+    if critical < inf:
+        trace, signal = critical, 1.0
+        adascale = (trace / 32 + signal) / (trace / 32 / 8 + signal)
+        pollux = 8 * (critical + 32) / (critical + 256)
+        best = (1 + critical / 32) / (1 + critical / 256)
+        assert found == pytest.approx(adascale) == pytest.approx(pollux) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("rule", ["linear", "sqrt"])
+def test_saturating_rules_compose(rule):
+    one = scaled(0.1, rule, old_batch=32, new_batch=128, critical_batch=90)
+    two = scaled(one, rule, old_batch=128, new_batch=8, critical_batch=90)
+    direct = scaled(0.1, rule, old_batch=32, new_batch=8, critical_batch=90)
+    assert two == pytest.approx(direct)
+
+
+def test_the_square_root_is_right_for_signs_up_to_two_thirds_of_the_noise_scale():
+    """T8: the mean of the sign of a gradient is erf(sqrt(B / (2 B_s)))."""
+    noise_scale = 10_000
+
+    def best(size):
+        return erf(sqrt(size / (2 * noise_scale)))
+
+    assert best(0.01 * noise_scale) == pytest.approx(0.0797, abs=1e-4)
+    assert best(4 * noise_scale) == pytest.approx(0.9545, abs=1e-4)
+    for size in (10, 100, 1000, 6610):
+        found = scaled(best(1), "sqrt", old_batch=1, new_batch=size)
+        assert best(size) == pytest.approx(found, rel=0.1005)
+    assert scaled(best(1), "sqrt", old_batch=1, new_batch=20_000) > 1.2 * best(20_000)
+
+
+def adam(rate, batch, settings, *, samples=12_000, runs=4000):
+    """(mean at half, mean, spread at the end) of x in a noisy valley h x^2 / 2, started at 1."""
+    rng = np.random.default_rng(0)
+    x, m, v = np.ones(runs), np.zeros(runs), np.zeros(runs)
+    one, two = 0.9, settings.get("beta_2", 0.999)
+    halfway = 0.0
+    for step in range(1, samples // batch + 1):
+        g = 0.05 * x + rng.normal(size=runs) / sqrt(batch)
+        m, v = one * m + (1 - one) * g, two * v + (1 - two) * g * g
+        x = x - rate * (m / (1 - one**step)) / (np.sqrt(v / (1 - two**step)) + 1e-7)
+        if step == samples // batch // 2:
+            halfway = float(x.mean())
+    return halfway, float(x.mean()), float(x.std())
+
+
+def test_adam_with_the_square_root_trains_alike_at_another_size_and_with_other_rules_not():
+    """T9: from batch 4 at rate 0.01 to batch 16."""
+    settings = hyperparameters("Adam", {"beta_2": 0.999}, kappa=4, rate_ratio=2)
+    base = adam(0.01, 4, {})
+
+    def alike(rule):
+        rate = scaled(0.01, rule, old_batch=4, new_batch=16)
+        found = adam(rate, 16, settings)
+        return abs(found[0] / base[0] - 1) < 0.15, abs(found[2] / base[2] - 1) < 0.10
+
+    assert alike("sqrt") == (True, True)
+    assert alike("linear") == (False, False)
+    assert alike("none") == (False, False)
+
+
+def adagrad_spread(rate, batch, *, samples=40_000, runs=2000):
+    rng = np.random.default_rng(0)
+    x, total = np.zeros(runs), np.zeros(runs)
+    for _ in range(samples // batch):
+        g = 0.01 * x + rng.normal(size=runs) / sqrt(batch)
+        total += g * g
+        x = x - rate * g / np.sqrt(total + 1e-7)
+    return float(x.std())
+
+
+def test_adagrad_keeps_its_rate():
+    """T10: its sum of squares shrinks as fast as the steps get fewer."""
+    base = adagrad_spread(0.2, 4)
+    for size in (16, 64):
+        rate = scaled(0.2, RULES["Adagrad"], old_batch=4, new_batch=size)
+        assert adagrad_spread(rate, size) == pytest.approx(base, rel=0.1)
+        rooted = scaled(0.2, "sqrt", old_batch=4, new_batch=size)
+        assert adagrad_spread(rooted, size) > 1.2 * base
+
+
+def test_what_goes_with_the_batch_beside_the_rate():
+    found = hyperparameters(
+        "AdamW",
+        {"beta_2": 0.95, "epsilon": 1e-7, "weight_decay": 0.01, "ema_momentum": 0.99},
+        kappa=1 / 16,
+        rate_ratio=1 / 4,
+    )
+    assert found["beta_2"] == pytest.approx(0.9968, abs=1e-4)  # Marek et al.: 0.95@16 to 0.997@1
+    assert found["epsilon"] == pytest.approx(4e-7)
+    assert found["weight_decay"] == pytest.approx(0.01 / 4)
+    assert found["ema_momentum"] == pytest.approx(0.99 ** (1 / 16))
+    assert hyperparameters("SGD", {"weight_decay": 0.01}, kappa=8, rate_ratio=8) == {
+        "weight_decay": pytest.approx(0.01)
+    }
+    assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1, rate_ratio=2) == {}
+    assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1024, rate_ratio=32)["beta_2"] == 0.9
+    accumulator = {"initial_accumulator_value": 0.1}
+    assert hyperparameters("Adagrad", accumulator, kappa=2, rate_ratio=1) == {
+        "initial_accumulator_value": 0.025
+    }

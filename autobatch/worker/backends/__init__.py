@@ -5,7 +5,7 @@ Importing such a module imports no framework: its functions do, in the worker pr
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -57,6 +57,16 @@ class Backend(Protocol):
 
     def train_step(self, model: Any, batch: Any) -> None:
         """One step on such a batch, by the very function that `fit` calls."""
+
+    def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
+        """The batches of an epoch as `fit` gives them to the training step."""
+
+    def gradients(self, model: Any) -> Callable[[Any], list[Any]]:
+        """A function of such a batch: the gradient of the model's loss as it is compiled.
+
+        One dense float32 tensor for each trainable weight, in their order; neither clipped nor
+        scaled. It updates no weight, but what layers keep (moving averages, seeds).
+        """
 
     def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
         """A function that draws the next batch of an epoch as `fit` does; False at its end."""

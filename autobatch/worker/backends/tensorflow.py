@@ -7,7 +7,7 @@ freed before it gives up (`kMaxMillisToWait`), on GPU as on CPU.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from autobatch.worker.backends import StepCount
@@ -118,6 +118,29 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
 
     with tf.device(_logical_device()):
         return tf.nest.map_structure(move, batch)
+
+
+def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
+    return iter(_dataset(fit_arguments))
+
+
+def gradients(model: Any) -> Callable[[Any], list[Any]]:
+    import keras
+    import tensorflow as tf
+
+    weights = model.trainable_weights
+
+    def differentiate(batch: Any) -> list[Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            predicted = model(x, training=True)
+            loss = model.compute_loss(x, y, predicted, sample_weight, training=True)
+        found = tape.gradient(loss, weights, unconnected_gradients="zero")
+        # Of embeddings, a gradient holds rows, the same one more than once: densified, they add up.
+        return [tf.cast(tf.convert_to_tensor(each), tf.float32) for each in found]
+
+    compiled: Callable[[Any], list[Any]] = tf.function(differentiate, reduce_retracing=True)
+    return compiled
 
 
 def train_step(model: Any, batch: Any) -> None:

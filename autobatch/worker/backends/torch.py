@@ -145,12 +145,35 @@ def _loader(fit_arguments: dict[str, Any]) -> Any:
 
 
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+    return next(batches(fit_arguments))
+
+
+def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
     import keras
 
-    batch = next(iter(_loader(fit_arguments)))
-    return keras.tree.map_structure(
-        lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
-    )
+    for batch in _loader(fit_arguments):
+        yield keras.tree.map_structure(
+            lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
+        )
+
+
+def gradients(model: Any) -> Callable[[Any], list[Any]]:
+    import keras
+    import torch
+
+    weights = [variable.value for variable in model.trainable_weights]
+
+    def differentiate(batch: Any) -> list[Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        predicted = model(x, training=True)
+        loss = model.compute_loss(x, y, predicted, sample_weight, training=True)
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        return [
+            (torch.zeros_like(w) if g is None else g).detach().to(torch.float32)
+            for g, w in zip(found, weights, strict=True)
+        ]
+
+    return differentiate
 
 
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:

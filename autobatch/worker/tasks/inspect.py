@@ -12,7 +12,13 @@ from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
 from autobatch.worker.frames import users_code
-from autobatch.worker.optimizer import batch_norm_layers, learning_rate, optimizers
+from autobatch.worker.optimizer import (
+    accumulation_steps,
+    batch_norm_layers,
+    learning_rate,
+    optimizers,
+    settings,
+)
 from autobatch.worker.source import Source, bytes_of, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, scalars
 
@@ -64,6 +70,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         | backend.versions(),
         device_name=device_name,
         device_kind="gpu" if kind == "gpu" else "cpu",
+        optimizer_settings=settings(model),
+        accumulation_steps=accumulation_steps(model),
         saved_seconds=data.saved_seconds,
     )
 

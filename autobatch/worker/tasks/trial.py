@@ -17,7 +17,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.batch_norm import reestimated
 from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.optimizer import batch_norm_layers, scale_learning_rates
+from autobatch.worker.optimizer import batch_norm_layers, change_settings, scale_learning_rates
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
 from autobatch.worker.tasks.watch import Watch
 
@@ -37,6 +37,7 @@ def run(
         )
     if task.learning_rate_factor != 1:
         scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
     batch = backend.resident_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)

@@ -1,0 +1,81 @@
+"""Every setting that was tried, and what became of it."""
+
+from autobatch.core import ranking
+from autobatch.core.evidence import Choice, Evidence, Setting
+from autobatch.protocol import Candidate
+
+
+def _failure(evidence: Evidence, setting: Setting) -> str:
+    reason = evidence.failed.get(setting, "diverged")
+    return "diverged" if reason.startswith("diverged") else f"failed: {reason}"
+
+
+def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
+    """Finalists by time to the target, then the pruned by loss, then the diverged."""
+    ranked = []
+    at_steps, at_samples = (
+        _at_equal(evidence, by_samples=False),
+        _at_equal(evidence, by_samples=True),
+    )
+    for setting, curves in evidence.finals.items():
+        costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
+        times = choice.standing.times.get(setting)
+        status = "baseline" if setting == evidence.baseline else "finalist"
+        ranked.append(
+            Candidate(
+                batch_size=setting.batch_size,
+                learning_rate=evidence.learning_rate(setting),
+                seeds=len(costs),
+                val_loss=evidence.final_cost(setting),
+                val_loss_per_seed=tuple(evidence.shown(cost) for cost in costs),
+                time_to_target_seconds=ranking.geometric_mean(times) if times else None,
+                speedup=choice.standing.speedups.get(setting),
+                val_loss_at_equal_steps=at_steps.get(setting),
+                val_loss_at_equal_samples=at_samples.get(setting),
+                status=status
+                if times
+                else _failure(evidence, setting)
+                if not costs
+                else "target not reached",
+            )
+        )
+    ranked.sort(key=lambda c: (c.time_to_target_seconds is None, c.time_to_target_seconds or 0))
+    others = [
+        Candidate(
+            batch_size=setting.batch_size,
+            learning_rate=evidence.learning_rate(setting),
+            seeds=0 if cost is None else 1,
+            val_loss=None if cost is None else evidence.shown(cost),
+            val_loss_per_seed=() if cost is None else (evidence.shown(cost),),
+            time_to_target_seconds=None,
+            speedup=None,
+            val_loss_at_equal_steps=None,
+            val_loss_at_equal_samples=None,
+            status=_failure(evidence, setting) if cost is None else "pruned",
+        )
+        for setting, cost in sorted(
+            evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)
+        )
+        if setting not in evidence.finals
+    ]
+    return (*ranked, *others)
+
+
+def _at_equal(evidence: Evidence, *, by_samples: bool) -> dict[Setting, float]:
+    """The metric of each finalist where all had made as many steps, or seen as many samples."""
+    done: dict[Setting, float] = {}  # steps or samples of the shortest trial
+    for setting, curves in evidence.finals.items():
+        unit = setting.batch_size if by_samples else 1
+        ends = [curve[-1][0] for curve in curves.values() if curve]
+        if ends:
+            done[setting] = min(ends) / evidence.step_seconds[setting.batch_size] * unit
+    if not done:
+        return {}
+    common = min(done.values())
+    found = {}
+    for setting in done:
+        steps = common / (setting.batch_size if by_samples else 1)
+        seconds = steps * evidence.step_seconds[setting.batch_size]
+        costs = [ranking.cost_at(c, seconds) for c in evidence.finals[setting].values() if c]
+        found[setting] = evidence.shown(sum(costs) / len(costs))
+    return found

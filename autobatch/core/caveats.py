@@ -1,0 +1,115 @@
+"""Warnings and the snippet of a recommendation: what to mind, and what to paste."""
+
+from collections.abc import Iterator
+
+from autobatch.core import scaling
+from autobatch.core.evidence import Choice, Evidence
+from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, ProbeResult
+from autobatch.units import format_duration
+
+RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
+
+
+def warnings(
+    choice: Choice,
+    evidence: Evidence,
+    inspected: Inspected,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
+    wished: EffectiveBatch | None,
+) -> tuple[str, ...]:
+    size = choice.setting.batch_size
+    found = list(evidence.notes)
+    if inspected.nan:
+        found.append(f"The training data: {inspected.nan}.")
+    ragged = (inspected.train_samples or 0) % size
+    if 0 < ragged < RAGGED_WARNING_SHARE * size:
+        found.append(
+            f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
+            "large as the others'. Drop it, or choose a size that divides better."
+        )
+    if choice.setting != evidence.baseline:
+        found.append(
+            f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
+            "larger batches gain (the noise scale grows). Tune the learning rate again then."
+        )
+    if choice.setting != evidence.baseline and evidence.on_the_brink(choice.setting):
+        found.append(
+            f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
+            "longer learns. Should your training become unstable, halve it."
+        )
+    if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
+        found.append(
+            "BatchNormalization was evaluated with statistics of the present weights. For its "
+            f"moving averages to forget as fast in samples as at your batch size, its momentum is "
+            f"{_momentum(choice, evidence, inspected):.4g} instead of "
+            f"{inspected.batch_norm_momentum:g}."
+        )
+    found.extend(_on_the_optimizer(choice, evidence, inspected))
+    if wished is not None:
+        found.append(_effective(wished))
+    found.extend(f"Not measured: {reason}." for reason in measured.skipped)
+    if measured.steps_per_execution:
+        found.extend(measured.advice)
+    return (*found, *probed.notes, *measured.notes)
+
+
+def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) -> Iterator[str]:
+    size, own = choice.setting.batch_size, evidence.baseline.batch_size
+    if changed := evidence.hyperparameters(choice.setting):
+        told = ", ".join(f"{name} {value:.4g}" for name, value in changed.items())
+        yield (
+            f"Trials at batch {size} had {told}, so that averages forget as fast in samples as at "
+            "your size; the snippet sets them too."
+        )
+    if inspected.learning_rate_schedule is None:
+        return
+    yield (
+        f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
+        f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for what "
+        "follows. Tune the factor over a longer trials.budget, or without the schedule."
+    )
+    if size != own:
+        micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
+        yield (
+            f"Your {inspected.learning_rate_schedule} counts steps{micro}: for as many epochs, "
+            f"divide its numbers of steps by {size / own:.4g}."
+        )
+
+
+def _effective(wished: EffectiveBatch) -> str:
+    if wished.gradient_accumulation_steps == 1:
+        return (
+            f"For {wished.samples} samples per update: batch_size={wished.batch_size}, learning "
+            f"rate {wished.learning_rate:.4g} by the rule; not tried."
+        )
+    return (
+        f"For {wished.samples} samples per update: batch_size={wished.batch_size} with "
+        f"gradient_accumulation_steps={wished.gradient_accumulation_steps} in the optimizer, "
+        f"learning rate {wished.learning_rate:.4g} by the rule; not tried. It is not faster for "
+        "it, and BatchNormalization still sees the smaller batch."
+    )
+
+
+def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
+    rate = evidence.learning_rate(choice.setting)
+    if inspected.learning_rate_schedule:
+        factor = rate / evidence.baseline_learning_rate
+        first = f"# multiply your {inspected.learning_rate_schedule} by {factor:.4g}"
+    else:
+        first = f"model.optimizer.learning_rate = {rate:.6g}"
+    lines = [first]
+    for name, value in evidence.hyperparameters(choice.setting).items():
+        lines.append(f"model.optimizer.{name} = {value:.6g}")
+    lines.append(f"model.fit(x, y, batch_size={choice.setting.batch_size})")
+    if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
+        momentum = _momentum(choice, evidence, inspected)
+        lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={momentum:.4g})")
+    return "\n".join(lines)
+
+
+def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
+    exponent = scaling.batch_norm_exponent(
+        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
+    )
+    return float((inspected.batch_norm_momentum or 0.0) ** exponent)

@@ -1,0 +1,158 @@
+"""The gradient noise scale, in samples: the batch at which a gradient is as much noise as signal.
+
+B_simple = tr(Sigma) / |G|^2, with G the true gradient and Sigma the covariance of one sample's
+(McCandlish et al. 2018, arXiv 1812.06162). Both parts are estimated without bias from the gradients
+of micro-batches at fixed weights, and divided last: a mean of ratios is biased. The signal is the
+hard part; where it cannot be told from noise, a lower bound is given, never a clamped number.
+"""
+
+from collections.abc import Sequence
+from math import exp, isfinite, log, sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from autobatch.protocol import GradientMoments, Interval, NoiseScale
+
+CONFIDENCE = 0.95
+BOUND_CONFIDENCE = 0.99  # nominal, of a lower bound: covers 92 to 98 %
+ENOUGH = 4.0  # samples measured, in noise scales: fewer cannot resolve the signal
+WHOLE = 0.99  # of the training samples, measured: their mean gradient is then known
+
+# Of small supervised tasks 200 to 900 (McCandlish et al. 2018, Table 1).
+FALLBACK_CRITICAL_BATCH, FALLBACK_FACTOR = 500.0, 6.0
+# By how much the noise scale misses the critical batch there: one standard deviation.
+CRITICAL_FACTOR = 4.0
+STEPS_SPREAD = 0.12  # of ln(steps), the least: how well the hyperbola holds (quadratic model)
+GRID = np.linspace(log(0.1), log(1e7), 2001)  # of ln B_c
+
+Array = npt.NDArray[np.float64]
+
+
+def estimates(moments: GradientMoments, without: int | None = None) -> tuple[float, float]:
+    """Unbiased (tr(Sigma), |G|^2) of all groups of micro-batches, or of all but one.
+
+    With the correction for a finite population, of which samples are drawn without replacement.
+    """
+    keep = [k for k in range(len(moments.micro_batches)) if k != without]
+    count = sum(moments.micro_batches[k] for k in keep)
+    mean_square = sum(moments.squared_norms[k] for k in keep) / count
+    gram = np.array(moments.gram)[np.ix_(keep, keep)]
+    square_mean = float(gram.sum()) / count**2
+    trace = moments.batch_size * count / (count - 1) * (mean_square - square_mean)
+    signal = (count * square_mean - mean_square) / (count - 1)
+    return trace, signal + trace / moments.training_samples
+
+
+def noise_scale(moments: GradientMoments) -> NoiseScale:
+    """tr(Sigma) / |G|^2 with its interval, or a lower bound where the signal is not resolved.
+
+    Intervals are those of the jackknife that leaves out one group at a time, in the logarithm.
+    """
+    trace, signal = estimates(moments)
+    groups = len(moments.micro_batches)
+    samples = moments.batch_size * sum(moments.micro_batches)
+    parts = [estimates(moments, without=k) for k in range(groups)]
+    found = NoiseScale(
+        value=None,
+        low=0.0,
+        high=None,
+        samples=samples,
+        step=moments.step,
+        preconditioned=moments.preconditioned,
+    )
+    if trace <= 0 or not isfinite(trace):
+        return found  # all gradients are equal, or none is a number: nothing can be said
+    whole = samples >= WHOLE * moments.training_samples
+    if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
+        value = trace / signal
+        error = _jackknife([log(t / s) for t, s in parts])
+        half = float(student.ppf((1 + CONFIDENCE) / 2, groups - 1)) * error
+        resolved = _smallest_signal(parts, signal) > 0 or whole
+        if resolved and (whole or samples >= ENOUGH * value):
+            return _changed(found, value, value * _exp(-half), value * _exp(half))
+    error = _jackknife([s for _, s in parts])
+    upper = signal + float(student.ppf(BOUND_CONFIDENCE, groups - 1)) * error
+    return _changed(found, None, trace / upper if upper > 0 else 0.0, None)
+
+
+def _smallest_signal(parts: list[tuple[float, float]], signal: float) -> float:
+    error = _jackknife([s for _, s in parts])
+    return signal - float(student.ppf((1 + CONFIDENCE) / 2, len(parts) - 1)) * error
+
+
+def _jackknife(values: list[float]) -> float:
+    """Standard error, from the values that leave out one group each."""
+    count = len(values)
+    return sqrt((count - 1) / count * float(((np.array(values) - np.mean(values)) ** 2).sum()))
+
+
+def _changed(found: NoiseScale, value: float | None, low: float, high: float | None) -> NoiseScale:
+    return NoiseScale(
+        value=value,
+        low=low,
+        high=high,
+        samples=found.samples,
+        step=found.step,
+        preconditioned=found.preconditioned,
+    )
+
+
+def critical_batch(
+    noise: NoiseScale | None, steps_to_target: Sequence[tuple[float, float]] = ()
+) -> Interval:
+    """The batch at which training takes twice the least steps: what is known of it, at 95 %.
+
+    The prior is the noise scale, known within a factor of 4 of it; or 500 within a factor of 6,
+    above the bound where there is one. `steps_to_target` holds (batch size, steps), which follow
+    S_min (1 + B_c / B); three sizes at least tell something of it.
+    """
+    if noise is not None and noise.value is not None and noise.high is not None:
+        spread = (log(noise.high) - log(noise.low)) / (2 * 1.96)
+        prior = norm.logpdf(GRID, log(noise.value), sqrt(spread**2 + log(CRITICAL_FACTOR) ** 2))
+    else:
+        prior = norm.logpdf(GRID, log(FALLBACK_CRITICAL_BATCH), log(FALLBACK_FACTOR))
+        if noise is not None and noise.low > 0:
+            prior = prior + norm.logcdf(GRID, log(noise.low), log(CRITICAL_FACTOR) / 2)
+    posterior = prior + _likelihood(steps_to_target)
+    weights = np.exp(posterior - posterior.max())
+    cumulated = np.cumsum(weights) / weights.sum()
+    low, middle, high = np.interp([0.025, 0.5, 0.975], cumulated, GRID)
+    return Interval(value=exp(middle), low=exp(low), high=exp(high))
+
+
+def hyperbola(steps_to_target: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """(S_min, B_c, largest |residual| of ln steps) of steps = S_min (1 + B_c / B), least squares.
+
+    It holds for runs of many small steps; on runs that end after tens of steps it misleads.
+    """
+    off = _misfits(steps_to_target)
+    best = int((off**2).sum(axis=1).argmin())
+    critical = exp(GRID[best])
+    sizes, steps = np.array(steps_to_target).T
+    least = exp(float(np.mean(np.log(steps) - np.log1p(critical / sizes))))
+    return least, critical, float(np.abs(off[best]).max())
+
+
+def _misfits(steps_to_target: Sequence[tuple[float, float]]) -> Array:
+    """(GRID, sizes): what is left of ln(steps) at each B_c, with the best S_min for it."""
+    sizes, steps = np.array(steps_to_target).T
+    off: Array = np.log(steps)[None, :] - np.log1p(np.exp(GRID)[:, None] / sizes[None, :])
+    off -= off.mean(axis=1, keepdims=True)
+    return off
+
+
+def _likelihood(steps_to_target: Sequence[tuple[float, float]]) -> Array:
+    """Of ln B_c, with the least number of steps left free."""
+    if len(steps_to_target) < 3:
+        return np.zeros_like(GRID)
+    squares = (_misfits(steps_to_target) ** 2).sum(axis=1)
+    spread = max(STEPS_SPREAD, sqrt(float(squares.min()) / (len(steps_to_target) - 2)))
+    likelihood: Array = -squares / (2 * spread**2)
+    return likelihood
+
+
+def _exp(value: float) -> float:
+    return exp(min(value, 700.0))

@@ -1,0 +1,45 @@
+"""What the model says beside the trials: where the optimum should be, and whether they agree."""
+
+from dataclasses import dataclass
+
+from autobatch.core import time_to_target
+from autobatch.core.evidence import Choice, Evidence, steps_to_target
+from autobatch.protocol import BenchmarkResult, Interval, Prediction
+
+AGREE = 1.125  # times the least predicted time: within a factor of 2 of the optimum
+
+
+@dataclass(frozen=True)
+class Outlook:
+    critical_batch: Interval  # of noise scale and trials together
+    predictions: tuple[Prediction, ...]
+    optimal_batch: float | None  # of the fitted step time; None where there is none
+    agrees: bool  # the noise scale was resolved, and predicts the choice to be near the best
+
+
+def outlook_of(
+    choice: Choice, evidence: Evidence, measured: BenchmarkResult, *, ceiling: int
+) -> Outlook:
+    critical = evidence.critical_batch(steps_to_target(evidence, choice.standing))
+    seconds = {size: t for size, t in evidence.step_seconds.items() if size <= ceiling}
+    seconds.setdefault(choice.setting.batch_size, evidence.step_seconds[choice.setting.batch_size])
+    times = time_to_target.relative_times(seconds, critical.value)
+    own = evidence.baseline.batch_size
+    predictions = tuple(
+        Prediction(
+            batch_size=size,
+            relative_time=times[size],
+            relative_samples=1 / time_to_target.efficiency(size, own, critical.value),
+        )
+        for size in sorted(seconds)
+    )
+    resolved = any(each.value is not None for each in evidence.noise[-1:])
+    before = time_to_target.relative_times(seconds, evidence.critical_batch().value)
+    fitted = measured.step_time
+    optimum = None if fitted is None else time_to_target.optimal_batch(fitted, critical.value)
+    return Outlook(
+        critical_batch=critical,
+        predictions=predictions,
+        optimal_batch=optimum,
+        agrees=resolved and before[choice.setting.batch_size] <= AGREE,
+    )

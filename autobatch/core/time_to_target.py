@@ -1,0 +1,112 @@
+"""Batch size and training time: what the model of steps and step time predicts.
+
+A step of batch b takes alpha + beta b seconds; a target takes S_min (1 + B_c / b) steps, with B_c
+the critical batch (McCandlish et al. 2018, arXiv 1812.06162). Their product is least at
+sqrt(alpha / beta * B_c), and flat there: a size r times off costs (r + 1 / r - 2) / 4 at most. All
+of this is explanation and starting point; what is recommended was measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
+
+from autobatch.protocol import Interval, Replicas, StepTime
+
+PAYS = 0.05  # predicted gain that makes a change worth its trouble
+
+
+def optimal_batch(step_time: StepTime, critical_batch: float) -> float:
+    """The batch of least time to a target; infinite where nothing grows with the batch."""
+    per_sample = step_time.seconds_per_sample.value
+    if critical_batch <= 0:
+        return 0.0
+    if per_sample <= 0:
+        return inf
+    return sqrt(step_time.overhead_seconds.value / per_sample * critical_batch)
+
+
+def relative_times(step_seconds: Mapping[int, float], critical_batch: float) -> dict[int, float]:
+    """Time to a target at each size over the least of them, from measured step times."""
+    times = {size: t * (1 + critical_batch / size) for size, t in step_seconds.items()}
+    least = min(times.values())
+    return {size: seconds / least for size, seconds in times.items()}
+
+
+def efficiency(batch: float, baseline: float, critical_batch: float) -> float:
+    """Progress per sample at `batch` over that at `baseline` (Pollux, OSDI 2021, equation 6)."""
+    return (critical_batch + baseline) / (critical_batch + batch)
+
+
+def good_sizes(
+    step_seconds: Mapping[int, float], critical_batch: Interval, tolerance: float
+) -> frozenset[int]:
+    """Sizes predicted within `tolerance` (1.1: 10 %) of the best, wherever in its interval B_c is.
+
+    At least the best at its middle.
+    """
+    ends = [relative_times(step_seconds, b) for b in (critical_batch.low, critical_batch.high)]
+    middle = relative_times(step_seconds, critical_batch.value)
+    good = {size for size in step_seconds if all(end[size] <= tolerance for end in ends)}
+    return frozenset(good | {min(middle, key=lambda size: (middle[size], size))})
+
+
+def accumulation(
+    batch: int, step_time: StepTime, update_seconds: float, critical_batch: float
+) -> tuple[int, float]:
+    """(micro-batches of `batch` for one update, predicted gain in speed) where it is worth it.
+
+    Updates themselves take `update_seconds` of the overhead. (1, 0.0) where it does not pay: as a
+    rule on one device, since each micro-batch takes as long as a step.
+    """
+    micro = step_time.overhead_seconds.value - update_seconds
+    micro += step_time.seconds_per_sample.value * batch
+
+    def seconds(steps: int) -> float:
+        return (1 + critical_batch / (steps * batch)) * (steps * micro + update_seconds)
+
+    wanted = round(sqrt(max(0.0, update_seconds) * critical_batch / (batch * micro)))
+    gain = seconds(1) / seconds(wanted) - 1 if wanted >= 2 else 0.0
+    return (wanted, gain) if gain >= PAYS else (1, 0.0)
+
+
+def schedule_saving(step_time: StepTime, phases: Sequence[tuple[float, float]]) -> float:
+    """Share of the training time that a batch growing with the noise scale would save.
+
+    `phases` holds (weight, critical batch), weights adding up to 1.
+    """
+    alpha, beta = step_time.overhead_seconds.value, step_time.seconds_per_sample.value
+
+    def least(critical: float) -> float:
+        return (sqrt(alpha) + sqrt(beta * critical)) ** 2
+
+    mean = sum(weight * critical for weight, critical in phases)
+    return 1 - sum(weight * least(critical) for weight, critical in phases) / least(mean)
+
+
+def replica_plan(
+    counts: Sequence[int], step_time: StepTime, critical_batch: float, *, largest: int
+) -> tuple[Replicas, ...]:
+    """For each number of replicas the best batch of each, and the speedup over one: a prediction.
+
+    Synchronisation is taken to cost nothing, which no machine keeps: an upper bound.
+    """
+
+    def seconds(replicas: int, per_replica: int) -> float:
+        step = step_time.overhead_seconds.value + step_time.seconds_per_sample.value * per_replica
+        return step * (1 + critical_batch / (replicas * per_replica))
+
+    sizes = [1 << k for k in range(largest.bit_length())]
+    alone = min(seconds(1, size) for size in sizes)
+    plan = []
+    for replicas in counts:
+        best = min(sizes, key=lambda size: seconds(replicas, size))
+        speedup = alone / seconds(replicas, best)
+        plan.append(
+            Replicas(
+                replicas=replicas,
+                per_replica_batch_size=best,
+                batch_size=replicas * best,
+                predicted_speedup=speedup,
+                predicted_efficiency=speedup / replicas,
+            )
+        )
+    return tuple(plan)

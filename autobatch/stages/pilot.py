@@ -1,0 +1,129 @@
+"""What the baseline's own training tells before any trial: its gradients' noise, its highest rate.
+
+Neither decides anything: the noise scale says which sizes are worth a trial, the range test which
+rates are not. Where they cannot be had, that is said, and trials go on without.
+"""
+
+from autobatch.core import range_test
+from autobatch.core.evidence import Evidence
+from autobatch.core.noise_scale import noise_scale
+from autobatch.protocol import (
+    Differentiated,
+    Gradients,
+    Inspected,
+    NoiseScale,
+    Outcome,
+    Ranged,
+    RangeTest,
+)
+from autobatch.stages.ask import Session, why_it_failed
+
+PILOT_JOBS = 2
+PILOT_SHARE = 3.0  # of the training of one first trial, both jobs together
+DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
+LEAST_MICRO_BATCHES, MOST_MICRO_BATCHES = 32, 256
+WANTED_SAMPLES = 4096  # differentiated: resolves a noise scale of 1000
+EARLY_SHARE = 0.1  # of the steps of the late measurement
+RANGE_STEPS = 100
+LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 4096.0  # of the baseline's learning rate; 2^12, as the ladder
+
+
+def pilot(session: Session, inspected: Inspected, evidence: Evidence) -> None:
+    """Both measurements, filed into the evidence."""
+    evidence.noise = _noise(session, inspected, evidence)
+    if session.recipe.trials.learning_rate != "none":
+        evidence.divergence_rate = _divergence_rate(session, inspected, evidence)
+
+
+def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[NoiseScale, ...]:
+    """Early and late in the baseline's training; empty where it cannot be measured."""
+    size, samples = evidence.baseline.batch_size, inspected.train_samples or 0
+    steps = max(1, round(evidence.first_seconds / evidence.step_seconds[size]))
+    micro = max(1, min(size, samples // LEAST_MICRO_BATCHES))
+    count = min(MOST_MICRO_BATCHES, max(LEAST_MICRO_BATCHES, WANTED_SAMPLES // micro))
+    if samples < 2 * LEAST_MICRO_BATCHES:
+        evidence.notes.append(f"The noise scale cannot be measured with {samples} samples.")
+        return ()
+    task = Gradients(
+        batch_size=size,
+        learning_rate=evidence.baseline_learning_rate,
+        learning_rate_factor=_factor(inspected, evidence),
+        measure_at=(max(1, round(EARLY_SHARE * steps)), steps),
+        micro_batch_size=micro,
+        micro_batches=count,
+        seed=session.recipe.seed,
+        limit_bytes=session.job_limit_bytes,
+    )
+    entry = session.ask(
+        "trials",
+        task,
+        f"noise scale, {count} x {micro} samples",
+        _phrase,
+        deadline_seconds=DEADLINE_SECONDS + evidence.first_seconds * DEADLINE_FACTOR,
+        user_code_may_fail=True,
+    )
+    evidence.wall_seconds += entry.seconds
+    outcome = entry.outcome
+    if isinstance(outcome, Differentiated) and outcome.moments:
+        return tuple(noise_scale(each) for each in outcome.moments)
+    evidence.notes.append(f"The noise scale was not measured: {_why_not(outcome)}.")
+    return ()
+
+
+def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence) -> float | None:
+    """Where training breaks down; None if it does not, or that is not known."""
+    task = RangeTest(
+        batch_size=evidence.baseline.batch_size,
+        learning_rate=evidence.baseline_learning_rate,
+        learning_rate_factor=_factor(inspected, evidence),
+        lowest_factor=LOWEST_FACTOR,
+        highest_factor=HIGHEST_FACTOR,
+        steps=RANGE_STEPS,
+        seed=session.recipe.seed,
+        limit_bytes=session.job_limit_bytes,
+    )
+    entry = session.ask(
+        "trials",
+        task,
+        "learning-rate range",
+        lambda outcome: _range_phrase(outcome, evidence.baseline_learning_rate),
+        deadline_seconds=DEADLINE_SECONDS + evidence.first_seconds * DEADLINE_FACTOR,
+        user_code_may_fail=True,
+    )
+    evidence.wall_seconds += entry.seconds
+    return _found(entry.outcome, evidence.baseline_learning_rate)
+
+
+def _found(outcome: Outcome, rate: float) -> float | None:
+    if not isinstance(outcome, Ranged) or not outcome.losses:
+        return None
+    rates = [factor * rate for factor in outcome.factors]
+    return range_test.divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
+
+
+def _factor(inspected: Inspected, evidence: Evidence) -> float:
+    rate = evidence.baseline_learning_rate
+    return rate / (inspected.learning_rate or rate)
+
+
+def _why_not(outcome: Outcome) -> str:
+    return outcome.reason if isinstance(outcome, Differentiated) else why_it_failed(outcome)
+
+
+def _phrase(outcome: Outcome) -> str:
+    if not isinstance(outcome, Differentiated) or not outcome.moments:
+        return _why_not(outcome)
+    return ", later ".join(_scale(noise_scale(each)) for each in outcome.moments)
+
+
+def _scale(found: NoiseScale) -> str:
+    return f"at least {found.low:.3g}" if found.value is None else f"{found.value:.3g}"
+
+
+def _range_phrase(outcome: Outcome, rate: float) -> str:
+    if not isinstance(outcome, Ranged):
+        return why_it_failed(outcome)
+    found = _found(outcome, rate)
+    if found is None:
+        return f"trains up to {HIGHEST_FACTOR * rate:.3g}"
+    return f"breaks down at {found:.3g}"

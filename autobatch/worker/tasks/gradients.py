@@ -1,0 +1,168 @@
+"""Gradients of micro-batches at fixed weights, early and late in the baseline's training.
+
+What is measured is the user's own compiled loss, regularisation included, in training mode; never
+while weights change, since noise and drift would be one. Layers that keep something (moving
+averages, seeds) have it back afterwards. BatchNormalization couples the samples of a micro-batch,
+so that its gradients depend on the micro-batch's size a little.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from autobatch.protocol import (
+    Differentiated,
+    GradientMoments,
+    Gradients,
+    JobProgress,
+    Target,
+)
+from autobatch.worker import data as user_data
+from autobatch.worker.backends import Backend
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
+from autobatch.worker.optimizer import optimizers, scale_learning_rates
+from autobatch.worker.source import Source
+from autobatch.worker.target import build_model
+from autobatch.worker.tasks.watch import Watch
+
+GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
+LARGE_PARAMETERS = 50_000_000  # the groups' sums are on the device: as many as the model's weights
+PRECONDITIONED = ("Adam", "AdamW", "Nadam", "RMSprop")  # have `_velocities`, of squared gradients
+
+
+def run(
+    task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
+) -> Differentiated:
+    keras.utils.set_random_seed(task.seed)
+    model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
+    if reason := _why_not(model):
+        return Differentiated(moments=(), reason=reason)
+    train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
+    micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
+    if task.learning_rate_factor != 1:
+        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    meter = _Meter(task, train, micro, target.class_weight, backend, report)
+    left_out = (*WRITERS, *RATE_SETTERS)
+    model.fit(
+        **train.fit_arguments(task.batch_size),
+        class_weight=target.class_weight,
+        epochs=1_000_000_000,  # the meter ends it
+        verbose=0,
+        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), meter],
+    )
+    reason = "" if meter.found else "its gradients are not finite numbers"
+    return Differentiated(moments=tuple(meter.found), reason=reason)
+
+
+def _why_not(model: keras.Model) -> str | None:
+    if type(model).train_step is not keras.Model.train_step:
+        return (
+            f"{type(model).__name__} has a train_step of its own: its loss cannot be had apart "
+            "from it"
+        )
+    if user_data.fixed_batch_size(model) is not None:
+        return "the model is built for one batch size"
+    return None
+
+
+class _Meter(Watch):
+    """Measures at the steps asked, and stops at the last."""
+
+    def __init__(
+        self,
+        task: Gradients,
+        train: Source,
+        micro: Source,
+        class_weight: dict[int, float] | None,
+        backend: Backend,
+        report: Callable[[JobProgress], None],
+    ) -> None:
+        super().__init__(train.steps_per_epoch(task.batch_size))
+        self.task, self.micro, self.backend, self.report = task, micro, backend, report
+        self.class_weight = class_weight
+        self.found: list[GradientMoments] = []
+        self._due = sorted(task.measure_at)
+        self._gradients: Callable[[Any], list[Any]] | None = None
+
+    def stepped(self, steps: int, *, last: bool) -> None:
+        while self._due and self.steps >= self._due[0]:
+            self._due.pop(0)
+            self._measure()
+        self.done = not self._due
+
+    def _measure(self) -> None:
+        kept = [(v, keras.ops.convert_to_numpy(v)) for v in self.model.non_trainable_variables]
+        scales = _preconditioner(self.model)
+        groups = GROUPS_OF_LARGE if self.model.count_params() > LARGE_PARAMETERS else GROUPS
+        moments = _Moments(groups, scales)
+        differentiate = self._gradients = self._gradients or self.backend.gradients(self.model)
+        arguments = self.micro.fit_arguments(self.task.micro_batch_size)
+        arguments |= {"class_weight": self.class_weight}
+        drawn = self.micro.count // self.task.micro_batch_size  # whole ones
+        count = min(self.task.micro_batches, drawn)
+        for k, batch in zip(range(count), self.backend.batches(arguments), strict=False):
+            moments.add(k % groups, differentiate(batch))
+            self.report(JobProgress(done=k + 1, total=count, unit="micro-batches"))
+        for variable, value in kept:
+            variable.assign(value)
+        found = moments.result(self.steps, self.task.micro_batch_size, self.micro.count)
+        if np.isfinite([*found.squared_norms, *np.ravel(np.array(found.gram))]).all():
+            self.found.append(found)
+
+
+class _Moments:
+    """Sums of gradients and of their squared norms, by group."""
+
+    def __init__(self, groups: int, scales: list[Any] | None) -> None:
+        self.scales = scales
+        self.counts = [0] * groups
+        self.squared_norms = [0.0] * groups
+        self.sums: list[list[Any]] = [[] for _ in range(groups)]
+
+    def add(self, group: int, gradient: list[Any]) -> None:
+        if self.scales is not None:
+            gradient = [g * s for g, s in zip(gradient, self.scales, strict=True)]
+        self.counts[group] += 1
+        self.squared_norms[group] += _product(gradient, gradient)
+        before = self.sums[group]
+        self.sums[group] = (
+            [a + b for a, b in zip(before, gradient, strict=True)] if before else gradient
+        )
+
+    def result(self, step: int, batch_size: int, training_samples: int) -> GradientMoments:
+        used = [k for k, count in enumerate(self.counts) if count]
+        gram = [[_product(self.sums[i], self.sums[j]) for j in used] for i in used]
+        return GradientMoments(
+            step=step,
+            batch_size=batch_size,
+            micro_batches=tuple(self.counts[k] for k in used),
+            squared_norms=tuple(self.squared_norms[k] for k in used),
+            gram=tuple(map(tuple, gram)),
+            training_samples=training_samples,
+            preconditioned=self.scales is not None,
+        )
+
+
+def _product(one: list[Any], other: list[Any]) -> float:
+    """Of two gradients; each weight's part in float32 on the device, their sum in float64."""
+    parts = keras.ops.stack([keras.ops.sum(a * b) for a, b in zip(one, other, strict=True)])
+    return float(np.sum(keras.ops.convert_to_numpy(parts), dtype="float64"))
+
+
+def _preconditioner(model: keras.Model) -> list[Any] | None:
+    """1 / (sqrt(v) + epsilon) for each weight, as the optimizer has it now; None if it has none.
+
+    Adam's correction of v's bias is one factor for all, which cancels in the noise scale.
+    """
+    found = list(optimizers(model).values())
+    if len(found) != 1 or type(found[0]).__name__ not in PRECONDITIONED:
+        return None
+    optimizer = found[0]
+    velocities = getattr(optimizer, "_velocities", None)
+    if not velocities or len(velocities) != len(model.trainable_weights):
+        return None
+    return [
+        keras.ops.cast(1.0 / (keras.ops.sqrt(v) + optimizer.epsilon), "float32") for v in velocities
+    ]

@@ -1,0 +1,70 @@
+"""The baseline trained with a learning rate that grows until it breaks down.
+
+In a process of its own, so that no weight or state of it is anybody else's.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
+from autobatch.worker import data as user_data
+from autobatch.worker.backends import Backend
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
+from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
+from autobatch.worker.target import build_model
+from autobatch.worker.tasks.watch import Watch
+
+
+def run(
+    task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
+) -> Ranged:
+    keras.utils.set_random_seed(task.seed)
+    model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
+    train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
+    if task.learning_rate_factor != 1:
+        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
+    grow_learning_rates(model, task.lowest_factor, ratio)
+    model.steps_per_execution = 1  # the loss of every step is looked at
+    watch = _Losses(task, train.steps_per_epoch(task.batch_size), report)
+    left_out = (*WRITERS, *RATE_SETTERS)
+    model.fit(
+        **train.fit_arguments(task.batch_size),
+        class_weight=target.class_weight,
+        epochs=1_000_000_000,  # the watch ends it
+        verbose=0,
+        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), watch],
+    )
+    factors = tuple(task.lowest_factor * ratio**k for k in range(len(watch.losses)))
+    return Ranged(factors=factors, losses=tuple(watch.losses), broke_down=watch.broke_down)
+
+
+class _Losses(Watch):
+    """Keeps the loss of each batch alone; stops at the last step, or where it is not finite."""
+
+    def __init__(
+        self, task: RangeTest, steps_per_epoch: int, report: Callable[[JobProgress], None]
+    ) -> None:
+        super().__init__(steps_per_epoch)
+        self.task, self.report = task, report
+        self.losses: list[float] = []
+        self.broke_down = False
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        self.model.reset_metrics()  # else the loss told is the mean of the epoch so far
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = float((logs or {}).get("loss", math.nan))
+        if math.isfinite(loss):
+            self.losses.append(loss)
+        else:
+            self.broke_down = True
+        super().on_train_batch_end(batch, logs)
+
+    def stepped(self, steps: int, *, last: bool) -> None:
+        self.report(JobProgress(done=self.steps, total=self.task.steps))
+        self.done = self.steps >= self.task.steps or self.broke_down

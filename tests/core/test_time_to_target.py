@@ -1,0 +1,95 @@
+"""What the model of steps and step time predicts: science.md's T7 and T11, and its examples."""
+
+from math import inf
+
+import pytest
+
+from autobatch.core import time_to_target
+from autobatch.protocol import Interval, StepTime
+
+
+def step_time(overhead, per_sample):
+    def exactly(value):
+        return Interval(value=value, low=value, high=value)
+
+    return StepTime(
+        overhead_seconds=exactly(overhead),
+        seconds_per_sample=exactly(per_sample),
+        half_saturation_batch=exactly(overhead / per_sample if per_sample else inf),
+        knee=exactly(1),
+        describes=True,
+    )
+
+
+HARDWARE = step_time(5e-3, 20e-6)
+
+
+def test_the_optimum_is_the_geometric_mean_of_half_saturation_and_critical_batch():
+    """T11: alpha 5 ms, beta 20 us, B_c 800."""
+    assert time_to_target.optimal_batch(HARDWARE, 800) == pytest.approx(447.21, abs=0.01)
+    assert time_to_target.optimal_batch(step_time(5e-3, 0), 800) == inf
+    assert time_to_target.optimal_batch(HARDWARE, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("off", "excess", "bound"),
+    [(2**0.5, 0.0279, 0.0303), (2, 0.1150, 0.125), (4, 0.5175, 0.5625), (8, 1.409, 1.531)],
+)
+def test_the_optimum_is_flat(off, excess, bound):
+    best = 447.21
+    times = {b: 5e-3 + 20e-6 * b for b in (best, best * off)}
+    found = time_to_target.relative_times(times, 800)[best * off] - 1
+    assert found == pytest.approx(excess, rel=0.01)
+    assert found <= bound == pytest.approx((off + 1 / off - 2) / 4, abs=1e-3)
+
+
+def test_efficiency_is_that_of_pollux():
+    assert time_to_target.efficiency(32, 32, 100) == 1
+    assert time_to_target.efficiency(100, 50, 100) == pytest.approx(0.75)
+
+
+def test_good_sizes_are_those_that_are_good_wherever_the_critical_batch_is():
+    seconds = {b: 5e-3 + 20e-6 * b for b in (32, 64, 128, 256, 512, 1024, 2048)}
+    sure = Interval(value=800, low=700, high=900)
+    assert time_to_target.good_sizes(seconds, sure, 1.2) == {256, 512, 1024}
+    unsure = Interval(value=800, low=10, high=60_000)
+    assert time_to_target.good_sizes(seconds, unsure, 1.2) == {512}
+
+
+@pytest.mark.parametrize(
+    ("critical", "steps", "gain"), [(100, 1, 0), (1000, 3, 0.10), (9000, 9, 0.21)]
+)
+def test_accumulation_pays_only_far_above_the_batch_that_fits(critical, steps, gain):
+    """science 8.6: batch 32, 4 ms for gradients, 2 ms for the update, 0.1 ms a sample."""
+    found = time_to_target.accumulation(32, step_time(6e-3, 1e-4), 2e-3, critical)
+    assert found == (steps, pytest.approx(gain, abs=0.02))
+
+
+@pytest.mark.parametrize(
+    ("critical", "saving"),
+    [
+        (lambda t: 0.001 + t, 0.029),
+        (lambda t: (0.001 + t) ** 0.5, 0.010),
+        (lambda t: 1 if t < 0.5 else 10, 0.056),
+        (lambda t: 1 if t < 0.5 else 100, 0.113),
+        (lambda t: 100**t, 0.078),
+    ],
+)
+def test_a_growing_batch_saves_little_on_one_device(critical, saving):
+    """science 8.7, on hardware of alpha = beta B_c."""
+    count = 1000
+    grown = [critical((k + 0.5) / count) for k in range(count)]
+    mean = sum(grown) / count
+    hardware = step_time(mean, 1.0)
+    phases = [(1 / count, each) for each in grown]
+    assert time_to_target.schedule_saving(hardware, phases) == pytest.approx(saving, abs=0.006)
+
+
+def test_replicas_bring_less_each_and_never_more_than_their_number():
+    plan = time_to_target.replica_plan((1, 2, 4, 8), HARDWARE, 800, largest=4096)
+    assert plan[0].predicted_speedup == 1
+    speedups = [each.predicted_speedup for each in plan]
+    assert speedups == sorted(speedups)
+    efficiencies = [each.predicted_efficiency for each in plan]
+    assert efficiencies == sorted(efficiencies, reverse=True)
+    assert all(each.batch_size == each.replicas * each.per_replica_batch_size for each in plan)

@@ -1,0 +1,90 @@
+"""Targets whose gradients are known, or hard to have."""
+
+import keras
+import numpy as np
+
+H = np.array([1, 0.5, 0.25, 0.1])
+DELTA = np.array([1, -1, 0.5, 2])
+NOISE = 0.3
+
+
+def regression():
+    """science T3: at the weights 0, B_simple is 4.2058."""
+    model = keras.Sequential([keras.Input((4,))])
+    model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
+    model.compile(keras.optimizers.SGD(1e-12), "mse")
+    return model
+
+
+def fast_regression():
+    model = regression()
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model
+
+
+def samples(count=16384):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 4)) * np.sqrt(H)
+    y = -x @ DELTA + np.sqrt(NOISE) * rng.normal(size=count)
+    x, y = x.astype("float32"), y.astype("float32")[:, None]
+    return (x, y), (x[:512], y[:512])
+
+
+def adam_regression():
+    model = keras.Sequential([keras.Input((4,))])
+    model.add(keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.01)))
+    model.add(keras.layers.BatchNormalization())
+    model.compile(keras.optimizers.Adam(1e-3, weight_decay=0.01), "mse")
+    return model
+
+
+FIXED = keras.initializers.RandomNormal(seed=0)  # draws the same wherever it is used
+
+
+def _last():
+    return keras.layers.Dense(1, kernel_initializer=FIXED)
+
+
+def embedding():
+    """Each row is looked up many times in a batch: gradients come in slices."""
+    model = keras.Sequential([keras.Input((8,), dtype="int32")])
+    model.add(keras.layers.Embedding(4, 3, embeddings_initializer=FIXED))
+    model.add(keras.layers.Flatten())
+    model.add(_last())
+    model.compile("sgd", "mse")
+    return model
+
+
+def embedding_as_matrix():
+    """The same, by multiplication with the rows' indicators: gradients come dense."""
+    inputs = keras.Input((8,), dtype="int32")
+    indicators = keras.ops.one_hot(inputs, 4)
+    rows = keras.layers.Dense(3, use_bias=False, kernel_initializer=FIXED)(indicators)
+    model = keras.Model(inputs, _last()(keras.layers.Flatten()(rows)))
+    model.compile("sgd", "mse")
+    return model
+
+
+def words(count=2048):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (count, 8)).astype("int32")
+    y = (x.sum(axis=1, keepdims=True) / 8).astype("float32")
+    return (x, y), (x[:128], y[:128])
+
+
+class OwnStep(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def own_step():
+    model = OwnStep()
+    model.compile("sgd", "mse")
+    return model

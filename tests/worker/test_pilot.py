@@ -1,0 +1,77 @@
+"""Gradients and rates of real models in real processes."""
+
+import pytest
+from asking import ask
+
+from autobatch.core.noise_scale import noise_scale
+from autobatch.core.range_test import divergence_rate
+from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest
+
+
+def gradients(tmp_path, model, data="pilots.py:samples", **changes):
+    settings = {
+        "batch_size": 32,
+        "learning_rate": None,
+        "learning_rate_factor": 1.0,
+        "measure_at": (1, 20),
+        "micro_batch_size": 32,
+        "micro_batches": 64,
+        "seed": 0,
+    }
+    task = Gradients(**(settings | changes))
+    outcome, _ = ask(tmp_path, task, model=f"pilots.py:{model}", data=data)
+    assert isinstance(outcome, Differentiated), outcome
+    return outcome
+
+
+def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path):
+    """science T3, end to end: 4.2058 for any factor on the loss."""
+    outcome = gradients(tmp_path, "regression", micro_batches=512)
+    early, late = outcome.moments
+    assert (early.step, late.step) == (1, 20)
+    assert noise_scale(early).value == pytest.approx(4.2058, rel=0.05)
+    assert noise_scale(early).low <= 4.2058 * 1.05
+    assert not early.preconditioned
+
+
+def test_adam_is_measured_in_its_own_geometry_and_training_goes_on_undisturbed(tmp_path):
+    outcome = gradients(tmp_path, "adam_regression")
+    assert all(each.preconditioned for each in outcome.moments)
+    again = gradients(tmp_path, "adam_regression", measure_at=(20,))
+    # The early measurement ran layers in training mode; what they keep was given back.
+    assert again.moments[0].squared_norms == pytest.approx(
+        outcome.moments[1].squared_norms, rel=1e-4
+    )
+
+
+def test_slices_of_an_embedding_count_as_the_whole_gradient(tmp_path):
+    """The norm of slices as they are would leave out that rows repeat."""
+    found = [
+        noise_scale(gradients(tmp_path, model, "pilots.py:words").moments[0]).value
+        for model in ("embedding", "embedding_as_matrix")
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_a_training_step_of_ones_own_is_skipped_with_the_reason(tmp_path):
+    outcome = gradients(tmp_path, "own_step")
+    assert outcome.moments == ()
+    assert "OwnStep has a train_step of its own" in outcome.reason
+
+
+def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):
+    """Gradient descent on H diverges beyond 2 / (2 lambda_max), somewhat earlier with noise."""
+    task = RangeTest(
+        batch_size=32,
+        learning_rate=None,
+        learning_rate_factor=1.0,
+        lowest_factor=0.1,
+        highest_factor=4096.0,
+        steps=100,
+        seed=0,
+    )
+    outcome, _ = ask(tmp_path, task, model="pilots.py:fast_regression", data="pilots.py:samples")
+    assert isinstance(outcome, Ranged), outcome
+    rates = [0.01 * factor for factor in outcome.factors]
+    found = divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
+    assert 0.5 < found < 4
