@@ -15,18 +15,8 @@ from hypothesis import strategies as st
 
 from autobatch import errors
 from autobatch.errors import RecipeError
-from autobatch.recipe import (
-    Baseline,
-    BatchSizes,
-    BenchmarkSettings,
-    Device,
-    Recipe,
-    Trials,
-    load_recipe,
-    make_recipe,
-    recipe_schema,
-    refuse_unsupported,
-)
+from autobatch.recipe import Recipe, load_recipe, make_recipe, recipe_schema, refuse_unsupported
+from autobatch.recipe_keys import Baseline, BatchSizes, BenchmarkSettings, Device, Trials
 from autobatch.units import ByteSize, Duration, Share
 
 REPOSITORY = Path(__file__).parent.parent
