@@ -1,0 +1,69 @@
+"""KerasTuner on a recipe: `python bench/tuners.py KIND RECIPE SIZES RATE SECONDS`.
+
+It chooses the batch size and the learning rate with the least validation loss after as many epochs
+as its user gives it; its trials are stopped when the time is up. Prints [batch size, rate] as JSON.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+import tempfile
+import time
+
+import keras
+import keras_tuner
+
+from autobatch.opening import read_target
+
+EPOCHS = 8
+
+
+def main() -> None:
+    kind, recipe_file, sizes, rate, seconds = sys.argv[1:]
+    recipe, folder = read_target(recipe_file, ())
+    sys.path.insert(0, str(folder))
+
+    def call(reference: str, **arguments):
+        module, _, function = reference.partition(":")
+        return getattr(importlib.import_module(module.removesuffix(".py")), function)(**arguments)
+
+    train, validation = call(recipe.data)
+    deadline = time.monotonic() + float(seconds)
+
+    class Model(keras_tuner.HyperModel):
+        def build(self, hp):
+            model = call(recipe.model, **recipe.args)
+            model.optimizer.learning_rate = hp.Float(
+                "rate", float(rate) / 4, float(rate) * 512, sampling="log"
+            )
+            return model
+
+        def fit(self, hp, model, *args, **kwargs):
+            if time.monotonic() > deadline:
+                raise KeyboardInterrupt  # which ends the search; what it found stays
+            size = hp.Choice("size", json.loads(sizes))
+            return model.fit(*args, batch_size=size, **kwargs)
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if time.monotonic() > deadline:
+                raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as scratch:
+        common = {"objective": "val_loss", "directory": scratch, "seed": 0, "project_name": "x"}
+        tuner = (
+            keras_tuner.Hyperband(Model(), max_epochs=EPOCHS, hyperband_iterations=1000, **common)
+            if kind == "Hyperband"
+            else keras_tuner.RandomSearch(Model(), max_trials=100_000, **common)
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            tuner.search(
+                *train, validation_data=validation, epochs=EPOCHS, verbose=0, callbacks=[Clock()]
+            )
+        best = tuner.get_best_hyperparameters(1)[0]
+    print(json.dumps([best.get("size"), best.get("rate")]))
+
+
+if __name__ == "__main__":
+    main()
