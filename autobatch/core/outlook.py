@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from autobatch.core import time_to_target
 from autobatch.core.evidence import Choice, Evidence, steps_to_target
-from autobatch.protocol import BenchmarkResult, Interval, Prediction
+from autobatch.protocol import BenchmarkResult, Interval, Prediction, StepTime
 
 AGREE = 1.125  # times the least predicted time: within a factor of 2 of the optimum
 
@@ -14,6 +14,7 @@ class Outlook:
     critical_batch: Interval  # of noise scale and trials together
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
+    schedule_saving: float | None  # by a batch growing with the noise scale; None: not known
     agrees: bool  # the noise scale was resolved, and predicts the choice to be near the best
 
 
@@ -41,5 +42,17 @@ def outlook_of(
         critical_batch=critical,
         predictions=predictions,
         optimal_batch=optimum,
+        schedule_saving=_schedule_saving(evidence, fitted),
         agrees=resolved and before[choice.setting.batch_size] <= AGREE,
     )
+
+
+def _schedule_saving(evidence: Evidence, fitted: StepTime | None) -> float | None:
+    """Of a small batch early and a larger one late, if the noise scale grew for certain."""
+    if fitted is None or len(evidence.noise) < 2:
+        return None
+    early, late = evidence.noise[0], evidence.noise[-1]
+    if early.value is None or early.high is None or late.value is None or late.low <= early.high:
+        return None
+    phases = [(0.5, early.value), (0.5, late.value)]
+    return time_to_target.schedule_saving(fitted, phases)

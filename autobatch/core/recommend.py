@@ -57,7 +57,8 @@ def choose(
         chosen = safer
     alike = {s.batch_size for s in usable if not found.told_apart(chosen, s)}
     ties = tuple(sorted(alike - {chosen.batch_size}))
-    return Choice(chosen, "better", surely_better[chosen], ties, found)
+    gained = ranking.speedup(found.times, chosen, evidence.baseline)
+    return Choice(chosen, "better", gained, ties, found)
 
 
 def compose(

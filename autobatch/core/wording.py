@@ -2,7 +2,7 @@
 
 from math import inf, isfinite
 
-from autobatch.core import ranking
+from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Choice, Evidence, Setting
 from autobatch.core.outlook import Outlook
 from autobatch.protocol import (
@@ -159,7 +159,14 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
             f"{outlook.optimal_batch:.2g}, and batch {choice.setting.batch_size} within "
             f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
         )
-    return (told,)
+    saving = outlook.schedule_saving
+    if saving is None:
+        return (told,)
+    worth = saving >= time_to_target.PAYS
+    return (
+        f"{told} A batch that grows with the noise scale would save about {saving:.0%} of the "
+        f"time: {'small first, then doubled' if worth else 'not worth it'}.",
+    )
 
 
 def _noise(found: NoiseScale) -> str:

@@ -152,7 +152,7 @@ def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
     title = f"Finalists at equal training time; target {result.metric} {result.target_loss:.4g}"
     table = Table(title=title, title_justify="left", box=None)
-    for name in ("batch", "rate", result.metric, "reached in", "sooner", "95 % interval", ""):
+    for name in ("batch", "rate", result.metric, "reached in", "sooner", "95 %, all at once", ""):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for candidate in finalists:
         table.add_row(*_candidate_cells(candidate, result))

@@ -17,7 +17,8 @@ from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
 
 HERE = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
-FAST = ("benchmark.seconds=200ms", "trials.budget=4s", "trials.seeds=2", "batch_sizes.min=8")
+QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
+FAST = (*QUICK, "trials.budget=4s", "trials.seeds=2", "batch_sizes.max=64")
 
 
 @pytest.fixture
@@ -70,8 +71,17 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
     assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
 
 
+def test_benchmark_measures_the_sizes_asked_for_and_tells_those_it_cannot(recipe, tmp_path):
+    arguments = ("benchmark", recipe, "--sizes", "16,24,99", "--json", *settings(*QUICK))
+    code, stdout, _ = autobatch(*arguments, cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=BenchmarkResult)
+    assert code == 0
+    assert [point.batch_size for point in result.points] == [16, 24, 32]  # with the baseline's
+    assert result.skipped == ("99: there are 48 training samples",)
+
+
 def test_benchmark_measures_powers_of_two_and_the_ceiling(recipe, tmp_path):
-    code, stdout, _ = autobatch("benchmark", recipe, "--json", *settings(*FAST), cwd=tmp_path)
+    code, stdout, _ = autobatch("benchmark", recipe, "--json", *settings(*QUICK), cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
     assert code == 0
     assert [point.batch_size for point in result.points] == [8, 16, 32, 48]

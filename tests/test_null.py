@@ -1,0 +1,65 @@
+"""Whole runs on a pretend device whose truth is known: how often is `better` said, and wrongly?"""
+
+import numpy as np
+from pretend import TARGET, PretendDevice
+
+from autobatch import tuner
+from autobatch.engine.record import Record
+from autobatch.protocol import Diverged, Evaluation, Trained
+from autobatch.recipe import make_recipe
+from autobatch.stages.ask import Session
+
+RUNS = 200
+NOISE = 0.15  # of the speed of learning, from seed to seed
+
+
+class Equal(PretendDevice):
+    """Every setting learns as fast as every other, per second; `faster` of them are faster."""
+
+    def __init__(self, luck, faster=1.0):
+        super().__init__(step_seconds=lambda size: 0.001 + 1e-5 * size)
+        self.luck, self.faster = luck, faster
+
+    def _trial(self, task):
+        if task.learning_rate > 10:
+            return Diverged(step=1, evaluations=())
+        speed = self.step_seconds(task.batch_size)
+        if (task.batch_size, task.learning_rate) != (32, 0.01):
+            speed *= self.faster
+        speed *= float(np.exp(self.luck.normal(0, NOISE)))
+        return Trained(
+            evaluations=tuple(
+                Evaluation(step=step, metrics={"val_loss": (1 + speed * step) ** -0.5})
+                for step in task.evaluate_at
+            ),
+            steps=task.steps,
+            train_seconds=1.0,
+            peak_bytes=None,
+        )
+
+
+def recommend(folder, device, *overrides):
+    recipe = make_recipe(
+        {"model": TARGET.model, "data": TARGET.data}, ["batch_sizes.max=512", *overrides]
+    )
+    with Record(folder, TARGET, free_bytes=1 << 30, version="0") as record:
+        return tuner.tune(Session(recipe, device, record, lambda _: None, limit_bytes=1 << 30))
+
+
+def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_path):
+    luck = np.random.default_rng(0)
+    wrong = 0
+    for run in range(RUNS):
+        found = recommend(tmp_path / str(run), Equal(luck))
+        wrong += found.verdict == "better"
+    assert wrong <= 0.05 * RUNS
+
+
+def test_the_interval_of_the_speedup_holds_its_truth(tmp_path):
+    """Everything but the baseline is twice as fast: the choice among them is by luck alone."""
+    luck = np.random.default_rng(1)
+    found = [recommend(tmp_path / str(run), Equal(luck, 2.0)) for run in range(RUNS)]
+    better = [each.speedup for each in found if each.verdict == "better"]
+    assert len(better) >= 0.9 * RUNS
+    held = sum(each.low <= 2.0 <= each.high for each in better)
+    assert 0.92 * len(better) <= held <= 0.98 * len(better)
