@@ -153,7 +153,7 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
 def speedup(times: Mapping[Name, Sequence[float]], name: Name, baseline: Name) -> Interval:
     """Baseline's time over that of `name` alone, by the same model, with its own 95 % interval.
 
-    Narrower than those of `speedups`, which hold for all pairs at once, as choosing among them asks.
+    Narrower than those of `speedups`, which hold for all pairs at once, as a choice of them asks.
     """
     y = {each: np.log(np.array(found, dtype=float)) for each, found in times.items()}
     sigma, degrees = _residual(np.array(list(y.values())))
