@@ -5,9 +5,12 @@ import importlib.util
 import pytest
 from asking import ask
 
+from autobatch.core.noise_scale import noise_scale
 from autobatch.protocol import (
     Benchmark,
+    Differentiated,
     Fits,
+    Gradients,
     Inspect,
     Inspected,
     Measured,
@@ -83,3 +86,20 @@ def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):
     assert isinstance(first, Trained), first
     assert first.evaluations == second.evaluations
     assert first.evaluations[-1].metrics["val_loss"] < first.evaluations[0].metrics["val_loss"]
+
+
+def test_the_noise_scale_is_that_of_the_formula(tmp_path):
+    """science T3, as on TensorFlow: 4.2058."""
+    task = Gradients(
+        batch_size=32,
+        learning_rate=None,
+        learning_rate_factor=1.0,
+        measure_at=(1,),
+        micro_batch_size=32,
+        micro_batches=512,
+        seed=0,
+    )
+    target = {"model": "pilots.py:regression", "data": "pilots.py:samples"}
+    found = ask_torch(tmp_path, task, **target)
+    assert isinstance(found, Differentiated), found
+    assert noise_scale(found.moments[0]).value == pytest.approx(4.2058, rel=0.05)
