@@ -56,3 +56,19 @@ def convolution():
 def images():
     rng = np.random.default_rng(0)
     return rng.standard_normal((2048, 8, 8, 1), dtype="float32"), rng.integers(0, 10, 2048)
+
+
+class Overflowing(keras.layers.Layer):
+    """Counts elements in 32 bits, as some kernels do: from batch 32 on it is too many."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        rows = tf.shape(x)[0]
+        return x + tf.cast(tf.shape(tf.zeros([rows * (1 << 26), 0]))[1], x.dtype)
+
+
+def overflowing_model():
+    found = keras.Sequential([keras.Input((8,)), Overflowing(), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found

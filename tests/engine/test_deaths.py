@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Crashed, Inspect, OutOfMemory, Probe, Target
+from autobatch.protocol import (
+    Crashed,
+    Fits,
+    Inspect,
+    OutOfMemory,
+    Probe,
+    Target,
+    UserCodeFailed,
+)
 
 HERE = Path(__file__).parent.parent
 MIB = 1 << 20
@@ -46,3 +54,11 @@ def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, 
     task = Probe(batch_size=1600, limit_bytes=limit_mib * MIB)
     outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
     assert isinstance(outcome, OutOfMemory), outcome
+
+
+def test_a_32_bit_overflow_is_not_memory(tmp_path):
+    fits = ask(tmp_path, Probe(batch_size=16, limit_bytes=512 * MIB), "overflowing_model")
+    assert isinstance(fits, Fits), fits
+    outcome = ask(tmp_path, Probe(batch_size=32, limit_bytes=512 * MIB), "overflowing_model")
+    assert isinstance(outcome, UserCodeFailed), outcome
+    assert "At batch 32" in outcome.message
