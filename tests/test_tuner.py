@@ -399,7 +399,17 @@ def test_one_seed_alone_ranks_nothing(tmp_path):
     assert found.batch_size == 32
 
 
-def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path, monkeypatch):
+def test_a_benchmark_out_of_time_keeps_what_was_measured(tmp_path):
+    device = PretendDevice()
+    with session(tmp_path, device, ["time_limit=1h"]) as opened:
+        opened.started -= 3600
+        found = tuner.benchmark(opened)
+    assert [point.batch_size for point in found.points] == [32]  # the user's own
+    assert "64: time_limit 1 h 00 min was reached" in found.skipped
+    assert "not every size was measured again" in found.notes[0]
+
+
+def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     device = PretendDevice()
     with session(tmp_path, device, ["time_limit=1h"]) as opened:
         opened.started -= 3600

@@ -20,6 +20,7 @@ from autobatch.protocol import (
     ProbeResult,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.units import format_duration
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
 DEADLINE_FACTOR = 6.0
@@ -37,11 +38,15 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         rounds * len(sizes) * (timer.seconds * SECONDS_SHARE + session.job_seconds),
         f"{len(sizes)} sizes, each in {rounds} processes of {timer.seconds:g} s",
     )
-    # Every second round goes backwards: what changes steadily with time then cancels out.
-    order = interleaved(sizes)
+    # The user's own size first, should time run out; and every second round backwards: what changes
+    # steadily with time then cancels out.
+    baseline = session.recipe.baseline.batch_size
+    order = sorted(interleaved(sizes), key=lambda size: size != baseline)
     for round_ in range(rounds):
         for size in order if round_ % 2 == 0 else reversed(order):
-            if round_ == 0 or size in timer.found:
+            if timer.found and session.seconds_left() <= 0:
+                timer.out_of_time(size, round_)
+            elif round_ == 0 or size in timer.found:
                 timer.measure(size, round_)
     if not timer.found:
         timer.raise_for_user()
@@ -106,6 +111,15 @@ class _Timer:
         elif isinstance(outcome, OutOfMemory):
             self.out_of_memory.append(size)
             self.found.pop(size, None)
+
+    def out_of_time(self, size: int, round_: int) -> None:
+        told = f"time_limit {format_duration(self.session.recipe.time_limit)} was reached"
+        if round_ == 0:
+            self.skipped.append(f"{size}: {told}")
+        elif (note := f"{told[0].upper()}{told[1:]}: not every size was measured again.") not in (
+            self.notes
+        ):
+            self.notes.append(note)
 
     def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
         """The rates of larger `steps_per_execution` at this size, where overhead matters."""
