@@ -43,7 +43,7 @@ def test_every_command_in_the_readme_exists(command):
 
 
 def test_every_option_in_the_readme_exists():
-    known = help_of("probe") + help_of("recommend")
+    known = help_of("probe") + help_of("recommend") + help_of("benchmark")
     options = set(re.findall(r"`(--[a-z-]+)", README))
     assert options
     assert {option for option in options if option not in known} == set()
@@ -53,7 +53,15 @@ def test_the_recipe_in_the_readme_is_valid_and_shows_the_defaults():
     shown = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
     written = make_recipe(shown)
     defaults = make_recipe({"model": shown["model"]})
-    for name in ("baseline", "batch_sizes", "benchmark", "trials", "time_limit", "seed"):
+    for name in (
+        "baseline",
+        "batch_sizes",
+        "benchmark",
+        "trials",
+        "recommend",
+        "time_limit",
+        "seed",
+    ):
         assert getattr(written, name) == getattr(defaults, name), name
     assert written.device.headroom == defaults.device.headroom
     assert set(shown) <= set(msgspec.structs.asdict(defaults))
