@@ -135,13 +135,16 @@ class Standing:
         return abs(log(a.value / b.value)) > log(a.high / a.value)
 
 
+MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test T5)
+
+
 def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:
-    """(batch size, steps) of the soonest finalist at each size."""
+    """(batch size, steps) of the soonest finalist at each size; of those that took many."""
     steps: dict[int, float] = {}
     for setting, times in found.times.items():
         needed = ranking.geometric_mean(times) / evidence.step_seconds[setting.batch_size]
         steps[setting.batch_size] = min(needed, steps.get(setting.batch_size, inf))
-    return sorted(steps.items())
+    return sorted((size, needed) for size, needed in steps.items() if needed >= MANY_STEPS)
 
 
 def standing(evidence: Evidence) -> Standing:

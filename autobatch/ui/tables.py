@@ -114,6 +114,13 @@ def _evidence(result: BenchmarkResult) -> str:
     return f"at batch {point.batch_size}, {point.evidence}"
 
 
+CONFIDENCE = {
+    "high": "high: the trials and the model of noise scale and step time agree",
+    "medium": "medium: the trials say so, the model of noise scale and step time does not",
+    "low": "low: the trials could not tell",
+}
+
+
 def recommendation_table(result: Recommendation) -> RenderableType:
     baseline = result.baseline
     spread = (result.samples_per_second_high - result.samples_per_second_low) / 2
@@ -125,6 +132,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             f"[dim]yours {baseline.learning_rate:.4g}[/]",
         ),
         ("verdict", _verdict(result)),
+        ("confidence", CONFIDENCE[result.confidence]),
         (
             "memory",
             f"peak {format_bytes(result.peak_bytes)} of {format_bytes(result.probe.limit_bytes)}, "
@@ -137,6 +145,13 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             f"steps in {format_duration(result.epoch_seconds)}",
         ),
     )
+    for plan in result.replicas:
+        facts.add_row(
+            f"{plan.replicas} devices",
+            f"{plan.predicted_speedup:.2g}× as soon, batch {plan.per_replica_batch_size} each "
+            f"[dim](predicted; {plan.predicted_efficiency:.0%} efficient, without the cost of "
+            "synchronisation)[/]",
+        )
     return Group(
         facts,
         "",

@@ -132,6 +132,23 @@ def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
     assert all("from the record" in line for line in measured if " expected" not in line)
 
 
+def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(recommended):
+    folder, (_, first, _) = recommended
+    again = folder / "again"
+    again.mkdir()
+    kept = [
+        line
+        for number, line in enumerate(lines(folder))
+        if number == 0 or json.loads(line).get("task", {}).get("type") in ("probe", "benchmark")
+    ]
+    (again / FILE_NAME).write_text("\n".join(kept) + "\n")
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json")
+    code, stdout, stderr = autobatch(*arguments, "--run-dir", again, cwd=folder)
+    assert code == 0, stderr
+    names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
+    assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
+
+
 def test_the_table_names_the_answer_and_the_reasons(recommended):
     folder, (_, first, _) = recommended
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
