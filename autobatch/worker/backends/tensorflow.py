@@ -15,6 +15,7 @@ from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
 MEBIBYTE = 1 << 20
+RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 NO_SIZE = 1 << 62  # larger than any batch
 
 
@@ -32,6 +33,8 @@ def configure(device: str, limit_bytes: int | None) -> None:
     import tensorflow as tf
 
     if device != "gpu":
+        if limit_bytes is not None:
+            _reserve(limit_bytes)
         return
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -46,6 +49,20 @@ def configure(device: str, limit_bytes: int | None) -> None:
     else:
         limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // MEBIBYTE)
         tf.config.set_logical_device_configuration(gpu, [limit])
+
+
+def _reserve(limit_bytes: int) -> None:
+    """Make BFC take its whole limit as one region at once, as it does on a GPU.
+
+    On the CPU it would grow by regions, in whose gaps nothing large fits: what trains would then
+    depend on the order of allocations, which overlapping operations change from run to run.
+    """
+    import tensorflow as tf
+
+    if limit_bytes > 2 * RESERVE_LESS_BYTES:
+        size = limit_bytes // MEBIBYTE * MEBIBYTE - RESERVE_LESS_BYTES
+        tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False)  # freed again, never touched
+        reset_peak()
 
 
 def device() -> tuple[str, str]:
