@@ -109,7 +109,8 @@ class Gradients(Tagged):
     learning_rate_factor: float
     measure_at: tuple[int, ...]
     micro_batch_size: int
-    micro_batches: int
+    micro_batches: int  # at most: as many as one pass over the data has
+    training_samples: int
     seed: int
     limit_bytes: int | None = None
 
@@ -172,6 +173,7 @@ class Inspected(Tagged):
     device_kind: Literal["gpu", "cpu"]
     optimizer_settings: dict[str, float] = {}  # what else goes with the batch size: beta_2, ...
     accumulation_steps: int = 1  # batches for one update of the weights
+    loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
 
 

@@ -3,7 +3,8 @@
 For a recipe: `autobatch recommend`; then every batch size times every learning rate of a grid, each
 trained with several seeds, and timed to the loss that the baseline reaches in SECONDS of training
 (steps times the measured step time, so that nothing depends on how busy the machine was). Regret is
-the time at a setting over the least of the grid. Beside it KerasTuner, on the same space, with the
+the time at a setting over the least of the grid (which changes nothing but the two; our setting
+has Adam's beta_2 and the like with it). Beside it KerasTuner, on the same space, with the
 wall time that `recommend` took: random search and Hyperband.
 
     python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners]
@@ -23,7 +24,7 @@ import autobatch
 from autobatch.core import ranking
 from autobatch.engine.local import LocalExecutor
 from autobatch.opening import read_target
-from autobatch.protocol import Recommendation, Target, Trained, Trial
+from autobatch.protocol import Baseline, Inspect, Recommendation, Target, Trained, Trial
 
 HERE = Path(__file__).parent
 FACTORS = [2.0**k for k in range(-2, 10)]  # of the baseline's learning rate
@@ -86,10 +87,10 @@ class Workload:
         return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
 
 
-def tuned(kind: str, recipe: Path, sizes: list[int], rate: float, seconds: float) -> tuple:
+def tuned(kind: str, recipe: Path, sizes: list[int], base: Baseline, seconds: float) -> tuple:
     """(batch size, learning rate) that KerasTuner finds in `seconds`, in a process of its own."""
     command = [sys.executable, str(HERE / "tuners.py"), kind, str(recipe), json.dumps(sizes)]
-    command += [str(rate), str(seconds)]
+    command += [str(base.batch_size), str(base.learning_rate), str(seconds)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return tuple(json.loads(ended.stdout.splitlines()[-1]))
 
@@ -114,7 +115,8 @@ def main() -> None:
         sizes = [size for size in points if size >= 4 and size & (size - 1) == 0]
         base = ours.baseline
         executor = LocalExecutor(target, Path(scratch, "grid"))
-        work = Workload(executor, points, base.learning_rate)
+        inspected = executor.run(Inspect(batch_size=base.batch_size), deadline_seconds=600)
+        work = Workload(executor, points, inspected.learning_rate)
         own = work.curves(base.batch_size, base.learning_rate, given.seconds, given.seeds)
         goal = max(ranking.best_cost(curve) for curve in own)
         within = (given.seconds, given.seeds)
@@ -122,7 +124,7 @@ def main() -> None:
         settings = {"autobatch": (ours.batch_size, ours.learning_rate)}
         if not given.without_tuners:
             for kind in ("random search", "Hyperband"):
-                settings[kind] = tuned(kind, given.recipe, sizes, base.learning_rate, wall_seconds)
+                settings[kind] = tuned(kind, given.recipe, sizes, base, wall_seconds)
         work.spent_seconds = 0.0
         grid = {}
         for size in sizes:

@@ -1,7 +1,8 @@
-"""KerasTuner on a recipe: `python bench/tuners.py KIND RECIPE SIZES RATE SECONDS`.
+"""KerasTuner on a recipe: `python bench/tuners.py KIND RECIPE SIZES SIZE RATE SECONDS`.
 
 It chooses the batch size and the learning rate with the least validation loss after as many epochs
-as its user gives it; its trials are stopped when the time is up. Prints [batch size, rate] as JSON.
+as its user gives it; its first trial is the setting that there was,
+and its trials are stopped when the time is up. Prints [batch size, rate] as JSON.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ EPOCHS = 8
 
 
 def main() -> None:
-    kind, recipe_file, sizes, rate, seconds = sys.argv[1:]
+    kind, recipe_file, sizes, own, rate, seconds = sys.argv[1:]
     recipe, folder = read_target(recipe_file, ())
     sys.path.insert(0, str(folder))
 
@@ -35,14 +36,18 @@ def main() -> None:
         def build(self, hp):
             model = call(recipe.model, **recipe.args)
             model.optimizer.learning_rate = hp.Float(
-                "rate", float(rate) / 4, float(rate) * 512, sampling="log"
+                "rate",
+                float(rate) / 4,
+                float(rate) * 512,
+                sampling="log",
+                default=float(rate),
             )
             return model
 
         def fit(self, hp, model, *args, **kwargs):
             if time.monotonic() > deadline:
                 raise KeyboardInterrupt  # which ends the search; what it found stays
-            size = hp.Choice("size", json.loads(sizes))
+            size = hp.Choice("size", json.loads(sizes), default=int(own))
             return model.fit(*args, batch_size=size, **kwargs)
 
     class Clock(keras.callbacks.Callback):

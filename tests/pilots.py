@@ -30,6 +30,13 @@ def samples(count=16384):
     return (x, y), (x[:512], y[:512])
 
 
+def sorted_samples():
+    """In the order of y, as data on disk often are."""
+    (x, y), validation = samples()
+    order = y[:, 0].argsort()
+    return (x[order], y[order]), validation
+
+
 def adam_regression():
     model = keras.Sequential([keras.Input((4,))])
     model.add(keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.01)))

@@ -23,7 +23,7 @@ def warnings(
     if inspected.nan:
         found.append(f"The training data: {inspected.nan}.")
     ragged = (inspected.train_samples or 0) % size
-    if 0 < ragged < RAGGED_WARNING_SHARE * size:
+    if ragged == 1 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
             "large as the others'. Drop it, or choose a size that divides better."
@@ -100,7 +100,8 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
         first = f"model.optimizer.learning_rate = {rate:.6g}"
     lines = [first]
     for name, value in evidence.hyperparameters(choice.setting).items():
-        lines.append(f"model.optimizer.{name} = {value:.6g}")
+        inner = ".inner_optimizer" if inspected.loss_scaled else ""
+        lines.append(f"model.optimizer{inner}.{name} = {value:.6g}")
     lines.append(f"model.fit(x, y, batch_size={choice.setting.batch_size})")
     if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
         momentum = _momentum(choice, evidence, inspected)

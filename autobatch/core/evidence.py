@@ -32,6 +32,7 @@ class Evidence:
     maximise: bool
     optimizer: str = ""
     optimizer_settings: dict[str, float] = field(default_factory=dict)  # beta_2, epsilon, ...
+    accumulation_steps: int = 1  # the user's own: batches for one update
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
@@ -54,9 +55,9 @@ class Evidence:
         return rate * 2.0**setting.rung
 
     def saturation(self) -> float:
-        """The noise scale that the rule saturates at; infinite where it was not resolved."""
-        values = [each.value for each in self.noise if each.value is not None]
-        return values[-1] if values else inf
+        """The batch that the rule saturates at; infinite where the noise scale was not resolved."""
+        value = self.noise[-1].value if self.noise else None
+        return inf if value is None else value / self.accumulation_steps
 
     def hyperparameters(self, setting: Setting) -> dict[str, float]:
         """What else of the optimizer goes with the size; empty at the baseline's."""
@@ -64,21 +65,31 @@ class Evidence:
             self.optimizer,
             self.optimizer_settings,
             kappa=setting.batch_size / self.baseline.batch_size,
-            rate_ratio=self.learning_rate(setting) / self.baseline_learning_rate,
+            # The rule's alone: what the ladder adds is the same at every size.
+            rate_ratio=self.learning_rate(Setting(setting.batch_size, 0))
+            / self.baseline_learning_rate,
         )
 
     def highest_rung(self) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
 
-        A ceiling and no more: constant rates break down below the one that a short test found.
+        A ceiling and no more: constant rates break down below the one that a short test found. A
+        test that breaks down below the baseline's own rate, which trains, is not believed.
         """
-        if self.divergence_rate is None:
+        found = self.divergence_rate
+        if found is None or found < self.baseline_learning_rate:
             return ranking.RUNG_BOUNDS[1]
-        return max(0, floor(log2(self.divergence_rate / self.baseline_learning_rate)))
+        return min(floor(log2(found / self.baseline_learning_rate)), ranking.RUNG_BOUNDS[1])
 
     def critical_batch(self, steps_to_target: Sequence[tuple[float, float]] = ()) -> Interval:
-        """What is known of it from the noise scale, and from trials once there are some."""
-        return noise_scale.critical_batch(self.noise[-1] if self.noise else None, steps_to_target)
+        """What is known of it from the noise scale, and from trials once there are some.
+
+        In samples of a batch: where the user accumulates gradients, a part of those of an update.
+        """
+        noise, parts = self.noise[-1] if self.noise else None, self.accumulation_steps
+        steps = [(size * parts, needed) for size, needed in steps_to_target]
+        found = noise_scale.critical_batch(noise, steps)
+        return Interval(value=found.value / parts, low=found.low / parts, high=found.high / parts)
 
     def costs(self, batch_size: int) -> dict[int, float | None]:
         """What the first trials found at one size, by rung."""

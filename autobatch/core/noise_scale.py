@@ -19,6 +19,8 @@ from autobatch.protocol import GradientMoments, Interval, NoiseScale
 CONFIDENCE = 0.95
 BOUND_CONFIDENCE = 0.99  # nominal, of a lower bound: covers 92 to 98 %
 ENOUGH = 4.0  # samples measured, in noise scales: fewer cannot resolve the signal
+LEAST_SIZES = 3  # that were timed, to learn the critical batch from
+LEAST_GROUPS = 4  # of micro-batches, for an interval
 WHOLE = 0.99  # of the training samples, measured: their mean gradient is then known
 
 # Of small supervised tasks 200 to 900 (McCandlish et al. 2018, Table 1).
@@ -51,10 +53,8 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
 
     Intervals are those of the jackknife that leaves out one group at a time, in the logarithm.
     """
-    trace, signal = estimates(moments)
     groups = len(moments.micro_batches)
     samples = moments.batch_size * sum(moments.micro_batches)
-    parts = [estimates(moments, without=k) for k in range(groups)]
     found = NoiseScale(
         value=None,
         low=0.0,
@@ -63,8 +63,12 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
         step=moments.step,
         preconditioned=moments.preconditioned,
     )
+    if groups < LEAST_GROUPS:
+        return found
+    trace, signal = estimates(moments)
     if trace <= 0 or not isfinite(trace):
         return found  # all gradients are equal, or none is a number: nothing can be said
+    parts = [estimates(moments, without=k) for k in range(groups)]
     whole = samples >= WHOLE * moments.training_samples
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
@@ -146,7 +150,7 @@ def _misfits(steps_to_target: Sequence[tuple[float, float]]) -> Array:
 
 def _likelihood(steps_to_target: Sequence[tuple[float, float]]) -> Array:
     """Of ln B_c, with the least number of steps left free."""
-    if len(steps_to_target) < 3:
+    if len(steps_to_target) < LEAST_SIZES:
         return np.zeros_like(GRID)
     squares = (_misfits(steps_to_target) ** 2).sum(axis=1)
     spread = max(STEPS_SPREAD, sqrt(float(squares.min()) / (len(steps_to_target) - 2)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autobatch.core import time_to_target
+from autobatch.core import noise_scale, time_to_target
 from autobatch.core.evidence import Choice, Evidence, steps_to_target
 from autobatch.protocol import BenchmarkResult, Interval, Prediction, StepTime
 
@@ -15,13 +15,16 @@ class Outlook:
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
     schedule_saving: float | None  # by a batch growing with the noise scale; None: not known
+    accumulation_gain: float  # at most, of accumulating over the batch chosen; 0: it does not pay
+    from_trials: bool  # the critical batch is also theirs
     agrees: bool  # the noise scale was resolved, and predicts the choice to be near the best
 
 
 def outlook_of(
     choice: Choice, evidence: Evidence, measured: BenchmarkResult, *, ceiling: int
 ) -> Outlook:
-    critical = evidence.critical_batch(steps_to_target(evidence, choice.standing))
+    steps = steps_to_target(evidence, choice.standing)
+    critical = evidence.critical_batch(steps)
     seconds = {size: t for size, t in evidence.step_seconds.items() if size <= ceiling}
     seconds.setdefault(choice.setting.batch_size, evidence.step_seconds[choice.setting.batch_size])
     times = time_to_target.relative_times(seconds, critical.value)
@@ -42,17 +45,30 @@ def outlook_of(
         critical_batch=critical,
         predictions=predictions,
         optimal_batch=optimum,
-        schedule_saving=_schedule_saving(evidence, fitted),
+        schedule_saving=_schedule_saving(evidence, fitted, ceiling),
+        accumulation_gain=_accumulation_gain(choice, fitted, critical.value),
+        from_trials=len(steps) >= noise_scale.LEAST_SIZES,
         agrees=resolved and before[choice.setting.batch_size] <= AGREE,
     )
 
 
-def _schedule_saving(evidence: Evidence, fitted: StepTime | None) -> float | None:
+def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float) -> float:
+    """If all that a step takes beside its samples were the update: an upper bound."""
+    if fitted is None:
+        return 0.0
+    update_seconds = fitted.overhead_seconds.value
+    size = choice.setting.batch_size
+    return time_to_target.accumulation(size, fitted, update_seconds, critical)[1]
+
+
+def _schedule_saving(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> float | None:
     """Of a small batch early and a larger one late, if the noise scale grew for certain."""
     if fitted is None or len(evidence.noise) < 2:
         return None
     early, late = evidence.noise[0], evidence.noise[-1]
     if early.value is None or early.high is None or late.value is None or late.low <= early.high:
+        return None
+    if time_to_target.optimal_batch(fitted, late.value) > ceiling:
         return None
     phases = [(0.5, early.value), (0.5, late.value)]
     return time_to_target.schedule_saving(fitted, phases)

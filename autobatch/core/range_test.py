@@ -30,9 +30,11 @@ def divergence_rate(
     that can be negative has no multiples: its rise is measured from its least, against its start.
     """
     curve = smoothed(losses)
-    for k in range(LEAST_STEPS, len(curve)):
-        least = min(curve[:k])
+    found = rates[-1] if broke_down and rates else None
+    for k in range(len(curve) - 1, LEAST_STEPS - 1, -1):
+        least = min(curve[LEAST_STEPS - 1 : k + 1])
         allowed = TIMES_THE_BEST * least if least > 0 else least + TIMES_THE_BEST * abs(curve[0])
-        if curve[k] > allowed:
-            return rates[k]
-    return rates[-1] if broke_down else None
+        if curve[k] <= allowed:
+            break  # whatever it did before, it came back
+        found = rates[k]
+    return found

@@ -89,7 +89,7 @@ def compose(
         learning_rate=rate,
         optimizer=inspected.optimizer,
         learning_rate_rule=evidence.rule,
-        gradient_accumulation_steps=1,
+        gradient_accumulation_steps=evidence.accumulation_steps,
         per_replica_batch_size=size,
         steps_per_epoch=-(-samples // size),
         ragged_samples=samples % size,
@@ -168,18 +168,17 @@ def _wished(
     if samples is None:
         return None
     steps = -(-samples // ceiling)
-    while samples % steps and steps < samples:
-        steps += 1
+    size = round(samples / steps)
     rate = scaling.scaled(
         evidence.learning_rate(choice.setting),
         evidence.rule,
-        old_batch=choice.setting.batch_size,
-        new_batch=samples,
-        critical_batch=evidence.saturation(),
+        old_batch=choice.setting.batch_size * evidence.accumulation_steps,
+        new_batch=steps * size,
+        critical_batch=evidence.saturation() * evidence.accumulation_steps,
     )
     return EffectiveBatch(
-        samples=samples,
-        batch_size=samples // steps,
+        samples=steps * size,
+        batch_size=size,
         gradient_accumulation_steps=steps,
         learning_rate=rate,
     )

@@ -30,9 +30,9 @@ RULES: dict[str, Rule] = {
 # Momenta of averages over steps, which are to forget as fast in samples: raised to kappa.
 AVERAGES = ("beta_2", "rho", "ema_momentum")
 # What is added to the root of averaged squared gradients, whose noise falls with the batch.
-EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Lamb", "ScheduleFreeAdamW")
+EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdamW")
 SETTINGS = (*AVERAGES, "epsilon", "weight_decay", "initial_accumulator_value")
-LEAST_AVERAGE = 0.9  # beta_2 below beta_1 makes Adam unstable
+LEAST_AVERAGE = 0.9  # of squared gradients: beta_2 below beta_1 makes Adam unstable
 
 
 def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
@@ -87,15 +87,17 @@ def hyperparameters(
     al. 2023, 2307.13813); weight decay, which Keras multiplies by the rate, its time scale in
     epochs (Wang and Aitchison 2024, 2405.13698).
     """
-    if kappa == 1:
+    if kappa == 1 or optimizer not in RULES:
         return {}
     found = {}
     for name, value in settings.items():
         if name in AVERAGES:
-            least = min(value, LEAST_AVERAGE) if name == "beta_2" else 0.0
+            least = 0.0 if name == "ema_momentum" else min(value, LEAST_AVERAGE)
             found[name] = max(value**kappa, least)
         elif name == "epsilon" and optimizer in EPSILON_OF_ROOT:
             found[name] = value / sqrt(kappa)
+        elif name == "epsilon" and optimizer == "RMSprop":  # it is added before the root
+            found[name] = value / kappa
         elif name == "weight_decay":
             found[name] = value * kappa / rate_ratio
         elif name == "initial_accumulator_value":

@@ -9,7 +9,7 @@ of this is explanation and starting point; what is recommended was measured.
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
-from autobatch.protocol import Interval, Replicas, StepTime
+from autobatch.protocol import Replicas, StepTime
 
 PAYS = 0.05  # predicted gain that makes a change worth its trouble
 
@@ -34,19 +34,6 @@ def relative_times(step_seconds: Mapping[int, float], critical_batch: float) -> 
 def efficiency(batch: float, baseline: float, critical_batch: float) -> float:
     """Progress per sample at `batch` over that at `baseline` (Pollux, OSDI 2021, equation 6)."""
     return (critical_batch + baseline) / (critical_batch + batch)
-
-
-def good_sizes(
-    step_seconds: Mapping[int, float], critical_batch: Interval, tolerance: float
-) -> frozenset[int]:
-    """Sizes predicted within `tolerance` (1.1: 10 %) of the best, wherever in its interval B_c is.
-
-    At least the best at its middle.
-    """
-    ends = [relative_times(step_seconds, b) for b in (critical_batch.low, critical_batch.high)]
-    middle = relative_times(step_seconds, critical_batch.value)
-    good = {size for size in step_seconds if all(end[size] <= tolerance for end in ends)}
-    return frozenset(good | {min(middle, key=lambda size: (middle[size], size))})
 
 
 def accumulation(

@@ -54,15 +54,19 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
             sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
         return sentence
     if choice.verdict == "tie":
+        every = "every finalist" if len(times) == len(evidence.finals) else "what reaches it"
         return (
-            f"Nothing beats your {mine}: every finalist reaches its {metric} within 10 % of the "
+            f"Nothing beats your {mine}: {every} reaches its {metric} within 10 % of the "
             f"same time ({seeds} seeds). Keep it."
         )
     promising = max(
         choice.standing.speedups.items(), key=lambda item: item[1].value, default=(own, None)
     )
     if seeds < 2:
-        return f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more."
+        return (
+            f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more, and "
+            "a time_limit that leaves time for them."
+        )
     if choice.standing.target >= evidence.initial_cost:
         return (
             f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
@@ -112,7 +116,9 @@ def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
         f"The learning rate alone does much of it: {evidence.learning_rate(setting):.3g} at your "
         f"batch {own} is {interval.value:.2g} times sooner than yours."
         for setting, interval in choice.standing.speedups.items()
-        if setting.batch_size == own and interval.value > choice.speedup.value**0.5
+        if setting.batch_size == own
+        and interval.low > 1
+        and interval.value > choice.speedup.value**0.5
     )
 
 
@@ -147,9 +153,10 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     last, first = evidence.noise[-1], evidence.noise[0]
     critical = outlook.critical_batch
     earlier = f" ({_noise(first)} after {first.step})" if first is not last else ""
+    with_trials = "with the trials, " if outlook.from_trials else ""
     told = (
         f"Noise scale: {_noise(last)} samples after {last.step} steps of your training{earlier}; "
-        f"with the trials, the critical batch is {critical.value:.2g} (95 % interval "
+        f"{with_trials}the critical batch is {critical.value:.2g} (95 % interval "
         f"{critical.low:.2g} to {critical.high:.2g}): there, half of what a batch adds is gained."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
@@ -159,6 +166,8 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
             f"{outlook.optimal_batch:.2g}, and batch {choice.setting.batch_size} within "
             f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
         )
+    if outlook.accumulation_gain == 0:
+        told += " Accumulating gradients over several batches would not be faster."
     saving = outlook.schedule_saving
     if saving is None:
         return (told,)

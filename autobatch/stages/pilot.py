@@ -15,6 +15,7 @@ from autobatch.protocol import (
     Outcome,
     Ranged,
     RangeTest,
+    changed,
 )
 from autobatch.stages.ask import Session, why_it_failed
 
@@ -51,6 +52,7 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
         measure_at=(max(1, round(EARLY_SHARE * steps)), steps),
         micro_batch_size=micro,
         micro_batches=count,
+        training_samples=samples,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
@@ -65,7 +67,10 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     evidence.wall_seconds += entry.seconds
     outcome = entry.outcome
     if isinstance(outcome, Differentiated) and outcome.moments:
-        return tuple(noise_scale(each) for each in outcome.moments)
+        found = tuple(noise_scale(each) for each in outcome.moments)
+        if all(each.low > 0 for each in found):
+            return found
+        outcome = changed(outcome, moments=(), reason="the gradients do not vary, or are too few")
     evidence.notes.append(f"The noise scale was not measured: {_why_not(outcome)}.")
     return ()
 
@@ -124,6 +129,8 @@ def _range_phrase(outcome: Outcome, rate: float) -> str:
     if not isinstance(outcome, Ranged):
         return why_it_failed(outcome)
     found = _found(outcome, rate)
+    if not outcome.losses and not outcome.broke_down:
+        return "the training step reports no loss"
     if found is None:
         return f"trains up to {HIGHEST_FACTOR * rate:.3g}"
     return f"breaks down at {found:.3g}"

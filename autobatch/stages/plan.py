@@ -1,5 +1,7 @@
 """What trials start from: the baseline, the rule, and whether more of the metric is better."""
 
+from math import log
+
 from autobatch.core import scaling
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.errors import UsageError, UserCodeError
@@ -30,11 +32,13 @@ def plan(
     size = recipe.baseline.batch_size
     notes = []
     if size not in step_seconds:
-        size = max(step_seconds)
+        size = min(step_seconds, key=lambda each: abs(log(each / size)))
+        own = recipe.baseline.batch_size
+        why = f"at most {probed.largest_fitting}, bounded by {probed.bounded_by}"
+        if own <= probed.largest_fitting:
+            why = "its benchmark failed"
         notes.append(
-            f"Your batch size {recipe.baseline.batch_size} cannot be had (at most "
-            f"{probed.largest_fitting}, bounded by {probed.bounded_by}); {size} stands for it "
-            "as the baseline."
+            f"Your batch size {own} cannot be had ({why}); {size} stands for it as the baseline."
         )
     return Evidence(
         baseline=Setting(size, 0),
@@ -45,6 +49,7 @@ def plan(
         maximise=_is_maximised(recipe.trials.metric),
         optimizer=inspected.optimizer,
         optimizer_settings=inspected.optimizer_settings,
+        accumulation_steps=inspected.accumulation_steps,
         notes=notes,
     )
 

@@ -70,9 +70,12 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
     first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
     finals = (FINALISTS + 1) * trials.seeds
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
-    evidence.first_seconds = float(trials.budget) / parts
+    budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
+    evidence.first_seconds = budget / parts
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
+    if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
+        raise _time_limit_too_short(session, budget, MIN_STEPS * step_seconds * parts)
     if evidence.first_seconds < MIN_STEPS * step_seconds:
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
@@ -82,6 +85,33 @@ def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
             f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
         )
     return PILOT_JOBS + first + finals
+
+
+def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
+    """Training seconds: trials.budget, or what the time limit leaves for it.
+
+    By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
+    """
+    recipe = session.recipe
+    left = recipe.time_limit - session.spent_seconds - jobs * JOB_OVERHEAD_SECONDS
+    if left >= recipe.trials.budget:
+        return float(recipe.trials.budget)
+    evidence.notes.append(
+        f"time_limit {format_duration(recipe.time_limit)} leaves "
+        f"{format_duration(max(0.0, left))} of training for trials, instead of trials.budget "
+        f"{format_duration(recipe.trials.budget)}."
+    )
+    return max(0.0, left)
+
+
+def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
+    limit = session.recipe.time_limit
+    return UsageError(
+        f"time_limit {format_duration(limit)} leaves {format_duration(budget)} of training for "
+        f"trials, which compares nothing: {format_duration(needed)} is the least.",
+        hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
+        "is kept.",
+    )
 
 
 class _Trials:

@@ -116,7 +116,7 @@ def _evidence(result: BenchmarkResult) -> str:
 
 CONFIDENCE = {
     "high": "high: the trials and the model of noise scale and step time agree",
-    "medium": "medium: the trials say so, the model of noise scale and step time does not",
+    "medium": "medium: the trials say so; noise scale and step time do not bear it out",
     "low": "low: the trials could not tell",
 }
 

@@ -70,12 +70,11 @@ def scale_learning_rates(model: keras.Model, rate: float | None, factor: float) 
 
 
 def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:
-    """Multiply all rates by `first`, and by `ratio` more at each step."""
+    """`first` times each rate, of a schedule its peak, and `ratio` times more at each step."""
     for optimizer in optimizers(model).values():
-        before = getattr(optimizer, "_learning_rate", None)
-        schedule = isinstance(before, keras.optimizers.schedules.LearningRateSchedule)
-        base = before if schedule else _Constant(_number(optimizer.learning_rate))
-        optimizer.learning_rate = _Growing(base, first, ratio)
+        rate, _ = learning_rate(optimizer)
+        start = int(optimizer._iterations)  # of a saved model, not 0
+        optimizer.learning_rate = _Growing((rate or 0.0) * first, ratio, start)
 
 
 def settings(model: keras.Model) -> dict[str, float]:
@@ -97,27 +96,17 @@ def change_settings(model: keras.Model, changes: dict[str, float]) -> None:
         setattr(found[0], name, value)
 
 
-class _Constant(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    def __call__(self, step: Any) -> Any:
-        return self.rate
-
-    def get_config(self) -> dict[str, Any]:
-        return {"rate": self.rate}
-
-
 class _Growing(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, schedule: Any, first: float, ratio: float) -> None:
-        self.schedule, self.first, self.ratio = schedule, first, ratio
+    def __init__(self, first: float, ratio: float, start: int) -> None:
+        self.first, self.ratio, self.start = first, ratio, start
 
     def __call__(self, step: Any) -> Any:
-        grown = keras.ops.power(self.ratio, keras.ops.cast(step, "float32"))
-        return self.schedule(step) * self.first * grown
+        return self.first * keras.ops.power(
+            self.ratio, keras.ops.cast(step - self.start, "float32")
+        )
 
     def get_config(self) -> dict[str, Any]:
-        return {"schedule": self.schedule, "first": self.first, "ratio": self.ratio}
+        return {"first": self.first, "ratio": self.ratio, "start": self.start}
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):

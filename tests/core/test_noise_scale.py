@@ -163,6 +163,12 @@ def test_equal_gradients_are_no_crash():
     assert (found.value, found.low) == (None, 0.0)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_micro_batches_are_no_crash(count):
+    few = moments(np.random.default_rng(0).normal(1, 1, (count, 3)), groups=count)
+    assert noise_scale.noise_scale(few).low == 0.0
+
+
 # --- the critical batch ----------------------------------------------------------------------
 
 

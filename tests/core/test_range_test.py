@@ -25,6 +25,21 @@ def test_a_loss_that_is_no_number_is_the_end():
     assert divergence_rate(rates, losses, broke_down=True) == rates[-1]
 
 
+@pytest.mark.parametrize("draw", ["exponential", "squared", "heavy"])
+def test_losses_of_small_batches_are_no_divergence(draw):
+    rng = np.random.default_rng(0)
+    draws = {
+        "exponential": lambda: rng.exponential(size=100),
+        "squared": lambda: (rng.normal(size=(2, 100)) ** 2).mean(axis=0),
+        "heavy": lambda: np.exp(rng.normal(0, 2, (32, 100))).mean(axis=0),
+    }
+    alarms = sum(
+        divergence_rate(RATES, list(draws[draw]()), broke_down=False) is not None
+        for _ in range(300)
+    )
+    assert alarms <= 0.03 * 300
+
+
 def test_noise_and_an_early_spike_are_no_divergence():
     rng = np.random.default_rng(0)
     losses = list(np.exp(rng.normal(0, 0.3, 100)))

@@ -163,6 +163,9 @@ def test_what_goes_with_the_batch_beside_the_rate():
         "weight_decay": pytest.approx(0.01)
     }
     assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1, rate_ratio=2) == {}
+    assert hyperparameters("Mine", {"beta_2": 0.999}, kappa=8, rate_ratio=2) == {}  # re-tuned only
+    inside = hyperparameters("RMSprop", {"rho": 0.9, "epsilon": 1e-7}, kappa=4, rate_ratio=2)
+    assert inside == {"rho": 0.9, "epsilon": pytest.approx(2.5e-8)}
     assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1024, rate_ratio=32)["beta_2"] == 0.9
     accumulator = {"initial_accumulator_value": 0.1}
     assert hyperparameters("Adagrad", accumulator, kappa=2, rate_ratio=1) == {

@@ -48,14 +48,6 @@ def test_efficiency_is_that_of_pollux():
     assert time_to_target.efficiency(100, 50, 100) == pytest.approx(0.75)
 
 
-def test_good_sizes_are_those_that_are_good_wherever_the_critical_batch_is():
-    seconds = {b: 5e-3 + 20e-6 * b for b in (32, 64, 128, 256, 512, 1024, 2048)}
-    sure = Interval(value=800, low=700, high=900)
-    assert time_to_target.good_sizes(seconds, sure, 1.2) == {256, 512, 1024}
-    unsure = Interval(value=800, low=10, high=60_000)
-    assert time_to_target.good_sizes(seconds, unsure, 1.2) == {512}
-
-
 @pytest.mark.parametrize(
     ("critical", "steps", "gain"), [(100, 1, 0), (1000, 3, 0.10), (9000, 9, 0.21)]
 )

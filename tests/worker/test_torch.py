@@ -97,6 +97,7 @@ def test_the_noise_scale_is_that_of_the_formula(tmp_path):
         measure_at=(1,),
         micro_batch_size=32,
         micro_batches=512,
+        training_samples=16384,
         seed=0,
     )
     target = {"model": "pilots.py:regression", "data": "pilots.py:samples"}

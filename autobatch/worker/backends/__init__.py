@@ -5,6 +5,7 @@ Importing such a module imports no framework: its functions do, in the worker pr
 """
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -79,6 +80,18 @@ class Backend(Protocol):
 
     def out_of_memory_evidence(self, error: BaseException) -> str | None:
         """The line of `error` that says the device's memory ran out; None if it says otherwise."""
+
+
+def adapter(fit_arguments: dict[str, Any]) -> Any:
+    """What `fit` itself makes of its arguments, for every kind of data, class weights included.
+
+    It shuffles what can be shuffled unless told otherwise; Keras' adapters do not.
+    """
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a tf.data.Dataset, that it is not shuffled
+        return get_data_adapter(**({"shuffle": True} | fit_arguments))
 
 
 def load(name: str) -> Backend:

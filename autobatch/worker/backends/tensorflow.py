@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autobatch.worker.backends import StepCount
+from autobatch.worker.backends import StepCount, adapter
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
@@ -119,10 +119,7 @@ def synchronise() -> None:
 
 
 def _dataset(fit_arguments: dict[str, Any]) -> Any:
-    """What `fit` itself makes of its arguments: for every kind of data, class weights included."""
-    from keras.src.trainers.data_adapters import get_data_adapter
-
-    return get_data_adapter(**fit_arguments).get_tf_dataset()
+    return adapter(fit_arguments).get_tf_dataset()
 
 
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
@@ -146,15 +143,17 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     import tensorflow as tf
 
     weights = model.trainable_weights
+    # Of float16, small gradients would vanish; it is divided out again.
+    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))
 
     def differentiate(batch: Any) -> list[Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             predicted = model(x, training=True)
-            loss = model.compute_loss(x, y, predicted, sample_weight, training=True)
+            loss = scale * model._compute_loss(x, y, predicted, sample_weight, training=True)
         found = tape.gradient(loss, weights, unconnected_gradients="zero")
         # Of embeddings, a gradient holds rows, the same one more than once: densified, they add up.
-        return [tf.cast(tf.convert_to_tensor(each), tf.float32) for each in found]
+        return [tf.cast(tf.convert_to_tensor(each), tf.float32) / scale for each in found]
 
     compiled: Callable[[Any], list[Any]] = tf.function(differentiate, reduce_retracing=True)
     return compiled

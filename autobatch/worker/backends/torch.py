@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autobatch.worker.backends import StepCount
+from autobatch.worker.backends import StepCount, adapter
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras")
@@ -138,10 +138,7 @@ def synchronise() -> None:
 
 
 def _loader(fit_arguments: dict[str, Any]) -> Any:
-    """What `fit` itself makes of its arguments: for every kind of data, class weights included."""
-    from keras.src.trainers.data_adapters import get_data_adapter
-
-    return get_data_adapter(**fit_arguments).get_torch_dataloader()
+    return adapter(fit_arguments).get_torch_dataloader()
 
 
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
@@ -166,7 +163,7 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     def differentiate(batch: Any) -> list[Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         predicted = model(x, training=True)
-        loss = model.compute_loss(x, y, predicted, sample_weight, training=True)
+        loss = model._compute_loss(x, y, predicted, sample_weight, training=True)
         found = torch.autograd.grad(loss, weights, allow_unused=True)
         return [
             (torch.zeros_like(w) if g is None else g).detach().to(torch.float32)

@@ -23,7 +23,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
-from autobatch.worker.source import Source
+from autobatch.worker.source import Source, leaves, rows_of
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch
 
@@ -52,7 +52,7 @@ def run(
         verbose=0,
         callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), meter],
     )
-    reason = "" if meter.found else "its gradients are not finite numbers"
+    reason = "" if meter.found else "there were none, or not of finite numbers"
     return Differentiated(moments=tuple(meter.found), reason=reason)
 
 
@@ -100,15 +100,20 @@ class _Meter(Watch):
         differentiate = self._gradients = self._gradients or self.backend.gradients(self.model)
         arguments = self.micro.fit_arguments(self.task.micro_batch_size)
         arguments |= {"class_weight": self.class_weight}
-        drawn = self.micro.count // self.task.micro_batch_size  # whole ones
-        count = min(self.task.micro_batches, drawn)
-        for k, batch in zip(range(count), self.backend.batches(arguments), strict=False):
-            moments.add(k % groups, differentiate(batch))
-            self.report(JobProgress(done=k + 1, total=count, unit="micro-batches"))
+        size, count = self.task.micro_batch_size, 0
+        for batch in self.backend.batches(arguments):  # one pass at most: distinct samples
+            if rows_of(leaves(batch)[0]) != size:
+                continue  # the ragged one
+            moments.add(count % groups, differentiate(batch))
+            count += 1
+            total = self.task.micro_batches
+            self.report(JobProgress(done=count, total=total, unit="micro-batches"))
+            if count == total:
+                break
         for variable, value in kept:
             variable.assign(value)
-        found = moments.result(self.steps, self.task.micro_batch_size, self.micro.count)
-        if np.isfinite([*found.squared_norms, *np.ravel(np.array(found.gram))]).all():
+        found = moments.result(self.steps, size, self.task.training_samples)
+        if count and np.isfinite([*found.squared_norms, *np.ravel(np.array(found.gram))]).all():
             self.found.append(found)
 
 
@@ -163,6 +168,14 @@ def _preconditioner(model: keras.Model) -> list[Any] | None:
     velocities = getattr(optimizer, "_velocities", None)
     if not velocities or len(velocities) != len(model.trainable_weights):
         return None
+    inside = type(optimizer).__name__ == "RMSprop"  # where it adds epsilon
     return [
-        keras.ops.cast(1.0 / (keras.ops.sqrt(v) + optimizer.epsilon), "float32") for v in velocities
+        keras.ops.cast(_inverse_root(v, optimizer.epsilon, inside), "float32") for v in velocities
     ]
+
+
+def _inverse_root(squares: Any, epsilon: float, inside: bool) -> Any:
+    """0 where no gradient has come yet (rows of an embedding): it would be 1 / epsilon there."""
+    safe = keras.ops.maximum(squares, 1e-30)
+    root = keras.ops.sqrt(safe + epsilon) if inside else keras.ops.sqrt(safe) + epsilon
+    return keras.ops.where(squares > 0, 1.0 / root, 0.0)

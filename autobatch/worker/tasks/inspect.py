@@ -72,6 +72,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         device_kind="gpu" if kind == "gpu" else "cpu",
         optimizer_settings=settings(model),
         accumulation_steps=accumulation_steps(model),
+        loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         saved_seconds=data.saved_seconds,
     )
 
