@@ -66,6 +66,15 @@ def broken_in_its_second_pass(batch_size, passes=[]):  # noqa: B006
     return (generators if len(passes) == 1 else broken_in_mid_epoch)(batch_size)
 
 
+def fewer_in_its_second_pass(batch_size, passes=[]):  # noqa: B006
+    passes.append(1)
+    return generator(SAMPLES if len(passes) == 1 else 30, batch_size), None
+
+
+def three_samples():
+    return dataset(3), dataset(3)
+
+
 def changing_shape(batch_size):
     def changing():
         yield from generator(2 * batch_size, batch_size)

@@ -82,7 +82,7 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
 
 def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
     found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=1), "dense", "feeds.py:sleeping")
-    point = throughput.benchmark_point(10, found)
+    point = throughput.benchmark_point(10, [found])
     assert point.input_samples_per_second < 1 / 0.002
     assert point.samples_per_second < 1 / 0.002
     assert point.device_samples_per_second > 2 * point.samples_per_second

@@ -4,7 +4,7 @@ import pytest
 from asking import ask
 from worker.test_targets import HERE, LIMIT
 
-from autobatch.protocol import Benchmark, Inspect, Probe, TimedOut, UserCodeFailed
+from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, UserCodeFailed
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,25 @@ def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, 
     assert found.message == f"At batch 20: {words}"
     assert "feeds.py" in found.traceback
     assert "site-packages" not in found.traceback
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "steps"), [("fewer_in_its_second_pass", 20, 3), ("three_samples", 2, 2)]
+)
+def test_little_data_and_data_that_ends_early_are_measured_as_they_come(
+    tmp_path, data, size, steps
+):
+    found, _ = ask(
+        tmp_path,
+        Benchmark(batch_size=size, seconds=0.3),
+        folder=HERE,
+        model="kinds.py:dense",
+        data=f"feeds.py:{data}",
+    )
+    assert isinstance(found, Measured), found
+    assert found.steps_per_epoch == steps
+    assert len(found.windows) >= 8
+    assert all(0 < window.samples <= window.steps * size for window in found.windows)
 
 
 def test_a_batch_larger_than_the_data_is_never_made(tmp_path):
