@@ -94,6 +94,7 @@ class Trial(Tagged):
     validation_batch_size: int
     seed: int
     settings: dict[str, float] = {}  # of the optimizer: beta_2, epsilon, ...
+    schedule_speed: float = 1.0  # steps of a learning-rate schedule for each step of training
     limit_bytes: int | None = None
 
 

@@ -95,3 +95,11 @@ def own_step():
     model = OwnStep()
     model.compile("sgd", "mse")
     return model
+
+
+def scheduled_regression():
+    """Its rate is 0.05 for 10 steps, then nothing."""
+    model = regression()
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([9], [0.05, 0.0])
+    model.compile(keras.optimizers.SGD(schedule), "mse")
+    return model

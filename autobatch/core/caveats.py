@@ -72,8 +72,8 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
     if size != own:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
-            f"Your {inspected.learning_rate_schedule} counts steps{micro}: for as many epochs, "
-            f"divide its numbers of steps by {size / own:.4g}."
+            f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "
+            f"steps by {size / own:.4g}, as the trials did, for it to take as many epochs."
         )
 
 

@@ -1,4 +1,4 @@
-"""What trials start from: the baseline, the rule, and whether more of the metric is better."""
+"""What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
 from math import log
 
@@ -7,6 +7,14 @@ from autobatch.core.evidence import Evidence, Setting
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.stages.ask import Session
+from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE
+from autobatch.units import format_duration
+
+FINALISTS = 4  # beside the baseline
+FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
+FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
+MIN_STEPS = 20  # fewer updates tell nothing
+JOB_OVERHEAD_SECONDS = 2.0
 
 MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2", "score"}
 MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
@@ -65,4 +73,55 @@ def _is_maximised(metric: str) -> bool:
         f"Whether more or less of trials.metric {metric} is better is not known.",
         hint="Use val_loss, or a metric whose name says what it is: "
         f"{', '.join(sorted(MAXIMISED | MINIMISED))}.",
+    )
+
+
+def spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
+    """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
+    trials = session.recipe.trials
+    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
+    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
+    finals = (FINALISTS + 1) * trials.seeds
+    parts = PILOT_SHARE + first + finals * FINAL_SHARE
+    budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
+    evidence.first_seconds = budget / parts
+    evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
+    step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
+    if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
+        raise _time_limit_too_short(session, budget, MIN_STEPS * step_seconds * parts)
+    if evidence.first_seconds < MIN_STEPS * step_seconds:
+        raise UsageError(
+            f"trials.budget {format_duration(trials.budget)} buys "
+            f"{evidence.first_seconds / step_seconds:.0f} steps a trial at your batch size; "
+            f"fewer than {MIN_STEPS} tell nothing.",
+            hint="Give at least --set trials.budget="
+            f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
+        )
+    return PILOT_JOBS + first + finals
+
+
+def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
+    """Training seconds: trials.budget, or what the time limit leaves for it.
+
+    By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
+    """
+    recipe = session.recipe
+    left = recipe.time_limit - session.spent_seconds - jobs * JOB_OVERHEAD_SECONDS
+    if left >= recipe.trials.budget:
+        return float(recipe.trials.budget)
+    evidence.notes.append(
+        f"time_limit {format_duration(recipe.time_limit)} leaves "
+        f"{format_duration(max(0.0, left))} of training for trials, instead of trials.budget "
+        f"{format_duration(recipe.trials.budget)}."
+    )
+    return max(0.0, left)
+
+
+def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
+    limit = session.recipe.time_limit
+    return UsageError(
+        f"time_limit {format_duration(limit)} leaves {format_duration(budget)} of training for "
+        f"trials, which compares nothing: {format_duration(needed)} is the least.",
+        hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
+        "is kept.",
     )

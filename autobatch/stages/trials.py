@@ -4,6 +4,7 @@ First rung: for each size a ladder of learning rates, one seed. Then the best of
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
+from statistics import median
 from typing import NoReturn
 
 from autobatch.core import ranking
@@ -19,15 +20,17 @@ from autobatch.protocol import (
     Trial,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE, pilot
-from autobatch.stages.plan import plan
+from autobatch.stages.pilot import pilot
+from autobatch.stages.plan import (
+    FINALISTS,
+    JOB_OVERHEAD_SECONDS,
+    MIN_STEPS,
+    plan,
+    spend,
+)
 from autobatch.units import format_duration
 
-FINALISTS = 4  # beside the baseline
-FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
-FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
-MIN_STEPS = 20  # fewer updates tell nothing
-JOB_OVERHEAD_SECONDS = 2.0
+CONTENTION = 0.15  # of the step time
 VALIDATION_BATCH = 1024
 DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
 
@@ -38,7 +41,7 @@ def run_trials(
     recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
     sizes = _sizes(evidence, probed.ceiling)
-    jobs = _spend(evidence, sizes, session)
+    jobs = spend(evidence, sizes, session)
     session.begin(
         "trials",
         jobs,
@@ -63,57 +66,6 @@ def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
     )
 
 
-def _spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
-    """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
-    trials = session.recipe.trials
-    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
-    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
-    finals = (FINALISTS + 1) * trials.seeds
-    parts = PILOT_SHARE + first + finals * FINAL_SHARE
-    budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
-    evidence.first_seconds = budget / parts
-    evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
-    step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
-    if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
-        raise _time_limit_too_short(session, budget, MIN_STEPS * step_seconds * parts)
-    if evidence.first_seconds < MIN_STEPS * step_seconds:
-        raise UsageError(
-            f"trials.budget {format_duration(trials.budget)} buys "
-            f"{evidence.first_seconds / step_seconds:.0f} steps a trial at your batch size; "
-            f"fewer than {MIN_STEPS} tell nothing.",
-            hint="Give at least --set trials.budget="
-            f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
-        )
-    return PILOT_JOBS + first + finals
-
-
-def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
-    """Training seconds: trials.budget, or what the time limit leaves for it.
-
-    By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
-    """
-    recipe = session.recipe
-    left = recipe.time_limit - session.spent_seconds - jobs * JOB_OVERHEAD_SECONDS
-    if left >= recipe.trials.budget:
-        return float(recipe.trials.budget)
-    evidence.notes.append(
-        f"time_limit {format_duration(recipe.time_limit)} leaves "
-        f"{format_duration(max(0.0, left))} of training for trials, instead of trials.budget "
-        f"{format_duration(recipe.trials.budget)}."
-    )
-    return max(0.0, left)
-
-
-def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
-    limit = session.recipe.time_limit
-    return UsageError(
-        f"time_limit {format_duration(limit)} leaves {format_duration(budget)} of training for "
-        f"trials, which compares nothing: {format_duration(needed)} is the least.",
-        hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
-        "is kept.",
-    )
-
-
 class _Trials:
     """Runs trials and files what they found into the evidence."""
 
@@ -123,6 +75,7 @@ class _Trials:
         self.session, self.inspected, self.evidence = session, inspected, evidence
         self.ceiling = ceiling
         self.best: list[Setting] = []  # of each size
+        self._pace: list[float] = []  # seconds of trials over those by the benchmark
 
     def climb(self, sizes: list[int]) -> None:
         """The first rung: at each size, the learning rate whose neighbours are both worse."""
@@ -172,6 +125,7 @@ class _Trials:
             block = {s: self._train(s, evidence.final_seconds, seed) for s in finalists}
             for setting, curve in block.items():
                 evidence.finals.setdefault(setting, {})[seed] = curve
+        self._tell_of_contention()
         if not evidence.finals:
             self._refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
@@ -224,6 +178,7 @@ class _Trials:
             validation_batch_size=min(VALIDATION_BATCH, self.ceiling),
             seed=seed,
             settings=evidence.hyperparameters(setting),
+            schedule_speed=self._schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
         )
         entry = self.session.ask(
@@ -237,6 +192,7 @@ class _Trials:
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
             return None
+        self._pace.append(entry.outcome.train_seconds / (entry.outcome.steps * step_seconds))
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
         evaluations = entry.outcome.evaluations
@@ -244,6 +200,21 @@ class _Trials:
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
         return [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+
+    def _schedule_speed(self, size: int) -> float:
+        """As fast in samples as the user's: steps of larger batches are fewer."""
+        if self.inspected.learning_rate_schedule is None:
+            return 1.0
+        return size / self.evidence.baseline.batch_size
+
+    def _tell_of_contention(self) -> None:
+        """Times are of the benchmark; where trials went otherwise, something else was running."""
+        off = median(self._pace) - 1 if self._pace else 0.0
+        if abs(off) > CONTENTION:
+            self.evidence.notes.append(
+                f"Steps took {abs(off):.0%} {'longer' if off > 0 else 'less'} in trials than in "
+                "the benchmark, whose times count here. Is something else running?"
+            )
 
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:

@@ -50,19 +50,26 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
     return max(_number(schedule(step)) for step in steps), type(schedule).__name__
 
 
-def scale_learning_rates(model: keras.Model, rate: float | None, factor: float) -> None:
+def scale_learning_rates(
+    model: keras.Model, rate: float | None, factor: float, *, speed: float = 1.0
+) -> None:
     """Set `rate`; multiply by `factor` what cannot be set: schedules, several optimizers at once.
 
-    A model whose callable took the rate as its argument has it already.
+    A schedule, which counts steps, goes through them `speed` times as fast. A model whose callable
+    took the rate as its argument has it already.
     """
     found = list(optimizers(model).values())
     now = learning_rate(found[0])[0] if found else None
-    if now is None or (rate is not None and math.isclose(now, rate, rel_tol=1e-5)):
+    if now is None:
         return
+    if rate is not None and math.isclose(now, rate, rel_tol=1e-5):
+        factor = 1.0
     for optimizer in found:
         schedule = getattr(optimizer, "_learning_rate", None)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            optimizer.learning_rate = _Scaled(schedule, factor)
+            optimizer.learning_rate = _Scaled(schedule, factor, speed)
+        elif factor == 1:
+            continue
         elif len(found) > 1 or rate is None:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
         else:
@@ -110,14 +117,16 @@ class _Growing(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, schedule: Any, factor: float) -> None:
-        self.schedule, self.factor = schedule, factor
+    def __init__(self, schedule: Any, factor: float, speed: float) -> None:
+        self.schedule, self.factor, self.speed = schedule, factor, speed
 
     def __call__(self, step: Any) -> Any:
-        return self.schedule(step) * self.factor
+        # A whole step, as schedules may expect: an integer of the counter's own type.
+        sped = keras.ops.cast(keras.ops.cast(step, "float32") * self.speed, "int32")
+        return self.schedule(sped) * self.factor
 
     def get_config(self) -> dict[str, Any]:
-        return {"schedule": self.schedule, "factor": self.factor}
+        return {"schedule": self.schedule, "factor": self.factor, "speed": self.speed}
 
 
 def _number(value: Any) -> float:

@@ -5,7 +5,7 @@ from asking import ask
 
 from autobatch.core.noise_scale import noise_scale
 from autobatch.core.range_test import divergence_rate
-from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest
+from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest, Trained, Trial
 
 
 def gradients(tmp_path, model, data="pilots.py:samples", **changes):
@@ -77,3 +77,24 @@ def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):
     rates = [0.01 * factor for factor in outcome.factors]
     found = divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
     assert 0.5 < found < 4
+
+
+@pytest.mark.parametrize(("size", "speed"), [(32, 1.0), (64, 2.0), (8, 0.25)])
+def test_a_schedule_takes_as_many_samples_at_every_size(tmp_path, size, speed):
+    """320 samples of training, then a rate of nothing: the loss stays what it is."""
+    end = 320 // size
+    task = Trial(
+        batch_size=size,
+        learning_rate=None,
+        learning_rate_factor=0.5,
+        steps=2 * end,
+        evaluate_at=(end - 1, end, 2 * end),
+        validation_batch_size=512,
+        seed=0,
+        schedule_speed=speed,
+    )
+    target = {"model": "pilots.py:scheduled_regression", "data": "pilots.py:samples"}
+    outcome, _ = ask(tmp_path, task, **target)
+    assert isinstance(outcome, Trained), outcome
+    before, at_end, later = (each.metrics["val_loss"] for each in outcome.evaluations)
+    assert before != at_end == later

@@ -35,8 +35,10 @@ def run(
             f"{type(model).__name__} has a train_step of its own and nothing to evaluate it by.",
             hint="Give it a test_step that returns {'loss': ...}, which trials are ranked by.",
         )
-    if task.learning_rate_factor != 1:
-        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    if (task.learning_rate_factor, task.schedule_speed) != (1, 1):
+        scale_learning_rates(
+            model, task.learning_rate, task.learning_rate_factor, speed=task.schedule_speed
+        )
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
     batch = backend.resident_batch(sample) if batch_norm_layers(model) else None
