@@ -5,6 +5,7 @@ out-of-memory errors under them are real `ResourceExhaustedError`s. BFC waits 10
 freed before it gives up (`kMaxMillisToWait`), on GPU as on CPU.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -61,7 +62,9 @@ def _reserve(limit_bytes: int) -> None:
 
     if limit_bytes > 2 * RESERVE_LESS_BYTES:
         size = limit_bytes // MEBIBYTE * MEBIBYTE - RESERVE_LESS_BYTES
-        tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False)  # freed again, never touched
+        # Freed again, never touched. A machine that does not overcommit may refuse: then it grows.
+        with contextlib.suppress(tf.errors.ResourceExhaustedError):
+            tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False)
         reset_peak()
 
 
