@@ -42,7 +42,6 @@ def make_recipe(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
 def refuse_unsupported(recipe: Recipe) -> None:
     """Keys of the format that this version cannot carry out are refused, never ignored."""
     asked = {
-        "backend": (recipe.backend, (None, "torch", "tensorflow")),
         "device.replicas": (recipe.device.replicas, (1,)),
         "engine": (recipe.engine, ("local",)),
     }

@@ -17,6 +17,14 @@ class DeviceError(TargetError):
     """The framework does not see the device."""
 
 
+class OverLimitError(Exception):
+    """A step would need more than the limit, by an analysis of it; it was not run."""
+
+    def __init__(self, peak_bytes: int) -> None:
+        super().__init__(f"{peak_bytes} bytes are needed")
+        self.peak_bytes = peak_bytes
+
+
 class UserError(Exception):
     """The user's model or data is not what it must be.
 

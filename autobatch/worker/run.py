@@ -28,6 +28,7 @@ from autobatch.protocol import (
     JobProgress,
     Outcome,
     OutOfMemory,
+    OverBudget,
     Probe,
     RangeTest,
     TargetMissing,
@@ -43,7 +44,7 @@ from autobatch.worker.frames import (
     users_message,
     users_traceback,
 )
-from autobatch.worker.mistakes import DeviceError, TargetError, UserError
+from autobatch.worker.mistakes import DeviceError, OverLimitError, TargetError, UserError
 
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
@@ -63,6 +64,8 @@ def run(job: Job, report: Report) -> Outcome:
         )
     except UserError as error:
         return UserCodeFailed(message=error.message, hint=error.hint, traceback=error.traceback)
+    except OverLimitError as error:
+        return OverBudget(peak_bytes=error.peak_bytes)
     except MemoryError as error:
         return OutOfMemory(evidence=f"MemoryError: {error}")
     except (Exception, SystemExit) as error:

@@ -33,7 +33,8 @@ class Watch(keras.callbacks.Callback):
         self.steps += ran
         self._epoch_steps += ran
         self.stepped(ran, last=batch >= self.steps_per_epoch - 1)
-        self.model.stop_training = self.done
+        # Not by `model`, at which JAX writes all of its state back, and reads it again.
+        self._model.stop_training = self.done
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._epoch_steps == 0:

@@ -1,0 +1,263 @@
+"""JAX. What a step needs is known before it runs: XLA's own analysis of the compiled step.
+
+On the CPU that analysis is all there is (nothing there counts memory, or limits it); a step that
+would need more than the limit is not run. On a GPU the allocator's figures are read as well, and
+its limit is a share of the device. XLA compiles the step once for each shape of its batch.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autobatch.worker.backends import StepCount, adapter
+from autobatch.worker.mistakes import DeviceError, OverLimitError
+
+PRELOAD = ("jax", "keras")
+
+
+def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
+    if device == "cpu":
+        return {"JAX_PLATFORMS": "cpu"}
+    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if limit_bytes is not None:
+        share = limit_bytes / _total_bytes()
+        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{min(1.0, share):.6f}"
+    return variables
+
+
+def _total_bytes() -> int:
+    """Of the first visible GPU, by its driver: JAX must not have started yet."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
+    handle = (
+        pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        if visible.isdigit()
+        else pynvml.nvmlDeviceGetHandleByUUID(visible)
+    )
+    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+
+
+def configure(device: str, limit_bytes: int | None) -> None:
+    import jax
+
+    if device == "gpu" and jax.default_backend() != "gpu":
+        raise DeviceError(
+            "There is a GPU, but JAX does not see it.",
+            hint="Install jax[cuda12], or use --set device.kind=cpu.",
+        )
+    _memory.limit_bytes = limit_bytes
+
+
+class _Memory:
+    """The most that compiled steps that ran need, on a device that does not count."""
+
+    def __init__(self) -> None:
+        self.limit_bytes: int | None = None
+        self.peak_bytes = 0
+
+    def count(self, needed_bytes: int) -> None:
+        """Before a step runs; raises where it would be too much."""
+        if self.limit_bytes is not None and needed_bytes > self.limit_bytes:
+            raise OverLimitError(needed_bytes)
+        self.peak_bytes = max(self.peak_bytes, needed_bytes)
+
+
+_memory = _Memory()
+
+
+def device() -> tuple[str, str]:
+    import jax
+
+    on_gpu = jax.default_backend() == "gpu"
+    return ("gpu", str(jax.devices()[0].device_kind)) if on_gpu else ("cpu", "CPU")
+
+
+def versions() -> dict[str, str]:
+    import jax
+    import jaxlib
+
+    return {"jax": str(jax.__version__), "jaxlib": str(jaxlib.__version__)}
+
+
+def _statistics() -> dict[str, int] | None:
+    import jax
+
+    found: dict[str, int] | None = jax.local_devices()[0].memory_stats()
+    return found
+
+
+def peak_bytes() -> int | None:
+    counted = _statistics()
+    if counted is not None:
+        return int(counted["peak_bytes_in_use"])
+    return _memory.peak_bytes or None
+
+
+def held_bytes() -> int | None:
+    import jax
+
+    counted = _statistics()
+    if counted is not None:
+        return int(counted["bytes_in_use"])
+    return sum(int(array.nbytes) for array in jax.live_arrays())
+
+
+def reset_peak() -> None:
+    _memory.peak_bytes = 0  # a GPU's peak cannot be reset
+
+
+def synchronise() -> None:
+    import jax
+
+    jax.block_until_ready(jax.live_arrays())
+
+
+def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
+    import keras
+
+    for batch in adapter(fit_arguments).get_jax_iterator():
+        yield keras.tree.map_structure(
+            lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
+        )
+
+
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+    return next(batches(fit_arguments))
+
+
+def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
+    drawn = iter(adapter(fit_arguments).get_jax_iterator())
+    end = object()
+    return lambda: next(drawn, end) is not end
+
+
+def _state(model: Any) -> Any:
+    model.jax_state_sync()
+    return model._get_jax_state(
+        trainable_variables=True,
+        non_trainable_variables=True,
+        optimizer_variables=True,
+        metrics_variables=True,
+    )
+
+
+_states: dict[int, Any] = {}  # of models stepped outside `fit`, whose own variables were donated
+
+
+def train_step(model: Any, batch: Any) -> None:
+    state = _states.pop(id(model), None) or _state(model)
+    _, _states[id(model)] = model.train_function(state, iter((batch,)))
+
+
+def gradients(model: Any) -> Callable[[Any], list[Any]]:
+    import jax
+    import keras
+
+    def loss_of(weights: Any, others: Any, batch: Any) -> Any:
+        kept, metrics, optimizer = others
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        loss, _ = model.compute_loss_and_updates(
+            weights, kept, metrics, x, y, sample_weight, True, optimizer
+        )
+        return loss
+
+    compiled = jax.jit(jax.grad(loss_of))
+    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))  # which the loss is scaled by
+
+    def differentiate(batch: Any) -> list[Any]:
+        weights, kept, optimizer, metrics = _state(model)
+        found = compiled(weights, (kept, metrics, optimizer), batch)
+        return [keras.ops.cast(each, "float32") / scale for each in found]
+
+    return differentiate
+
+
+def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
+    """As for TensorFlow: a batch has the size asked if at least half of its components have it.
+
+    The steps that Keras makes are the same, compiled ahead of time: so their memory is known, for
+    training and for validation, before they run.
+    """
+    import keras
+
+    seen: list[int] = []
+
+    def make_train_function(force: bool = False) -> None:
+        if model.train_function is not None and not force:
+            return
+        step = _analysed(model, model.train_step)
+
+        def counting(state: Any, data: Any) -> Any:
+            leaves = [leaf for leaf in keras.tree.flatten(data) if getattr(leaf, "ndim", 0)]
+            sizes = [int(leaf.shape[0]) for leaf in leaves] or [0]
+            found = step(state, data)
+            full = 2 * sizes.count(batch_size) >= len(sizes)
+            seen.append(batch_size if full else sizes[-1])
+            return found
+
+        model.train_function = model._make_function(counting)
+
+    def make_test_function(force: bool = False) -> None:
+        if model.test_function is None or force:
+            model.test_function = model._make_function(_analysed(model, model.test_step))
+
+    model.make_train_function, model.train_function = make_train_function, None
+    model.make_test_function, model.test_function = make_test_function, None
+
+    def read() -> StepCount:
+        synchronise()
+        return StepCount(
+            full=seen.count(batch_size),
+            steps=len(seen),
+            smallest=min(seen, default=0),
+            largest=max(seen, default=0),
+        )
+
+    return read
+
+
+def _analysed(model: Any, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`step`, jitted as Keras does it, compiled for each shape of its batch."""
+    import jax
+
+    if model.run_eagerly or not model.jit_compile:
+        return step
+    jitted = jax.jit(step, donate_argnums=0)
+    programs: dict[Any, tuple[Any, int]] = {}
+
+    def run(state: Any, data: Any) -> Any:
+        leaves, structure = jax.tree_util.tree_flatten(data)
+        shapes = structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        if shapes not in programs:
+            compiled = jitted.lower(state, data).compile()
+            programs[shapes] = compiled, _needed_bytes(compiled)
+        compiled, needed_bytes = programs[shapes]
+        _memory.count(needed_bytes)
+        return compiled(state, data)
+
+    return run
+
+
+def _needed_bytes(compiled: Any) -> int:
+    """Arguments, temporaries and results at once; what is donated and returned counts once."""
+    found = compiled.memory_analysis()
+    return int(
+        found.argument_size_in_bytes
+        + found.temp_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+def error_in_data(error: BaseException) -> tuple[str, str] | None:
+    return None  # the loader runs in Python: its exceptions come as they are
+
+
+def out_of_memory_evidence(error: BaseException) -> str | None:
+    text = str(error)
+    if not type(error).__module__.startswith(("jax", "jaxlib")):
+        return None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((x for x in lines if "RESOURCE_EXHAUSTED" in x or "ut of memory" in x), None)
