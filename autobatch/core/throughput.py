@@ -19,6 +19,7 @@ from autobatch.protocol import BenchmarkPoint, Measured, Window
 CONFIDENCE = 0.95
 MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
 ROUNDED_FROM = 64
+FEW = 10  # differences
 DRIFT_SHARE = 0.03  # less is no matter
 TREND_CHANCE, TREND_SHARE = 0.001, 0.05
 
@@ -63,7 +64,8 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
 
     Rates differ more from process to process than inside one. The scale is that of the median
     difference, pooled over sizes, so that one size met by a neighbour's load widens its own
-    interval (which holds what its processes saw) and not all. 0 where nothing was repeated.
+    interval (which holds what its processes saw) and not all. Of few differences a median says
+    little: there it is their root mean square. 0 where nothing was repeated.
     """
     differences, freedom = [], 0
     for rounds in measured:
@@ -73,6 +75,8 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     if not differences:
         return 0.0
     sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
+    if len(differences) < FEW:
+        sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
     return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
 
 

@@ -193,13 +193,8 @@ class LocalExecutor:
 
         backend = backends.load(self.target.backend)
         context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
-        # KERAS_BACKEND is read when keras is imported; the log level when TensorFlow is;
-        # PyTorch's CUDA check at import would make forks of the process unusable.
-        variables = {
-            "KERAS_BACKEND": self.target.backend,
-            "TF_CPP_MIN_LOG_LEVEL": "1",
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        }
+        variables = backend.template_environment(str(self.logs.resolve()))
+        variables |= {"KERAS_BACKEND": self.target.backend}  # read when keras is imported
         with environment(variables), output_to(self.logs / "template.log"), without_main():
             ensure_running()
 

@@ -23,6 +23,7 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_duration
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
+MANY_SIZES = 4  # few ones are each measured in three processes, to know how much rates differ
 DEADLINE_FACTOR = 6.0
 DEADLINE_SECONDS = 180.0
 
@@ -30,7 +31,7 @@ DEADLINE_SECONDS = 180.0
 def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> BenchmarkResult:
     """Points of all sizes that could be measured; a failing size never loses the others."""
     sizes, skipped = _sizes(session, inspected, probed)
-    rounds = 2 if len(sizes) > 1 else 3
+    rounds = 2 if len(sizes) > MANY_SIZES else 3
     timer = _Timer(session, skipped, rounds)
     session.begin(
         "benchmark",

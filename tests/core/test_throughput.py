@@ -79,12 +79,25 @@ def test_what_differs_between_processes_is_in_the_interval_as_often_as_it_says()
 
 
 def test_one_disturbed_size_widens_its_own_interval_alone():
-    rounds = [[process(1000 * 2**k), process(1000 * 2**k * 1.01)] for k in range(5)]
+    rounds = [[process(1000 * 2**k), process(1000 * 2**k * 1.01)] for k in range(12)]
     rounds[2] = [process(4000), process(2000)]
     spread = throughput.spread_between(rounds)
     found = [throughput.benchmark_point(100, each, spread) for each in rounds]
     assert all(p.high / p.low < 1.05 for k, p in enumerate(found) if k != 2)
     assert found[2].low <= 2000 < 4000 <= found[2].high
+
+
+@pytest.mark.parametrize("sizes", [1, 3])
+def test_few_sizes_are_measured_three_times_and_their_intervals_hold_too(sizes):
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        off = rng.normal(0, 0.05, (sizes, 3)) - (rng.random((sizes, 3)) < 0.1) * 0.3
+        rounds = [[process(1000 * np.exp(each)) for each in size] for size in off]
+        spread = throughput.spread_between(rounds)
+        found = [throughput.benchmark_point(100, each, spread) for each in rounds]
+        held += sum(point.low <= 1000 <= point.high for point in found)
+    assert held >= 0.92 * 300 * sizes
 
 
 def test_without_a_repetition_the_windows_of_one_process_are_all_there_is():

@@ -26,6 +26,9 @@ class Backend(Protocol):
 
     PRELOAD: tuple[str, ...]  # modules that the template process imports
 
+    def template_environment(self, folder: str) -> dict[str, str]:
+        """Variables for all processes of a run; `folder` is theirs to keep things in."""
+
     def environment(self, device: str, limit_bytes: int | None) -> dict[str, str]:
         """Variables that the runtime reads when it initialises."""
 

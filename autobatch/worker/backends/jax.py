@@ -15,6 +15,11 @@ from autobatch.worker.mistakes import DeviceError, OverLimitError
 PRELOAD = ("jax", "keras")
 
 
+def template_environment(folder: str) -> dict[str, str]:
+    """Trials of one size run one program: each process after the first finds it compiled."""
+    return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
+
+
 def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
     if device == "cpu":
         return {"JAX_PLATFORMS": "cpu"}

@@ -20,6 +20,10 @@ RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 NO_SIZE = 1 << 62  # larger than any batch
 
 
+def template_environment(folder: str) -> dict[str, str]:
+    return {"TF_CPP_MIN_LOG_LEVEL": "1"}  # read when it is imported
+
+
 def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
     variables = {"TF_CPP_MIN_LOG_LEVEL": "1"}  # keeps the allocator's warnings, our evidence
     if device == "cpu":

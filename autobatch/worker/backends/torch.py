@@ -22,6 +22,11 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memo
 ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
 
 
+def template_environment(folder: str) -> dict[str, str]:
+    # Its CUDA check at import would make forks of the process unusable.
+    return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
+
 def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
 
