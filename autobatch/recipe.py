@@ -42,6 +42,7 @@ def make_recipe(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
 def refuse_unsupported(recipe: Recipe) -> None:
     """Keys of the format that this version cannot carry out are refused, never ignored."""
     asked = {
+        "backend": (recipe.backend, (None, "jax", "torch", "tensorflow")),  # or of the environment
         "device.replicas": (recipe.device.replicas, (1,)),
         "engine": (recipe.engine, ("local",)),
     }

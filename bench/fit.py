@@ -50,7 +50,7 @@ def reserve() -> None:
 
     limit = int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) << 20
     if limit > 8 << 20:
-        tf.raw_ops.Empty(shape=[limit - (4 << 20)], dtype=tf.uint8, init=False)
+        tf.raw_ops.Empty(shape=[(limit >> 20) - 4, 1 << 20], dtype=tf.uint8, init=False)
 
 
 def main() -> None:

@@ -58,6 +58,12 @@ def images():
     return rng.standard_normal((2048, 8, 8, 1), dtype="float32"), rng.integers(0, 10, 2048)
 
 
+def modest_model():
+    found = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+
+
 class Overflowing(keras.layers.Layer):
     """Counts elements in 32 bits, as some kernels do: from batch 32 on it is too many."""
 

@@ -56,6 +56,12 @@ def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, 
     assert isinstance(outcome, OutOfMemory), outcome
 
 
+@pytest.mark.parametrize("gibibytes", [3, 7, 19, 31])
+def test_a_limit_beyond_32_bits_is_a_limit(tmp_path, gibibytes):
+    outcome = ask(tmp_path, Probe(batch_size=8, limit_bytes=gibibytes << 30), "modest_model")
+    assert isinstance(outcome, Fits), outcome
+
+
 def test_a_32_bit_overflow_is_not_memory(tmp_path):
     fits = ask(tmp_path, Probe(batch_size=16, limit_bytes=512 * MIB), "overflowing_model")
     assert isinstance(fits, Fits), fits

@@ -66,7 +66,8 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
     code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=ProbeResult)
     assert (code, result.bounded_by) == (0, "memory")
-    failed = {p.batch_size for p in result.probes if p.outcome == "out_of_memory"}
+    at_limit = [p for p in result.probes if p.limit_bytes == result.limit_bytes]
+    failed = {p.batch_size for p in at_limit if p.outcome == "out_of_memory"}
     assert failed and result.largest_fitting < min(failed) <= result.largest_fitting * 1.03
     assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
 

@@ -65,10 +65,10 @@ def _reserve(limit_bytes: int) -> None:
     import tensorflow as tf
 
     if limit_bytes > 2 * RESERVE_LESS_BYTES:
-        size = limit_bytes // MEBIBYTE * MEBIBYTE - RESERVE_LESS_BYTES
+        rows = (limit_bytes - RESERVE_LESS_BYTES) // MEBIBYTE  # a shape's numbers have 32 bits
         # Freed again, never touched. A machine that does not overcommit may refuse: then it grows.
         with contextlib.suppress(tf.errors.ResourceExhaustedError):
-            tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False)
+            tf.raw_ops.Empty(shape=[rows, MEBIBYTE], dtype=tf.uint8, init=False)
         reset_peak()
 
 
