@@ -76,7 +76,7 @@ def test_a_setting_that_is_truly_faster_is_found_and_called_better(tmp_path):
     assert best / 2**0.5 <= found.learning_rate <= best * 2**0.5
     assert found.noise_scale.value == pytest.approx(500, rel=0.02)
     assert found.confidence == "high"
-    assert any("Noise scale: 5e+02" in reason for reason in found.reasons)
+    assert any("Noise scale: 500" in reason for reason in found.reasons)
 
 
 def test_the_speedup_is_that_of_the_known_curves(tmp_path):

@@ -156,14 +156,15 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     with_trials = "with the trials, " if outlook.from_trials else ""
     told = (
         f"Noise scale: {_noise(last)} samples after {last.step} steps of your training{earlier}; "
-        f"{with_trials}the critical batch is {critical.value:.2g} (95 % interval "
-        f"{critical.low:.2g} to {critical.high:.2g}): there, half of what a batch adds is gained."
+        f"{with_trials}the critical batch is {_about(critical.value)} (95 % interval "
+        f"{_about(critical.low)} to {_about(critical.high)}): there, half of what a batch adds is "
+        "gained."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}
         told += (
             f" With the measured step times, the model puts the optimum near "
-            f"{outlook.optimal_batch:.2g}, and batch {choice.setting.batch_size} within "
+            f"{_about(outlook.optimal_batch)}, and batch {choice.setting.batch_size} within "
             f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
         )
     if outlook.accumulation_gain == 0:
@@ -180,8 +181,13 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
 
 def _noise(found: NoiseScale) -> str:
     if found.value is None:
-        return f"at least {found.low:.2g}"
-    return f"{found.value:.2g} ({found.low:.2g} to {found.high or inf:.2g})"
+        return f"at least {_about(found.low)}"
+    return f"{_about(found.value)} ({_about(found.low)} to {_about(found.high or inf)})"
+
+
+def _about(samples: float) -> str:
+    """Two digits that mean something, without an exponent: 180, 2,800."""
+    return f"{float(f'{samples:.2g}'):,.0f}" if samples >= 10 else f"{samples:.2g}"
 
 
 def _seconds(times: dict[Setting, list[float]], setting: Setting) -> str:

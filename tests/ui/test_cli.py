@@ -1,52 +1,13 @@
 """The commands as a user types them: real processes, real exit codes, both output streams."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
+from commands import FAST, HERE, QUICK, autobatch, lines, settings
 
 from autobatch.engine.record import FILE_NAME
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
-
-HERE = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
-QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
-FAST = (*QUICK, "trials.budget=4s", "trials.seeds=2", "batch_sizes.max=64")
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "recipe.yaml"
-    path.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:data\n")
-    return path
-
-
-def settings(*overrides):
-    return [part for override in overrides for part in ("--set", override)]
-
-
-def start(*arguments, cwd):
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"COLUMNS": "100"},
-    )
-
-
-def autobatch(*arguments, cwd):
-    process = start(*arguments, cwd=cwd)
-    stdout, stderr = process.communicate(timeout=300)
-    return process.returncode, stdout, stderr
 
 
 def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path):
@@ -188,67 +149,6 @@ def test_the_users_own_traceback_is_shown(tmp_path):
     _, _, stderr = autobatch("probe", target, "--quiet", cwd=tmp_path)
     assert "In your code:" in stderr
     assert "in raising_model" in stderr
-
-
-def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):
-    common = ("--run-dir", "run", "--quiet", *settings("batch_sizes.max=8"))
-    assert autobatch("probe", recipe, *common, cwd=tmp_path)[0] == 0
-    changed = (*common, *settings("args={width: 9}"))
-    code, _, stderr = autobatch("probe", recipe, *changed, cwd=tmp_path)
-    assert code == 5
-    assert "target.args.width was None and is 9" in stderr
-    assert autobatch("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
-    assert (tmp_path / "run.old-1" / FILE_NAME).exists()
-
-
-def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.txt").write_text("")
-    code, _, stderr = autobatch("probe", recipe, "--fresh", "--run-dir", "thesis", cwd=tmp_path)
-    assert code == 2
-    assert "is not a run directory" in stderr
-    assert (tmp_path / "thesis" / "chapter.txt").exists()
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def lines(folder):
-    records = list(folder.glob("*/*/" + FILE_NAME))
-    return records[0].read_text().splitlines() if records else []
-
-
-def test_an_interrupt_leaves_no_process_keeps_the_record_and_says_how_to_go_on(recipe, tmp_path):
-    process = start("recommend", recipe, *settings(*FAST), cwd=tmp_path)
-    wait_for(lambda: len(lines(tmp_path)) >= 3)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "The same command goes on from there" in stderr
-    assert "Traceback" not in stderr
-    assert not psutil.wait_procs(children, timeout=10)[1]
-
-
-def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(recipe, tmp_path):
-    recipe.write_text(recipe.read_text().replace("targets.py:data", "targets.py:much_data"))
-    process = start("recommend", recipe, *settings(*FAST), cwd=tmp_path)
-    wait_for(lambda: len(lines(tmp_path)) >= 6)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.communicate()
-    assert not psutil.wait_procs(children, timeout=10)[1]
-    before = lines(tmp_path)
-    code, _, stderr = autobatch("recommend", recipe, *settings(*FAST), cwd=tmp_path)
-    assert code == 0, stderr
-    tasks = [json.loads(line)["task"] for line in lines(tmp_path) if '"task"' in line]
-    measured = [json.dumps(task) for task in tasks if task["type"] != "inspect"]
-    assert len(measured) == len(set(measured))
-    assert lines(tmp_path)[: len(before)] == before
 
 
 def test_schema_prints_a_json_schema(tmp_path):

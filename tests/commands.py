@@ -1,0 +1,47 @@
+"""Commands as a user types them, in real processes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from autobatch.engine.record import FILE_NAME
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
+FAST = (*QUICK, "trials.budget=4s", "trials.seeds=2", "batch_sizes.max=64")
+
+
+def settings(*overrides):
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def autobatch(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def lines(folder):
+    records = list(folder.glob("*/*/" + FILE_NAME))
+    return records[0].read_text().splitlines() if records else []
