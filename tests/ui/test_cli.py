@@ -58,6 +58,7 @@ def recommended(tmp_path_factory):
     return folder, autobatch("recommend", path, "--json", *settings(*FAST), cwd=folder)
 
 
+@pytest.mark.xdist_group("recommended")  # one process has what they share
 def test_recommend_prints_the_whole_recommendation_as_json(recommended):
     _, (code, stdout, stderr) = recommended
     assert code == 0, stderr
@@ -68,6 +69,7 @@ def test_recommend_prints_the_whole_recommendation_as_json(recommended):
     assert result.environment["versions"]["keras"]
 
 
+@pytest.mark.xdist_group("recommended")
 def test_the_stable_names_are_all_there(recommended):
     _, (_, stdout, _) = recommended
     names = (
@@ -84,6 +86,7 @@ def test_the_stable_names_are_all_there(recommended):
     assert {*point.split(), "peak_bytes"} <= found["benchmark"]["points"][0].keys()
 
 
+@pytest.mark.xdist_group("recommended")
 def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
     folder, (_, first, _) = recommended
     again = autobatch("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder)
@@ -94,6 +97,7 @@ def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
     assert all("from the record" in line for line in measured if " expected" not in line)
 
 
+@pytest.mark.xdist_group("recommended")
 def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(recommended):
     folder, (_, first, _) = recommended
     again = folder / "again"
@@ -111,6 +115,7 @@ def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(rec
     assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
 
 
+@pytest.mark.xdist_group("recommended")
 def test_the_table_names_the_answer_and_the_reasons(recommended):
     folder, (_, first, _) = recommended
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
