@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 import msgspec
 
 SCHEMA_VERSION = 1
+VERIFY_STEPS = 200  # that a verification runs at most, unless more are needed
 WORKER_BUG = 70  # exit code (EX_SOFTWARE) of a worker that failed by a fault of ours
 
 

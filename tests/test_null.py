@@ -1,13 +1,10 @@
 """Whole runs on a pretend device whose truth is known: how often is `better` said, and wrongly?"""
 
 import numpy as np
-from pretend import TARGET, PretendDevice
+from pretend import PretendDevice
+from test_tuner import tune
 
-from autobatch import tuner
-from autobatch.engine.record import Record
 from autobatch.protocol import Diverged, Evaluation, Trained
-from autobatch.recipe import make_recipe
-from autobatch.stages.ask import Session
 
 RUNS = 200
 NOISE = 0.15  # of the speed of learning, from seed to seed
@@ -38,12 +35,8 @@ class Equal(PretendDevice):
         )
 
 
-def recommend(folder, device, *overrides):
-    recipe = make_recipe(
-        {"model": TARGET.model, "data": TARGET.data}, ["batch_sizes.max=512", *overrides]
-    )
-    with Record(folder, TARGET, free_bytes=1 << 30, version="0") as record:
-        return tuner.tune(Session(recipe, device, record, lambda _: None, limit_bytes=1 << 30))
+def recommend(folder, device):
+    return tune(folder, device, "batch_sizes.max=512")
 
 
 def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_path):

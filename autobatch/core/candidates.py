@@ -13,10 +13,8 @@ def _failure(evidence: Evidence, setting: Setting) -> str:
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     """Finalists by time to the target, then the pruned by loss, then the diverged."""
     ranked = []
-    at_steps, at_samples = (
-        _at_equal(evidence, by_samples=False),
-        _at_equal(evidence, by_samples=True),
-    )
+    at_steps = _at_equal(evidence, by_samples=False)
+    at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
         costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
         times = choice.standing.times.get(setting)

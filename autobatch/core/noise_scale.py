@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from autobatch.protocol import GradientMoments, Interval, NoiseScale
+from autobatch.protocol import GradientMoments, Interval, NoiseScale, changed
 
 CONFIDENCE = 0.95
 BOUND_CONFIDENCE = 0.99  # nominal, of a lower bound: covers 92 to 98 %
@@ -70,38 +70,22 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
         return found  # all gradients are equal, or none is a number: nothing can be said
     parts = [estimates(moments, without=k) for k in range(groups)]
     whole = samples >= WHOLE * moments.training_samples
+    signal_error = _jackknife([s for _, s in parts])
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
-        error = _jackknife([log(t / s) for t, s in parts])
-        half = float(student.ppf((1 + CONFIDENCE) / 2, groups - 1)) * error
-        resolved = _smallest_signal(parts, signal) > 0 or whole
-        if resolved and (whole or samples >= ENOUGH * value):
-            return _changed(found, value, value * _exp(-half), value * _exp(half))
-    error = _jackknife([s for _, s in parts])
-    upper = signal + float(student.ppf(BOUND_CONFIDENCE, groups - 1)) * error
-    return _changed(found, None, trace / upper if upper > 0 else 0.0, None)
-
-
-def _smallest_signal(parts: list[tuple[float, float]], signal: float) -> float:
-    error = _jackknife([s for _, s in parts])
-    return signal - float(student.ppf((1 + CONFIDENCE) / 2, len(parts) - 1)) * error
+        quantile = float(student.ppf((1 + CONFIDENCE) / 2, groups - 1))
+        factor = _exp(quantile * _jackknife([log(t / s) for t, s in parts]))
+        resolved = signal - quantile * signal_error > 0 and samples >= ENOUGH * value
+        if resolved or whole:
+            return changed(found, value=value, low=value / factor, high=value * factor)
+    upper = signal + float(student.ppf(BOUND_CONFIDENCE, groups - 1)) * signal_error
+    return changed(found, low=trace / upper if upper > 0 else 0.0)
 
 
 def _jackknife(values: list[float]) -> float:
     """Standard error, from the values that leave out one group each."""
     count = len(values)
     return sqrt((count - 1) / count * float(((np.array(values) - np.mean(values)) ** 2).sum()))
-
-
-def _changed(found: NoiseScale, value: float | None, low: float, high: float | None) -> NoiseScale:
-    return NoiseScale(
-        value=value,
-        low=low,
-        high=high,
-        samples=found.samples,
-        step=found.step,
-        preconditioned=found.preconditioned,
-    )
 
 
 def critical_batch(

@@ -123,7 +123,7 @@ def compose(
         benchmark=measured,
         reasons=(
             *wording.reasons(choice, evidence, probed, measured, metric, peak_bytes),
-            *filter(None, [wording.after_equal_time(difference, evidence, metric)]),
+            *wording.after_equal_time(difference, evidence, metric),
             *wording.on_the_model(choice, evidence, outlook),
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),

@@ -91,10 +91,12 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     )
 
 
-def after_equal_time(difference: Interval | None, evidence: Evidence, metric: str) -> str:
+def after_equal_time(
+    difference: Interval | None, evidence: Evidence, metric: str
+) -> tuple[str, ...]:
     """How the metric itself compares, in the language of an equivalence test."""
     if difference is None:
-        return ""
+        return ()
     sign = -1.0 if evidence.maximise else 1.0
     value, *ends = (sign * x for x in (difference.value, difference.low, difference.high))
     low, high = sorted(ends)
@@ -103,7 +105,7 @@ def after_equal_time(difference: Interval | None, evidence: Evidence, metric: st
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, its {metric} "
         f"differs by {value:+.1%} from your setting's (90 % interval {low:+.1%} to {high:+.1%})."
-        f"{verdict}"
+        f"{verdict}",
     )
 
 

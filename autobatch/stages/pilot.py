@@ -4,6 +4,8 @@ Neither decides anything: the noise scale says which sizes are worth a trial, th
 rates are not. Where they cannot be had, that is said, and trials go on without.
 """
 
+from collections.abc import Callable
+
 from autobatch.core import range_test
 from autobatch.core.evidence import Evidence
 from autobatch.core.noise_scale import noise_scale
@@ -48,7 +50,7 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     task = Gradients(
         batch_size=size,
         learning_rate=evidence.baseline_learning_rate,
-        learning_rate_factor=_factor(inspected, evidence),
+        learning_rate_factor=rate_factor(evidence.baseline_learning_rate, inspected),
         measure_at=(max(1, round(EARLY_SHARE * steps)), steps),
         micro_batch_size=micro,
         micro_batches=count,
@@ -56,16 +58,7 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
-    entry = session.ask(
-        "trials",
-        task,
-        f"noise scale, {count} x {micro} samples",
-        _phrase,
-        deadline_seconds=DEADLINE_SECONDS + evidence.first_seconds * DEADLINE_FACTOR,
-        user_code_may_fail=True,
-    )
-    evidence.wall_seconds += entry.seconds
-    outcome = entry.outcome
+    outcome = _ask(session, evidence, task, f"noise scale, {count} x {micro} samples", _phrase)
     if isinstance(outcome, Differentiated) and outcome.moments:
         found = tuple(noise_scale(each) for each in outcome.moments)
         if all(each.low > 0 for each in found):
@@ -80,23 +73,38 @@ def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence)
     task = RangeTest(
         batch_size=evidence.baseline.batch_size,
         learning_rate=evidence.baseline_learning_rate,
-        learning_rate_factor=_factor(inspected, evidence),
+        learning_rate_factor=rate_factor(evidence.baseline_learning_rate, inspected),
         lowest_factor=LOWEST_FACTOR,
         highest_factor=HIGHEST_FACTOR,
         steps=RANGE_STEPS,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
+    rate = evidence.baseline_learning_rate
+
+    def phrase(outcome: Outcome) -> str:
+        return _range_phrase(outcome, rate)
+
+    return _found(_ask(session, evidence, task, "learning-rate range", phrase), rate)
+
+
+def _ask(
+    session: Session,
+    evidence: Evidence,
+    task: Gradients | RangeTest,
+    label: str,
+    phrase: Callable[[Outcome], str],
+) -> Outcome:
     entry = session.ask(
         "trials",
         task,
-        "learning-rate range",
-        lambda outcome: _range_phrase(outcome, evidence.baseline_learning_rate),
-        deadline_seconds=DEADLINE_SECONDS + evidence.first_seconds * DEADLINE_FACTOR,
+        label,
+        phrase,
+        deadline_seconds=deadline_seconds(evidence.first_seconds),
         user_code_may_fail=True,
     )
     evidence.wall_seconds += entry.seconds
-    return _found(entry.outcome, evidence.baseline_learning_rate)
+    return entry.outcome
 
 
 def _found(outcome: Outcome, rate: float) -> float | None:
@@ -106,9 +114,13 @@ def _found(outcome: Outcome, rate: float) -> float | None:
     return range_test.divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
 
 
-def _factor(inspected: Inspected, evidence: Evidence) -> float:
-    rate = evidence.baseline_learning_rate
+def rate_factor(rate: float, inspected: Inspected) -> float:
+    """`rate` over the compiled one: what schedules are multiplied by."""
     return rate / (inspected.learning_rate or rate)
+
+
+def deadline_seconds(training_seconds: float) -> float:
+    return DEADLINE_SECONDS + training_seconds * DEADLINE_FACTOR
 
 
 def _why_not(outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 from autobatch.core.leak import leak_sentence
 from autobatch.engine.record import Entry
 from autobatch.protocol import (
+    VERIFY_STEPS,
     Crashed,
     Fits,
     Outcome,
@@ -16,7 +17,6 @@ from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
 QUICK_SECONDS, FINAL_SECONDS = 1.0, 10.0  # that steps are repeated for, where they are quick
-MANY_STEPS = 200  # which no verification exceeds by much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
 
@@ -67,7 +67,7 @@ class Probes:
     def final(self, size: int, limit_bytes: int) -> Fits | None:
         """A verification of the answer itself: of more steps, unless it had many already."""
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
-        if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= MANY_STEPS:
+        if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
         return self.ask(size, limit_bytes, verify=True, seconds=FINAL_SECONDS)
 

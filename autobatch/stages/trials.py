@@ -20,7 +20,7 @@ from autobatch.protocol import (
     Trial,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.pilot import pilot
+from autobatch.stages.pilot import deadline_seconds, pilot, rate_factor
 from autobatch.stages.plan import (
     FINALISTS,
     JOB_OVERHEAD_SECONDS,
@@ -32,7 +32,6 @@ from autobatch.units import format_duration
 
 CONTENTION = 0.15  # of the step time
 VALIDATION_BATCH = 1024
-DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
 
 
 def run_trials(
@@ -172,7 +171,7 @@ class _Trials:
         task = Trial(
             batch_size=size,
             learning_rate=rate,
-            learning_rate_factor=rate / (self.inspected.learning_rate or rate),
+            learning_rate_factor=rate_factor(rate, self.inspected),
             steps=steps,
             evaluate_at=ranking.evaluation_steps(steps),
             validation_batch_size=min(VALIDATION_BATCH, self.ceiling),
@@ -186,7 +185,7 @@ class _Trials:
             task,
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
             self._phrase,
-            deadline_seconds=DEADLINE_SECONDS + seconds * DEADLINE_FACTOR,
+            deadline_seconds=deadline_seconds(seconds),
         )
         evidence.wall_seconds += entry.seconds
         if not isinstance(entry.outcome, Trained):

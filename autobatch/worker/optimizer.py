@@ -60,7 +60,7 @@ def scale_learning_rates(
     """
     found = list(optimizers(model).values())
     now = learning_rate(found[0])[0] if found else None
-    if now is None:
+    if now is None or (factor, speed) == (1, 1):
         return
     if rate is not None and math.isclose(now, rate, rel_tol=1e-5):
         factor = 1.0

@@ -21,6 +21,33 @@ class StepCount:
     largest: int
 
 
+class StepLog:
+    """Sizes of the batches that a training step ran on, for backends whose steps Python calls.
+
+    A batch has the size asked if at least half of its components have it, else that of the last.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._sizes: list[int] = []
+
+    def add(self, batch: Any) -> None:
+        import keras
+
+        leaves = [leaf for leaf in keras.tree.flatten(batch) if getattr(leaf, "ndim", 0)]
+        sizes = [int(leaf.shape[0]) for leaf in leaves] or [0]
+        full = 2 * sizes.count(self.batch_size) >= len(sizes)
+        self._sizes.append(self.batch_size if full else sizes[-1])
+
+    def count(self) -> StepCount:
+        return StepCount(
+            full=self._sizes.count(self.batch_size),
+            steps=len(self._sizes),
+            smallest=min(self._sizes, default=0),
+            largest=max(self._sizes, default=0),
+        )
+
+
 class Backend(Protocol):
     """What a backend module provides."""
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autobatch.worker.backends import StepCount, adapter
+from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.mistakes import DeviceError, OverLimitError
 
 PRELOAD = ("jax", "keras")
@@ -180,14 +180,11 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
 
 
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
-    """As for TensorFlow: a batch has the size asked if at least half of its components have it.
+    """Steps as Keras makes them, but compiled ahead of time.
 
-    The steps that Keras makes are the same, compiled ahead of time: so their memory is known, for
-    training and for validation, before they run.
+    So their memory is known before they run, for training and for validation.
     """
-    import keras
-
-    seen: list[int] = []
+    seen = StepLog(batch_size)
 
     def make_train_function(force: bool = False) -> None:
         if model.train_function is not None and not force:
@@ -195,11 +192,8 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
         step = _analysed(model, model.train_step)
 
         def counting(state: Any, data: Any) -> Any:
-            leaves = [leaf for leaf in keras.tree.flatten(data) if getattr(leaf, "ndim", 0)]
-            sizes = [int(leaf.shape[0]) for leaf in leaves] or [0]
             found = step(state, data)
-            full = 2 * sizes.count(batch_size) >= len(sizes)
-            seen.append(batch_size if full else sizes[-1])
+            seen.add(data)  # afterwards: one that is over the limit does not run
             return found
 
         model.train_function = model._make_function(counting)
@@ -213,12 +207,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 
     def read() -> StepCount:
         synchronise()
-        return StepCount(
-            full=seen.count(batch_size),
-            steps=len(seen),
-            smallest=min(seen, default=0),
-            largest=max(seen, default=0),
-        )
+        return seen.count()
 
     return read
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autobatch.worker.backends import StepCount, adapter
+from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras")
@@ -189,17 +189,11 @@ def train_step(model: Any, batch: Any) -> None:
 
 
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
-    """As for TensorFlow: a batch has the size asked if at least half of its components have it."""
-    import keras
-
-    seen: list[int] = []
+    seen = StepLog(batch_size)
     step = model.train_step
 
     def counting_train_step(data: Any) -> Any:
-        leaves = [leaf for leaf in keras.tree.flatten(data) if getattr(leaf, "ndim", 0)]
-        sizes = [int(leaf.shape[0]) for leaf in leaves] or [0]
-        full = 2 * sizes.count(batch_size) >= len(sizes)
-        seen.append(batch_size if full else sizes[-1])
+        seen.add(data)
         return step(data)
 
     model.train_step = counting_train_step
@@ -207,12 +201,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 
     def read() -> StepCount:
         synchronise()
-        return StepCount(
-            full=seen.count(batch_size),
-            steps=len(seen),
-            smallest=min(seen, default=0),
-            largest=max(seen, default=0),
-        )
+        return seen.count()
 
     return read
 

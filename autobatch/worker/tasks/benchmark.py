@@ -15,11 +15,11 @@ from autobatch.core.throughput import median_interval
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import WRITERS, users_callbacks
+from autobatch.worker.callbacks import WRITERS
 from autobatch.worker.energy import EnergyCounter
 from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.tasks.watch import Watch, fit
 
 SYNTHETIC_BATCHES = 4
 WARMUP_STEPS = 3  # tracing and compilation, optimizer slots, caches: at least
@@ -49,12 +49,7 @@ def run(
     clock = _WindowClock(task.seconds, train, size, backend.synchronise, report)
     energy = EnergyCounter(target.device)
     clock.on_warm = energy.start
-    model.fit(
-        **arguments,
-        epochs=1_000_000_000,  # the clock ends it
-        verbose=0,
-        callbacks=[*users_callbacks(target, size, leave_out=WRITERS), clock],
-    )
+    fit(model, train, target, size, clock, leave_out=WRITERS)
     joules = energy.joules()
     input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
     return Measured(

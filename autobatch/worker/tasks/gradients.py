@@ -21,11 +21,11 @@ from autobatch.protocol import (
 )
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.source import Source, leaves, rows_of
 from autobatch.worker.target import build_model
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.tasks.watch import Watch, fit
 
 GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
 LARGE_PARAMETERS = 50_000_000  # the groups' sums are on the device: as many as the model's weights
@@ -41,17 +41,9 @@ def run(
         return Differentiated(moments=(), reason=reason)
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
     micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
-    if task.learning_rate_factor != 1:
-        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
     meter = _Meter(task, train, micro, target.class_weight, backend, report)
-    left_out = (*WRITERS, *RATE_SETTERS)
-    model.fit(
-        **train.fit_arguments(task.batch_size),
-        class_weight=target.class_weight,
-        epochs=1_000_000_000,  # the meter ends it
-        verbose=0,
-        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), meter],
-    )
+    fit(model, train, target, task.batch_size, meter, leave_out=(*WRITERS, *RATE_SETTERS))
     reason = "" if meter.found else "there were none, or not of finite numbers"
     return Differentiated(moments=tuple(meter.found), reason=reason)
 

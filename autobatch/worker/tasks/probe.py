@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from autobatch.core.leak import leak_bytes_per_step
-from autobatch.protocol import Fits, OverBudget, Probe, Target
+from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
@@ -21,7 +21,6 @@ FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's 
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
 SETTLE_STEPS = 40
 VERIFY_FULL_STEPS = 6  # of a verification, and then more, epoch by epoch
-VERIFY_STEPS = 200  # at most, unless more are needed
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:

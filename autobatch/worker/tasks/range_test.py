@@ -12,10 +12,10 @@ import keras
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
 from autobatch.worker.target import build_model
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.tasks.watch import Watch, fit
 
 
 def run(
@@ -24,20 +24,12 @@ def run(
     keras.utils.set_random_seed(task.seed)
     model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
-    if task.learning_rate_factor != 1:
-        scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
     watch = _Losses(task, train.steps_per_epoch(task.batch_size), report)
-    left_out = (*WRITERS, *RATE_SETTERS)
-    model.fit(
-        **train.fit_arguments(task.batch_size),
-        class_weight=target.class_weight,
-        epochs=1_000_000_000,  # the watch ends it
-        verbose=0,
-        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), watch],
-    )
+    fit(model, train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     factors = tuple(task.lowest_factor * ratio**k for k in range(len(watch.losses)))
     return Ranged(factors=factors, losses=tuple(watch.losses), broke_down=watch.broke_down)
 

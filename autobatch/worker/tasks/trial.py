@@ -15,11 +15,11 @@ from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Traine
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.batch_norm import reestimated
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS, users_callbacks
+from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import batch_norm_layers, change_settings, scale_learning_rates
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.tasks.watch import Watch, fit
 
 
 def run(
@@ -35,22 +35,14 @@ def run(
             f"{type(model).__name__} has a train_step of its own and nothing to evaluate it by.",
             hint="Give it a test_step that returns {'loss': ...}, which trials are ranked by.",
         )
-    if (task.learning_rate_factor, task.schedule_speed) != (1, 1):
-        scale_learning_rates(
-            model, task.learning_rate, task.learning_rate_factor, speed=task.schedule_speed
-        )
+    scale_learning_rates(
+        model, task.learning_rate, task.learning_rate_factor, speed=task.schedule_speed
+    )
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
     batch = backend.resident_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
-    left_out = (*WRITERS, *RATE_SETTERS)
-    model.fit(
-        **data.train.fit_arguments(task.batch_size),
-        class_weight=target.class_weight,
-        epochs=1_000_000_000,  # the watch ends it
-        verbose=0,
-        callbacks=[*users_callbacks(target, task.batch_size, leave_out=left_out), watch],
-    )
+    fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))

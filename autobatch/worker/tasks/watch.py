@@ -4,7 +4,10 @@ from typing import Any
 
 import keras
 
+from autobatch.protocol import Target
+from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import Source
 
 
 class Watch(keras.callbacks.Callback):
@@ -47,3 +50,22 @@ class Watch(keras.callbacks.Callback):
 
     def epoch_ended(self) -> None:
         """After the last step, and validation if there is any."""
+
+
+def fit(
+    model: keras.Model,
+    train: Source,
+    target: Target,
+    batch_size: int,
+    watch: Watch,
+    *,
+    leave_out: tuple[str, ...],
+) -> None:
+    """The user's own training, with their callbacks but those left out, until `watch` ends it."""
+    model.fit(
+        **train.fit_arguments(batch_size),
+        class_weight=target.class_weight,
+        epochs=1_000_000_000,
+        verbose=0,
+        callbacks=[*users_callbacks(target, batch_size, leave_out=leave_out), watch],
+    )
