@@ -72,6 +72,7 @@ class Probe(Tagged):
     limit_bytes: int
     verify: bool = False
     seconds: float = 1.0
+    repeat: int = 0  # the same question to another process: memory varies between them
 
 
 class Benchmark(Tagged):

@@ -1,11 +1,11 @@
 """Our answer against the truth: which is the largest batch that trains, and at what cost?
 
-For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, by
-bisecting sizes, which must train, end an epoch with their ragged batch and validate in each of
-three fresh processes (nothing is predicted); then 200 steps of a plain `fit` with validation in an
-interpreter of its own, at our size and above the truth. On the CPU operations overlap, and the
-input pipeline shares the allocator, so that memory varies a little from run to run. With --exact
-the truth is found to the sample, else to 0.5 %.
+For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, with
+nothing of autobatch in it: sizes are bisected, and one fits if a plain `fit` of 200 steps with
+validation (bench/fit.py) survives in each of three fresh interpreters. On the CPU operations
+overlap, and the input pipeline shares the allocator, so that memory varies a little from run to
+run: a size near the limit survives in some processes and not in others. With --exact the truth is
+found to the sample, else to 0.5 %.
 
     python bench/probe.py [NAME ...] [--exact]
 """
@@ -19,14 +19,11 @@ import time
 from pathlib import Path
 
 import autobatch
-from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Fits, Probe, Target
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
-MIB = 1 << 20
 FIT_STEPS = 200
-SECONDS = 3.0  # of training, at least, for each
+SURVIVES = "survives"
 REPEATS = 3  # of a size that is called fitting
 
 # name: (folder, model, data or None for synthetic, limit in MiB)
@@ -42,30 +39,43 @@ MODELS = {
 }
 
 
-def fits(executor: LocalExecutor, size: int, limit_bytes: int) -> bool:
-    """Every time, of REPEATS."""
-    task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True, seconds=SECONDS)
-    return all(isinstance(executor.run(task, deadline_seconds=600), Fits) for _ in range(REPEATS))
+class Truth:
+    """What plain fits of one model say; each size is asked once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.said: dict[int, list[str]] = {}
+
+    def fits(self, size: int) -> bool:
+        """Every time, of REPEATS; one failure is enough."""
+        said = self.said.setdefault(size, [])
+        while len(said) < REPEATS and "out of memory" not in said:
+            said.append(plain_fit(self.name, size))
+        return said == [SURVIVES] * REPEATS
+
+    def told(self, size: int) -> str:
+        self.fits(size)
+        said = self.said[size]
+        return SURVIVES if self.fits(size) else f"{said[-1]} in process {len(said)}"
+
+    def largest(self, near: int, upper: int, exact: bool) -> int:
+        """The largest size that trains: gallop out from `near`, then bisect."""
+        good, bad, step = 0, upper + 1, max(1, near // 100)
+        size, within = near, 1 if exact else max(1, near // 200)
+        while good + within < bad:
+            if self.fits(size):
+                good = size
+            else:
+                bad = size
+            if bad == upper + 1 or good == 0:
+                size = min(good + step, upper) if good else max(1, bad - step)
+                step *= 2
+            else:
+                size = (good + bad) // 2
+        return good
 
 
-def truth(executor: LocalExecutor, limit_bytes: int, near: int, upper: int, exact: bool) -> int:
-    """The largest size that trains: gallop out from `near`, then bisect."""
-    good, bad, step = 0, upper + 1, max(1, near // 100)
-    size, within = near, 1 if exact else max(1, near // 200)
-    while good + within < bad:
-        if fits(executor, size, limit_bytes):
-            good = size
-        else:
-            bad = size
-        if bad == upper + 1 or good == 0:
-            size = min(good + step, upper) if good else max(1, bad - step)
-            step *= 2
-        else:
-            size = (good + bad) // 2
-    return good
-
-
-def survives(name: str, size: int) -> str:
+def plain_fit(name: str, size: int) -> str:
     """What a plain fit of FIT_STEPS steps says, under the same allocator and limit."""
     limit = str(MODELS[name][3])
     environment = {
@@ -78,10 +88,11 @@ def survives(name: str, size: int) -> str:
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if ended.returncode == 0:
-        return "survives"
+        return SURVIVES
     log = ended.stdout + ended.stderr
-    out_of_memory = "ResourceExhausted" in log or ended.returncode < 0
-    return "out of memory" if out_of_memory else f"failed: {log[-300:]}"
+    if "ResourceExhausted" in log or ended.returncode < 0:
+        return "out of memory"
+    raise SystemExit(f"{name}, batch {size}: {log[-2000:]}")
 
 
 def row(name: str, exact: bool) -> str:
@@ -99,17 +110,16 @@ def row(name: str, exact: bool) -> str:
         )
         seconds = time.perf_counter() - began
         searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
-        target = Target(folder=str(folder), model=model, data=data)
-        executor = LocalExecutor(target, Path(scratch, "truth"))
-        upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
-        largest = truth(executor, limit * MIB, ours.largest_fitting, upper, exact)
-        above = largest + (1 if exact else max(1, largest // 100))
+    truth = Truth(name)
+    upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
+    largest = truth.largest(ours.largest_fitting, upper, exact)
+    above = largest + (1 if exact else max(1, largest // 100))
     failures = sum(point.outcome != "fits" for point in searched)
     return (
         f"| {name} | {limit} MiB | {ours.largest_fitting} | {largest} | "
         f"{ours.largest_fitting / largest - 1:+.1%} | {len(searched)} | {failures} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
-        f"{survives(name, ours.largest_fitting)} | {survives(name, above)} |"
+        f"{truth.told(ours.largest_fitting)} | {truth.told(above)} |"
     )
 
 

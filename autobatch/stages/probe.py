@@ -17,7 +17,7 @@ from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
 SHORT_PROBES = 2  # sizes that fit, before the others are verified at once
-VERIFICATIONS = 2  # at the end: of the largest size, and of the one that keeps the headroom
+VERIFICATIONS = 3  # at the end: of the largest size twice, and of the one that keeps the headroom
 FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
@@ -51,7 +51,7 @@ class Prober:
         jobs, seconds = self._cost_left(limit_bytes)
         told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
         session.begin("probe", jobs, seconds, told)
-        ceiling = largest = self.verified(self.narrow(limit_bytes).good, limit_bytes)
+        ceiling = largest = self._confirmed(self.narrow(limit_bytes).good, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
             size = self.narrow(budget).good if self.exact else self._within(budget, largest)
@@ -149,6 +149,20 @@ class Prober:
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
         return max(self.lower, int(min(size * (1 - MARGIN), largest)))
 
+    def _confirmed(self, size: int, limit_bytes: int) -> int:
+        """A size that passes verification in two processes, where memory is what bounds it."""
+        good = self.verified(size, limit_bytes)
+        while self._bounded_by(good) == "memory":
+            if self.made.confirm(good, limit_bytes) is not None:
+                break
+            failed = good
+            if failed == self.lower:
+                self._nothing_fits(limit_bytes)
+            below = min(failed - 1, int(failed * STEPS_DOWN[0]))
+            good = self.verified(max(self.lower, below), limit_bytes)
+            self._tell_step_down(failed, good, limit_bytes)
+        return good
+
     def verified(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
         """`size`, or a smaller one that passes verification within the budget.
 
@@ -162,7 +176,7 @@ class Prober:
                 good = tried
                 break
             bad = tried
-            self.session.raise_for_user(self.made.final_entry(bad, budget_bytes))
+            self.session.raise_for_user(self.made.failure(bad, budget_bytes))
         if good == 0:
             self._nothing_fits(budget_bytes)
         while bad <= size and bad - good > step_of(good, tolerance):
@@ -172,12 +186,15 @@ class Prober:
             else:
                 bad = middle
         if bad <= size:
-            entry = self.made.final_entry(bad, budget_bytes)
-            self.made.notes.append(
-                f"{bad} did not pass verification, with the last batch and validation, in "
-                f"{format_bytes(budget_bytes)} ({why_it_failed(entry.outcome)}); {good} did."
-            )
+            self._tell_step_down(bad, good, budget_bytes)
         return good
+
+    def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
+        why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
+        self.made.notes.append(
+            f"{bad} did not pass verification, with the last batch and validation, in "
+            f"{format_bytes(budget_bytes)} ({why}); {good} did."
+        )
 
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
         entry = self.made.entries.get(Probe(batch_size=self.lower, limit_bytes=budget_bytes))

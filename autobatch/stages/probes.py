@@ -16,7 +16,7 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
-QUICK_SECONDS, FINAL_SECONDS = 1.0, 10.0  # that steps are repeated for, where they are quick
+QUICK_SECONDS, FINAL_SECONDS = 1.0, 30.0  # that steps are repeated for, where they are quick
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
 
@@ -29,11 +29,13 @@ class Probes:
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
 
-    def ask(
-        self, size: int, limit_bytes: int, *, verify: bool = False, seconds: float = QUICK_SECONDS
-    ) -> Fits | None:
+    def ask(self, size: int, limit_bytes: int, *, verify: bool = False) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""
-        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=seconds)
+        return self._ask(
+            Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=QUICK_SECONDS)
+        )
+
+    def _ask(self, task: Probe) -> Fits | None:
         if task not in self.entries:
             self.entries[task] = self._measure(task)
         outcome = self.entries[task].outcome
@@ -69,12 +71,16 @@ class Probes:
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
-        return self.ask(size, limit_bytes, verify=True, seconds=FINAL_SECONDS)
+        return self._ask(_final(size, limit_bytes))
 
-    def final_entry(self, size: int, limit_bytes: int) -> Entry:
-        """The entry of a final verification that was asked for."""
-        task = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True, seconds=FINAL_SECONDS)
-        return self.entries[task]
+    def confirm(self, size: int, limit_bytes: int) -> Fits | None:
+        """The same again in another process, where memory may be laid out less luckily."""
+        return self._ask(_final(size, limit_bytes, repeat=1))
+
+    def failure(self, size: int, limit_bytes: int) -> Entry:
+        """The entry of the final verification, or of its confirmation, that failed."""
+        asked = (self.entries.get(_final(size, limit_bytes, repeat)) for repeat in (0, 1))
+        return next(entry for entry in asked if entry and not isinstance(entry.outcome, Fits))
 
     def known(self, budget_bytes: int) -> dict[int, int | None]:
         """What is known under a limit: what held less fits, what failed under more does not."""
@@ -110,6 +116,16 @@ class Probes:
             return []
         size, fits = max(leaking, key=lambda found: found[0])
         return [leak_sentence(size, fits, self.session.limit_bytes)]
+
+
+def _final(size: int, limit_bytes: int, repeat: int = 0) -> Probe:
+    return Probe(
+        batch_size=size,
+        limit_bytes=limit_bytes,
+        verify=True,
+        seconds=FINAL_SECONDS,
+        repeat=repeat,
+    )
 
 
 def _phrase(outcome: Outcome) -> str:
