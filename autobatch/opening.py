@@ -12,7 +12,8 @@ import msgspec
 
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore
-from autobatch.engine.record import FILE_NAME, Record
+from autobatch.engine.record import Record
+from autobatch.engine.record_file import FILE_NAME
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported

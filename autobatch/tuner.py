@@ -11,6 +11,7 @@ from typing import cast
 import msgspec
 
 from autobatch.core import recommend as conclusion
+from autobatch.engine.record_file import Answer
 from autobatch.errors import RecipeError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
@@ -32,13 +33,18 @@ INSPECT_DEADLINE_SECONDS = 600.0
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
-    return Prober(session, inspect(session), exact=exact).run()
+    found = Prober(session, inspect(session), exact=exact).run()
+    session.record.add_answer(Answer(probe=found))
+    return found
 
 
 def benchmark(session: Session) -> BenchmarkResult:
     """What is fast? Sizes up to what fits."""
     inspected = inspect(session)
-    return benchmark_stage(session, inspected, Prober(session, inspected).run())
+    probed = Prober(session, inspected).run()
+    measured = benchmark_stage(session, inspected, probed)
+    session.record.add_answer(Answer(probe=probed, benchmark=measured))
+    return measured
 
 
 def tune(session: Session) -> Recommendation:
@@ -66,7 +72,7 @@ def tune(session: Session) -> Recommendation:
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    session.record.add_answer(recommendation)
+    session.record.add_answer(Answer(recommendation=recommendation))
     _write(session.record.directory / "recommendation.json", recommendation)
     return recommendation
 

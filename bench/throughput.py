@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import autobatch
-from autobatch.engine.record import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult
 
 HERE = Path(__file__).parent

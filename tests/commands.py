@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from autobatch.engine.record import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]

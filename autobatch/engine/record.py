@@ -5,7 +5,7 @@ each task and its outcome, then an `Answer` where a recommendation was reached. 
 process alone (a lock sees to it), flushed to disk line by line. A torn last line is dropped; a
 damaged earlier one is an error. A task whose outcome is here is not asked again.
 
-Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
+The lines themselves are in record_file.py.
 """
 
 import fcntl
@@ -17,23 +17,26 @@ from typing import Any
 
 import msgspec
 
+from autobatch.engine.record_file import (
+    FILE_NAME,
+    FORMAT_VERSION,
+    Answer,
+    Entry,
+    Header,
+    Line,
+    decode,
+)
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Crashed,
     Inspect,
     Inspected,
-    Outcome,
-    Recommendation,
-    Tagged,
     Target,
     TargetMissing,
     Task,
     TimedOut,
     UserCodeFailed,
 )
-
-FORMAT_VERSION = 2
-FILE_NAME = "record.jsonl"
 
 # Worth asking again: the cause may be gone.
 TRANSIENT = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
@@ -53,34 +56,6 @@ IDENTITY = (
     "versions",
     "device_name",
 )
-
-
-class Header(Tagged):
-    """Whose record this is."""
-
-    format_version: int
-    autobatch_version: str
-    created: str
-    target: Target
-    free_bytes: int  # what the device could spare then: the limit, unless the recipe sets one
-
-
-class Entry(Tagged):
-    """One task with its outcome."""
-
-    task: Task
-    outcome: Outcome
-    seconds: float
-    log: str | None
-
-
-class Answer(Tagged):
-    """What `recommend` concluded from the entries above it."""
-
-    recommendation: Recommendation
-
-
-Line = Header | Entry | Answer
 
 
 class Record:
@@ -132,8 +107,9 @@ class Record:
         self._append(entry)
         self._remember(entry)
 
-    def add_answer(self, recommendation: Recommendation) -> None:
-        self._append(Answer(recommendation=recommendation))
+    def add_answer(self, answer: Answer) -> None:
+        """Append what a command concluded, for whoever reads the record later."""
+        self._append(answer)
 
     def _check_identity(self, entry: Entry) -> None:
         before = self.find(entry.task)
@@ -164,43 +140,13 @@ class Record:
     def _load(self) -> Header | None:
         self._file.seek(0)
         content = self._file.read()
-        complete, _, torn = content.rpartition(b"\n")
-        if torn:
-            self._file.truncate(len(content) - len(torn))
+        found = decode(content, self.directory / FILE_NAME)
+        if found.complete_bytes < len(content):
+            self._file.truncate(found.complete_bytes)
             self._file.seek(0, os.SEEK_END)
-        header: Header | None = None
-        for number, line in enumerate(complete.split(b"\n") if complete else [], start=1):
-            match self._decode(line, number):
-                case Header() as header if number == 1:
-                    pass
-                case Entry() as entry if header is not None:
-                    self._remember(entry)
-                case Answer() if header is not None:
-                    pass
-                case _:
-                    raise self._damaged(number, "it stands in the wrong place")
-        return header
-
-    def _decode(self, line: bytes, number: int) -> Line:
-        try:
-            if number == 1:
-                version = msgspec.json.decode(line, type=dict[str, Any]).get("format_version")
-                if isinstance(version, int) and version > FORMAT_VERSION:
-                    raise WrongRunDirectoryError(
-                        f"{self.directory / FILE_NAME} has format version {version}, newer than "
-                        f"the {FORMAT_VERSION} that this autobatch knows.",
-                        hint="Update autobatch, or give another directory with --run-dir DIR.",
-                    )
-            decoded: Line = msgspec.json.decode(line, type=Line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._damaged(number, str(error)) from None
-        return decoded
-
-    def _damaged(self, number: int, reason: str) -> WrongRunDirectoryError:
-        return WrongRunDirectoryError(
-            f"{self.directory / FILE_NAME}:{number}: this line is damaged: {reason}.",
-            hint="Mend or remove the line, or start anew with --fresh (the old record is kept).",
-        )
+        for entry in found.entries:
+            self._remember(entry)
+        return found.header
 
 
 def _lock(file: FileIO, directory: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autobatch.engine.local import Executor
-from autobatch.engine.record import Entry, Record
+from autobatch.engine.record import Record
+from autobatch.engine.record_file import Entry
 from autobatch.errors import AutobatchError, RecipeError, UserCodeError
 from autobatch.protocol import (
     WORKER_BUG,

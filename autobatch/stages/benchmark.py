@@ -6,7 +6,7 @@ from autobatch.core import diagnosis, throughput
 from autobatch.core.step_time import knee as knee_of
 from autobatch.core.step_time import step_time
 from autobatch.core.throughput import interleaved, sizes_to_measure
-from autobatch.engine.record import Entry
+from autobatch.engine.record_file import Entry
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
     Benchmark,

@@ -1,7 +1,7 @@
 """The probes made so far: each size asked once, and what all of them say together."""
 
 from autobatch.core.leak import leak_sentence
-from autobatch.engine.record import Entry
+from autobatch.engine.record_file import Entry
 from autobatch.protocol import (
     VERIFY_STEPS,
     Crashed,

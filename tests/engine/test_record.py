@@ -1,15 +1,41 @@
 """The append-only record: what was measured is never lost, and never mixed up."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from pretend import TARGET, inspected
 
-from autobatch.engine.record import FILE_NAME, Entry, Record
+from autobatch.engine.record import Record
+from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.errors import UsageError, WrongRunDirectoryError
-from autobatch.protocol import Crashed, Fits, Inspect, OutOfMemory, Probe, Target
+from autobatch.protocol import (
+    Benchmark,
+    Crashed,
+    Fits,
+    Inspect,
+    OutOfMemory,
+    Probe,
+    ProbeResult,
+    Target,
+    Trial,
+)
 
+RECORDS = Path(__file__).parent / "records"
 PROBE = Probe(batch_size=8, limit_bytes=1000)
 FITS = Fits(peak_bytes=10, least_peak_bytes=9, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
+
+PROBED = ProbeResult(
+    largest_fitting=9,
+    ceiling=8,
+    ceiling_peak_bytes=10,
+    limit_bytes=11,
+    headroom=0.1,
+    bounded_by="memory",
+    verified=True,
+    probes=(),
+    wall_seconds=1.0,
+)
 
 
 def open_record(directory, target=TARGET, free_bytes=1000):
@@ -87,9 +113,45 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path):
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     path = fill(tmp_path)
-    path.write_text(path.read_text().replace('"format_version":2', '"format_version":9'))
-    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 2"):
+    path.write_text(path.read_text().replace('"format_version":3', '"format_version":9'))
+    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 3"):
         open_record(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.iterdir()), ids=lambda path: path.stem)
+def test_records_of_every_format_there_ever_was_are_read_and_gone_on_with(tmp_path, path):
+    (tmp_path / FILE_NAME).write_bytes(path.read_bytes())
+    found = read_record(tmp_path)
+    kinds = {type(entry.task) for entry in found.entries}
+    assert {Probe, Benchmark, Trial} <= kinds
+    with Record(tmp_path, found.header.target, free_bytes=1, version="9") as record:
+        assert all(record.find(e.task) for e in found.entries)
+        record.add(entry())
+    assert len(read_record(tmp_path).entries) == len(found.entries) + 1
+
+
+def test_a_damaged_line_is_an_error_in_an_old_record_too(tmp_path):
+    lines = (RECORDS / "format-1.jsonl").read_text().splitlines()
+    (tmp_path / FILE_NAME).write_text("\n".join([*lines[:6], lines[6][:-9], *lines[7:]]) + "\n")
+    with pytest.raises(WrongRunDirectoryError, match=r"record.jsonl:7: this line is damaged"):
+        read_record(tmp_path)
+
+
+def test_answers_are_found_by_what_they_are(tmp_path):
+    with open_record(tmp_path) as record:
+        record.add_answer(Answer(probe=PROBED))
+        record.add_answer(Answer(probe=msgspec.structs.replace(PROBED, ceiling=7)))
+    found = read_record(tmp_path)
+    assert found.probe is not None and found.probe.ceiling == 7
+    assert found.recommendation is None
+
+
+@pytest.mark.parametrize("content", [None, "", '{"type":"hea'])
+def test_what_is_no_run_is_refused_with_where_to_look(tmp_path, content):
+    if content is not None:
+        (tmp_path / FILE_NAME).write_text(content)
+    with pytest.raises(UsageError, match=r"not a run directory|nothing was measured there"):
+        read_record(tmp_path)
 
 
 def test_another_target_is_refused_with_the_difference_named(tmp_path):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from commands import FAST, HERE, QUICK, autobatch, lines, settings
 
-from autobatch.engine.record import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
 
 

@@ -6,7 +6,7 @@ import signal
 import psutil
 from commands import FAST, autobatch, lines, settings, start, wait_for
 
-from autobatch.engine.record import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME
 
 
 def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):

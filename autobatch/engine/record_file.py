@@ -1,0 +1,157 @@
+"""What a record file says: its lines, their format, and what damage to them means.
+
+Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
+3 (2026-11) answers of `probe` and `benchmark` too, so that a `recommendation` may be missing.
+All are read, and files of each are in tests/engine/records. What an older one says in a way that is
+not understood any more is left out: it is asked or concluded anew.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from autobatch.errors import UsageError, WrongRunDirectoryError
+from autobatch.protocol import (
+    BenchmarkResult,
+    Outcome,
+    ProbeResult,
+    Recommendation,
+    Struct,
+    Tagged,
+    Target,
+    Task,
+)
+
+FORMAT_VERSION = 3
+FILE_NAME = "record.jsonl"
+
+
+class Header(Tagged):
+    """Whose record this is."""
+
+    format_version: int
+    autobatch_version: str
+    created: str
+    target: Target
+    free_bytes: int  # what the device could spare then: the limit, unless the recipe sets one
+
+
+class Entry(Tagged):
+    """One task with its outcome."""
+
+    task: Task
+    outcome: Outcome
+    seconds: float
+    log: str | None
+
+
+class Answer(Tagged):
+    """What a command concluded from the entries above it, in one or two of these."""
+
+    recommendation: Recommendation | None = None
+    benchmark: BenchmarkResult | None = None
+    probe: ProbeResult | None = None
+
+
+Line = Header | Entry | Answer
+
+
+class Content(Struct):
+    """A whole record; `complete_bytes` of the file hold whole lines, the rest is a torn one."""
+
+    header: Header | None
+    entries: tuple[Entry, ...]
+    answers: tuple[Answer, ...]
+    complete_bytes: int
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """The last one, as are the others."""
+        return next((a.recommendation for a in self.answers[::-1] if a.recommendation), None)
+
+    @property
+    def benchmark(self) -> BenchmarkResult | None:
+        return next((a.benchmark for a in self.answers[::-1] if a.benchmark), None)
+
+    @property
+    def probe(self) -> ProbeResult | None:
+        return next((a.probe for a in self.answers[::-1] if a.probe), None)
+
+
+def read_record(directory: Path) -> Content:
+    """The record of a run directory, for looking at; whoever is writing it is not disturbed."""
+    path = directory / FILE_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{directory} is not a run directory: it has no {FILE_NAME}.",
+            hint="`autobatch runs` lists those that there are.",
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    found = decode(content, path)
+    if found.header is None:
+        raise UsageError(f"{path} is empty: nothing was measured there.")
+    return found
+
+
+def decode(content: bytes, path: Path) -> Content:
+    """The lines of a record file; a torn last one is left out. Raises WrongRunDirectoryError."""
+    complete, newline, _ = content.rpartition(b"\n")
+    version = FORMAT_VERSION
+    header: Header | None = None
+    entries: list[Entry] = []
+    answers: list[Answer] = []
+    for number, line in enumerate(complete.split(b"\n") if newline else [], start=1):
+        if number == 1:
+            version = _version(line, path)
+        match _decode_line(line, number, path, version):
+            case None:
+                pass
+            case Header() as header if number == 1:
+                pass
+            case Entry() as entry if header is not None:
+                entries.append(entry)
+            case Answer() as answer if header is not None:
+                answers.append(answer)
+            case _:
+                raise _damaged(path, number, "it stands in the wrong place")
+    return Content(
+        header=header,
+        entries=tuple(entries),
+        answers=tuple(answers),
+        complete_bytes=len(complete) + len(newline),
+    )
+
+
+def _version(first_line: bytes, path: Path) -> int:
+    try:
+        version = msgspec.json.decode(first_line, type=dict[str, Any]).get("format_version")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, 1, str(error)) from None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise WrongRunDirectoryError(
+            f"{path} has format version {version}, newer than the {FORMAT_VERSION} that this "
+            "autobatch knows.",
+            hint="Update autobatch, or give another directory with --run-dir DIR.",
+        )
+    return version if isinstance(version, int) else FORMAT_VERSION
+
+
+def _decode_line(line: bytes, number: int, path: Path, version: int) -> Line | None:
+    try:
+        decoded: Line = msgspec.json.decode(line, type=Line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if number > 1 and version < FORMAT_VERSION and isinstance(error, msgspec.ValidationError):
+            return None
+        raise _damaged(path, number, str(error)) from None
+    return decoded
+
+
+def _damaged(path: Path, number: int, reason: str) -> WrongRunDirectoryError:
+    return WrongRunDirectoryError(
+        f"{path}:{number}: this line is damaged: {reason}.",
+        hint="Mend or remove the line, or start anew with --fresh (the old record is kept).",
+    )
