@@ -3,9 +3,10 @@
 For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, with
 nothing of autobatch in it: sizes are bisected, and one fits if a plain `fit` of 50 steps with
 validation (bench/fit.py) survives in each of three fresh interpreters. Then our answer, and a size
-above the truth, meet a plain fit of 200 steps. On the CPU operations overlap, and the input pipeline shares the allocator, so that memory varies a little from run to
-run: a size near the limit survives in some processes and not in others. With --exact the truth is
-found to the sample, else to 0.5 %.
+above the truth, meet a plain fit of 200 steps. On the CPU operations overlap, and the input
+pipeline shares the allocator, so that memory varies a little from run to run: a size near the limit
+survives in some processes and not in others. With --exact the truth is found to the sample, else to
+0.5 %.
 
     python bench/probe.py [NAME ...] [--exact]
 """
