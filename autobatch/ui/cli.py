@@ -12,6 +12,21 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from autobatch.errors import AutobatchError, InterruptedRunError, UserCodeError
+from autobatch.ui.options import (
+    TARGET_HELP,
+    EffectiveBatch,
+    Exact,
+    Fresh,
+    Json,
+    Prefer,
+    Quiet,
+    Replicas,
+    RunDirectory,
+    Set,
+    Sizes,
+    Target,
+    Version,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +37,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Measure which batch size and learning rate to train a Keras model with on this machine.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -30,20 +44,10 @@ Result = TypeVar("Result", bound="Struct")
 
 NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it stands
 
-TARGET_HELP = "recipe.yaml, train.py[:build_model], package.module:callable, or model.keras"
-Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-RunDirectory = Annotated[
-    Path | None,
-    typer.Option("--run-dir", metavar="DIR", help="Where the record is kept and resumed from."),
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure anew; the old record is set aside.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe (may be repeated)."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No story on stderr.")]
-Exact = Annotated[bool, typer.Option("--exact", help="To the sample, not within 1 %.")]
+
+@app.callback()
+def common(version: Version = False) -> None:
+    pass
 
 
 @app.command()
@@ -54,18 +58,9 @@ def recommend(
     fresh: Fresh = False,
     set_: Set = None,
     quiet: Quiet = False,
-    prefer: Annotated[
-        str | None,
-        typer.Option(metavar="small|large", help="Which of the sizes that are equally good."),
-    ] = None,
-    effective_batch: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Say how to train with N samples per update."),
-    ] = None,
-    replicas: Annotated[
-        str | None,
-        typer.Option(metavar="1,2,4,8", help="Predict the speedup of so many devices."),
-    ] = None,
+    prefer: Prefer = None,
+    effective_batch: EffectiveBatch = None,
+    replicas: Replicas = None,
 ) -> None:
     """Recommend a batch size and a learning rate, with the evidence."""
     from autobatch import tuner
@@ -109,10 +104,7 @@ def benchmark(
     fresh: Fresh = False,
     set_: Set = None,
     quiet: Quiet = False,
-    sizes: Annotated[
-        str | None,
-        typer.Option(metavar="16,24,32", help="Batch sizes to measure, instead of powers of two."),
-    ] = None,
+    sizes: Sizes = None,
 ) -> None:
     """Measure the samples per second that training delivers across batch sizes."""
     from autobatch import tuner

@@ -1,6 +1,7 @@
 """The commands as a user types them: real processes, real exit codes, both output streams."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -160,3 +161,9 @@ def test_schema_prints_a_json_schema(tmp_path):
     code, stdout, _ = autobatch("schema", cwd=tmp_path)
     assert code == 0
     assert "batch_sizes" in json.dumps(json.loads(stdout))
+
+
+def test_the_version_is_told_with_those_that_matter_to_results(tmp_path):
+    code, stdout, _ = autobatch("--version", cwd=tmp_path)
+    assert code == 0
+    assert re.fullmatch(r"autobatch \d+\.\d+\.\d+ \(keras [\d.]+, .*Python [\d.]+\)\n", stdout)
