@@ -14,13 +14,12 @@ from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.units import Share
-
-RUNS = Path("autobatch-runs")
 
 
 @contextmanager

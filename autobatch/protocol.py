@@ -599,6 +599,6 @@ class Recommendation(Struct):
     wall_seconds: float
 
 
-def to_json(value: Struct) -> str:
+def to_json(value: Struct | tuple[Struct, ...]) -> str:
     """`value` as indented JSON, tags and all."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

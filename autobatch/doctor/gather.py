@@ -16,8 +16,9 @@ import msgspec
 from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, RunDirectory
 from autobatch.doctor.judges import diagnose
 from autobatch.engine import machine
+from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
-from autobatch.opening import RUNS, _users_backend, read_target
+from autobatch.opening import _users_backend, read_target
 from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
 from autobatch.units import Share
 

@@ -137,6 +137,29 @@ def doctor(
 
 
 @app.command()
+def runs(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Instead of autobatch-runs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs that there are, the latest first."""
+    from rich.console import Console
+
+    from autobatch.engine.runs import RUNS, runs_in
+    from autobatch.protocol import to_json
+    from autobatch.ui.tables import runs_table
+
+    found = runs_in(folder or RUNS)
+    if json:
+        typer.echo(to_json(found))
+    elif found:
+        Console().print(runs_table(found))
+    else:
+        typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json

@@ -9,6 +9,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from autobatch.engine.runs import RunSummary
 from autobatch.protocol import BenchmarkResult, Candidate, ProbeResult, Recommendation
 from autobatch.units import format_bytes, format_duration
 
@@ -196,6 +197,23 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
         "" if speedup is None else f"{speedup.low:.2f}–{speedup.high:.2f}",
         mark,
     ]
+
+
+def runs_table(found: tuple[RunSummary, ...]) -> RenderableType:
+    table = Table(box=None, title_justify="left")
+    table.add_column("run", no_wrap=True)
+    table.add_column("begun", no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    table.add_column("answer")
+    for run in found:
+        readable = run.state != "unreadable"
+        table.add_row(
+            escape(run.name),
+            run.created[:16].replace("T", " "),
+            format_duration(run.spent_seconds) if readable else "",
+            Text(run.answer, style="" if readable else "red"),
+        )
+    return table
 
 
 def _verdict(result: Recommendation) -> str:

@@ -1,0 +1,82 @@
+"""The runs that there are: what was asked in each run directory, and how far it came."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from autobatch.engine.record_file import FILE_NAME, Content, read_record
+from autobatch.errors import AutobatchError, UsageError
+from autobatch.protocol import Struct
+
+RUNS = Path("autobatch-runs")
+
+
+class RunSummary(Struct):
+    """One run directory. `spent_seconds` were spent on `jobs` by worker processes."""
+
+    name: str
+    directory: str
+    state: Literal["recommended", "benchmarked", "probed", "unfinished", "unreadable"]
+    answer: str  # one phrase; why it cannot be read, where it cannot
+    model: str = ""
+    created: str = ""
+    jobs: int = 0
+    spent_seconds: float = 0.0
+
+
+def runs_in(folder: Path = RUNS) -> tuple[RunSummary, ...]:
+    """All runs in `folder`, the one that was worked on last first."""
+    if not folder.is_dir():
+        return ()
+    records = [path for path in folder.glob(f"*/{FILE_NAME}") if path.is_file()]
+    records.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return tuple(_summary(path.parent) for path in records)
+
+
+def find_run(text: str) -> Path:
+    """The run directory that a user means: a path, or a name in autobatch-runs."""
+    for directory in (Path(text), RUNS / text):
+        if directory.is_dir():
+            return directory
+    names = [path.parent.name for path in RUNS.glob(f"*/{FILE_NAME}")]
+    near = get_close_matches(text, names, n=1)
+    raise UsageError(
+        f"There is no run {text}.",
+        hint=f"Did you mean {near[0]}?" if near else "`autobatch runs` lists those that there are.",
+    )
+
+
+def _summary(directory: Path) -> RunSummary:
+    name, where = directory.name, str(directory)
+    try:
+        content = read_record(directory)
+    except AutobatchError as error:
+        return RunSummary(name=name, directory=where, state="unreadable", answer=error.message)
+    assert content.header is not None
+    state, answer = _answer(content)
+    return RunSummary(
+        name=name,
+        directory=where,
+        state=state,
+        answer=answer,
+        model=content.header.target.model,
+        created=content.header.created,
+        jobs=len(content.entries),
+        spent_seconds=sum(entry.seconds for entry in content.entries),
+    )
+
+
+def _answer(
+    content: Content,
+) -> tuple[Literal["recommended", "benchmarked", "probed", "unfinished"], str]:
+    if found := content.recommendation:
+        told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
+        if found.verdict == "better":
+            return "recommended", f"{told}: {found.speedup.value:.2g}× sooner"
+        return "recommended", f"{told}: {found.verdict}"
+    if measured := content.benchmark:
+        return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"
+    if probed := content.probe:
+        return "probed", f"largest that fits {probed.largest_fitting}, ceiling {probed.ceiling}"
+    kinds = [type(entry.task).__name__.lower() for entry in content.entries]
+    return "unfinished", f"its last job was a {kinds[-1]}" if kinds else "nothing measured"

@@ -1,0 +1,53 @@
+"""Which runs there are, and how far each came."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.runs import find_run, runs_in
+from autobatch.errors import UsageError
+
+RECORDS = Path(__file__).parent / "records"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three runs and what is none, in the order they were worked on."""
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "autobatch-runs"
+    for name in ("finished", "half", "damaged", "no-run"):
+        (runs / name).mkdir(parents=True)
+    shutil.copy(RECORDS / "format-2.jsonl", runs / "finished" / FILE_NAME)
+    lines = (RECORDS / "format-2.jsonl").read_text().splitlines()
+    (runs / "half" / FILE_NAME).write_text("\n".join(lines[:4]) + "\n")
+    (runs / "damaged" / FILE_NAME).write_text("\n".join([*lines[:6], "x", *lines[7:]]) + "\n")
+    return runs
+
+
+def test_each_run_is_listed_with_how_far_it_came(folder):
+    found = {run.name: run for run in runs_in(folder)}
+    assert set(found) == {"finished", "half", "damaged"}
+    assert found["finished"].state == "recommended"
+    assert found["finished"].answer == "batch 16, learning rate 0.3753: 33× sooner"
+    assert found["finished"].spent_seconds > 10
+    assert (found["half"].state, found["half"].jobs) == ("unfinished", 3)
+    assert found["damaged"].state == "unreadable"
+    assert "record.jsonl:7" in found["damaged"].answer
+
+
+def test_where_there_is_no_folder_there_are_no_runs(tmp_path):
+    assert runs_in(tmp_path / "nowhere") == ()
+
+
+def test_a_run_is_found_by_its_path_or_its_name(folder):
+    assert find_run("half").samefile(folder / "half")
+    assert find_run(str(folder / "half")) == folder / "half"
+
+
+@pytest.mark.parametrize(("name", "hint"), [("finishd", "Did you mean finished"), ("x", "lists")])
+def test_a_run_that_is_not_there_is_refused_with_the_nearest(folder, name, hint):
+    with pytest.raises(UsageError, match="There is no run") as refused:
+        find_run(name)
+    assert hint in str(refused.value)
