@@ -26,8 +26,9 @@ MAY_IMPORT = {
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "opening": (*BASE, "recipe", "engine", "stages"),
+    "starter": (*BASE, "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "opening"),
-    "ui": (*BASE, "recipe", "engine", "stages", "tuner", "opening", "doctor"),
+    "ui": (*BASE, "recipe", "engine", "stages", "tuner", "opening", "starter", "doctor"),
     "__init__": (*BASE, "stages", "tuner", "opening"),
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}

@@ -4,6 +4,7 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 `autobatch --help` is there at once.
 """
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,33 @@ NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it sta
 @app.callback()
 def common(version: Version = False) -> None:
     pass
+
+
+@app.command()
+def init(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="train.py[:build_model] or model.keras")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="[FILE.py:]FUNCTION", help="What loads the data, if not load_data."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of recipe.yaml beside it.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a commented recipe for a Python file or a saved model, after looking at it."""
+    from autobatch.starter import write_recipe
+    from autobatch.ui.display import Display
+
+    with Display(quiet=quiet) as display:
+        written = write_recipe(target, output, data=data, force=force, on_event=display.show)
+    here = Path.cwd()
+    shown = str(written.relative_to(here) if written.is_relative_to(here) else written)
+    typer.echo(shown)
+    typer.echo(f"Now: autobatch recommend {shlex.quote(shown)}", err=True)
 
 
 @app.command()

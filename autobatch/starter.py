@@ -1,0 +1,195 @@
+"""`autobatch init`: a commented recipe for a Python file or a saved model, after looking at it."""
+
+import ast
+import json
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from autobatch import tuner
+from autobatch.engine.local import ignore
+from autobatch.errors import RecipeError, UsageError
+from autobatch.opening import open_session, read_target
+from autobatch.protocol import Inspected
+from autobatch.stages.ask import OnEvent
+from autobatch.units import format_bytes
+
+MODEL, DATA = "build_model", "load_data"  # the names that need no recipe
+PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
+Line = tuple[str, str]  # (YAML, comment)
+
+
+def write_recipe(
+    target: str,
+    output: Path | None = None,
+    *,
+    data: str | None = None,
+    force: bool = False,
+    on_event: OnEvent = ignore,
+) -> Path:
+    """Look at `target`, write a recipe for it, beside it unless told otherwise; its path.
+
+    `data` names the function that loads the data: train.py:load_data, or load_data alone where it
+    is in the target's own file.
+    """
+    if Path(target).suffix in (".yaml", ".yml"):
+        raise UsageError(
+            f"{target} is a recipe already.",
+            hint="Give the Python file or the saved model: autobatch init train.py",
+        )
+    target, overrides = _with_functions(target, data)
+    recipe, folder = read_target(target, overrides)
+    path = output or folder / "recipe.yaml"
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} exists already.", hint="Give another with --output FILE, or use --force."
+        )
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_session(
+            target, overrides=overrides, run_directory=Path(scratch, "run"), on_event=on_event
+        ) as session,
+    ):
+        inspected = tuner.inspect(session)
+        limit_bytes = session.limit_bytes
+    has_data = inspected.train_samples is not None
+    model, data = (
+        _seen_from(path.resolve().parent, folder, reference)
+        for reference in (recipe.model, recipe.data or "")
+    )
+    text = recipe_text(model, data if has_data else None, inspected, limit_bytes)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror}.", hint="Give another with --output FILE."
+        ) from None
+    return path
+
+
+def recipe_text(
+    model: str, data: str | None, inspected: Inspected, limit_bytes: int, today: str = ""
+) -> str:
+    """The recipe, with what was seen in its comments."""
+    found = inspected
+    rate = "none" if found.learning_rate is None else f"{found.learning_rate:.4g}"
+    metrics = ", ".join(name for name in found.metrics if name != "val_loss")
+    data_line = (
+        ("# data: train.py:load_data", "none found; recommend needs (train, validation)")
+        if data is None
+        else (
+            f"data: {_yaml(data)}",
+            f"{found.train_samples:,} training, {found.validation_samples or 0:,} validation "
+            "samples",
+        )
+    )
+    bound = "" if data is None else f"; never above the {found.train_samples:,} training samples"
+    sections: list[list[Line]] = [
+        [
+            (
+                "# What autobatch is to measure, and within which bounds. Only `model` must stay.",
+                "",
+            ),
+            (f"# Made by `autobatch init` on {today or time.strftime('%Y-%m-%d')}.", ""),
+        ],
+        [
+            (
+                f"model: {_yaml(model)}",
+                f"{found.model_name}: {found.parameters:,} parameters, {found.optimizer}",
+            ),
+            data_line,
+        ],
+        [
+            ("baseline:", "what you train with today; the answer is compared with it"),
+            ("  batch_size: 32", ""),
+            ("  # learning_rate: 0.001", f"default: that of the compiled optimizer, {rate}"),
+        ],
+        [
+            ("device:", ""),
+            ("  kind: auto", f"auto, gpu or cpu; here: {found.device_name}"),
+            ("  # memory_limit: 8GiB", f"or 80%; default: all free, {format_bytes(limit_bytes)}"),
+            ("  headroom: 10%", "of the limit, kept free by what is recommended"),
+        ],
+        [("batch_sizes: {min: 1, max: 65536}", f"to search{bound}")],
+        [
+            ("trials:", "short training runs that decide"),
+            ("  budget: 5min", "training time of all of them together"),
+            ("  seeds: 3", "of each finalist; more tell smaller differences"),
+            ("  metric: val_loss", f"or {metrics}" if metrics else ""),
+        ],
+        [
+            ("time_limit: 20min", "of the whole run; then the best so far"),
+            ("seed: 0", ""),
+        ],
+    ]
+    return "\n\n".join("\n".join(map(_written, lines)) for lines in sections) + "\n"
+
+
+def _written(line: Line) -> str:
+    yaml, comment = line
+    return f"{yaml:<36}# {comment}" if comment else yaml
+
+
+def _yaml(text: str) -> str:
+    return text if PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _seen_from(there: Path, folder: Path, reference: str) -> str:
+    """A reference relative to `folder`, for a recipe that lies in another one."""
+    source, colon, name = reference.partition(":")
+    if not source.endswith((".py", ".keras")) or there == folder:
+        return reference
+    return os.path.relpath(folder / source, there) + colon + name
+
+
+def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
+    """The target with its functions named, where those of a Python file have other names."""
+    source, _, name = target.partition(":")
+    path = Path(source)
+    if path.suffix != ".py" or not path.is_file():
+        return target, [f"data={json.dumps(data)}"] if data else []
+    functions = _functions(path)
+    if not name and MODEL not in functions:
+        name = _only_one(
+            [each for each, node in functions.items() if _compiles(node)],
+            f"{source} has no {MODEL}",
+            f"Name the function that returns the compiled model: autobatch init {source}:FUNCTION",
+            list(functions),
+        )
+    loaders = [each for each in functions if "data" in each.lower()]
+    if data is None and DATA not in functions and len(loaders) == 1:
+        data = loaders[0]
+    if data and ":" not in data:
+        data = f"{path.name}:{data}"
+    overrides = [f"data={json.dumps(data)}"] if data else []
+    return (f"{source}:{name}" if name else target), overrides
+
+
+def _functions(path: Path) -> dict[str, ast.FunctionDef]:
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}:{line}" if line else str(path)
+        raise RecipeError(f"{where}: this is not Python: {error.args[0]}.") from None
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _compiles(function: ast.FunctionDef) -> bool:
+    """Whether it calls something's `compile`, as who builds a model does."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "compile"
+        for node in ast.walk(function)
+    )
+
+
+def _only_one(found: list[str], problem: str, hint: str, there: list[str]) -> str:
+    if len(found) == 1:
+        return found[0]
+    told = f"; {' and '.join(found)} compile models" if found else ""
+    listed = ", ".join(there) or "none"
+    raise RecipeError(f"{problem}{told}. Its functions: {listed}.", hint=hint)

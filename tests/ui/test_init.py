@@ -1,0 +1,93 @@
+"""`autobatch init` looks at what the user has, and writes a recipe that works as it stands."""
+
+import pytest
+from commands import autobatch
+
+from autobatch.errors import RecipeError, UsageError
+from autobatch.recipe import load_recipe
+from autobatch.starter import recipe_text, write_recipe
+
+NETWORK = """
+import keras, numpy as np
+
+def MODEL():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    network.compile("sgd", "mse", metrics=["mae"])
+    return network
+
+def DATA():
+    x = np.zeros((20, 3), "float32")
+    return (x, x[:, :1]), (x[:5], x[:5, :1])
+"""
+
+
+def file(folder, model="build_model", data="load_data"):
+    path = folder / "train.py"
+    path.write_text(NETWORK.replace("MODEL", model).replace("DATA", data))
+    return path
+
+
+def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
+    file(tmp_path)
+    code, stdout, stderr = autobatch("init", "train.py", cwd=tmp_path)
+    assert (code, stdout) == (0, "recipe.yaml\n")
+    assert "autobatch recommend recipe.yaml" in stderr
+    text = (tmp_path / "recipe.yaml").read_text()
+    assert "20 training, 5 validation samples" in text
+    assert "val_mae" in text
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
+    assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
+
+
+def test_functions_of_other_names_are_found_where_there_is_one_of_each(tmp_path):
+    path = write_recipe(str(file(tmp_path, "make_net", "my_dataset")), tmp_path / "other.yaml")
+    recipe = load_recipe(path)
+    assert (recipe.model, recipe.data) == ("train.py:make_net", "train.py:my_dataset")
+
+
+def test_a_recipe_in_another_folder_finds_the_file_all_the_same(tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "jobs").mkdir()
+    path = write_recipe(
+        str(file(tmp_path / "code", data="fetch")), tmp_path / "jobs" / "a.yaml", data="fetch"
+    )
+    recipe = load_recipe(path)
+    assert (recipe.model, recipe.data) == ("../code/train.py:build_model", "../code/train.py:fetch")
+
+
+def test_a_file_that_exists_is_not_written_over(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(UsageError, match="exists already") as refused:
+        write_recipe(str(file(tmp_path)))
+    assert "--force" in str(refused.value)
+    assert (tmp_path / "recipe.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("def main(): pass\n", "Its functions: main"),
+        ("x = 1\n", "Its functions: none"),
+        ("def a(m): m.compile()\ndef b(m): m.compile()\n", "a and b compile models"),
+        ("def broken(:\n", r"train\.py:1: this is not Python"),
+    ],
+)
+def test_what_builds_no_model_is_refused_with_what_is_there(tmp_path, text, problem):
+    (tmp_path / "train.py").write_text(text)
+    with pytest.raises(RecipeError, match=problem):
+        write_recipe(str(tmp_path / "train.py"))
+
+
+def test_a_recipe_is_no_target(tmp_path):
+    with pytest.raises(UsageError, match="is a recipe already"):
+        write_recipe("recipe.yaml")
+
+
+@pytest.mark.parametrize("name", ["a b/träin.py:f", "- x.py:f", "#.py:f", "model 1.keras"])
+def test_names_that_yaml_would_misread_are_quoted(tmp_path, name):
+    from pretend import inspected
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe_text(name, name, inspected(), 1 << 30))
+    assert (load_recipe(path).model, load_recipe(path).data) == (name, name)
