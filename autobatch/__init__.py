@@ -7,12 +7,13 @@
     model.fit(x, y, batch_size=result.batch_size)
 
 The functions do what the commands of the same names do, return the same frozen results, and share
-the same record: what was measured is not measured again.
+the same record: what was measured is not measured again. A script or a notebook may pass what it
+defines: `autobatch.recommend(build_model, data=load_data)`. In a notebook results show as tables.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch.errors import AutobatchError
 from autobatch.protocol import BenchmarkResult, Event, ProbeResult, Recommendation
@@ -30,6 +31,7 @@ __all__ = [
     "recommend",
 ]
 
+Model = str | Path | Callable[..., Any]  # a compiled keras.Model is callable, too
 Result = TypeVar("Result")
 
 
@@ -38,8 +40,9 @@ def _ignore(event: Event) -> None:
 
 
 def probe(
-    target: str | Path,
+    target: Model,
     *,
+    data: Any = None,
     overrides: Sequence[str] = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
@@ -49,20 +52,23 @@ def probe(
     """The largest batch that fits in device memory.
 
     `target` is what the command line takes: a recipe, train.py[:build_model],
-    package.module:callable or model.keras. `overrides` are "key=value" strings over the recipe, as
-    with `--set`. Raises AutobatchError.
+    package.module:callable or model.keras; or else a function that returns the compiled model, or
+    that model itself. With such a one, `data` is a function that returns (train, validation), or
+    these themselves, if they can be pickled. `overrides` are "key=value" strings over the recipe,
+    as with `--set`. Raises AutobatchError.
     """
     from autobatch import tuner
 
     def work(session: "Session") -> ProbeResult:
         return tuner.probe(session, exact=exact)
 
-    return _in_session(work, target, overrides, run_directory, fresh, on_event)
+    return _in_session(work, target, data, overrides, run_directory, fresh, on_event)
 
 
 def benchmark(
-    target: str | Path,
+    target: Model,
     *,
+    data: Any = None,
     overrides: Sequence[str] = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
@@ -77,12 +83,13 @@ def benchmark(
 
     if sizes is not None:
         overrides = [*overrides, f"benchmark.sizes={[int(size) for size in sizes]}"]
-    return _in_session(tuner.benchmark, target, overrides, run_directory, fresh, on_event)
+    return _in_session(tuner.benchmark, target, data, overrides, run_directory, fresh, on_event)
 
 
 def recommend(
-    target: str | Path,
+    target: Model,
     *,
+    data: Any = None,
     overrides: Sequence[str] = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
@@ -91,24 +98,38 @@ def recommend(
     """A batch size and a learning rate, with the evidence. Arguments as for `probe`."""
     from autobatch import tuner
 
-    return _in_session(tuner.tune, target, overrides, run_directory, fresh, on_event)
+    return _in_session(tuner.tune, target, data, overrides, run_directory, fresh, on_event)
 
 
 def _in_session(
     work: "Callable[[Session], Result]",
-    target: str | Path,
+    target: Model,
+    data: Any,
     overrides: Sequence[str],
     run_directory: str | Path | None,
     fresh: bool,
     on_event: Callable[[Event], None],
 ) -> Result:
+    from autobatch.objects import target_of
     from autobatch.opening import open_session
 
+    directory = None if run_directory is None else Path(run_directory)
     with open_session(
-        str(target),
+        target_of(target, data, directory),
         overrides=overrides,
-        run_directory=None if run_directory is None else Path(run_directory),
+        run_directory=directory,
         fresh=fresh,
         on_event=on_event,
     ) as session:
         return work(session)
+
+
+def _repr_html_(result: ProbeResult | BenchmarkResult | Recommendation) -> str:
+    """What a notebook shows."""
+    from autobatch.ui.notebook import html
+
+    return html(result)
+
+
+for _kind in (ProbeResult, BenchmarkResult, Recommendation):
+    _kind._repr_html_ = _repr_html_  # type: ignore[union-attr]

@@ -43,3 +43,59 @@ def test_errors_are_exceptions_with_an_exit_code():
 
 def test_the_api_is_at_most_eight_names():
     assert len(autobatch.__all__) <= 8
+
+
+NOTEBOOK = """
+import threading
+
+import keras
+import numpy as np
+
+import autobatch
+
+WIDTH = 8  # what functions refer to goes with them
+x = np.ones((40, 4), "float32")
+
+
+def build_model():
+    layers = [keras.Input((4,)), keras.layers.Dense(WIDTH), keras.layers.Dense(1)]
+    network = keras.Sequential(layers)
+    network.compile("sgd", "mse")
+    return network
+
+
+def load_data():
+    return (x[:30], x[:30, :1]), (x[30:], x[30:, :1])
+
+
+few = ["batch_sizes.max=8"]
+found = autobatch.probe(build_model, data=load_data, overrides=few)
+assert found.largest_fitting == 8, found
+assert "largest that fits" in found._repr_html_()
+again = []
+assert autobatch.probe(build_model, data=load_data, overrides=few, on_event=again.append) == found
+assert all(event.reused for event in again if hasattr(event, "reused") and event.stage == "probe")
+found = autobatch.probe(build_model(), data=((x, x[:, :1]), (x, x[:, :1])), overrides=few)
+assert found.largest_fitting == 8, found
+lock = threading.Lock()
+try:
+    autobatch.probe(lambda: lock)
+except autobatch.AutobatchError as error:
+    assert "cannot be sent to another process" in str(error), error
+else:
+    raise AssertionError("a lock was pickled")
+print("done")
+"""
+
+
+def test_a_notebook_probes_what_it_defines_and_shows_it(tmp_path):
+    (tmp_path / "notebook.py").write_text(NOTEBOOK)
+    ran = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert ran.stdout == "done\n", ran.stderr
+
+
+def test_data_beside_a_recipe_is_refused():
+    with pytest.raises(autobatch.AutobatchError, match="names its data itself"):
+        autobatch.probe("recipe.yaml", data=lambda: None)

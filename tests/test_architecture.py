@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "starter": (*BASE, "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "opening"),
     "ui": (*BASE, "recipe", "engine", "stages", "tuner", "opening", "starter", "doctor"),
-    "__init__": (*BASE, "stages", "tuner", "opening"),
+    "objects": (*BASE, "engine"),
+    "__init__": (*BASE, "stages", "tuner", "opening", "objects", "ui"),
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}
 # The entry of another process, and the names of what to import there.
