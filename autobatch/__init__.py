@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch.errors import AutobatchError
-from autobatch.protocol import BenchmarkResult, Event, ProbeResult, Recommendation
+from autobatch.protocol import (
+    BenchmarkResult,
+    Event,
+    ProbeResult,
+    Recommendation,
+    Verification,
+)
 
 if TYPE_CHECKING:
     from autobatch.stages.ask import Session
@@ -29,6 +35,7 @@ __all__ = [
     "benchmark",
     "probe",
     "recommend",
+    "verify",
 ]
 
 Model = str | Path | Callable[..., Any]  # a compiled keras.Model is callable, too
@@ -101,6 +108,34 @@ def recommend(
     return _in_session(tuner.tune, target, data, overrides, run_directory, fresh, on_event)
 
 
+def verify(
+    recommendation: Recommendation | str | Path,
+    *,
+    target: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    run_directory: str | Path | None = None,
+    on_event: Callable[[Event], None] = _ignore,
+) -> Verification:
+    """Does a recommendation still fit, and run as fast, here and now?
+
+    `recommendation` is a result of `recommend`, its recommendation.json, or a run directory. What
+    is measured is the model and data that it was made for, or else those of `target`.
+    """
+    from autobatch import tuner
+    from autobatch.opening import open_verification, recommendation_in
+
+    if not isinstance(recommendation, Recommendation):
+        recommendation = recommendation_in(str(recommendation))
+    with open_verification(
+        recommendation,
+        None if target is None else str(target),
+        overrides=overrides,
+        run_directory=None if run_directory is None else Path(run_directory),
+        on_event=on_event,
+    ) as session:
+        return tuner.verify(session, recommendation)
+
+
 def _in_session(
     work: "Callable[[Session], Result]",
     target: Model,
@@ -124,12 +159,12 @@ def _in_session(
         return work(session)
 
 
-def _repr_html_(result: ProbeResult | BenchmarkResult | Recommendation) -> str:
+def _repr_html_(result: ProbeResult | BenchmarkResult | Recommendation | Verification) -> str:
     """What a notebook shows."""
     from autobatch.ui.notebook import html
 
     return html(result)
 
 
-for _kind in (ProbeResult, BenchmarkResult, Recommendation):
+for _kind in (ProbeResult, BenchmarkResult, Recommendation, Verification):
     _kind._repr_html_ = _repr_html_  # type: ignore[union-attr]

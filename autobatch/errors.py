@@ -54,6 +54,12 @@ class WrongRunDirectoryError(AutobatchError):
     exit_code = 5
 
 
+class DoesNotHoldError(AutobatchError):
+    """A recommendation that was verified does not hold any more, or not here."""
+
+    exit_code = 6
+
+
 class InterruptedRunError(AutobatchError):
     """The user interrupted the run; what was measured is kept."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -14,9 +15,9 @@ from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.engine.runs import RUNS
+from autobatch.engine.runs import RUNS, find_run, read_recommendation
 from autobatch.errors import RecipeError, UsageError
-from autobatch.protocol import Note, Target
+from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.units import Share
@@ -33,12 +34,55 @@ def open_session(
 ) -> Iterator[Session]:
     """Everything that one command needs, for a TARGET as the user types it."""
     recipe, folder = read_target(target, overrides)
-    backend = recipe.backend or _users_backend()
-    refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
-    question = _question(recipe, folder, data_is_optional=not _is_recipe(target))
+    question = question_of(recipe, folder, data_is_optional=not _is_recipe(target))
     directory = run_directory or RUNS / f"{_name(target)}-{_digest(question)}"
     if fresh:
         _set_aside(directory)
+    with open_run(recipe, question, directory, on_event) as session:
+        yield session
+
+
+def recommendation_in(text: str) -> Recommendation:
+    """What a recommendation.json, a run directory or the name of a run recommends."""
+    return read_recommendation(Path(text) if Path(text).is_file() else find_run(text))
+
+
+@contextmanager
+def open_verification(
+    recommended: Recommendation,
+    target: str | None,
+    *,
+    overrides: Sequence[str] = (),
+    run_directory: Path | None = None,
+    on_event: OnEvent = ignore,
+) -> Iterator[Session]:
+    """A run of its own, each time, for what was recommended; or for `target` in its place."""
+    if target is not None:
+        recipe, folder = read_target(target, overrides)
+    else:
+        written, told = (recommended.environment.get(name) for name in ("recipe", "folder"))
+        if not isinstance(written, dict) or not isinstance(told, str):
+            raise UsageError(
+                "The recommendation does not say which model it is about.",
+                hint="Name it: --target recipe.yaml.",
+            )
+        recipe, folder = make_recipe(written, overrides), Path(told)
+        if not folder.is_dir():
+            raise UsageError(
+                f"The model of the recommendation was in {folder}, which is not here.",
+                hint="Name it: --target recipe.yaml.",
+            )
+    name = f"verify-{_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    directory = run_directory or RUNS / name
+    with open_run(recipe, question_of(recipe, folder), directory, on_event) as session:
+        yield session
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe, question: Target, directory: Path, on_event: OnEvent
+) -> Iterator[Session]:
+    """The same for a recipe that was read, in a run directory of its own."""
     free_bytes = _free_bytes(question.device)
     with Record(
         directory, question, free_bytes=free_bytes, version=_version("keras-autobatch")
@@ -98,7 +142,10 @@ def _name(text: str) -> str:
     return "-".join(filter(None, (Path(source).stem, name)))
 
 
-def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target:
+def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:
+    """What is asked about, with what the machine and the environment decide."""
+    backend = recipe.backend or _users_backend()
+    refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     kind = recipe.device.kind
     if kind == "auto":
         cpu_only = _installed("tensorflow-cpu")
@@ -111,7 +158,7 @@ def _question(recipe: Recipe, folder: Path, *, data_is_optional: bool) -> Target
         args=recipe.args,
         callbacks=recipe.callbacks,
         class_weight=recipe.class_weight,
-        backend=recipe.backend or _users_backend(),  # type: ignore[arg-type]
+        backend=backend,  # type: ignore[arg-type]
         device=kind,
         seed=recipe.seed,
     )

@@ -345,7 +345,7 @@ Outcome = (
 
 # --- events ----------------------------------------------------------------------------------
 
-Stage = Literal["inspect", "probe", "benchmark", "trials"]
+Stage = Literal["inspect", "probe", "benchmark", "trials", "verify"]
 
 
 class StageStarted(Tagged):
@@ -596,6 +596,34 @@ class Recommendation(Struct):
     warnings: tuple[str, ...]
     environment: dict[str, Any]
     snippet: str
+    wall_seconds: float
+
+
+class Difference(Struct):
+    """What is not as it was: of the environment, the model or the data."""
+
+    name: str
+    then: str
+    now: str
+    matters: bool  # the recommendation was about something else
+
+
+class Verification(Struct):
+    """Whether a recommendation still holds, here and now; `_then` is what it said."""
+
+    holds: bool
+    batch_size: int
+    learning_rate: float
+    outcome: str  # of training at that size: fits, out_of_memory, ...
+    peak_bytes: int | None
+    peak_bytes_then: int
+    limit_bytes: int
+    headroom: float
+    samples_per_second: Interval | None
+    samples_per_second_then: Interval
+    speed: Literal["same", "slower", "faster", "unknown"]  # by whether the intervals overlap
+    differences: tuple[Difference, ...]
+    reasons: tuple[str, ...]
     wall_seconds: float
 
 

@@ -20,6 +20,7 @@ from autobatch.protocol import (
     Outcome,
     ProbeResult,
     Recommendation,
+    Verification,
     changed,
 )
 from autobatch.recipe import Recipe
@@ -27,6 +28,7 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
 from autobatch.stages.probe import Prober
 from autobatch.stages.trials import run_trials
+from autobatch.stages.verify import verify as verify_stage
 
 INSPECT_DEADLINE_SECONDS = 600.0
 
@@ -77,6 +79,12 @@ def tune(session: Session) -> Recommendation:
     return recommendation
 
 
+def verify(session: Session, recommended: Recommendation) -> Verification:
+    """Does a recommendation still hold, here and now?"""
+    inspected = inspect(session)
+    return verify_stage(session, inspected, recommended, _environment(session, inspected))
+
+
 def inspect(session: Session) -> Inspected:
     """What the user's model and data are. Always asked anew: it shows whether they are the same."""
     session.begin("inspect", 1, 10.0)
@@ -124,6 +132,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
         "model": session.record.header.target.model,
+        "folder": session.record.header.target.folder,
         "parameters": inspected.parameters,
         "run_directory": str(session.record.directory),
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -2,11 +2,13 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
-from autobatch.protocol import Struct
+from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct
 
 RUNS = Path("autobatch-runs")
 
@@ -44,6 +46,39 @@ def find_run(text: str) -> Path:
         f"There is no run {text}.",
         hint=f"Did you mean {near[0]}?" if near else "`autobatch runs` lists those that there are.",
     )
+
+
+def read_recommendation(path: Path) -> Recommendation:
+    """What a run, or a recommendation.json, recommends."""
+    if path.is_dir():
+        found = read_record(path).recommendation
+        if found is None:
+            raise UsageError(
+                f"{path} holds no recommendation yet.",
+                hint="`autobatch recommend` on its target goes on from what is measured.",
+            )
+        return found
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.",
+            hint="Give a run directory, or the recommendation.json in it.",
+        ) from None
+    try:
+        version = msgspec.json.decode(text, type=dict[str, Any]).get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise UsageError(
+                f"{path} has schema_version {version}, newer than the {SCHEMA_VERSION} that this "
+                "autobatch knows.",
+                hint="Update autobatch.",
+            )
+        return msgspec.json.decode(text, type=Recommendation)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is no recommendation: {error}.",
+            hint="Give what `autobatch recommend` wrote: recommendation.json in its run directory.",
+        ) from None
 
 
 def _summary(directory: Path) -> RunSummary:

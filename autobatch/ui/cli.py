@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from autobatch.errors import AutobatchError, InterruptedRunError, UserCodeError
+from autobatch.errors import (
+    AutobatchError,
+    InterruptedRunError,
+    UserCodeError,
+)
+from autobatch.ui import run_commands
 from autobatch.ui.options import (
     TARGET_HELP,
     EffectiveBatch,
@@ -43,6 +48,7 @@ app = typer.Typer(
 
 Result = TypeVar("Result", bound="Struct")
 
+MEASURE, PREPARE, LOOK_BACK = "Measure", "Prepare", "Look back"  # panels of --help
 NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it stands
 
 
@@ -51,7 +57,74 @@ def common(version: Version = False) -> None:
     pass
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
+def recommend(
+    target: Target,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+    prefer: Prefer = None,
+    effective_batch: EffectiveBatch = None,
+    replicas: Replicas = None,
+) -> None:
+    """Recommend a batch size and a learning rate, with the evidence."""
+    from autobatch import tuner
+    from autobatch.ui.tables import recommendation_table
+
+    wishes = {
+        "prefer": prefer,
+        "effective_batch": effective_batch,
+        "replicas": None if replicas is None else f"[{replicas}]",
+    }
+    settings = [f"recommend.{name}={value}" for name, value in wishes.items() if value is not None]
+    settings = [*(set_ or []), *settings]
+    _carry_out(tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet)
+
+
+@app.command(rich_help_panel=MEASURE)
+def probe(
+    target: Target,
+    exact: Exact = False,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the largest batch that fits in device memory."""
+    from autobatch import tuner
+    from autobatch.ui.tables import probe_table
+
+    def work(session: "Session") -> "ProbeResult":
+        return tuner.probe(session, exact=exact)
+
+    _carry_out(work, probe_table, target, set_ or [], run_dir, fresh, json, quiet)
+
+
+@app.command(rich_help_panel=MEASURE)
+def benchmark(
+    target: Target,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    fresh: Fresh = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+    sizes: Sizes = None,
+) -> None:
+    """Measure the samples per second that training delivers across batch sizes."""
+    from autobatch import tuner
+    from autobatch.ui.tables import benchmark_table
+
+    settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
+    _carry_out(tuner.benchmark, benchmark_table, target, settings, run_dir, fresh, json, quiet)
+
+
+app.command(rich_help_panel=MEASURE)(run_commands.verify)
+
+
+@app.command(rich_help_panel=PREPARE)
 def init(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="train.py[:build_model] or model.keras")
@@ -78,71 +151,7 @@ def init(
     typer.echo(f"Now: autobatch recommend {shlex.quote(shown)}", err=True)
 
 
-@app.command()
-def recommend(
-    target: Target,
-    json: Json = False,
-    run_dir: RunDirectory = None,
-    fresh: Fresh = False,
-    set_: Set = None,
-    quiet: Quiet = False,
-    prefer: Prefer = None,
-    effective_batch: EffectiveBatch = None,
-    replicas: Replicas = None,
-) -> None:
-    """Recommend a batch size and a learning rate, with the evidence."""
-    from autobatch import tuner
-    from autobatch.ui.tables import recommendation_table
-
-    wishes = {
-        "prefer": prefer,
-        "effective_batch": effective_batch,
-        "replicas": None if replicas is None else f"[{replicas}]",
-    }
-    settings = [f"recommend.{name}={value}" for name, value in wishes.items() if value is not None]
-    settings = [*(set_ or []), *settings]
-    _carry_out(tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet)
-
-
-@app.command()
-def probe(
-    target: Target,
-    exact: Exact = False,
-    json: Json = False,
-    run_dir: RunDirectory = None,
-    fresh: Fresh = False,
-    set_: Set = None,
-    quiet: Quiet = False,
-) -> None:
-    """Find the largest batch that fits in device memory."""
-    from autobatch import tuner
-    from autobatch.ui.tables import probe_table
-
-    def work(session: "Session") -> "ProbeResult":
-        return tuner.probe(session, exact=exact)
-
-    _carry_out(work, probe_table, target, set_ or [], run_dir, fresh, json, quiet)
-
-
-@app.command()
-def benchmark(
-    target: Target,
-    json: Json = False,
-    run_dir: RunDirectory = None,
-    fresh: Fresh = False,
-    set_: Set = None,
-    quiet: Quiet = False,
-    sizes: Sizes = None,
-) -> None:
-    """Measure the samples per second that training delivers across batch sizes."""
-    from autobatch import tuner
-    from autobatch.ui.tables import benchmark_table
-
-    settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
-    _carry_out(tuner.benchmark, benchmark_table, target, settings, run_dir, fresh, json, quiet)
-
-
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def doctor(
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP)] = None,
     json: Json = False,
@@ -164,30 +173,7 @@ def doctor(
     raise typer.Exit(0 if diagnosis.ready else NOT_READY)
 
 
-@app.command()
-def runs(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="Instead of autobatch-runs.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List the runs that there are, the latest first."""
-    from rich.console import Console
-
-    from autobatch.engine.runs import RUNS, runs_in
-    from autobatch.protocol import to_json
-    from autobatch.ui.tables import runs_table
-
-    found = runs_in(folder or RUNS)
-    if json:
-        typer.echo(to_json(found))
-    elif found:
-        Console().print(runs_table(found))
-    else:
-        typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
-
-
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
@@ -195,6 +181,9 @@ def schema() -> None:
     from autobatch.recipe import recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=2))
+
+
+app.command(rich_help_panel=LOOK_BACK)(run_commands.runs)
 
 
 def _carry_out(
@@ -211,8 +200,8 @@ def _carry_out(
     from rich.console import Console
 
     from autobatch.opening import open_session
-    from autobatch.protocol import to_json
     from autobatch.ui.display import Display
+    from autobatch.ui.run_commands import show
 
     directory: Path | None = None
     with Display(quiet=quiet) as display:
@@ -233,14 +222,9 @@ def _carry_out(
                 if directory
                 else None,
             ) from None
-    if json:
-        typer.echo(to_json(result))
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a file has no margin: nothing is cut off
-    console.print(table(result))
-    console.print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
+    show(result, table, json)
+    if not json:
+        Console().print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
 
 
 def main() -> NoReturn:

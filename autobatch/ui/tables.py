@@ -9,8 +9,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from autobatch.engine.runs import RunSummary
-from autobatch.protocol import BenchmarkResult, Candidate, ProbeResult, Recommendation
+from autobatch.protocol import (
+    BenchmarkResult,
+    Candidate,
+    ProbeResult,
+    Recommendation,
+)
 from autobatch.units import format_bytes, format_duration
 
 BAR_CELLS = 16
@@ -156,8 +160,8 @@ def recommendation_table(result: Recommendation) -> RenderableType:
     return Group(
         facts,
         "",
-        *_bullets("Why", result.reasons),
-        *_bullets("Note", result.warnings),
+        *bullets("Why", result.reasons),
+        *bullets("Note", result.warnings),
         candidates_table(result),
         "",
         Padding(Syntax(result.snippet, "python", background_color="default"), (0, 2)),
@@ -199,23 +203,6 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
     ]
 
 
-def runs_table(found: tuple[RunSummary, ...]) -> RenderableType:
-    table = Table(box=None, title_justify="left")
-    table.add_column("run", no_wrap=True)
-    table.add_column("begun", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column("answer")
-    for run in found:
-        readable = run.state != "unreadable"
-        table.add_row(
-            escape(run.name),
-            run.created[:16].replace("T", " "),
-            format_duration(run.spent_seconds) if readable else "",
-            Text(run.answer, style="" if readable else "red"),
-        )
-    return table
-
-
 def _verdict(result: Recommendation) -> str:
     speedup = result.speedup
     match result.verdict:
@@ -239,7 +226,7 @@ def _facts(*rows: tuple[str, str]) -> Table:
     return table
 
 
-def _bullets(title: str, sentences: tuple[str, ...]) -> Iterator[RenderableType]:
+def bullets(title: str, sentences: tuple[str, ...]) -> Iterator[RenderableType]:
     if not sentences:
         return
     yield f"[bold]{title}[/]"

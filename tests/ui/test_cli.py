@@ -8,7 +8,7 @@ import pytest
 from commands import FAST, HERE, QUICK, autobatch, lines, settings
 
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
+from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Verification
 
 
 def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path):
@@ -68,6 +68,19 @@ def test_recommend_prints_the_whole_recommendation_as_json(recommended):
     assert result.peak_bytes > 0
     assert result.reasons
     assert result.environment["versions"]["keras"]
+
+
+@pytest.mark.xdist_group("recommended")
+def test_a_recommendation_is_verified_from_its_file(recommended):
+    folder, _ = recommended
+    (path,) = folder.glob("autobatch-runs/*/recommendation.json")
+    code, stdout, stderr = autobatch("verify", path, "--json", cwd=folder)
+    result = msgspec.json.decode(stdout, type=Verification)
+    assert result.outcome == "fits", stderr
+    assert result.differences == ()
+    assert code == (0 if result.holds else 6)  # the machine may be slower by now
+    code, stdout, _ = autobatch("runs", cwd=folder)
+    assert (code, stdout.count("verify-")) == (0, 1)
 
 
 @pytest.mark.xdist_group("recommended")

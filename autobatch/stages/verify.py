@@ -1,0 +1,160 @@
+"""Does a recommendation still hold? Its size trained and timed again, and what has changed."""
+
+from typing import Literal
+
+from autobatch.core import throughput
+from autobatch.protocol import (
+    Benchmark,
+    BenchmarkPoint,
+    Difference,
+    Fits,
+    Inspected,
+    Interval,
+    Measured,
+    Outcome,
+    Recommendation,
+    Verification,
+)
+from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.benchmark import DEADLINE_FACTOR, DEADLINE_SECONDS
+from autobatch.stages.probes import Probes
+from autobatch.units import format_bytes
+
+Speed = Literal["same", "slower", "faster", "unknown"]
+
+ROUNDS = 3  # processes that time it: rates differ between them
+# Of these, another value makes another question; the others are told.
+MATTERS = ("model", "optimizer", "parameters", "precision", "data_fingerprint")
+TOLD = ("device", "jit_compile")
+
+
+def verify(
+    session: Session,
+    inspected: Inspected,
+    recommended: Recommendation,
+    environment: dict[str, object],
+) -> Verification:
+    """`environment` is that of now, as a recommendation describes its own."""
+    size = recommended.batch_size
+    seconds = session.recipe.benchmark.seconds / ROUNDS
+    session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * seconds)
+    probes = Probes(session)
+    fits = probes.final(size, session.limit_bytes)
+    point = _timed(session, size, seconds) if fits else None
+    now = environment | {"optimizer": inspected.optimizer}
+    then = recommended.environment | {"optimizer": recommended.optimizer}
+    different = _differences(then, now)
+    speed = _speed(point, recommended)
+    unlike = any(each.matters for each in different)
+    holds = fits is not None and speed in ("same", "faster") and not unlike
+    session.end("verify", "it holds" if holds else "it does not hold")
+    return Verification(
+        holds=holds,
+        batch_size=size,
+        learning_rate=recommended.learning_rate,
+        outcome=probes.points[-1].outcome,
+        peak_bytes=fits.peak_bytes if fits else None,
+        peak_bytes_then=recommended.peak_bytes,
+        limit_bytes=session.limit_bytes,
+        headroom=float(session.recipe.device.headroom),
+        samples_per_second=_interval(point) if point else None,
+        samples_per_second_then=Interval(
+            value=recommended.samples_per_second,
+            low=recommended.samples_per_second_low,
+            high=recommended.samples_per_second_high,
+        ),
+        speed=speed,
+        differences=different,
+        reasons=(_on_memory(session, probes, size), *_on_speed(point, recommended, speed)),
+        wall_seconds=session.spent_seconds,
+    )
+
+
+def _timed(session: Session, size: int, seconds: float) -> BenchmarkPoint | None:
+    """What `fit` delivers at that size now, by several processes; None if none could tell."""
+    found: list[Measured] = []
+    for round_ in range(ROUNDS):
+        entry = session.ask(
+            "verify",
+            Benchmark(
+                batch_size=size,
+                seconds=seconds,
+                limit_bytes=session.job_limit_bytes,
+                repeat=round_,
+            ),
+            f"{size} timed, {round_ + 1} of {ROUNDS}",
+            _phrase,
+            deadline_seconds=seconds * DEADLINE_FACTOR + DEADLINE_SECONDS,
+            user_code_may_fail=True,
+        )
+        if isinstance(entry.outcome, Measured):
+            found.append(entry.outcome)
+    if not found:
+        return None
+    return throughput.benchmark_point(size, found, throughput.spread_between([found]))
+
+
+def _phrase(outcome: Outcome) -> str:
+    if isinstance(outcome, Measured):
+        rate = throughput.benchmark_point(1, [outcome]).samples_per_second
+        return f"{rate:,.0f} samples/s"
+    return why_it_failed(outcome)
+
+
+def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:
+    """Whether the rate is another, for certain: whether the two intervals are apart."""
+    if point is None:
+        return "unknown"
+    if point.high < then.samples_per_second_low:
+        return "slower"
+    return "faster" if point.low > then.samples_per_second_high else "same"
+
+
+def _differences(then: dict[str, object], now: dict[str, object]) -> tuple[Difference, ...]:
+    found = [(name, then.get(name), now.get(name), name in MATTERS) for name in (*MATTERS, *TOLD)]
+    before, after = (_versions(environment) for environment in (then, now))
+    found += [
+        (name, before.get(name), after.get(name), False) for name in sorted({*before, *after})
+    ]
+    return tuple(
+        Difference(name=name, then=str(old), now=str(new), matters=matters)
+        for name, old, new, matters in found
+        if old != new and old is not None  # None: a recommendation from before it was kept
+    )
+
+
+def _versions(environment: dict[str, object]) -> dict[str, str]:
+    found = environment.get("versions")
+    return found if isinstance(found, dict) else {}
+
+
+def _on_memory(session: Session, probes: Probes, size: int) -> str:
+    entry = next(iter(probes.entries.values()))
+    limit = format_bytes(session.limit_bytes)
+    if not isinstance(entry.outcome, Fits):
+        return f"Memory: batch {size} does not train in {limit}: {why_it_failed(entry.outcome)}."
+    peak = entry.outcome.peak_bytes
+    free = 1 - peak / session.limit_bytes
+    told = f"Memory: batch {size} peaks at {format_bytes(peak)} of {limit} ({free:.0%} free)"
+    headroom = float(session.recipe.device.headroom)
+    return f"{told}, less than the headroom of {headroom:.0%}." if free < headroom else f"{told}."
+
+
+def _on_speed(point: BenchmarkPoint | None, then: Recommendation, speed: Speed) -> tuple[str, ...]:
+    if point is None:
+        return ()
+    told = {
+        "same": "the intervals overlap",
+        "slower": "slower for certain",
+        "faster": "faster for certain",
+    }[speed]
+    return (
+        f"Throughput: {point.samples_per_second:,.0f} samples/s ({point.low:,.0f} to "
+        f"{point.high:,.0f}) where {then.samples_per_second:,.0f} "
+        f"({then.samples_per_second_low:,.0f} to {then.samples_per_second_high:,.0f}) were "
+        f"measured: {told}.",
+    )
+
+
+def _interval(point: BenchmarkPoint) -> Interval:
+    return Interval(value=point.samples_per_second, low=point.low, high=point.high)

@@ -1,0 +1,88 @@
+"""Commands about runs that there are: list them, verify what one recommended."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from autobatch.errors import DoesNotHoldError
+from autobatch.ui.options import Json, Quiet, RunDirectory, Set
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from autobatch.protocol import Struct
+
+Result = TypeVar("Result", bound="Struct")
+
+
+def verify(
+    recommendation: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECOMMENDATION", help="A recommendation.json, a run directory, or its name."
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="Where the model is now, if it has moved."),
+    ] = None,
+    json: Json = False,
+    run_dir: RunDirectory = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check whether a recommendation still fits and runs as fast, here and now."""
+    import autobatch
+    from autobatch.ui.display import Display
+    from autobatch.ui.run_tables import verification_table
+
+    with Display(quiet=quiet) as display:
+        result = autobatch.verify(
+            recommendation,
+            target=target,
+            overrides=set_ or [],
+            run_directory=run_dir,
+            on_event=display.show,
+        )
+    show(result, verification_table, json)
+    if not result.holds:
+        raise DoesNotHoldError("The recommendation does not hold here and now.")
+
+
+def runs(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Instead of autobatch-runs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs that there are, the latest first."""
+    from rich.console import Console
+
+    from autobatch.engine.runs import RUNS, runs_in
+    from autobatch.protocol import to_json
+    from autobatch.ui.run_tables import runs_table
+
+    found = runs_in(folder or RUNS)
+    if json:
+        typer.echo(to_json(found))
+    elif found:
+        Console().print(runs_table(found))
+    else:
+        typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
+
+
+def show(result: Result, table: "Callable[[Result], RenderableType]", json: bool) -> None:
+    """Print a result on stdout, as a table or as JSON."""
+    from rich.console import Console
+
+    from autobatch.protocol import to_json
+
+    if json:
+        typer.echo(to_json(result))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has no margin: nothing is cut off
+    console.print(table(result))

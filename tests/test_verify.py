@@ -1,0 +1,99 @@
+"""A recommendation verified later: the same device, a slower one, one with less memory, others."""
+
+import msgspec
+import pytest
+from pretend import PretendDevice, inspected
+from test_tuner import session, tune
+
+from autobatch import tuner
+from autobatch.engine.runs import read_recommendation
+from autobatch.errors import UsageError
+from autobatch.protocol import OutOfMemory, Probe
+
+
+@pytest.fixture(scope="module")
+def recommended(tmp_path_factory):
+    return tune(tmp_path_factory.mktemp("run"), PretendDevice())
+
+
+def verify(tmp_path, recommended, device):
+    with session(tmp_path, device) as opened:
+        return tuner.verify(opened, recommended)
+
+
+def test_on_the_same_device_it_holds(tmp_path, recommended):
+    found = verify(tmp_path, recommended, PretendDevice())
+    assert found.holds
+    assert (found.speed, found.outcome, found.differences) == ("same", "fits", ())
+    assert found.peak_bytes == recommended.peak_bytes
+    assert found.batch_size == recommended.batch_size
+
+
+def test_a_slower_machine_is_told_with_both_rates(tmp_path, recommended):
+    device = PretendDevice(step_seconds=lambda size: 3 * (0.001 + 1e-5 * size))
+    found = verify(tmp_path, recommended, device)
+    assert not found.holds
+    assert found.speed == "slower"
+    assert any("slower for certain" in reason for reason in found.reasons)
+
+
+def test_a_faster_machine_holds(tmp_path, recommended):
+    device = PretendDevice(step_seconds=lambda size: (0.001 + 1e-5 * size) / 3)
+    found = verify(tmp_path, recommended, device)
+    assert (found.holds, found.speed) == (True, "faster")
+
+
+def test_less_memory_is_told_and_nothing_is_timed(tmp_path, recommended):
+    out = OutOfMemory(evidence="OOM when allocating")
+    device = PretendDevice(answers={(Probe, recommended.batch_size): [out]})
+    found = verify(tmp_path, recommended, device)
+    assert not found.holds
+    assert (found.outcome, found.peak_bytes, found.samples_per_second) == (
+        "out_of_memory",
+        None,
+        None,
+    )
+    assert any("does not train" in reason for reason in found.reasons)
+
+
+def test_another_version_is_told_and_no_matter(tmp_path, recommended):
+    device = PretendDevice(facts=inspected(versions={"keras": "4.0"}))
+    found = verify(tmp_path, recommended, device)
+    assert found.holds
+    assert [(d.name, d.then, d.now) for d in found.differences] == [("keras", "3.0", "4.0")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"data_fingerprint": "xyz"}, {"parameters": 7}, {"optimizer": "Adam"}]
+)
+def test_another_model_or_other_data_is_another_question(tmp_path, recommended, change):
+    found = verify(tmp_path, recommended, PretendDevice(facts=inspected(**change)))
+    assert not found.holds
+    assert [each.name for each in found.differences if each.matters] == list(change)
+
+
+def test_a_recommendation_is_read_from_its_file(tmp_path, recommended):
+    path = tmp_path / "recommendation.json"
+    path.write_bytes(msgspec.json.encode(recommended))
+    assert read_recommendation(path).batch_size == recommended.batch_size
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"schema_version": 9}', "schema_version 9, newer than the 1"),
+        ('{"batch_size": 3}', "is no recommendation"),
+        ("[]", "is no recommendation"),
+        ("\xff", "is no recommendation"),
+    ],
+)
+def test_what_is_no_recommendation_is_refused(tmp_path, text, problem):
+    path = tmp_path / "recommendation.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match=problem):
+        read_recommendation(path)
+
+
+def test_a_recommendation_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_recommendation(tmp_path / "nothing.json")
