@@ -1,8 +1,9 @@
 """A plain `fit`, as its user would write it: `python bench/fit.py NAME SIZE STEPS|SECONDSs`.
 
 Nothing of autobatch is in it; the allocator and its limit are in the environment, and the allocator
-takes all of it at once, as it does on a GPU. Given seconds, it
-trains for so long after a warm-up, and prints the samples per second that it delivered.
+takes all of it at once, as it does on a GPU. It trains STEPS steps, in whole epochs with validation
+after each, or, of slow ones, for as many as AT_MOST_SECONDS (in the environment) allow. Given
+seconds, it trains for so long after a warm-up, and prints the samples per second that it delivered.
 """
 
 import importlib
@@ -45,6 +46,17 @@ class Stopwatch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+class AtMost(keras.callbacks.Callback):
+    """Ends training after the epoch in which the seconds are over."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.ends = time.perf_counter() + seconds
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = time.perf_counter() > self.ends
+
+
 def reserve() -> None:
     import tensorflow as tf
 
@@ -79,6 +91,8 @@ def main() -> None:
         print(watch.done)
         return
     reserve()
+    if seconds := os.environ.get("AT_MOST_SECONDS"):
+        arguments["callbacks"] = [AtMost(float(seconds))]
     arguments["epochs"] = math.ceil(int(long) / math.ceil(len(train[1]) / size))
     if name != "gan":  # which has no test_step
         arguments["validation_data"] = validation
