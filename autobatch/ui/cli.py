@@ -31,6 +31,7 @@ from autobatch.ui.options import (
     Set,
     Sizes,
     Target,
+    TensorBoard,
     Version,
 )
 
@@ -68,9 +69,11 @@ def recommend(
     prefer: Prefer = None,
     effective_batch: EffectiveBatch = None,
     replicas: Replicas = None,
+    tensorboard: TensorBoard = None,
 ) -> None:
     """Recommend a batch size and a learning rate, with the evidence."""
     from autobatch import tuner
+    from autobatch.engine.tensorboard import refuse_without_writer, write_events
     from autobatch.ui.tables import recommendation_table
 
     wishes = {
@@ -80,7 +83,13 @@ def recommend(
     }
     settings = [f"recommend.{name}={value}" for name, value in wishes.items() if value is not None]
     settings = [*(set_ or []), *settings]
-    _carry_out(tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet)
+    if tensorboard is not None:
+        refuse_without_writer()
+    run = _carry_out(
+        tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet
+    )
+    if tensorboard is not None:
+        typer.echo(write_events(run, tensorboard), err=True)
 
 
 @app.command(rich_help_panel=MEASURE)
@@ -195,8 +204,8 @@ def _carry_out(
     fresh: bool,
     json: bool,
     quiet: bool,
-) -> None:
-    """Open a session, do the work under a display, print the result."""
+) -> Path:
+    """Open a session, do the work under a display, print the result. Where its record is."""
     from rich.console import Console
 
     from autobatch.opening import open_session
@@ -225,6 +234,7 @@ def _carry_out(
     show(result, table, json)
     if not json:
         Console().print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
+    return directory
 
 
 def main() -> NoReturn:

@@ -86,6 +86,12 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No story on stderr.", rich_help_panel=OUTPUT)]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Write the trials for TensorBoard, too.", rich_help_panel=OUTPUT
+    ),
+]
 Version = Annotated[
     bool,
     typer.Option(

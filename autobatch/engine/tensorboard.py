@@ -1,0 +1,37 @@
+"""Event files for TensorBoard, written by TensorFlow in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from autobatch.errors import UsageError
+
+WRITER = "autobatch.worker.tensorboard"
+SECONDS = 300.0
+
+
+def refuse_without_writer() -> None:
+    """Raise before anything is measured, where nothing could write the files."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UsageError(
+            "--tensorboard needs TensorFlow, whose writer makes the files; it is not installed.",
+            hint="pip install tensorflow, or leave the option out.",
+        )
+
+
+def write_events(run: Path, folder: Path) -> str:
+    """Write the trials of a run into `folder`; a sentence on what was written, or why not."""
+    ended = subprocess.run(
+        [sys.executable, "-m", WRITER, str(run), str(folder)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    if ended.returncode != 0:
+        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+        return f"TensorBoard's files were not written: {reason}"
+    return f"{ended.stdout.strip()} trials are in {folder}: tensorboard --logdir {folder}"
