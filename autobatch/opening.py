@@ -43,8 +43,8 @@ def open_session(
 
 
 def recommendation_in(text: str) -> Recommendation:
-    """What a recommendation.json, a run directory or the name of a run recommends."""
-    return read_recommendation(Path(text) if Path(text).is_file() else find_run(text))
+    """What a recommendation.json recommends, or a run: its directory, name or target."""
+    return read_recommendation(Path(text) if text.endswith(".json") else find_run(text))
 
 
 @contextmanager

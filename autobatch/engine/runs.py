@@ -11,6 +11,7 @@ from autobatch.errors import AutobatchError, UsageError
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct
 
 RUNS = Path("autobatch-runs")
+TARGETS = (".yaml", ".yml", ".py", ".keras")
 
 
 class RunSummary(Struct):
@@ -36,11 +37,16 @@ def runs_in(folder: Path = RUNS) -> tuple[RunSummary, ...]:
 
 
 def find_run(text: str) -> Path:
-    """The run directory that a user means: a path, or a name in autobatch-runs."""
+    """The run directory that a user means: a path, a name in autobatch-runs, or a target's last."""
     for directory in (Path(text), RUNS / text):
         if directory.is_dir():
             return directory
-    names = [path.parent.name for path in RUNS.glob(f"*/{FILE_NAME}")]
+    records = sorted(RUNS.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime)
+    names = [path.parent.name for path in records]
+    beginning = f"{Path(text).stem if text.endswith(TARGETS) else text}-"
+    of_target = [name for name in names if name.startswith(beginning)]
+    if of_target:
+        return RUNS / of_target[-1]
     near = get_close_matches(text, names, n=1)
     raise UsageError(
         f"There is no run {text}.",

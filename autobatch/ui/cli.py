@@ -183,12 +183,18 @@ def doctor(
 
 
 @app.command(rich_help_panel=PREPARE)
-def schema() -> None:
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="A reference to read.")] = False,
+) -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
     from autobatch.recipe import recipe_schema
+    from autobatch.ui.reference import recipe_reference
 
+    if markdown:
+        typer.echo(recipe_reference(), nl=False)
+        return
     typer.echo(json.dumps(recipe_schema(), indent=2))
 
 

@@ -21,7 +21,7 @@ def verify(
     recommendation: Annotated[
         str,
         typer.Argument(
-            metavar="RECOMMENDATION", help="A recommendation.json, a run directory, or its name."
+            metavar="RUN", help="A run's directory, name or target, or a recommendation.json."
         ),
     ],
     target: Annotated[

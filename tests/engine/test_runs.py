@@ -1,5 +1,6 @@
 """Which runs there are, and how far each came."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_where_there_is_no_folder_there_are_no_runs(tmp_path):
 def test_a_run_is_found_by_its_path_or_its_name(folder):
     assert find_run("half").samefile(folder / "half")
     assert find_run(str(folder / "half")) == folder / "half"
+
+
+@pytest.mark.parametrize("text", ["train.py", "train", "train-2"])
+def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
+    for name in ("train-1", "train-2"):
+        (folder / name).mkdir()
+        shutil.copy(RECORDS / "format-2.jsonl", folder / name / FILE_NAME)
+    os.utime(folder / "train-1" / FILE_NAME, (1, 1))
+    assert find_run(text).name == "train-2"
 
 
 @pytest.mark.parametrize(("name", "hint"), [("finishd", "Did you mean finished"), ("x", "lists")])
