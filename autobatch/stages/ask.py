@@ -11,6 +11,7 @@ from autobatch.engine.record_file import Entry
 from autobatch.errors import AutobatchError, RecipeError, UserCodeError
 from autobatch.protocol import (
     WORKER_BUG,
+    Contest,
     Crashed,
     Event,
     JobFinished,
@@ -76,7 +77,7 @@ class Session:
         entry = self.record.find(task) if reuse else None
         reused = entry is not None
         if entry is None:
-            self.on_event(JobStarted(stage=stage, label=label))
+            self.on_event(JobStarted(stage=stage, label=label, task=task))
             entry = self._measure(task, deadline_seconds)
             if _killed_from_outside(entry.outcome):
                 self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
@@ -98,13 +99,30 @@ class Session:
                 answer=answer(entry.outcome),
                 seconds=entry.seconds,
                 reused=reused,
+                task=task,
+                outcome=entry.outcome,
             )
         )
         return entry
 
-    def begin(self, stage: Stage, jobs: int, expected_seconds: float, detail: str = "") -> None:
+    def begin(
+        self,
+        stage: Stage,
+        jobs: int,
+        expected_seconds: float,
+        detail: str = "",
+        *,
+        contest: Contest | None = None,
+    ) -> None:
         self.on_event(
-            StageStarted(stage=stage, jobs=jobs, expected_seconds=expected_seconds, detail=detail)
+            StageStarted(
+                stage=stage,
+                jobs=jobs,
+                expected_seconds=expected_seconds,
+                detail=detail,
+                limit_bytes=self.limit_bytes,
+                contest=contest,
+            )
         )
 
     def expect(self, stage: Stage, jobs_left: int, seconds_left: float) -> None:

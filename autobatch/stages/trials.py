@@ -12,6 +12,7 @@ from autobatch.core.evidence import Curve, Evidence, Setting
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
+    Contest,
     Diverged,
     Inspected,
     Outcome,
@@ -47,6 +48,12 @@ def run_trials(
         float(recipe.trials.budget) + jobs * JOB_OVERHEAD_SECONDS,
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
+        contest=Contest(
+            metric=recipe.trials.metric,
+            maximise=evidence.maximise,
+            batch_size=evidence.baseline.batch_size,
+            learning_rate=evidence.baseline_learning_rate,
+        ),
     )
     pilot(session, inspected, evidence)
     trials = _Trials(session, inspected, evidence, probed.ceiling)

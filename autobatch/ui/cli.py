@@ -4,6 +4,7 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 `autobatch --help` is there at once.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,8 @@ def _carry_out(
 
 def main() -> NoReturn:
     """The entry point: the only place where an exception becomes text and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an answer with a ? rather than none
     try:
         app(standalone_mode=True)
     except AutobatchError as error:

@@ -109,5 +109,6 @@ class _Evaluator(Watch):
         else:
             self.diverged_at = self.steps
             self.done = True
-        self.report(JobProgress(done=self.steps, total=self.task.steps))
+        seen = self.evaluations[-1].metrics if self.diverged_at is None else {}
+        self.report(JobProgress(done=self.steps, total=self.task.steps, metrics=seen))
         self.paused_seconds += time.perf_counter() - paused
