@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from autobatch.engine import machine
-from autobatch.engine.local import LocalExecutor, ignore
+from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.errors import RecipeError, UsageError
@@ -31,8 +31,12 @@ def open_session(
     run_directory: Path | None = None,
     fresh: bool = False,
     on_event: OnEvent = ignore,
+    is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Session]:
-    """Everything that one command needs, for a TARGET as the user types it."""
+    """Everything that one command needs, for a TARGET as the user types it.
+
+    Once `is_stopped()`, no job is started, and the one that runs is ended.
+    """
     recipe, folder = read_target(target, overrides)
     backend = recipe.backend or _users_backend()
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
@@ -50,6 +54,7 @@ def open_session(
             # More than the machine could spare at the start, the tool itself would be in danger.
             resident_limit_bytes=machine.spare_bytes(),
             on_note=lambda text: on_event(Note(text=text)),
+            is_stopped=is_stopped,
         )
         try:
             yield Session(
@@ -58,6 +63,7 @@ def open_session(
                 record=record,
                 on_event=on_event,
                 limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
+                is_stopped=is_stopped,
             )
         finally:
             executor.kept_data.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from autobatch.errors import AutobatchError, InterruptedRunError, UserCodeError
+from autobatch.errors import AutobatchError, UserCodeError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -171,26 +171,22 @@ def _carry_out(
     from autobatch.opening import open_session
     from autobatch.protocol import to_json
     from autobatch.ui.display import Display
+    from autobatch.ui.interruption import interruptible
 
-    directory: Path | None = None
-    with Display(quiet=quiet) as display:
-        try:
-            with open_session(
-                target,
-                overrides=overrides,
-                run_directory=run_directory,
-                fresh=fresh,
-                on_event=display.show,
-            ) as session:
-                directory = session.record.directory
-                result = work(session)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                "Interrupted. What was measured is kept.",
-                hint=f"The same command goes on from there (record: {directory})."
-                if directory
-                else None,
-            ) from None
+    with (
+        interruptible(quiet=quiet) as interruption,
+        Display(quiet=quiet) as display,
+        open_session(
+            target,
+            overrides=overrides,
+            run_directory=run_directory,
+            fresh=fresh,
+            on_event=interruption.watching(display.show),
+            is_stopped=interruption.is_asked,
+        ) as session,
+    ):
+        directory = session.record.directory
+        result = work(session)
     if json:
         typer.echo(to_json(result))
         return
