@@ -403,6 +403,7 @@ class JobFinished(Tagged):
 class StageFinished(Tagged):
     stage: Stage
     answer: str
+    is_whole: bool = True  # False: the run was interrupted in it
 
 
 class Note(Tagged):

@@ -146,8 +146,9 @@ class Session:
         self.on_event(StageExpects(stage=stage, jobs_left=jobs_left, seconds_left=seconds_left))
 
     def end(self, stage: Stage, answer: str) -> None:
-        so_far = "so far: " if self.is_stopped() else ""
-        self.on_event(StageFinished(stage=stage, answer=f"{so_far}{answer}"))
+        is_whole = not self.is_stopped()
+        told = answer if is_whole else f"so far: {answer}"
+        self.on_event(StageFinished(stage=stage, answer=told, is_whole=is_whole))
 
     def note(self, *sentences: str) -> None:
         for text in sentences:

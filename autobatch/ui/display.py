@@ -81,9 +81,10 @@ class Display:
             case JobFinished():
                 self._tell_job(event)
             case StageFinished(stage=stage, answer=answer):
+                mark = "[green]✓[/]" if event.is_whole else "[yellow]-[/]"
                 took = format_duration(time.monotonic() - self._began)
                 told = f", {reused} of {done} from the record" if reused else ""
-                self._say(f"[green]✓[/] [bold]{stage:<9}[/] {_line(answer)} [dim]({took}{told})[/]")
+                self._say(f"{mark} [bold]{stage:<9}[/] {_line(answer)} [dim]({took}{told})[/]")
             case Note(text=text):
                 self._say(f"  [yellow]note[/] {_line(text)}")
 

@@ -16,6 +16,7 @@ MOST_LINES = 12
 NAME_CELLS = 9  # of a stage, as in the lines that stay
 STAGE_BAR_CELLS, BAR_CELLS, CURVE_CELLS = 24, 28, 19  # at most
 LEAST_CELLS = 4
+ROOMY = 60  # cells of a terminal that words need not be saved on
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _ranking(progress: Progress, draw: _Drawing, rows: int) -> list[Text]:
         style = "bold green" if place == 0 else ""
         setting = _setting(each.batch_size, each.learning_rate)
         parts = (f"  {setting}  ", style), (drawn, "cyan"), (f" {each.value:<8.4g}", style)
-        lines.append(draw.line(*parts, (_remarks(each), "dim")))
+        lines.append(draw.line(*parts, (_remarks(each, draw), "dim")))
     return lines
 
 
@@ -213,9 +214,9 @@ def _setting(size: int, rate: float | None) -> str:
     return f"{size:>5} {'' if rate is None else f'{rate:.3g}':>8}"
 
 
-def _remarks(each: Ranked) -> str:
-    seeds = f" {each.seeds} seeds" if each.seeds > 1 else ""
-    return f"{' yours' if each.is_baseline else ''}{seeds}"
+def _remarks(each: Ranked, draw: _Drawing) -> str:
+    seeds = f" {each.seeds} seeds" if draw.width >= ROOMY else f" ×{each.seeds}"
+    return f"{' yours' if each.is_baseline else ''}{seeds if each.seeds > 1 else ''}"
 
 
 def _window(sizes: list[int], middle: int, count: int) -> list[int]:

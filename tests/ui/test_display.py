@@ -60,7 +60,12 @@ def test_a_log_is_told_only_what_changes_the_plans():
 
 def test_a_terminal_keeps_the_end_of_each_stage():
     text = shown(terminal=True)
-    assert "largest 32" in text
+    assert "✓ probe     largest 32" in text
+
+
+def test_a_stage_that_was_left_off_has_no_check_mark():
+    told = StageFinished(stage="probe", answer="so far: 32 fits", is_whole=False)
+    assert "\n- probe     so far: 32 fits" in shown(terminal=False, events=[EVENTS[0], told])
 
 
 def test_quiet_says_nothing():
