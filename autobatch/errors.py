@@ -61,9 +61,19 @@ class DoesNotHoldError(AutobatchError):
 
 
 class InterruptedRunError(AutobatchError):
-    """The user interrupted the run; what was measured is kept."""
+    """The run was ended from outside. What was measured is kept; `so_far` has what it says."""
 
     exit_code = 130
+
+    def __init__(
+        self,
+        message: str = "Interrupted. What was measured is kept.",
+        *,
+        hint: str | None = None,
+        so_far: tuple[object, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.so_far = so_far
 
 
 def one_line(text: str, length: int = 60) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from autobatch.engine import machine
-from autobatch.engine.local import LocalExecutor, ignore
+from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.runs import RUNS, find_run, read_recommendation
@@ -31,14 +31,18 @@ def open_session(
     run_directory: Path | None = None,
     fresh: bool = False,
     on_event: OnEvent = ignore,
+    is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Session]:
-    """Everything that one command needs, for a TARGET as the user types it."""
+    """Everything that one command needs, for a TARGET as the user types it.
+
+    Once `is_stopped()`, no job is started, and the one that runs is ended.
+    """
     recipe, folder = read_target(target, overrides)
     question = question_of(recipe, folder, data_is_optional=not _is_recipe(target))
     directory = run_directory or RUNS / f"{_name(target)}-{_digest(question)}"
     if fresh:
         _set_aside(directory)
-    with open_run(recipe, question, directory, on_event) as session:
+    with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
 
 
@@ -55,6 +59,7 @@ def open_verification(
     overrides: Sequence[str] = (),
     run_directory: Path | None = None,
     on_event: OnEvent = ignore,
+    is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Session]:
     """A run of its own, each time, for what was recommended; or for `target` in its place."""
     if target is not None:
@@ -74,13 +79,18 @@ def open_verification(
             )
     name = f"verify-{_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = run_directory or RUNS / name
-    with open_run(recipe, question_of(recipe, folder), directory, on_event) as session:
+    question = question_of(recipe, folder)
+    with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
 
 
 @contextmanager
 def open_run(
-    recipe: Recipe, question: Target, directory: Path, on_event: OnEvent
+    recipe: Recipe,
+    question: Target,
+    directory: Path,
+    on_event: OnEvent,
+    is_stopped: Callable[[], bool],
 ) -> Iterator[Session]:
     """The same for a recipe that was read, in a run directory of its own."""
     free_bytes = _free_bytes(question.device)
@@ -93,6 +103,7 @@ def open_run(
             # More than the machine could spare at the start, the tool itself would be in danger.
             resident_limit_bytes=machine.spare_bytes(),
             on_note=lambda text: on_event(Note(text=text)),
+            is_stopped=is_stopped,
         )
         try:
             yield Session(
@@ -101,6 +112,7 @@ def open_run(
                 record=record,
                 on_event=on_event,
                 limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
+                is_stopped=is_stopped,
             )
         finally:
             executor.kept_data.unlink(missing_ok=True)

@@ -348,11 +348,22 @@ Outcome = (
 Stage = Literal["inspect", "probe", "benchmark", "trials", "verify"]
 
 
+class Contest(Struct):
+    """What trials are ranked by, and the setting that they have to beat."""
+
+    metric: str
+    maximise: bool
+    batch_size: int  # the baseline's
+    learning_rate: float
+
+
 class StageStarted(Tagged):
     stage: Stage
     jobs: int  # expected; may be off
     expected_seconds: float
     detail: str = ""
+    limit_bytes: int | None = None  # that probes run under
+    contest: Contest | None = None  # of trials
 
 
 class StageExpects(Tagged):
@@ -366,14 +377,17 @@ class StageExpects(Tagged):
 class JobStarted(Tagged):
     stage: Stage
     label: str
+    task: Task | None = None
 
 
 class JobProgress(Tagged):
-    """From inside a worker: a share of its work done."""
+    """From inside a worker: a share of its work done, and what it just saw."""
 
     done: int
     total: int
     unit: str = "steps"
+    samples_per_second: float | None = None  # of the last window of a benchmark
+    metrics: dict[str, float] = {}  # of the last evaluation of a trial
 
 
 class JobFinished(Tagged):
@@ -382,11 +396,14 @@ class JobFinished(Tagged):
     answer: str  # one phrase, e.g. "fits, peak 85.3 MiB"
     seconds: float
     reused: bool
+    task: Task | None = None
+    outcome: Outcome | None = None
 
 
 class StageFinished(Tagged):
     stage: Stage
     answer: str
+    is_whole: bool = True  # False: the run was interrupted in it
 
 
 class Note(Tagged):
@@ -421,7 +438,7 @@ class ProbeResult(Struct):
     ceiling_peak_bytes: int
     limit_bytes: int
     headroom: float
-    bounded_by: Literal["memory", "samples", "range", "host_memory", "failure"]
+    bounded_by: Literal["memory", "samples", "range", "host_memory", "failure", "time"]
     verified: bool
     probes: tuple[ProbePoint, ...]
     wall_seconds: float

@@ -5,6 +5,8 @@ above the executor works on a pretend device too.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +14,7 @@ import msgspec
 
 from autobatch.core import recommend as conclusion
 from autobatch.engine.record_file import Answer
-from autobatch.errors import RecipeError, UserCodeError
+from autobatch.errors import InterruptedRunError, RecipeError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
     Inspect,
@@ -20,6 +22,7 @@ from autobatch.protocol import (
     Outcome,
     ProbeResult,
     Recommendation,
+    Struct,
     Verification,
     changed,
 )
@@ -35,32 +38,74 @@ INSPECT_DEADLINE_SECONDS = 600.0
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
-    found = Prober(session, inspect(session), exact=exact).run()
+    with _told_when_interrupted() as known:
+        found = Prober(session, inspect(session), exact=exact).run()
+        known.append(found)
+        session.end_if_stopped()
     session.record.add_answer(Answer(probe=found))
     return found
 
 
 def benchmark(session: Session) -> BenchmarkResult:
     """What is fast? Sizes up to what fits."""
-    inspected = inspect(session)
-    probed = Prober(session, inspected).run()
-    measured = benchmark_stage(session, inspected, probed)
+    with _told_when_interrupted() as known:
+        inspected = inspect(session)
+        probed = Prober(session, inspected).run()
+        known.append(probed)
+        session.end_if_stopped()
+        measured = benchmark_stage(session, inspected, probed)
+        known.append(measured)
+        session.end_if_stopped()
     session.record.add_answer(Answer(probe=probed, benchmark=measured))
     return measured
 
 
 def tune(session: Session) -> Recommendation:
     """What learns soonest, and so what to type."""
+    with _told_when_interrupted() as known:
+        recommendation = _tune(session, known)
+        known.append(recommendation)
+        session.end_if_stopped()
+    session.record.add_answer(Answer(recommendation=recommendation))
+    _write(session.record.directory / "recommendation.json", recommendation)
+    return recommendation
+
+
+@contextmanager
+def _told_when_interrupted() -> Iterator[list[Struct]]:
+    """An interruption tells the answers that were there by then; they are not recorded as such."""
+    known: list[Struct] = []
+    try:
+        yield known
+    except InterruptedRunError as interruption:
+        interruption.so_far = tuple(known)
+        raise
+
+
+def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
     _refuse_without_data(inspected, session.recipe)
     prober = Prober(session, inspected)
     probed = prober.run()
+    known.append(probed)
+    session.end_if_stopped()
     measured = benchmark_stage(session, inspected, probed)
+    known.append(measured)
+    session.end_if_stopped()
     if measured.ceiling is not None:
         probed = changed(probed, ceiling=min(probed.ceiling, measured.ceiling))
     evidence = run_trials(session, inspected, probed, measured)
     wishes = session.recipe.recommend
     choice = conclusion.choose(evidence, ceiling=probed.ceiling, prefer=wishes.prefer)
+    size, note = choice.setting.batch_size, None
+    try:
+        peak_bytes = prober.verified_peak(size)
+    except InterruptedRunError:
+        peak_bytes = probed.ceiling_peak_bytes
+        note = (
+            f"The run was interrupted before batch {size} was verified: the peak told is that of "
+            f"{probed.ceiling}, which was."
+        )
     recommendation = conclusion.compose(
         choice,
         evidence,
@@ -68,15 +113,20 @@ def tune(session: Session) -> Recommendation:
         probed,
         measured,
         metric=session.recipe.trials.metric,
-        peak_bytes=prober.verified_peak(choice.setting.batch_size),
+        peak_bytes=peak_bytes,
         environment=_environment(session, inspected),
         wall_seconds=session.spent_seconds,
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    session.record.add_answer(Answer(recommendation=recommendation))
-    _write(session.record.directory / "recommendation.json", recommendation)
-    return recommendation
+    return recommendation if note is None else _unverified(recommendation, note)
+
+
+def _unverified(recommendation: Recommendation, note: str) -> Recommendation:
+    reasons = (each for each in recommendation.reasons if not each.startswith("Memory:"))
+    return changed(
+        recommendation, reasons=tuple(reasons), warnings=(note, *recommendation.warnings)
+    )
 
 
 def verify(session: Session, recommended: Recommendation) -> Verification:

@@ -21,6 +21,7 @@ from autobatch.protocol import (
     Probe,
     Recommendation,
     StageFinished,
+    StageStarted,
     TargetMissing,
     Trial,
     UserCodeFailed,
@@ -412,11 +413,33 @@ def test_one_seed_alone_ranks_nothing(tmp_path):
 def test_a_benchmark_out_of_time_keeps_what_was_measured(tmp_path):
     device = PretendDevice()
     with session(tmp_path, device, ["time_limit=1h"]) as opened:
-        opened.started -= 3600
+        out_of_time_in(opened, "benchmark")
         found = tuner.benchmark(opened)
     assert [point.batch_size for point in found.points] == [32]  # the user's own
     assert "64: time_limit 1 h 00 min was reached" in found.skipped
-    assert "not every size was measured again" in found.notes[0]
+    assert "Not every size was measured again" in found.notes[0]
+
+
+def out_of_time_in(opened, stage):
+    """Let the hour of time_limit be over as soon as a stage begins."""
+
+    def on_event(event):
+        if isinstance(event, StageStarted) and event.stage == stage:
+            opened.started -= 3600
+
+    opened.on_event = on_event
+
+
+def test_a_probe_out_of_time_verifies_what_fits_so_far_and_says_where_it_left_off(tmp_path):
+    device = PretendDevice()
+    with session(tmp_path, device, ["time_limit=1h"]) as opened:
+        out_of_time_in(opened, "probe")
+        found = tuner.probe(opened)
+    assert (found.largest_fitting, found.ceiling) == (32, 32)
+    assert (found.verified, found.bounded_by) == (True, "time")
+    assert found.notes == (
+        "32 fits, and nothing larger was tried: time_limit 1 h 00 min was reached.",
+    )
 
 
 def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):

@@ -21,7 +21,7 @@ import psutil
 
 from autobatch.engine import verdict
 from autobatch.engine.process import end, environment, kill_group, output_to, without_main
-from autobatch.errors import UsageError
+from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
 from autobatch.units import format_bytes
 from autobatch.worker import backends
@@ -45,13 +45,21 @@ def ignore(_: object) -> None:
     """The harmless default of every callback."""
 
 
+def never() -> bool:
+    """Nobody ends the run."""
+    return False
+
+
 class Executor(Protocol):
     """Where jobs run."""
 
     def run(
         self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
     ) -> Outcome:
-        """The answer to one task, from a process of its own. Never raises for a failing job."""
+        """The answer to one task, from a process of its own. Never raises for a failing job.
+
+        Raises InterruptedRunError where the run is to end meanwhile; the process is gone then.
+        """
 
     def log_path(self) -> Path | None:
         """The log of the job that ran last."""
@@ -68,8 +76,9 @@ class LocalExecutor:
         start_method: Literal["forkserver", "spawn"] = "forkserver",
         resident_limit_bytes: int | None = None,
         on_note: Callable[[str], None] = ignore,
+        is_stopped: Callable[[], bool] = never,
     ) -> None:
-        self.on_note = on_note
+        self.on_note, self.is_stopped = on_note, is_stopped
         self.target, self.logs = target, logs
         self.kept_data = logs / "kept-data"
         self.resident_limit_bytes = resident_limit_bytes
@@ -135,7 +144,10 @@ class LocalExecutor:
         oom_kills = _kernel_oom_kills()
         killed_for_memory: str | None = None
         while time.monotonic() < deadline:
-            if wait([pipe], timeout=POLL_SECONDS):
+            has_message = wait([pipe], timeout=POLL_SECONDS)
+            if self.is_stopped():  # also where what ends us has ended the worker already
+                raise InterruptedRunError
+            if has_message:
                 try:
                     message = _MESSAGES.decode(pipe.recv_bytes())
                 except (EOFError, ConnectionError):

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from autobatch.engine.local import Executor
+from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
-from autobatch.errors import AutobatchError, RecipeError, UserCodeError
+from autobatch.errors import AutobatchError, InterruptedRunError, RecipeError, UserCodeError
 from autobatch.protocol import (
     WORKER_BUG,
+    Contest,
     Crashed,
     Event,
     JobFinished,
@@ -26,6 +27,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.recipe import Recipe
+from autobatch.units import format_duration
 
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
@@ -44,6 +46,7 @@ class Session:
     started: float = field(default_factory=time.monotonic)
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
+    is_stopped: Callable[[], bool] = never  # whether somebody outside has asked for the end
 
     @property
     def job_limit_bytes(self) -> int | None:
@@ -58,6 +61,19 @@ class Session:
     def seconds_left(self) -> float:
         return self.recipe.time_limit - (time.monotonic() - self.started)
 
+    def is_to_end(self) -> bool:
+        """Whether to conclude now from what is known: time is up, or somebody asked for it."""
+        return self.is_stopped() or self.seconds_left() <= 0
+
+    def why_it_ends(self) -> str:
+        if self.is_stopped():
+            return "the run was interrupted"
+        return f"time_limit {format_duration(self.recipe.time_limit)} was reached"
+
+    def end_if_stopped(self) -> None:
+        if self.is_stopped():
+            raise InterruptedRunError
+
     def ask(
         self,
         stage: Stage,
@@ -71,12 +87,14 @@ class Session:
     ) -> Entry:
         """The recorded entry for `task`, or a new one. Raises where the user must act.
 
+        Raises InterruptedRunError instead of starting a job for a run that is stopped.
         With `user_code_may_fail` their exception is an answer like others: at some sizes it may be.
         """
         entry = self.record.find(task) if reuse else None
         reused = entry is not None
         if entry is None:
-            self.on_event(JobStarted(stage=stage, label=label))
+            self.end_if_stopped()
+            self.on_event(JobStarted(stage=stage, label=label, task=task))
             entry = self._measure(task, deadline_seconds)
             if _killed_from_outside(entry.outcome):
                 self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
@@ -98,20 +116,39 @@ class Session:
                 answer=answer(entry.outcome),
                 seconds=entry.seconds,
                 reused=reused,
+                task=task,
+                outcome=entry.outcome,
             )
         )
         return entry
 
-    def begin(self, stage: Stage, jobs: int, expected_seconds: float, detail: str = "") -> None:
+    def begin(
+        self,
+        stage: Stage,
+        jobs: int,
+        expected_seconds: float,
+        detail: str = "",
+        *,
+        contest: Contest | None = None,
+    ) -> None:
         self.on_event(
-            StageStarted(stage=stage, jobs=jobs, expected_seconds=expected_seconds, detail=detail)
+            StageStarted(
+                stage=stage,
+                jobs=jobs,
+                expected_seconds=expected_seconds,
+                detail=detail,
+                limit_bytes=self.limit_bytes,
+                contest=contest,
+            )
         )
 
     def expect(self, stage: Stage, jobs_left: int, seconds_left: float) -> None:
         self.on_event(StageExpects(stage=stage, jobs_left=jobs_left, seconds_left=seconds_left))
 
     def end(self, stage: Stage, answer: str) -> None:
-        self.on_event(StageFinished(stage=stage, answer=answer))
+        is_whole = not self.is_stopped()
+        told = answer if is_whole else f"so far: {answer}"
+        self.on_event(StageFinished(stage=stage, answer=told, is_whole=is_whole))
 
     def note(self, *sentences: str) -> None:
         for text in sentences:
@@ -151,7 +188,7 @@ class Session:
 def why_it_failed(outcome: Outcome) -> str:
     """One phrase on an outcome that is not the hoped-for one."""
     from autobatch.protocol import Diverged, OutOfMemory, OverBudget, TimedOut
-    from autobatch.units import format_bytes, format_duration
+    from autobatch.units import format_bytes
 
     match outcome:
         case OutOfMemory():

@@ -7,7 +7,7 @@ from autobatch.core.step_time import knee as knee_of
 from autobatch.core.step_time import step_time
 from autobatch.core.throughput import interleaved, sizes_to_measure
 from autobatch.engine.record_file import Entry
-from autobatch.errors import UsageError, UserCodeError
+from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkPoint,
@@ -20,7 +20,6 @@ from autobatch.protocol import (
     ProbeResult,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.units import format_duration
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
 MANY_SIZES = 4  # few ones are each measured in three processes, to know how much rates differ
@@ -45,8 +44,8 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     order = sorted(interleaved(sizes), key=lambda size: size != baseline)
     for round_ in range(rounds):
         for size in order if round_ % 2 == 0 else reversed(order):
-            if timer.found and session.seconds_left() <= 0:
-                timer.out_of_time(size, round_)
+            if timer.found and session.is_to_end():
+                timer.leave_out(size, round_)
             elif round_ == 0 or size in timer.found:
                 timer.measure(size, round_)
     if not timer.found:
@@ -106,20 +105,23 @@ class _Timer:
     def measure(self, size: int, round_: int) -> None:
         """Once more. A size that does not fit after all is measured no more, and forgotten."""
         label = f"{size} again" if round_ else str(size)
-        outcome = self._ask(label, batch_size=size, repeat=round_)
+        try:
+            outcome = self._ask(label, batch_size=size, repeat=round_)
+        except InterruptedRunError:
+            if not self.found:
+                raise
+            return self.leave_out(size, round_)
         if isinstance(outcome, Measured):
             self.found.setdefault(size, []).append(outcome)
         elif isinstance(outcome, OutOfMemory):
             self.out_of_memory.append(size)
             self.found.pop(size, None)
 
-    def out_of_time(self, size: int, round_: int) -> None:
-        told = f"time_limit {format_duration(self.session.recipe.time_limit)} was reached"
+    def leave_out(self, size: int, round_: int) -> None:
+        told = self.session.why_it_ends()
         if round_ == 0:
             self.skipped.append(f"{size}: {told}")
-        elif (note := f"{told[0].upper()}{told[1:]}: not every size was measured again.") not in (
-            self.notes
-        ):
+        elif (note := f"Not every size was measured again, since {told}.") not in self.notes:
             self.notes.append(note)
 
     def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
@@ -130,8 +132,13 @@ class _Timer:
         steps_per_epoch = self.found[size][0].steps_per_epoch
         executions = []
         for steps in diagnosis.executions_to_try(point, steps_per_epoch):
+            if self.session.is_to_end():
+                break
             label = f"{size}, {steps} steps per execution"
-            outcome = self._ask(label, batch_size=size, steps_per_execution=steps)
+            try:
+                outcome = self._ask(label, batch_size=size, steps_per_execution=steps)
+            except InterruptedRunError:
+                break
             if isinstance(outcome, Measured):
                 found = throughput.benchmark_point(size, [outcome], spread)
                 executions.append(

@@ -10,8 +10,9 @@ from autobatch.core.search import (
     tries_left,
     where_line_meets,
 )
-from autobatch.errors import NothingFitsError, UsageError, UserCodeError
+from autobatch.errors import InterruptedRunError, NothingFitsError, UsageError, UserCodeError
 from autobatch.protocol import Fits, Inspected, Probe, ProbeResult
+from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
@@ -26,6 +27,10 @@ MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than p
 STEPS_DOWN = (0.99, 0.96, 0.9, 0.8)  # of the size whose verification failed; then halves
 
 
+class _OutOfTimeError(Exception):
+    """Ends the narrowing; what fits is verified all the same."""
+
+
 class Prober:
     """The search for one model: which size to try next, and what is concluded."""
 
@@ -38,6 +43,7 @@ class Prober:
         self.upper = min(sizes.max, self.samples or sizes.max)
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session)
+        self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:
             raise UsageError(
                 f"batch_sizes.min is {self.lower}, but there are {self.samples} training samples.",
@@ -45,7 +51,20 @@ class Prober:
             )
 
     def run(self) -> ProbeResult:
-        """The largest fitting batch and the largest that keeps the headroom, both verified."""
+        """The largest fitting batch and the largest that keeps the headroom, both verified.
+
+        Of an interrupted search, what it has found, if that is anything.
+        """
+        try:
+            return self._run()
+        except InterruptedRunError:
+            found = unfinished.result(self.made, self.lower, self.upper)
+            if found is None:
+                raise
+            self.session.end("probe", found.notes[0])
+            return found
+
+    def _run(self) -> ProbeResult:
         session = self.session
         limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
         jobs, seconds = self._cost_left(limit_bytes)
@@ -81,11 +100,13 @@ class Prober:
             self._nothing_fits(self.session.limit_bytes)
         return self.made.peak(size)
 
-    def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure"]:
+    def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure", "time"]:
         if largest == self.samples:
             return "samples"
         if largest == self.session.recipe.batch_sizes.max:
             return "range"
+        if largest == self.left_off_at:
+            return "time"
         above = {
             task.batch_size: entry.outcome
             for task, entry in self.made.entries.items()
@@ -105,19 +126,27 @@ class Prober:
 
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes))
+            known = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
+            if known.good and self.session.seconds_left() <= 0:
+                raise _OutOfTimeError
             seen = sum(peak is not None for peak in self.made.known(budget_bytes).values())
             fits = self.made.ask(size, budget_bytes, verify=seen >= SHORT_PROBES)
             return None if fits is None else fits.needed_bytes
 
-        found = largest_fitting(
-            needed,
-            lower=self.lower,
-            upper=self.upper,
-            start=self.start,
-            limit_bytes=budget_bytes,
-            tolerance=self.tolerance,
-            known=self.made.known(budget_bytes),
-        )
+        try:
+            found = largest_fitting(
+                needed,
+                lower=self.lower,
+                upper=self.upper,
+                start=self.start,
+                limit_bytes=budget_bytes,
+                tolerance=self.tolerance,
+                known=self.made.known(budget_bytes),
+            )
+        except _OutOfTimeError:
+            found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
+            self.left_off_at = found.good
+            self.made.notes.append(unfinished.sentence(found, self.session.why_it_ends()))
         if found.good == 0:
             self._nothing_fits(budget_bytes)
         return found

@@ -9,9 +9,10 @@ from typing import NoReturn
 
 from autobatch.core import ranking
 from autobatch.core.evidence import Curve, Evidence, Setting
-from autobatch.errors import UsageError, UserCodeError
+from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
+    Contest,
     Diverged,
     Inspected,
     Outcome,
@@ -47,6 +48,12 @@ def run_trials(
         float(recipe.trials.budget) + jobs * JOB_OVERHEAD_SECONDS,
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
+        contest=Contest(
+            metric=recipe.trials.metric,
+            maximise=evidence.maximise,
+            batch_size=evidence.baseline.batch_size,
+            learning_rate=evidence.baseline_learning_rate,
+        ),
     )
     pilot(session, inspected, evidence)
     trials = _Trials(session, inspected, evidence, probed.ceiling)
@@ -118,14 +125,19 @@ class _Trials:
         evidence, recipe = self.evidence, self.session.recipe
         finalists = [evidence.baseline, *evidence.finalists(self.best, FINALISTS)]
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
-            if self.session.seconds_left() <= 0:
+            if self.session.is_to_end():
                 self._out_of_time()
                 break
-            block = {s: self._train(s, evidence.final_seconds, seed) for s in finalists}
+            try:  # a seed counts when all of them have it
+                block = {s: self._train(s, evidence.final_seconds, seed) for s in finalists}
+            except InterruptedRunError:
+                self._out_of_time()
+                break
             for setting, curve in block.items():
                 evidence.finals.setdefault(setting, {})[seed] = curve
         self._tell_of_contention()
         if not evidence.finals:
+            self.session.end_if_stopped()
             self._refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
             self._refuse_baseline()
@@ -155,10 +167,8 @@ class _Trials:
         return trials * (self.evidence.final_seconds + JOB_OVERHEAD_SECONDS)
 
     def _out_of_time(self) -> None:
-        note = (
-            f"time_limit {format_duration(self.session.recipe.time_limit)} was reached before all "
-            "trials were done; this is the best answer so far."
-        )
+        why = self.session.why_it_ends()
+        note = f"Not all trials were done, since {why}; this is the best answer so far."
         if note not in self.evidence.notes:
             self.evidence.notes.append(note)
 

@@ -4,6 +4,7 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 `autobatch --help` is there at once.
 """
 
+import io
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,11 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from autobatch.errors import (
-    AutobatchError,
-    InterruptedRunError,
-    UserCodeError,
-)
+from autobatch.errors import AutobatchError, UserCodeError
 from autobatch.ui import run_commands
 from autobatch.ui.options import (
     TARGET_HELP,
@@ -216,27 +213,23 @@ def _carry_out(
 
     from autobatch.opening import open_session
     from autobatch.ui.display import Display
+    from autobatch.ui.interruption import interruptible
     from autobatch.ui.run_commands import show
 
-    directory: Path | None = None
-    with Display(quiet=quiet) as display:
-        try:
-            with open_session(
-                target,
-                overrides=overrides,
-                run_directory=run_directory,
-                fresh=fresh,
-                on_event=display.show,
-            ) as session:
-                directory = session.record.directory
-                result = work(session)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                "Interrupted. What was measured is kept.",
-                hint=f"The same command goes on from there (record: {directory})."
-                if directory
-                else None,
-            ) from None
+    with (
+        interruptible(quiet=quiet) as interruption,
+        Display(quiet=quiet) as display,
+        open_session(
+            target,
+            overrides=overrides,
+            run_directory=run_directory,
+            fresh=fresh,
+            on_event=interruption.watching(display.show),
+            is_stopped=interruption.is_asked,
+        ) as session,
+    ):
+        directory = session.record.directory
+        result = work(session)
     show(result, table, json)
     if not json:
         Console().print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
@@ -245,6 +238,8 @@ def _carry_out(
 
 def main() -> NoReturn:
     """The entry point: the only place where an exception becomes text and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an answer with a ? rather than none
     try:
         app(standalone_mode=True)
     except AutobatchError as error:

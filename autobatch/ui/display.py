@@ -1,8 +1,9 @@
-"""The story on stderr, from events: a live line per stage on a terminal, plain lines elsewhere.
+"""The story on stderr, from events: a live view on a terminal, plain lines elsewhere.
 
 `python -m autobatch.ui.display` shows it with pretend events.
 """
 
+import threading
 import time
 
 from rich.console import Console
@@ -13,153 +14,121 @@ from rich.text import Text
 from autobatch.protocol import (
     Event,
     JobFinished,
-    JobProgress,
-    JobStarted,
     Note,
     StageExpects,
     StageFinished,
     StageStarted,
 )
+from autobatch.ui.live import in_ascii, view
+from autobatch.ui.progress import Progress
 from autobatch.units import format_duration
 
-REFRESHES_PER_SECOND = 8
-BAR_CELLS = 24
+REFRESHES_PER_SECOND = 4  # a few ms of this process each, beside measurements
 
 
 class Display:
-    """Shows events; a context manager, so that the terminal is left whole."""
+    """Shows events; a context manager, so that the terminal is left whole.
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+    `animate`: None for as the console's file is a terminal. A log stays one where FORCE_COLOR asks
+    for colours in it.
+    """
+
+    def __init__(
+        self, console: Console | None = None, *, quiet: bool = False, animate: bool | None = None
+    ) -> None:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
+        if animate is None:
+            animate = self.console.is_interactive and self.console.file.isatty()
+        self.animate = animate and not quiet and not self.console.is_dumb_terminal
+        self.ascii_only = self.console.options.ascii_only
+        self.progress = Progress()
+        self._lock = threading.Lock()  # the view is drawn by a thread of Rich's
         self._live: Live | None = None
-        self._stage: StageStarted | None = None
-        self._expects: StageExpects | None = None
-        self._expected_at = 0.0
         self._told_seconds = 0.0  # that were to go, when last told in a plain line
         self._began = 0.0
-        self._done = 0
-        self._reused = 0
-        self._trying = ""
-        self._share = 0.0  # of the present job
-        self._last = ""
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal and not self.quiet:
+        if self.animate:
             self._live = Live(
-                get_renderable=self._line,
+                get_renderable=self._view,
                 console=self.console,
                 refresh_per_second=REFRESHES_PER_SECOND,
                 transient=True,
             )
             self._live.start()
+            self.console.show_cursor(True)  # a kill must not leave the terminal without one
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def show(self, event: Event) -> None:
+        with self._lock:
+            reused, done = self.progress.reused, self.progress.done
+            self.progress.update(event)
         match event:
             case StageStarted():
-                self._stage, self._began = event, time.monotonic()
-                self._expects, self._told_seconds = None, event.expected_seconds
-                self._done = self._reused = 0
-                self._trying, self._share, self._last = "", 0.0, ""
-                if self._live is None:
+                self._began, self._told_seconds = time.monotonic(), event.expected_seconds
+                if not self.animate:
                     told = f" ({event.detail})" if event.detail else ""
                     about = format_duration(event.expected_seconds)
                     self._say(f"{event.stage}: {event.jobs} expected, about {about}{told}")
             case StageExpects():
-                self._expects, self._expected_at = event, time.monotonic()
                 self._tell_change(event)
-            case JobStarted(label=label):
-                self._trying, self._share = label, 0.0
-            case JobProgress(done=done, total=total):
-                self._share = done / max(total, 1)
             case JobFinished():
-                self._job_finished(event)
+                self._tell_job(event)
             case StageFinished(stage=stage, answer=answer):
-                self._stage_finished(stage, answer)
+                mark = "[green]✓[/]" if event.is_whole else "[yellow]-[/]"
+                took = format_duration(time.monotonic() - self._began)
+                told = f", {reused} of {done} from the record" if reused else ""
+                self._say(f"{mark} [bold]{stage:<9}[/] {_line(answer)} [dim]({took}{told})[/]")
             case Note(text=text):
-                self._say(f"  [yellow]note[/] {escape(text)}")
+                self._say(f"  [yellow]note[/] {_line(text)}")
 
     def _tell_change(self, event: StageExpects) -> None:
         """In plain lines only what changes the plans of whoever waits."""
         told = self._told_seconds - (time.monotonic() - self._began)
-        if self._live is None and event.seconds_left > max(1.5 * told, told + 30):
+        if not self.animate and event.seconds_left > max(1.5 * told, told + 30):
             about = format_duration(event.seconds_left)
             self._say(f"{event.stage}: about {event.jobs_left} more, {about}")
             self._told_seconds = event.seconds_left + time.monotonic() - self._began
 
-    def _job_finished(self, event: JobFinished) -> None:
-        self._done += 1
-        self._reused += event.reused
-        self._trying, self._share = "", 0.0
-        self._last = f"{event.label}: {event.answer}"
-        if self._live is None and event.stage != "inspect":  # its end says the same
+    def _tell_job(self, event: JobFinished) -> None:
+        if not self.animate and event.stage != "inspect":  # its end says the same
             how = "from the record" if event.reused else format_duration(event.seconds)
-            self._say(f"{event.stage}: {escape(self._last)} ({how})")
-
-    def _stage_finished(self, stage: str, answer: str) -> None:
-        took = format_duration(time.monotonic() - self._began)
-        reused = f", {self._reused} of {self._done} from the record" if self._reused else ""
-        self._say(f"[green]✓[/] [bold]{stage:<9}[/] {escape(answer)} [dim]({took}{reused})[/]")
-        self._stage = None
+            self._say(f"{event.stage}: {_line(f'{event.label}: {event.answer}')} ({how})")
 
     def _say(self, markup: str) -> None:
+        """A line that stays: whole in a log, wrapped at words on a terminal."""
         if not self.quiet:
-            self.console.print(markup, highlight=False)
+            markup = in_ascii(markup) if self.ascii_only else markup
+            self.console.print(markup, highlight=False, soft_wrap=not self.animate)
 
-    def _line(self) -> Text:
-        """The one live line: stage, bar, elapsed and expected time, what is tried now."""
-        if self._stage is None:
-            return Text()
-        elapsed = time.monotonic() - self._began
-        done = self._done + self._share
-        jobs, left = self._left(done, elapsed)
-        filled = round(BAR_CELLS * min(1.0, done / max(jobs, 1)))
-        bar = f"[cyan]{'━' * filled}[/][dim]{'━' * (BAR_CELLS - filled)}[/]"
-        times = f"{format_duration(elapsed)}, {format_duration(max(0.0, left))} to go"
-        line = Text.from_markup(
-            f"  [bold]{self._stage.stage:<9}[/] {bar} {times}  {self._present()}"
-        )
-        line.no_wrap, line.overflow = True, "ellipsis"
-        return line
-
-    def _left(self, done: float, elapsed: float) -> tuple[float, float]:
-        """(jobs in all, seconds to go)."""
-        assert self._stage is not None
-        if self._expects is not None:
-            since = time.monotonic() - self._expected_at
-            return done + self._expects.jobs_left, self._expects.seconds_left - since
-        jobs = max(self._stage.jobs, self._done + (1 if self._trying else 0), 1)
-        measured = self._done - self._reused
-        if measured >= 2:  # by then what the jobs of this run took is the better guide
-            return jobs, elapsed / max(measured + self._share, 1) * (jobs - done)
-        return jobs, self._stage.expected_seconds * (1 - done / jobs)
-
-    def _present(self) -> str:
-        trying = f"[bold]{escape(self._trying)}[/]" if self._trying else ""
-        last = f"[dim]{escape(self._last)}[/]" if self._last else ""
-        return " [dim]after[/] ".join(filter(None, (trying, last)))
-
-
-def _demo() -> None:
-    with Display() as display:
-        display.show(StageStarted(stage="probe", jobs=4, expected_seconds=4))
-        for size in (32, 128, 1024, 512):
-            display.show(JobStarted(stage="probe", label=f"batch {size}"))
-            time.sleep(1)
-            answer = "out of memory" if size == 1024 else f"fits, peak {size / 10:.1f} MiB"
-            display.show(
-                JobFinished(
-                    stage="probe", label=f"batch {size}", answer=answer, seconds=1, reused=False
-                )
+    def _view(self) -> Text:
+        size = self.console.size
+        with self._lock:
+            return view(
+                self.progress, width=size.width, height=size.height, ascii_only=self.ascii_only
             )
-        display.show(StageFinished(stage="probe", answer="largest 512"))
-        display.show(Note(text="This was a demonstration."))
+
+
+def _line(text: str) -> str:
+    """`text` from anywhere as one line without control characters or markup."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return escape(" ".join(printable.split()))
+
+
+def _demonstrate() -> None:
+    from autobatch.ui.demonstration import events
+
+    with Display() as display:
+        for event, seconds in events():
+            display.show(event)
+            time.sleep(seconds)
 
 
 if __name__ == "__main__":
-    _demo()
+    _demonstrate()

@@ -34,18 +34,26 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check whether a recommendation still fits and runs as fast, here and now."""
-    import autobatch
+    from autobatch import tuner
+    from autobatch.opening import open_verification, recommendation_in
     from autobatch.ui.display import Display
+    from autobatch.ui.interruption import interruptible
     from autobatch.ui.run_tables import verification_table
 
-    with Display(quiet=quiet) as display:
-        result = autobatch.verify(
-            recommendation,
-            target=target,
+    recommended = recommendation_in(recommendation)
+    with (
+        interruptible(quiet=quiet) as interruption,
+        Display(quiet=quiet) as display,
+        open_verification(
+            recommended,
+            target,
             overrides=set_ or [],
             run_directory=run_dir,
-            on_event=display.show,
-        )
+            on_event=interruption.watching(display.show),
+            is_stopped=interruption.is_asked,
+        ) as session,
+    ):
+        result = tuner.verify(session, recommended)
     show(result, verification_table, json)
     if not result.holds:
         raise DoesNotHoldError("The recommendation does not hold here and now.")

@@ -23,6 +23,7 @@ BOUND_BY = {
     "samples": "the number of training samples",
     "range": "batch_sizes.max",
     "host_memory": "the memory of the machine",
+    "time": "the time it had: the search was not finished",
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
 HOLDS_BACK = {
@@ -50,13 +51,17 @@ def probe_table(result: ProbeResult) -> RenderableType:
             "" if peak is None else f"{peak / result.limit_bytes:.0%}",
             format_duration(point.seconds),
         )
+    keeps = (
+        f"keeps {result.headroom:.0%} free",
+        f"[bold]{result.ceiling}[/] (peak {format_bytes(result.ceiling_peak_bytes)} "
+        f"of {format_bytes(result.limit_bytes)})",
+    )
     facts = _facts(
-        ("largest that fits", f"[bold]{result.largest_fitting}[/]"),
         (
-            f"keeps {result.headroom:.0%} free",
-            f"[bold]{result.ceiling}[/] (peak {format_bytes(result.ceiling_peak_bytes)} "
-            f"of {format_bytes(result.limit_bytes)})",
+            "largest that fits" if result.verified else "largest seen to fit",
+            f"[bold]{result.largest_fitting}[/]",
         ),
+        *([keeps] if result.ceiling else []),
         ("bounded by", BOUND_BY[result.bounded_by]),
     )
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in result.notes))

@@ -25,10 +25,14 @@ EVENTS = [
 ]
 
 
-def shown(*, terminal, quiet=False, width=100, events=EVENTS):
-    stream = io.StringIO()
+class AsciiStream(io.StringIO):
+    encoding = "ascii"
+
+
+def shown(*, terminal, quiet=False, width=100, events=EVENTS, stream=None):
+    stream = stream or io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=width, color_system=None)
-    with Display(console, quiet=quiet) as display:
+    with Display(console, quiet=quiet, animate=terminal) as display:
         for event in events:
             display.show(event)
     return stream.getvalue()
@@ -56,9 +60,51 @@ def test_a_log_is_told_only_what_changes_the_plans():
 
 def test_a_terminal_keeps_the_end_of_each_stage():
     text = shown(terminal=True)
-    assert "largest 32" in text
+    assert "✓ probe     largest 32" in text
+
+
+def test_a_stage_that_was_left_off_has_no_check_mark():
+    told = StageFinished(stage="probe", answer="so far: 32 fits", is_whole=False)
+    assert "\n- probe     so far: 32 fits" in shown(terminal=False, events=[EVENTS[0], told])
 
 
 def test_quiet_says_nothing():
     assert shown(terminal=False, quiet=True) == ""
     assert shown(terminal=True, quiet=True) == ""
+
+
+def test_a_log_has_whole_lines_whatever_is_told_and_however_long():
+    told = "a \x1b[31mred\nanswer\r" + "word " * 60
+    more = [
+        EVENTS[0],
+        JobFinished(stage="probe", label="32", answer=told, seconds=2, reused=False),
+        Note(text=told),
+        StageFinished(stage="probe", answer=told),
+    ]
+    text = shown(terminal=False, width=40, events=more)
+    assert len(text.splitlines()) == len(more)
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_colours_asked_for_in_a_log_bring_no_animation(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = io.StringIO()
+    with Display(Console(file=stream)) as display:
+        for event in EVENTS:
+            display.show(event)
+    assert "probe: 3 expected" in stream.getvalue()
+    assert "\x1b[?25" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in shown(terminal=True)
+    assert "probe: 3 expected" in shown(terminal=True)
+
+
+def test_all_is_spelled_in_ascii_where_the_stream_knows_no_more():
+    told = StageFinished(stage="probe", answer="1,203 samples/s ± 2% – 3×")
+    text = shown(terminal=False, events=[EVENTS[0], told], stream=AsciiStream())
+    assert "ok probe     1,203 samples/s +- 2% - 3x" in text
+    assert text.isascii()

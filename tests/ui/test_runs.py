@@ -29,16 +29,42 @@ def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
 
-def test_an_interrupt_leaves_no_process_keeps_the_record_and_says_how_to_go_on(recipe, tmp_path):
-    process = start("recommend", recipe, *settings(*FAST), cwd=tmp_path)
-    wait_for(lambda: len(lines(tmp_path)) >= 3)
+def interrupted(recipe, folder, kind, *signals, as_json=False):
+    """Start, wait for an answer of some kind, send signals; (stdout, stderr). None may live on."""
+    few = settings(*FAST, "batch_sizes.max=32", "benchmark.sizes=[8]")
+    arguments = ("recommend", recipe, *few, *(["--json"] if as_json else []))
+    process = start(*arguments, cwd=folder)
+    wait_for(lambda: any(f'"type":"{kind}"' in line for line in lines(folder)))
     children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    for number in signals:
+        process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "The same command goes on from there" in stderr
     assert "Traceback" not in stderr
+    assert "The same command goes on from there:\n  autobatch recommend" in stderr
     assert not psutil.wait_procs(children, timeout=10)[1]
+    assert all(json.loads(line) for line in lines(folder))
+    return stdout, stderr
+
+
+def test_an_interrupted_run_tells_what_it_knows_and_goes_on_from_there(recipe, tmp_path):
+    recipe.write_text(recipe.read_text().replace("targets.py:data", "targets.py:much_data"))
+    stdout, stderr = interrupted(recipe, tmp_path, "fits", signal.SIGINT)
+    assert "Not verified" in stderr
+    assert "no recommendation" in stderr
+    assert stdout == ""
+    probed = lines(tmp_path)
+    stdout, stderr = interrupted(recipe, tmp_path, "measured", signal.SIGTERM, as_json=True)
+    assert "Samples per second" in stderr
+    assert "not measured: 8: the run was interrupted" in stderr
+    assert stdout == ""
+    measured = lines(tmp_path)
+    assert measured[: len(probed)] == probed
+    interrupted(recipe, tmp_path, "differentiated", signal.SIGINT, signal.SIGINT)
+    assert lines(tmp_path)[: len(measured)] == measured
+    asked = [json.loads(line).get("task") for line in lines(tmp_path)]
+    asked = [json.dumps(task) for task in asked if task and task["type"] != "inspect"]
+    assert len(asked) == len(set(asked))
 
 
 def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(recipe, tmp_path):

@@ -180,6 +180,7 @@ class _WindowClock(Watch):
                 done=round(1000 * min(elapsed, self.seconds)),
                 total=round(1000 * self.seconds),
                 unit="ms",
+                samples_per_second=self.windows[-1].samples_per_second,
             )
         )
         enough = len(self.windows) >= MIN_WINDOWS and (

@@ -85,7 +85,8 @@ class _Evaluator(Watch):
     def stepped(self, steps: int, *, last: bool) -> None:
         before = self.steps - steps
         if before == 0:
-            self.began = time.perf_counter()  # tracing and compilation are not training
+            # Tracing and compilation are not training, nor is the evaluation before it.
+            self.began, self.paused_seconds = time.perf_counter(), 0.0
         if not self._due.isdisjoint(range(before + 1, self.steps + 1)):
             self._evaluate()
         self.done = self.done or self.steps >= self.task.steps
@@ -109,5 +110,6 @@ class _Evaluator(Watch):
         else:
             self.diverged_at = self.steps
             self.done = True
-        self.report(JobProgress(done=self.steps, total=self.task.steps))
+        seen = self.evaluations[-1].metrics if self.diverged_at is None else {}
+        self.report(JobProgress(done=self.steps, total=self.task.steps, metrics=seen))
         self.paused_seconds += time.perf_counter() - paused

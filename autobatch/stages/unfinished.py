@@ -1,0 +1,42 @@
+"""What a search for the largest batch says that was left off: a bracket, and nothing verified."""
+
+from autobatch.core.search import Bracket, bracket_of
+from autobatch.protocol import ProbeResult
+from autobatch.stages.probes import Probes
+
+
+def sentence(found: Bracket, why: str) -> str:
+    """The bracket in words."""
+    if found.bad is None:
+        where = f"{found.good} fits, and nothing larger was tried"
+    else:
+        where = f"{found.good} fits, {found.bad} does not, and the largest may be between"
+    return f"{where}: {why}."
+
+
+def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
+    """The answer so far; None where no size has fitted yet.
+
+    Its ceiling is the largest size whose peak left the headroom, 0 if none did.
+    """
+    session = made.session
+    limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
+    found = bracket_of(made.known(limit_bytes), lower, upper)
+    if found.good == 0:
+        return None
+    budget = int(limit_bytes * (1 - headroom))
+    keeping = [size for size, peak in made.known(budget).items() if peak is not None]
+    ceiling = max((size for size in keeping if size <= found.good), default=0)
+    told = f"{sentence(found, session.why_it_ends())} Not verified."
+    return ProbeResult(
+        largest_fitting=found.good,
+        ceiling=ceiling,
+        ceiling_peak_bytes=made.peak(ceiling) if ceiling else 0,
+        limit_bytes=limit_bytes,
+        headroom=float(headroom),
+        bounded_by="time",
+        verified=False,
+        probes=tuple(made.points),
+        wall_seconds=sum(point.seconds for point in made.points),
+        notes=(told, *made.notes, *made.leaks()),
+    )

@@ -1,0 +1,105 @@
+"""Ctrl-C and SIGTERM: once, the run ends with what is known; twice, at once."""
+
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from autobatch.errors import InterruptedRunError
+from autobatch.protocol import (
+    BenchmarkResult,
+    Event,
+    ProbeResult,
+    Recommendation,
+    StageFinished,
+)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOT_WHOLE = "So far; the run was interrupted, so this is no whole answer, and no recommendation:"
+BEST_SO_FAR = "The best answer so far; the run was interrupted before all trials were done:"
+
+
+class Interruption:
+    """Whether the user asked for the end. Until something is known there is nothing to wait for."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._anything_known = False
+
+    def is_asked(self) -> bool:
+        return self.asked
+
+    def watching(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        """`on_event`, with an eye on whether a stage has ended."""
+
+        def show(event: Event) -> None:
+            self._anything_known = self._anything_known or isinstance(event, StageFinished)
+            on_event(event)
+
+        return show
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        at_once = self.asked or not self._anything_known
+        self.asked = True
+        if at_once:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible(*, quiet: bool) -> Iterator[Interruption]:
+    """Signals are heeded within; an interruption leaves it as InterruptedRunError.
+
+    What is known by then is shown on stderr: an answer on stdout is a whole one.
+    """
+    interruption = Interruption()
+    # What was ignored from the start (by nohup, or a shell for its background jobs) still is.
+    heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interruption.on_signal) for each in heeded}
+    try:
+        yield interruption
+    except KeyboardInterrupt:
+        raise InterruptedRunError(hint=_how_to_go_on()) from None
+    except InterruptedRunError as error:
+        if error.so_far and not quiet:
+            with suppress(KeyboardInterrupt):
+                _show(error.so_far[-1])
+        raise InterruptedRunError(hint=_how_to_go_on()) from None
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _how_to_go_on() -> str:
+    return f"The same command goes on from there:\n  {resume_command(sys.argv)}"
+
+
+def resume_command(argv: Sequence[str]) -> str:
+    """What to type; without --fresh, which would set aside what was measured."""
+    program, name = argv[0], Path(argv[0]).name
+    if name in ("-c", "cli.py"):  # python -c, python -m autobatch.ui.cli
+        program = "autobatch"
+    elif shutil.which(name) == program:
+        program = name
+    return shlex.join([program, *(each for each in argv[1:] if each != "--fresh")])
+
+
+def _show(answer: object) -> None:
+    from rich.console import Console
+
+    from autobatch.ui.tables import benchmark_table, probe_table, recommendation_table
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else NOT_WHOLE)
+    match answer:
+        case ProbeResult():
+            console.print(probe_table(answer))
+        case BenchmarkResult():
+            console.print(benchmark_table(answer))
+        case Recommendation():
+            console.print(recommendation_table(answer))

@@ -1,0 +1,46 @@
+"""Signals: the first asks for the end, the second is it; and what to type afterwards."""
+
+import os
+import signal
+
+import pytest
+
+from autobatch.errors import InterruptedRunError
+from autobatch.protocol import StageFinished
+from autobatch.ui.interruption import interruptible, resume_command
+
+INSPECTED = StageFinished(stage="inspect", answer="")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_ends_at_once(number):
+    before = signal.getsignal(number)
+    with pytest.raises(InterruptedRunError), interruptible(quiet=True) as interruption:
+        interruption.watching(lambda event: None)(INSPECTED)
+        os.kill(os.getpid(), number)
+        assert interruption.is_asked()
+        os.kill(os.getpid(), number)
+        pytest.fail("it went on")
+    assert signal.getsignal(number) is before
+
+
+def test_while_nothing_is_known_the_first_signal_ends_at_once():
+    with pytest.raises(InterruptedRunError), interruptible(quiet=True):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it went on")
+
+
+def test_a_signal_that_was_ignored_from_the_start_still_is():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible(quiet=True) as interruption:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interruption.is_asked()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_command_to_resume_can_be_pasted_and_sets_nothing_aside():
+    argv = ["-c", "probe", "my recipe.yaml", "--fresh", "--set", "args={width: 9}"]
+    assert resume_command(argv) == "autobatch probe 'my recipe.yaml' --set 'args={width: 9}'"
+    assert resume_command(["./bin/autobatch", "probe"]) == "./bin/autobatch probe"
