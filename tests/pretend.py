@@ -1,9 +1,11 @@
 """A pretend device, an `Executor`: answers every task from formulas whose truth is known."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from autobatch.engine.record import Record
 from autobatch.protocol import (
     Benchmark,
     Differentiated,
@@ -24,8 +26,11 @@ from autobatch.protocol import (
     Trial,
     Window,
 )
+from autobatch.recipe import make_recipe
+from autobatch.stages.ask import Session
 
 MIB = 1 << 20
+LIMIT = 1024 * MIB
 TARGET = Target(folder="/nowhere", model="train.py:build_model", data="train.py:load_data")
 
 
@@ -183,4 +188,18 @@ class PretendDevice:
             steps=task.steps,
             train_seconds=task.steps * self.step_seconds(size),
             peak_bytes=None,
+        )
+
+
+@contextmanager
+def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
+    """A session with its record in `tmp_path`."""
+    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
+    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
+        yield Session(
+            recipe=recipe,
+            executor=device,
+            record=record,
+            on_event=(events if events is not None else []).append,
+            limit_bytes=limit_bytes,
         )

@@ -28,7 +28,17 @@ MAY_IMPORT = {
     "opening": (*BASE, "recipe", "engine", "stages"),
     "starter": (*BASE, "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "opening"),
-    "ui": (*BASE, "recipe", "engine", "stages", "tuner", "opening", "starter", "doctor"),
+    "ui": (
+        *BASE,
+        "core",
+        "recipe",
+        "engine",
+        "stages",
+        "tuner",
+        "opening",
+        "starter",
+        "doctor",
+    ),
     "objects": (*BASE, "engine"),
     "__init__": (*BASE, "stages", "tuner", "opening", "objects", "ui"),
 }

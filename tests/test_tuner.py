@@ -1,11 +1,10 @@
 """The spine on a pretend device: what is asked, in which order, and what is concluded."""
 
 import signal
-from contextlib import contextmanager
 
 import msgspec
 import pytest
-from pretend import MIB, TARGET, PretendDevice, inspected
+from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, session
 
 from autobatch import tuner
 from autobatch.engine.record import Record
@@ -28,21 +27,6 @@ from autobatch.protocol import (
 )
 from autobatch.recipe import make_recipe
 from autobatch.stages.ask import Session
-
-LIMIT = 1024 * MIB
-
-
-@contextmanager
-def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
-    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
-    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
-        yield Session(
-            recipe=recipe,
-            executor=device,
-            record=record,
-            on_event=(events if events is not None else []).append,
-            limit_bytes=limit_bytes,
-        )
 
 
 def tune(tmp_path, device, *overrides, **more) -> Recommendation:

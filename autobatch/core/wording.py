@@ -154,19 +154,19 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
         return ()
     last, first = evidence.noise[-1], evidence.noise[0]
     critical = outlook.critical_batch
-    earlier = f" ({_noise(first)} after {first.step})" if first is not last else ""
+    earlier = f" ({noise(first)} after {first.step})" if first is not last else ""
     with_trials = "with the trials, " if outlook.from_trials else ""
     told = (
-        f"Noise scale: {_noise(last)} samples after {last.step} steps of your training{earlier}; "
-        f"{with_trials}the critical batch is {_about(critical.value)} (95 % interval "
-        f"{_about(critical.low)} to {_about(critical.high)}): there, half of what a batch adds is "
+        f"Noise scale: {noise(last)} samples after {last.step} steps of your training{earlier}; "
+        f"{with_trials}the critical batch is {about(critical.value)} (95 % interval "
+        f"{about(critical.low)} to {about(critical.high)}): there, half of what a batch adds is "
         "gained."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}
         told += (
             f" With the measured step times, the model puts the optimum near "
-            f"{_about(outlook.optimal_batch)}, and batch {choice.setting.batch_size} within "
+            f"{about(outlook.optimal_batch)}, and batch {choice.setting.batch_size} within "
             f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
         )
     if outlook.accumulation_gain == 0:
@@ -181,13 +181,14 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     )
 
 
-def _noise(found: NoiseScale) -> str:
+def noise(found: NoiseScale) -> str:
+    """The scale with its interval, in samples; or the bound that is known of it."""
     if found.value is None:
-        return f"at least {_about(found.low)}"
-    return f"{_about(found.value)} ({_about(found.low)} to {_about(found.high or inf)})"
+        return f"at least {about(found.low)}"
+    return f"{about(found.value)} ({about(found.low)} to {about(found.high or inf)})"
 
 
-def _about(samples: float) -> str:
+def about(samples: float) -> str:
     """Two digits that mean something, without an exponent: 180, 2,800."""
     return f"{float(f'{samples:.2g}'):,.0f}" if samples >= 10 else f"{samples:.2g}"
 

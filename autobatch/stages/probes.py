@@ -53,17 +53,7 @@ class Probes:
         )
         if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
             self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
-        self.points.append(
-            ProbePoint(
-                batch_size=size,
-                outcome=str(entry.outcome.__struct_config__.tag),  # type: ignore[arg-type]
-                peak_bytes=getattr(entry.outcome, "peak_bytes", None),
-                seconds=entry.seconds,
-                verify=verify,
-                limit_bytes=task.limit_bytes,
-                evidence=getattr(entry.outcome, "evidence", None),
-            )
-        )
+        self.points.append(point_of(task, entry))
         return entry
 
     def final(self, size: int, limit_bytes: int) -> Fits | None:
@@ -116,6 +106,19 @@ class Probes:
             return []
         size, fits = max(leaking, key=lambda found: found[0])
         return [leak_sentence(size, fits, self.session.limit_bytes)]
+
+
+def point_of(task: Probe, entry: Entry) -> ProbePoint:
+    """What a probe's entry says, as results list it."""
+    return ProbePoint(
+        batch_size=task.batch_size,
+        outcome=str(entry.outcome.__struct_config__.tag),  # type: ignore[arg-type]
+        peak_bytes=getattr(entry.outcome, "peak_bytes", None),
+        seconds=entry.seconds,
+        verify=task.verify,
+        limit_bytes=task.limit_bytes,
+        evidence=getattr(entry.outcome, "evidence", None),
+    )
 
 
 def _final(size: int, limit_bytes: int, repeat: int = 0) -> Probe:

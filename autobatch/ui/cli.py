@@ -71,6 +71,7 @@ def recommend(
     """Recommend a batch size and a learning rate, with the evidence."""
     from autobatch import tuner
     from autobatch.engine.tensorboard import refuse_without_writer, write_events
+    from autobatch.ui.report import add_report
     from autobatch.ui.tables import recommendation_table
 
     wishes = {
@@ -87,6 +88,7 @@ def recommend(
     )
     if tensorboard is not None:
         typer.echo(write_events(run, tensorboard), err=True)
+    add_report(run, quiet=quiet)
 
 
 @app.command(rich_help_panel=MEASURE)
@@ -196,6 +198,7 @@ def schema(
 
 
 app.command(rich_help_panel=LOOK_BACK)(run_commands.runs)
+app.command(rich_help_panel=LOOK_BACK)(run_commands.report)
 
 
 def _carry_out(

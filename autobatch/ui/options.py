@@ -92,6 +92,15 @@ TensorBoard = Annotated[
         metavar="DIR", help="Write the trials for TensorBoard, too.", rich_help_panel=OUTPUT
     ),
 ]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN", help="A run directory, or the name of one in autobatch-runs."),
+]
+Compare = Annotated[bool, typer.Option("--compare", help="Two runs, side by side.")]
+Output = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Instead of report.html in the run directory.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 Version = Annotated[
     bool,
     typer.Option(

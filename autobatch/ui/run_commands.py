@@ -1,5 +1,6 @@
-"""Commands about runs that there are: list them, verify what one recommended."""
+"""Commands about runs that there are: list them, show one, verify what it recommended."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -7,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from autobatch.errors import DoesNotHoldError
-from autobatch.ui.options import Json, Quiet, RunDirectory, Set
+from autobatch.ui.options import (
+    Compare,
+    Force,
+    Json,
+    Output,
+    Quiet,
+    RunDirectory,
+    Runs,
+    Set,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,6 +89,16 @@ def runs(
         Console().print(runs_table(found))
     else:
         typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
+
+
+def report(
+    runs: Runs, compare: Compare = False, output: Output = None, force: Force = False
+) -> None:
+    """Write the HTML page of a run, or of two side by side."""
+    from autobatch.ui.report import report
+
+    path = report(runs, compare=compare, output=output, force=force)
+    typer.echo(os.fsencode(path))  # as it is, also where it is not valid UTF-8
 
 
 def show(result: Result, table: "Callable[[Result], RenderableType]", json: bool) -> None:

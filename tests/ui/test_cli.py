@@ -113,6 +113,21 @@ def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
 
 
 @pytest.mark.xdist_group("recommended")
+def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(recommended):
+    folder, (_, first, told) = recommended
+    (page,) = folder.glob("autobatch-runs/*/report.html")
+    assert f"report: {page.relative_to(folder)}" in told
+    assert f"{json.loads(first)['learning_rate']:.4g}" in page.read_text()
+    page.unlink()
+    page.mkdir()
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", "--quiet")
+    code, stdout, stderr = autobatch(*arguments, cwd=folder)
+    page.rmdir()
+    assert (code, json.loads(stdout)["candidates"]) == (0, json.loads(first)["candidates"])
+    assert stderr.startswith("note: the report was not written: ")
+
+
+@pytest.mark.xdist_group("recommended")
 def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(recommended):
     folder, (_, first, _) = recommended
     again = folder / "again"

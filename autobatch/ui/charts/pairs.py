@@ -1,0 +1,136 @@
+"""Two runs in one chart: what was recommended, rates and peaks."""
+
+from collections.abc import Sequence
+
+from autobatch.protocol import BenchmarkPoint, ProbePoint
+from autobatch.ui.charts.axes import (
+    Axis,
+    Chart,
+    Figure,
+    Table,
+    bytes_axis,
+    figure,
+    label,
+    marks,
+    numbers_axis,
+    sizes_axis,
+    times_axis,
+)
+from autobatch.ui.charts.throughput import delivered
+from autobatch.ui.charts.trials import metric_axis, setting
+from autobatch.ui.findings import Curve, Findings
+from autobatch.units import format_bytes, format_duration
+
+A, B = "--data", "--yours"
+SYMBOLS = {A: "circle", B: "square"}
+DASHES = {A: "solid", B: "dash"}
+ROOM = 1.12  # above the highest thing shown
+
+
+def curves_of_both(one: Findings, other: Findings) -> Chart | None:
+    """The trials of what was recommended: comparable where data and metric are the same."""
+    chosen = [[c for c in found.curves if c.role == "chosen"] for found in (one, other)]
+    curves = [*chosen[0], *chosen[1]]
+    if not all(chosen) or one.metric != other.metric:
+        return None
+    traces = [*_curves("A", chosen[0], A, one.metric), *_curves("B", chosen[1], B, one.metric)]
+    first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
+    x = times_axis(first, max(curve.seconds[-1] for curve in curves), title="training time")
+    return Chart(
+        id="trials",
+        title=f"{one.metric} against training time, as recommended",
+        alt=f"The trials of what A and B recommend: {len(chosen[0])} and {len(chosen[1])}.",
+        figure=figure(traces, x, metric_axis(curves, one.metric)),
+        table=Table(
+            caption="Trials of what is recommended",
+            columns=("run", "setting", "seed", "trained", f"{one.metric} last"),
+            rows=tuple(
+                (
+                    letter,
+                    setting(c.batch_size, c.learning_rate),
+                    str(c.seed),
+                    format_duration(c.seconds[-1]),
+                    f"{c.values[-1]:.4g}",
+                )
+                for letter, some in zip("AB", chosen, strict=True)
+                for c in some
+            ),
+        ),
+    )
+
+
+def _curves(letter: str, curves: Sequence[Curve], color: str, metric: str) -> list[Figure]:
+    traces = []
+    for number, curve in enumerate(curves):
+        name = f"{letter}: {setting(curve.batch_size, curve.learning_rate)}"
+        kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
+        texts = [f"{name}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
+        line = {"color": color, "width": 2, "dash": DASHES[color]}
+        group = {"legendgroup": letter, "showlegend": number == 0}
+        traces.append({**marks(name, kept, texts, color), "mode": "lines", "line": line, **group})
+    return traces
+
+
+def rates_of_both(one: Findings, other: Findings) -> Chart | None:
+    a, b = one.benchmark_points, other.benchmark_points
+    if not a or not b:
+        return None
+    rates = [p.samples_per_second for p in (*a, *b)]
+    y = numbers_axis(min(rates), max(rates), lambda rate: f"{rate:,.0f}", title="samples/s")
+    sizes = [p.batch_size for p in (*a, *b)]
+    traces = [delivered("A", a, A, SYMBOLS[A]), delivered("B", b, B, SYMBOLS[B])]
+    return Chart(
+        id="throughput",
+        title="Samples per second that fit delivers",
+        alt=f"Delivered rates of A at {len(a)} sizes and of B at {len(b)}; the table has them.",
+        figure=figure(traces, sizes_axis(sizes), y),
+        table=_rates_table(a, b),
+    )
+
+
+def _rates_table(a: Sequence[BenchmarkPoint], b: Sequence[BenchmarkPoint]) -> Table:
+    of_a = {p.batch_size: p.samples_per_second for p in a}
+    of_b = {p.batch_size: p.samples_per_second for p in b}
+    return Table(
+        caption="Samples per second that fit delivers (median)",
+        columns=("batch", "A", "B", "B / A"),
+        rows=tuple(
+            (
+                str(size),
+                f"{of_a[size]:,.0f}" if size in of_a else "",
+                f"{of_b[size]:,.0f}" if size in of_b else "",
+                f"{of_b[size] / of_a[size]:.2f}" if size in of_a and size in of_b else "",
+            )
+            for size in sorted({*of_a, *of_b})
+        ),
+    )
+
+
+def peaks_of_both(one: Findings, other: Findings) -> Chart | None:
+    a, b = ([p for p in found.probe_points if p.peak_bytes] for found in (one, other))
+    if not a or not b:
+        return None
+    top = max(p.peak_bytes or 0 for p in (*a, *b))
+    x: Axis = {"title": "batch size", "rangemode": "tozero", "tickformat": "d", "nticks": 6}
+    y = bytes_axis(top, title="peak memory", range=[0, top * ROOM])
+    return Chart(
+        id="memory",
+        title="Peak memory by batch size",
+        alt=f"Peaks of {len(a)} probes of A and of {len(b)} of B; the table has them.",
+        figure=figure([_peaks("A", a, A), _peaks("B", b, B)], x, y),
+        table=Table(
+            caption="Probes, each in a fresh process",
+            columns=("batch", "run", "peak"),
+            rows=tuple(
+                (str(p.batch_size), letter, format_bytes(p.peak_bytes or 0))
+                for letter, some in (("A", a), ("B", b))
+                for p in sorted(some, key=lambda p: p.batch_size)
+            ),
+        ),
+    )
+
+
+def _peaks(letter: str, points: Sequence[ProbePoint], color: str) -> Figure:
+    places = [(p.batch_size, p.peak_bytes or 0) for p in points]
+    texts = [f"{letter}, batch {size}: {format_bytes(peak)}" for size, peak in places]
+    return marks(letter, places, texts, color, symbol=SYMBOLS[color] + "-open")

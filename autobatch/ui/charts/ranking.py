@@ -1,0 +1,112 @@
+"""How much sooner than the baseline each finalist reaches its loss, with intervals."""
+
+from math import log10
+
+from autobatch.protocol import Candidate, Recommendation
+from autobatch.ui import words
+from autobatch.ui.charts.axes import (
+    Axis,
+    Chart,
+    Figure,
+    Table,
+    figure,
+    marks,
+    numbers_axis,
+    upright,
+)
+from autobatch.ui.charts.trials import ROLES, setting
+
+ROW_PIXELS, MARGIN_PIXELS = 46, 90
+
+
+def ranking_chart(result: Recommendation) -> Chart | None:
+    """How much sooner than the baseline each finalist reaches its loss."""
+    ranked = [c for c in result.candidates if c.speedup is not None]
+    if not ranked:
+        return None
+    traces = [_interval(c, len(ranked) - k, result) for k, c in enumerate(ranked)]
+    bounds = [bound for c in ranked if c.speedup for bound in (c.speedup.low, c.speedup.high)]
+    low, high = min(1.0, *bounds), max(1.0, *bounds)
+    room = 0.04 * log10(high / low)
+    span = [log10(low) - room, log10(high) + room]
+    x = numbers_axis(low, high, lambda v: f"{v:.3g}×", title="sooner than yours", range=span)
+    rows = range(len(ranked), 0, -1)
+    names = [f"batch {c.batch_size}<br>rate {c.learning_rate:.4g}" for c in ranked]
+    y: Axis = {
+        "tickvals": list(rows),
+        "ticktext": names,
+        "showgrid": False,
+        "range": [0.4, len(ranked) + 0.6],
+    }
+    chosen = next((c for c in ranked if words.is_chosen(c, result)), ranked[0])
+    sooner, interval = words.speedup(chosen)
+    return Chart(
+        id="ranking",
+        title="How much sooner than yours",
+        alt=(
+            f"{len(ranked)} finalists against your setting at 1×. "
+            f"{setting(chosen.batch_size, chosen.learning_rate)}: {sooner}, 95 % interval "
+            f"{interval}."
+        ),
+        figure=figure(
+            traces,
+            x,
+            y,
+            height=MARGIN_PIXELS + ROW_PIXELS * len(ranked),
+            showlegend=False,
+            shapes=[upright(1.0, "--yours", "dash")],
+        ),
+        table=ranking_table(result),
+        caption="95 % intervals, all at once; the dashed line is your setting.",
+    )
+
+
+def _interval(candidate: Candidate, row: int, result: Recommendation) -> Figure:
+    found = candidate.speedup
+    assert found is not None
+    chosen = words.is_chosen(candidate, result)
+    color = "--accent" if chosen else "--data"
+    sooner, interval = words.speedup(candidate)
+    text = f"{setting(candidate.batch_size, candidate.learning_rate)}: {sooner} ({interval})"
+    symbol = "diamond" if chosen else "circle"
+    return {
+        **marks("", [(found.value, row)], [text], color, symbol=symbol, size=11),
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [found.high - found.value],
+            "arrayminus": [found.value - found.low],
+            "color": color,
+            "thickness": 2,
+            "width": 5,
+        },
+    }
+
+
+def ranking_table(result: Recommendation) -> Table:
+    """Everything that was tried, as ranked."""
+    return Table(
+        caption=f"Finalists at equal training time; target {result.metric} "
+        f"{result.target_loss:.4g}",
+        columns=("batch", "rate", "seeds", result.metric, "reached in", "sooner", "95 %", ""),
+        rows=tuple(
+            (
+                str(c.batch_size),
+                f"{c.learning_rate:.4g}",
+                str(c.seeds),
+                "" if c.val_loss is None else f"{c.val_loss:.4g}",
+                words.reached_in(c) if c.seeds > 1 else "",
+                *words.speedup(c),
+                _status(c, result),
+            )
+            for c in result.candidates
+        ),
+    )
+
+
+def _status(candidate: Candidate, result: Recommendation) -> str:
+    if words.is_chosen(candidate, result):
+        return ROLES["chosen"]
+    return {"baseline": ROLES["baseline"], "pruned": "slower"}.get(
+        candidate.status, candidate.status
+    )

@@ -1,0 +1,191 @@
+"""The metric against training time, a line for every trial."""
+
+from collections.abc import Sequence
+from math import log10
+
+from autobatch.protocol import Recommendation
+from autobatch.ui import words
+from autobatch.ui.charts.axes import (
+    Axis,
+    Chart,
+    Figure,
+    Table,
+    figure,
+    label,
+    level,
+    marks,
+    note,
+    numbers_axis,
+    times_axis,
+)
+from autobatch.ui.findings import Curve, Findings, Role
+from autobatch.units import format_duration
+
+ROW_PIXELS, MARGIN_PIXELS = 46, 90
+BEYOND_START = 1.3  # of the worst start: what is worse is cut off
+LOG_RATIO = 5.0  # a metric that spans more than this ratio is shown on a logarithmic axis
+WIDTHS: dict[Role, float] = {
+    "undecided": 1.2,
+    "dropped": 1.0,
+    "finalist": 1.8,
+    "baseline": 2.6,
+    "chosen": 3.0,
+}
+DASHES: dict[Role, str] = {
+    "undecided": "solid",
+    "dropped": "solid",
+    "finalist": "solid",
+    "baseline": "dash",
+    "chosen": "solid",
+}
+ROLES: dict[Role, str] = {
+    "undecided": "",
+    "dropped": "",
+    "finalist": "finalist",
+    "baseline": "yours",
+    "chosen": "recommended",
+}
+FINALIST_COLORS = ("--finalist-1", "--finalist-2", "--finalist-3", "--finalist-4")
+
+
+def trials_chart(found: Findings) -> Chart | None:
+    curves = [curve for curve in found.curves if len(curve.seconds) > 1]
+    if not curves:
+        return None
+    curves.sort(key=lambda curve: WIDTHS[curve.role])
+    colors = _colors(curves)
+    seen: set[str] = set()
+    kept = found.recommendation is not None and found.recommendation.verdict != "better"
+    traces = []
+    for curve in curves:
+        name = _name(curve, kept=kept)
+        traces.append(_trace(curve, name, colors, found.metric, shown=name not in seen))
+        seen.add(name)
+    first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
+    last = max(curve.seconds[-1] for curve in curves)
+    x = times_axis(first, last, title="training time")
+    y = metric_axis(curves, found.metric)
+    target = _target(found.recommendation, curves, y)
+    return Chart(
+        id="trials",
+        title=f"{found.metric} against training time",
+        alt=_alt(curves, found.recommendation, found.metric),
+        figure=figure(traces, x, y, height=440, **target),
+        table=_table(curves, found.metric),
+        caption="Time is logarithmic: steps, times the step time that the benchmark measured."
+        + (" The dotted line is the target, what your setting reaches." if target else ""),
+    )
+
+
+def setting(batch_size: int, learning_rate: float) -> str:
+    return f"batch {batch_size}, rate {learning_rate:.4g}"
+
+
+def _name(curve: Curve, *, kept: bool = False) -> str:
+    told = setting(curve.batch_size, curve.learning_rate)
+    match curve.role:
+        case "chosen":
+            return f"{'yours, ' if kept else ''}recommended: {told}"
+        case "baseline":
+            return f"yours: {told}"
+        case "finalist":
+            return told
+        case "dropped":
+            return "the others"
+        case "undecided":
+            return "trials"
+
+
+def _colors(curves: Sequence[Curve]) -> dict[str, str]:
+    finalists = dict.fromkeys(_name(curve) for curve in curves if curve.role == "finalist")
+    return {
+        name: FINALIST_COLORS[number % len(FINALIST_COLORS)]
+        for number, name in enumerate(finalists)
+    }
+
+
+def _trace(curve: Curve, name: str, colors: dict[str, str], metric: str, *, shown: bool) -> Figure:
+    color = {
+        "chosen": "--accent",
+        "baseline": "--yours",
+        "undecided": "--data",
+        "dropped": "--other",
+    }.get(curve.role, colors.get(name, "--other"))
+    told = f"{setting(curve.batch_size, curve.learning_rate)}, seed {curve.seed}"
+    kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
+    texts = [f"{told}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
+    width = WIDTHS[curve.role]
+    return {
+        **marks(name, kept, texts, color, size=3),
+        "mode": "lines",
+        "line": {"color": color, "width": width, "dash": DASHES[curve.role]},
+        "opacity": 0.55 if curve.role == "dropped" else 1.0,
+        "legendgroup": name,
+        "showlegend": shown,
+        "legendrank": 1000 - round(10 * width),
+    }
+
+
+def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
+    """Logarithmic where it spans much. What is far worse than any start is cut off."""
+    start = max(curve.values[0] for curve in curves)
+    values = [value for curve in curves for value in curve.values]
+    low, high = min(values), max(values)
+    if low <= 0 or start / low <= LOG_RATIO:
+        return {"title": label(metric)}
+    high = min(high, BEYOND_START * start)
+    room = 0.04 * log10(high / low)
+    span = [log10(low) - room, log10(high) + room]
+    return numbers_axis(low, high, lambda v: f"{v:.4g}", title=label(metric), range=span)
+
+
+def _target(
+    result: Recommendation | None, curves: Sequence[Curve], axis: Axis
+) -> dict[str, list[Figure]]:
+    """Named where no curve is: at the left, on the side that training comes from last."""
+    if result is None:
+        return {}
+    target = result.target_loss
+    falling = target <= max(curve.values[0] for curve in curves)
+    place = {
+        "x": 0.01,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": log10(target) if axis.get("type") == "log" else target,
+        "yanchor": "top" if falling else "bottom",
+    }
+    text = note(f"target {target:.4g}", **place)
+    return {"shapes": [level(target, "--yours", "dot")], "annotations": [text]}
+
+
+def _alt(curves: Sequence[Curve], result: Recommendation | None, metric: str) -> str:
+    told = f"{len(curves)} trials, {metric} falling or rising with training time."
+    if result is None:
+        return told
+    chosen = next((c for c in result.candidates if words.is_chosen(c, result)), None)
+    if chosen is None or chosen.time_to_target_seconds is None:
+        return told
+    return (
+        f"{told} The recommended setting reaches {result.target_loss:.4g} after "
+        f"{words.reached_in(chosen)}."
+    )
+
+
+def _table(curves: Sequence[Curve], metric: str) -> Table:
+    ordered = sorted(curves, key=lambda c: (-WIDTHS[c.role], c.batch_size, c.learning_rate))
+    return Table(
+        caption="Trials, each with one seed",
+        columns=("batch", "rate", "seed", "trained", f"{metric} first", "last", ""),
+        rows=tuple(
+            (
+                str(c.batch_size),
+                f"{c.learning_rate:.4g}",
+                str(c.seed),
+                format_duration(c.seconds[-1]),
+                f"{c.values[0]:.4g}",
+                f"{c.values[-1]:.4g}",
+                ROLES[c.role],
+            )
+            for c in ordered
+        ),
+    )

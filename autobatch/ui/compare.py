@@ -1,0 +1,143 @@
+"""Two runs side by side: their answers, what they measured, and in what they differ."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from autobatch.core.wording import noise
+from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
+from autobatch.ui import words
+from autobatch.ui.charts.axes import Chart, Table
+from autobatch.ui.charts.pairs import curves_of_both, peaks_of_both, rates_of_both
+from autobatch.ui.findings import Findings
+from autobatch.ui.report import page
+from autobatch.units import format_bytes, format_duration
+
+Row = tuple[str, str, str]
+
+
+def render_comparison(one: Findings, other: Findings) -> str:
+    """The page of two runs, A and B."""
+    pair = (one, other)
+    charts = [curves_of_both(*pair), rates_of_both(*pair), peaks_of_both(*pair)]
+    shown: list[Chart] = [chart for chart in charts if chart is not None]
+    return page(
+        "compare.html.j2",
+        title=f"{one.name} and {other.name}",
+        runs=[("A", one), ("B", other)],
+        caveats=list(_caveats(*pair)),
+        measured=_table("What was found", _measured(*pair)),
+        differences=_table("What differs", _differences(*pair)),
+        charts=shown,
+    )
+
+
+def _table(caption: str, rows: Iterator[Row]) -> Table:
+    return Table(caption=caption, columns=("", "A", "B"), rows=tuple(rows))
+
+
+def _caveats(one: Findings, other: Findings) -> Iterator[str]:
+    """Why some numbers of the two may not be set against each other."""
+    a, b = one.inspected, other.inspected
+    if a and b and a.data_fingerprint != b.data_fingerprint:
+        yield "The data differ: losses, and times to them, do not compare."
+    if a and b and a.device_name != b.device_name:
+        yield "The devices differ: so do rates, times and limits."
+    if one.recommendation and other.recommendation:
+        if one.metric != other.metric:
+            yield f"The metrics differ: {one.metric} and {other.metric}."
+        yield (
+            "Each run has a target of its own, the loss that its baseline reached: "
+            f"{one.recommendation.target_loss:.4g} and {other.recommendation.target_loss:.4g}."
+        )
+    for letter, found in (("A", one), ("B", other)):
+        if not found.finished:
+            yield f"{letter} is not finished: its {found.command} came to no answer yet."
+
+
+def _measured(one: Findings, other: Findings) -> Iterator[Row]:
+    lines: list[tuple[str, Callable[[Findings], str]]] = [
+        *((name, _of_recommendation(tell)) for name, tell in RECOMMENDED),
+        *((name, _of_probe(tell)) for name, tell in PROBED),
+        *((name, _of_benchmark(tell)) for name, tell in BENCHMARKED),
+    ]
+    for name, tell in lines:
+        a, b = tell(one), tell(other)
+        if a or b:
+            yield name, a, b
+
+
+RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
+    ("batch size", lambda r: str(r.batch_size)),
+    ("learning rate", lambda r: f"{r.learning_rate:.4g}"),
+    ("yours", lambda r: f"{r.baseline.batch_size}, {r.baseline.learning_rate:.4g}"),
+    ("verdict", words.verdict),
+    ("confidence", lambda r: words.CONFIDENCE[r.confidence]),
+    ("target", lambda r: f"{r.metric} {r.target_loss:.4g}"),
+    ("reached in", lambda r: next(
+        (words.reached_in(c) for c in r.candidates if words.is_chosen(c, r)), ""
+    )),
+    ("in the end", lambda r: "" if r.val_loss is None else f"{r.metric} {r.val_loss:.4g}"),
+    ("memory", words.memory),
+    ("throughput", words.throughput),
+    ("noise scale", lambda r: noise(r.noise_scale) if r.noise_scale else ""),
+    ("took", lambda r: format_duration(r.wall_seconds)),
+)  # fmt: skip
+PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
+    ("largest that fits", lambda p: str(p.largest_fitting)),
+    ("keeps the headroom", lambda p: f"{p.ceiling} ({words.ceiling_peak(p)})"),
+    ("limit", lambda p: format_bytes(p.limit_bytes)),
+    ("bounded by", lambda p: words.BOUND_BY[p.bounded_by]),
+)
+BENCHMARKED: tuple[tuple[str, Callable[[BenchmarkResult], str]], ...] = (
+    ("knee", lambda b: f"{b.knee} {words.knee(b)}"),
+    ("fastest", lambda b: str(b.best)),
+    ("a step takes", lambda b: words.step_time(b.step_time) if b.step_time else ""),
+    ("held back by", lambda b: words.HOLDS_BACK[b.bound_by]),
+)
+
+
+def _of_recommendation(tell: Callable[[Recommendation], str]) -> Callable[[Findings], str]:
+    return lambda found: tell(found.recommendation) if found.recommendation else ""
+
+
+def _of_probe(tell: Callable[[ProbeResult], str]) -> Callable[[Findings], str]:
+    return lambda found: tell(found.probed) if found.probed else ""
+
+
+def _of_benchmark(tell: Callable[[BenchmarkResult], str]) -> Callable[[Findings], str]:
+    return lambda found: tell(found.measured) if found.measured else ""
+
+
+def _differences(one: Findings, other: Findings) -> Iterator[Row]:
+    """Of target, recipe and environment, by key."""
+    a, b = dict(_asked(one)), dict(_asked(other))
+    for key in dict.fromkeys((*a, *b)):
+        if a.get(key) != b.get(key):
+            yield key, _text(a.get(key)), _text(b.get(key))
+
+
+def _asked(found: Findings) -> Iterator[tuple[str, Any]]:
+    header, inspected = found.header, found.inspected
+    yield "autobatch", header.autobatch_version
+    yield from _flat("target", msgspec.to_builtins(header.target, str_keys=True))
+    if inspected:
+        told = msgspec.to_builtins(inspected, str_keys=True)
+        for name in set(told) & {"type", "saved_seconds", "notes", "metrics"}:
+            del told[name]
+        yield from _flat("", told)
+    if found.recommendation:
+        yield from _flat("recipe", found.recommendation.environment.get("recipe", {}))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for key, each in value.items():
+        yield from _flat(f"{prefix}.{key}" if prefix else str(key), each)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,208 @@
+"""What a record shows, whether or not its run came to an answer: the content of a report.
+
+Where a command concluded, its own numbers are taken; where none did, what can be derived from the
+entries that there are.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from autobatch.core import throughput
+from autobatch.engine.record_file import Content, Entry, Header
+from autobatch.protocol import (
+    Benchmark,
+    BenchmarkPoint,
+    BenchmarkResult,
+    Candidate,
+    Crashed,
+    Diverged,
+    Gradients,
+    Inspected,
+    Measured,
+    Probe,
+    ProbePoint,
+    ProbeResult,
+    RangeTest,
+    Recommendation,
+    TargetMissing,
+    TimedOut,
+    Trained,
+    Trial,
+    UserCodeFailed,
+)
+from autobatch.stages.ask import why_it_failed
+from autobatch.stages.probes import point_of
+
+Role = Literal["chosen", "baseline", "finalist", "dropped", "undecided"]
+DEFAULT_METRIC = "val_loss"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial: the metric against training time, by the step time that the benchmark measured."""
+
+    batch_size: int
+    learning_rate: float
+    seed: int
+    role: Role
+    seconds: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that gave no measurement for a reason that is not memory."""
+
+    job: str
+    why: str
+    detail: str  # traceback or end of the log
+    hint: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A record, sorted by what a reader asks."""
+
+    name: str
+    content: Content
+    inspected: Inspected | None
+    probe_points: tuple[ProbePoint, ...]
+    limit_bytes: int | None
+    headroom: float | None  # None where no probe concluded
+    benchmark_points: tuple[BenchmarkPoint, ...]
+    curves: tuple[Curve, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def header(self) -> Header:
+        assert self.content.header is not None  # read_record refuses a record without one
+        return self.content.header
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        return self.content.recommendation
+
+    @property
+    def probed(self) -> ProbeResult | None:
+        """What the page's other numbers rest on, should the record have several."""
+        return self.recommendation.probe if self.recommendation else self.content.probe
+
+    @property
+    def measured(self) -> BenchmarkResult | None:
+        return self.recommendation.benchmark if self.recommendation else self.content.benchmark
+
+    @property
+    def metric(self) -> str:
+        return self.recommendation.metric if self.recommendation else DEFAULT_METRIC
+
+    @property
+    def command(self) -> str:
+        """What the user asked for, by how far it came."""
+        kinds = {type(entry.task) for entry in self.content.entries}
+        if self.recommendation or kinds & {Trial, Gradients, RangeTest}:
+            return "recommend"
+        return "benchmark" if self.content.benchmark or Benchmark in kinds else "probe"
+
+    @property
+    def finished(self) -> bool:
+        return {
+            "recommend": self.content.recommendation is not None,
+            "benchmark": self.content.benchmark is not None,
+            "probe": self.content.probe is not None,
+        }[self.command]
+
+
+def findings(content: Content, name: str) -> Findings:
+    found = content.recommendation
+    probed = found.probe if found else content.probe
+    measured = found.benchmark if found else content.benchmark
+    probe_points = tuple(probed.probes if probed else _probe_points(content.entries))
+    points = tuple(measured.points if measured else _benchmark_points(content.entries))
+    limits = [point.limit_bytes for point in probe_points if point.limit_bytes is not None]
+    return Findings(
+        name=name,
+        content=content,
+        inspected=next(
+            (e.outcome for e in content.entries if isinstance(e.outcome, Inspected)), None
+        ),
+        probe_points=probe_points,
+        limit_bytes=probed.limit_bytes if probed else max(limits, default=None),
+        headroom=probed.headroom if probed else None,
+        benchmark_points=points,
+        curves=tuple(_curves(content, {p.batch_size: p.step_seconds for p in points})),
+        failures=tuple(_failures(content.entries)),
+    )
+
+
+def _probe_points(entries: Iterable[Entry]) -> Iterator[ProbePoint]:
+    for entry in entries:
+        if isinstance(entry.task, Probe):
+            yield point_of(entry.task, entry)
+
+
+def _benchmark_points(entries: Iterable[Entry]) -> Iterator[BenchmarkPoint]:
+    """Of the processes that measured a size so far; how much processes differ is not known yet."""
+    by_size: dict[int, list[Measured]] = {}
+    for entry in entries:
+        task, outcome = entry.task, entry.outcome
+        plain = isinstance(task, Benchmark) and task.steps_per_execution is None
+        if plain and isinstance(outcome, Measured):
+            by_size.setdefault(task.batch_size, []).append(outcome)
+    for size in sorted(by_size):
+        yield throughput.benchmark_point(size, by_size[size])
+
+
+def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]:
+    """Of the candidates' trials that the answer rests on; of all, where there is none yet."""
+    found = content.recommendation
+    metric = found.metric if found else DEFAULT_METRIC
+    candidates = {(c.batch_size, c.learning_rate): c for c in found.candidates} if found else {}
+    for entry in content.entries:
+        task, outcome = entry.task, entry.outcome
+        if not isinstance(task, Trial) or not isinstance(outcome, Trained | Diverged):
+            continue
+        if task.learning_rate is None or task.batch_size not in step_seconds:
+            continue
+        told = [(e.step, e.metrics[metric]) for e in outcome.evaluations if metric in e.metrics]
+        candidate = candidates.get((task.batch_size, task.learning_rate))
+        if found and (candidate is None or not _counts(told, candidate)):
+            continue
+        yield Curve(
+            batch_size=task.batch_size,
+            learning_rate=task.learning_rate,
+            seed=task.seed,
+            role=_role(candidate, found),
+            seconds=tuple(step * step_seconds[task.batch_size] for step, _ in told),
+            values=tuple(value for _, value in told),
+        )
+
+
+def _counts(told: list[tuple[int, float]], candidate: Candidate) -> bool:
+    """Whether the candidate's figures rest on this trial: its best is among them."""
+    kept = candidate.val_loss_per_seed
+    return not kept or any(value in kept for _, value in told)
+
+
+def _role(candidate: Candidate | None, found: Recommendation | None) -> Role:
+    if candidate is None or found is None:
+        return "undecided"
+    if (candidate.batch_size, candidate.learning_rate) == (found.batch_size, found.learning_rate):
+        return "chosen"
+    if candidate.status == "baseline":
+        return "baseline"
+    return "finalist" if candidate.seeds > 1 else "dropped"
+
+
+def _failures(entries: Iterable[Entry]) -> Iterator[Failure]:
+    for entry in entries:
+        outcome = entry.outcome
+        size = getattr(entry.task, "batch_size", None)
+        job = type(entry.task).__name__.lower() + (f" of batch {size}" if size else "")
+        match outcome:
+            case UserCodeFailed(traceback=detail, hint=hint):
+                yield Failure(job, why_it_failed(outcome), detail, hint or "")
+            case TargetMissing(message=message, hint=hint):
+                yield Failure(job, message, "", hint or "")
+            case Crashed(log_tail=detail) | TimedOut(log_tail=detail):
+                yield Failure(job, why_it_failed(outcome), detail, "")

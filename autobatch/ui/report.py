@@ -1,0 +1,195 @@
+"""The HTML report: one page that holds everything, works offline and asks nobody for anything."""
+
+import base64
+import hashlib
+import json
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobatch.engine.record_file import Content, read_record
+from autobatch.engine.runs import find_run
+from autobatch.errors import UsageError
+from autobatch.protocol import Recommendation
+from autobatch.ui import words
+from autobatch.ui.charts.axes import Chart
+from autobatch.ui.findings import findings
+from autobatch.ui.sections import sections
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILE_NAME = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+GENERATOR = '<meta name="generator" content="autobatch'  # tells our own pages from others
+HEAD_BYTES = 2000  # of a page, within which that line is
+
+
+def render(content: Content, name: str) -> str:
+    """The report of one run, as HTML."""
+    found = findings(content, name)
+    shown = sections(found)
+    result = found.recommendation
+    return page(
+        "report.html.j2",
+        title=found.header.target.model,
+        found=found,
+        result=result,
+        verdict=words.verdict(result) if result else "",
+        confidence=words.CONFIDENCE[result.confidence] if result else "",
+        plans=tuple(_plans(result)) if result else (),
+        sections=shown,
+        charts=[chart for section in shown for chart in section.charts],
+    )
+
+
+def _plans(result: Recommendation) -> list[tuple[str, str]]:
+    """What goes with the answer: other settings of the optimizer, devices, wishes."""
+    plans = [(name, f"{value:.4g}") for name, value in result.hyperparameters.items()]
+    if result.gradient_accumulation_steps > 1:
+        plans.append(("gradient accumulation", f"{result.gradient_accumulation_steps} steps"))
+    for plan in result.replicas:
+        plans.append((f"{plan.replicas} devices", " ".join(words.replica_plan(plan))))
+    return plans
+
+
+def page(template: str, *, charts: list[Chart], **shown: Any) -> str:
+    """A template filled in, with styles, scripts and charts inside it.
+
+    The page's content security policy allows its own two scripts by their hashes and no request.
+    """
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    scripts = [get_plotlyjs(), (TEMPLATES / "page.js").read_text(encoding="utf-8")]
+    figures = {chart.id: chart.figure for chart in charts}
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            scripts=[Markup(script) for script in scripts] if charts else [Markup(scripts[1])],
+            hashes=" ".join(map(_hash, scripts)),
+            figures=Markup(_json(figures)),
+            charts=charts,
+            **shown,
+        )
+    )
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside a script element, whatever is in it."""
+    text = json.dumps(value)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def write_report(directory: Path, output: Path | None = None, *, force: bool = False) -> Path:
+    """Render the run in `directory`; where the page was written."""
+    path = output or directory / FILE_NAME
+    _refuse_others(path, force, ours=output is None)
+    return write(path, render(_record(directory), shown_name(directory)))
+
+
+def add_report(directory: Path, *, quiet: bool) -> None:
+    """The page of a run that came to an answer. That is out: nothing that fails here undoes it."""
+    try:
+        path = write_report(directory)
+    except Exception as error:
+        print(f"note: the report was not written: {error}", file=sys.stderr)
+        return
+    if not quiet:
+        print(f"report: {path}", file=sys.stderr)
+
+
+def report(runs: list[str], *, compare: bool, output: Path | None, force: bool) -> Path:
+    """What `autobatch report` does: the page of one run, or of two side by side."""
+    if len(runs) != (2 if compare else 1):
+        raise UsageError(
+            f"Expected {'two runs to compare' if compare else 'one run'}; received {len(runs)}.",
+            hint="`autobatch report RUN` shows one run, `autobatch report --compare RUN RUN` two.",
+        )
+    directories = [find_run(run) for run in runs]
+    if not compare:
+        return write_report(directories[0], output, force=force)
+    from autobatch.ui.compare import render_comparison
+
+    one, other = (findings(_record(d), shown_name(d)) for d in directories)
+    path = output or directories[0] / f"compared-with-{directories[1].resolve().name}.html"
+    _refuse_others(path, force, ours=output is None)
+    return write(path, render_comparison(one, other))
+
+
+def _record(directory: Path) -> Content:
+    content = read_record(directory)
+    if not content.entries:
+        raise UsageError(
+            f"{directory} holds no measurement yet: there is nothing to report.",
+            hint="The command that made it goes on there when it is started again.",
+        )
+    return content
+
+
+def shown_name(directory: Path) -> str:
+    """A directory's name as text, also where it is not valid UTF-8."""
+    return os.fsencode(directory.resolve().name).decode("utf-8", "replace")
+
+
+def _refuse_others(path: Path, force: bool, *, ours: bool) -> None:
+    """An existing file is replaced if the user says so, or if it is a page that we wrote there."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory.", hint="Give a file: --output FILE.")
+    if force or not path.exists() or (ours and _is_page(path)):
+        return
+    raise UsageError(
+        f"{path} exists already.",
+        hint="Give --force to replace it, or another file with --output FILE.",
+    )
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return GENERATOR.encode() in file.read(HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def write(path: Path, html: str) -> Path:
+    """The whole page or nothing; an earlier one stays until then."""
+    aside = path.with_name(f"{path.name}.tmp")
+    if path.exists() and not path.is_file():  # a device, a pipe: nothing to put in its place
+        aside = path
+    try:
+        aside.write_text(html, encoding="utf-8", errors="replace")
+        if aside != path:
+            aside.replace(path)
+    except OSError as error:
+        if aside != path:
+            aside.unlink(missing_ok=True)
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror}.",
+            hint="Give another place with --output FILE.",
+        ) from None
+    return path

@@ -1,0 +1,232 @@
+"""The parts of a report below its answer: facts, charts and sentences, each in its section."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch.core.wording import about, noise
+from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
+from autobatch.ui import words
+from autobatch.ui.charts.axes import Chart, Table
+from autobatch.ui.charts.memory import memory_chart
+from autobatch.ui.charts.model import model_chart
+from autobatch.ui.charts.ranking import ranking_chart, ranking_table
+from autobatch.ui.charts.throughput import throughput_chart
+from autobatch.ui.charts.trials import trials_chart
+from autobatch.ui.findings import Failure, Findings
+from autobatch.units import format_bytes, format_duration
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a section holds is shown in this order; what it has not is left out."""
+
+    id: str
+    title: str
+    lead: str = ""
+    facts: Facts = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    sentences: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    code: str = ""
+
+
+def sections(found: Findings) -> tuple[Section, ...]:
+    """All that there is something to say of."""
+    made = (
+        _memory(found),
+        _throughput(found),
+        _trials(found),
+        _noise(found.recommendation),
+        *_words(found),
+        _failures(found),
+        _environment(found),
+        _repeat(found),
+    )
+    return tuple(section for section in made if section is not None)
+
+
+def _memory(found: Findings) -> Section | None:
+    chart = memory_chart(found)
+    result = found.recommendation
+    facts = tuple(_memory_facts(found.probed)) if found.probed else ()
+    if result:
+        facts = (("recommended", words.memory(result)), *facts)
+    if not chart and not facts:
+        return None
+    return Section("memory", "Memory", facts=facts, charts=(chart,) if chart else ())
+
+
+def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
+    yield "largest that fits", str(probed.largest_fitting)
+    yield f"keeps {probed.headroom:.0%} free", f"{probed.ceiling} ({words.ceiling_peak(probed)})"
+    yield "bounded by", words.BOUND_BY[probed.bounded_by]
+
+
+def _throughput(found: Findings) -> Section | None:
+    chart = throughput_chart(found)
+    if chart is None:
+        return None
+    result = found.recommendation
+    facts = tuple(_throughput_facts(found.measured)) if found.measured else ()
+    if result:
+        facts = (("recommended", words.throughput(result)), *facts)
+    return Section("throughput", "Throughput", facts=facts, charts=(chart,))
+
+
+def _throughput_facts(measured: BenchmarkResult) -> Iterator[tuple[str, str]]:
+    yield "knee", f"{measured.knee} {words.knee(measured)}"
+    yield "fastest", str(measured.best)
+    if measured.step_time:
+        yield "a step takes", words.step_time(measured.step_time)
+    yield "held back by", words.HOLDS_BACK[measured.bound_by]
+    if measured.best in {p.batch_size for p in measured.points}:
+        yield "", words.evidence(measured)
+    for advice in measured.advice:
+        yield "try", advice
+
+
+def _trials(found: Findings) -> Section | None:
+    chart = trials_chart(found)
+    result = found.recommendation
+    if result is None:
+        return Section("trials", "Trials", charts=(chart,)) if chart else None
+    ranking = ranking_chart(result)
+    facts = (
+        ("verdict", words.verdict(result)),
+        ("target", f"{result.metric} {result.target_loss:.4g}, what your setting reaches"),
+        *_tied(result),
+        ("", words.dropped(result)),
+    )
+    charts = tuple(each for each in (chart, ranking) if each)
+    tables = () if ranking else (ranking_table(result),)
+    return Section("trials", "Trials", facts=facts, charts=charts, tables=tables)
+
+
+def _tied(result: Recommendation) -> Iterator[tuple[str, str]]:
+    if result.tied_with:
+        yield "not told apart from", "batch " + ", ".join(map(str, result.tied_with))
+
+
+def _noise(result: Recommendation | None) -> Section | None:
+    if result is None or result.noise_scale is None:
+        return None
+    late, early = result.noise_scale, result.noise_scale_early
+    facts = [("noise scale", _scale(late))]
+    if early is not None and early != late:
+        facts.append(("earlier", _scale(early)))
+    critical = result.critical_batch
+    facts.append(
+        (
+            "critical batch",
+            f"{about(critical.value)} (95 % interval {about(critical.low)} to "
+            f"{about(critical.high)}): there, half of what a batch adds is gained",
+        )
+    )
+    chart = model_chart(result)
+    return Section(
+        "noise",
+        "Noise scale, and what it implies",
+        lead="How far gradients differ from sample to sample: batches well below the noise scale "
+        "learn about as much per sample as smaller ones, batches well above it hardly more per "
+        "step.",
+        facts=tuple(facts),
+        charts=(chart,) if chart else (),
+    )
+
+
+def _scale(found: NoiseScale) -> str:
+    kind = ", as Adam scales gradients" if found.preconditioned else ""
+    return f"{noise(found)} samples after {found.step} steps, from {found.samples:,} samples{kind}"
+
+
+def _words(found: Findings) -> Iterator[Section]:
+    result, probed, measured = found.recommendation, found.probed, found.measured
+    if result:
+        yield Section("reasons", "Why", sentences=result.reasons)
+        notes = result.warnings
+    else:
+        notes = (
+            *(probed.notes if probed else ()),
+            *(measured.notes if measured else ()),
+            *(f"Not measured: {reason}." for reason in (measured.skipped if measured else ())),
+        )
+    if notes:
+        yield Section("notes", "What to mind", sentences=notes)
+
+
+def _failures(found: Findings) -> Section | None:
+    if not found.failures:
+        return None
+    return Section("failures", "What failed, and not for memory", failures=found.failures)
+
+
+def _environment(found: Findings) -> Section:
+    header, inspected, content = found.header, found.inspected, found.content
+    facts: list[tuple[str, str]] = [("model", header.target.model)]
+    if inspected:
+        facts += _inspected_facts(inspected)
+    spent = format_duration(sum(entry.seconds for entry in content.entries))
+    facts += [
+        ("backend", header.target.backend),
+        ("autobatch", header.autobatch_version),
+        ("begun", header.created.replace("T", " ").replace("Z", " UTC")),
+        ("jobs", f"{len(content.entries)}, which took {spent}"),
+        ("run", found.name),
+    ]
+    return Section("environment", "Environment", facts=tuple(facts))
+
+
+def _inspected_facts(found: Inspected) -> Iterator[tuple[str, str]]:
+    size = format_bytes(found.parameter_bytes)
+    yield "", f"{found.model_name}, {found.parameters:,} parameters ({size})"
+    yield "optimizer and loss", f"{found.optimizer}, {found.loss}"
+    yield "data", found.data_source
+    if found.train_samples is not None:
+        validation = found.validation_samples or 0
+        yield "", f"{found.train_samples:,} training samples, {validation:,} for validation"
+    yield "device", found.device_name
+    yield "precision", found.precision + (", compiled by XLA" if found.jit_compile else "")
+    yield "versions", ", ".join(f"{name} {value}" for name, value in found.versions.items())
+    yield "fingerprints", f"data {found.data_fingerprint}, code {found.code_fingerprint}"
+
+
+def _repeat(found: Findings) -> Section:
+    import yaml
+
+    recipe = yaml.safe_dump(_recipe(found), sort_keys=False, allow_unicode=True)
+    return Section(
+        "repeat",
+        "How to repeat",
+        lead=f"Save this as recipe.yaml in {found.header.target.folder}, then type: "
+        f"autobatch {found.command} recipe.yaml",
+        code=recipe.rstrip(),
+    )
+
+
+def _recipe(found: Findings) -> dict[str, Any]:
+    """What was asked: the whole recipe where the answer holds it, else what the target says."""
+    if found.recommendation and "recipe" in found.recommendation.environment:
+        return dict(_without_none(found.recommendation.environment["recipe"]))
+    target = found.header.target
+    own_limit = found.limit_bytes != found.header.free_bytes
+    asked = {
+        "model": target.model,
+        "data": target.data,
+        "args": target.args or None,
+        "callbacks": target.callbacks,
+        "class_weight": target.class_weight,
+        "backend": target.backend,
+        "device": {"kind": target.device, "memory_limit": found.limit_bytes if own_limit else None},
+        "seed": target.seed,
+    }
+    return dict(_without_none(asked))
+
+
+def _without_none(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_none(each) for key, each in value.items() if each not in (None, {})}

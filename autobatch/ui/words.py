@@ -1,0 +1,137 @@
+"""Phrases about results, plain text: the terminal's tables and the HTML report say the same."""
+
+from autobatch.protocol import (
+    BenchmarkPoint,
+    BenchmarkResult,
+    Candidate,
+    ProbePoint,
+    ProbeResult,
+    Recommendation,
+    Replicas,
+    StepTime,
+)
+from autobatch.units import format_bytes, format_duration
+
+BOUND_BY = {
+    "memory": "device memory",
+    "samples": "the number of training samples",
+    "range": "batch_sizes.max",
+    "host_memory": "the memory of the machine",
+    "time": "the time it had: the search was not finished",
+    "failure": "a failure that is not out-of-memory (see the notes)",
+}
+HOLDS_BACK = {
+    "input_pipeline": "the input pipeline: training waits for data",
+    "step_overhead": "the fixed cost of each step: the device waits for Python and launches",
+    "compute": "computation: the device is busy",
+    "memory": "memory: too little of it is left at the largest sizes",
+}
+CONFIDENCE = {
+    "high": "high: the trials and the model of noise scale and step time agree",
+    "medium": "medium: the trials say so; noise scale and step time do not bear it out",
+    "low": "low: the trials could not tell",
+}
+
+
+def verdict(result: Recommendation) -> str:
+    speedup = result.speedup
+    match result.verdict:
+        case "better":
+            return (
+                f"{speedup.value:.2g}× sooner at your {result.metric} "
+                f"(95 % interval {speedup.low:.2g}–{speedup.high:.2g})"
+            )
+        case "tie":
+            return "a tie: nothing beats what you have; keep it"
+        case "inconclusive":
+            return "inconclusive: nothing beats what you have for certain; keep it"
+
+
+def memory(result: Recommendation) -> str:
+    """At the size recommended."""
+    limit_bytes = result.probe.limit_bytes
+    return (
+        f"peak {format_bytes(result.peak_bytes)} of {format_bytes(limit_bytes)}, "
+        f"{1 - result.peak_bytes / limit_bytes:.0%} free"
+    )
+
+
+def throughput(result: Recommendation) -> str:
+    """At the size recommended."""
+    half = (result.samples_per_second_high - result.samples_per_second_low) / 2
+    return (
+        f"{result.samples_per_second:,.0f} samples/s ± {half / result.samples_per_second:.0%}; "
+        f"an epoch is {result.steps_per_epoch} steps in {format_duration(result.epoch_seconds)}"
+    )
+
+
+def replica_plan(plan: Replicas) -> tuple[str, str]:
+    """What is predicted, and with which reservations."""
+    return (
+        f"{plan.predicted_speedup:.2g}× as soon, batch {plan.per_replica_batch_size} each",
+        f"(predicted; {plan.predicted_efficiency:.0%} efficient, without the cost of "
+        "synchronisation)",
+    )
+
+
+def outcome(point: ProbePoint) -> str:
+    return point.outcome.replace("_", " ") + (" (verified)" if point.verify else "")
+
+
+def ceiling_peak(result: ProbeResult) -> str:
+    return f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(result.limit_bytes)}"
+
+
+def half_width(point: BenchmarkPoint) -> str:
+    """Of the interval of its rate, relative."""
+    return f"{(point.high - point.low) / 2 / point.samples_per_second:.0%}"
+
+
+def step(point: BenchmarkPoint) -> str:
+    return f"{point.step_seconds * 1000:.3g} ms"
+
+
+def knee(result: BenchmarkResult) -> str:
+    """What a knee is, and where it may lie."""
+    told = "(smallest within 5 % of the best)"
+    if result.step_time is None or result.step_time.knee.low == result.step_time.knee.high:
+        return told
+    return f"{told}, between {result.step_time.knee.low:.0f} and {result.step_time.knee.high:.0f}"
+
+
+def step_time(fitted: StepTime) -> str:
+    told = (
+        f"{fitted.overhead_seconds.value * 1000:.3g} ms + batch x "
+        f"{fitted.seconds_per_sample.value * 1e6:.3g} µs"
+    )
+    return told if fitted.describes else f"{told}, which not all sizes follow"
+
+
+def evidence(result: BenchmarkResult) -> str:
+    """Of what holds back the fastest size."""
+    point = next(point for point in result.points if point.batch_size == result.best)
+    return f"at batch {point.batch_size}, {point.evidence}"
+
+
+def is_chosen(candidate: Candidate, result: Recommendation) -> bool:
+    chosen = (result.batch_size, result.learning_rate)
+    return (candidate.batch_size, candidate.learning_rate) == chosen
+
+
+def reached_in(candidate: Candidate) -> str:
+    seconds = candidate.time_to_target_seconds
+    return "never" if seconds is None else format_duration(seconds)
+
+
+def speedup(candidate: Candidate) -> tuple[str, str]:
+    """(how much sooner, its interval); empty where there is none."""
+    found = candidate.speedup
+    if found is None:
+        return "", ""
+    return f"{found.value:.2f}×", f"{found.low:.2f}–{found.high:.2f}"
+
+
+def dropped(result: Recommendation) -> str:
+    pruned = sum(c.status == "pruned" for c in result.candidates)
+    diverged = sum(c.status == "diverged" for c in result.candidates)
+    return f"tried and dropped: {pruned} slower, {diverged} diverged"

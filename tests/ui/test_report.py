@@ -1,0 +1,329 @@
+"""The HTML page: its numbers are the record's, and nothing in it is taken for code."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from pages import Page
+from pretend import PretendDevice, session
+
+from autobatch import tuner
+from autobatch.core import ranking
+from autobatch.engine.record_file import FILE_NAME, Entry, read_record
+from autobatch.errors import UsageError
+from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
+from autobatch.ui.findings import findings
+from autobatch.ui.report import render, report
+from autobatch.units import format_bytes, format_duration
+
+RECORDS = Path(__file__).parent.parent / "engine" / "records"
+EVIL = "</script><script>alert('1')</script><img src=x onerror=alert(2)>\"'&<b>"
+
+
+def run(directory, command=tuner.tune, **device):
+    """The record of a whole run on a pretend device."""
+    directory.mkdir(exist_ok=True)
+    with session(directory, PretendDevice(**device)) as opened:
+        command(opened)
+    return read_record(directory)
+
+
+@pytest.fixture(scope="module")
+def better(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("better"))
+
+
+@pytest.fixture(scope="module")
+def page(better):
+    return Page(render(better, "better"))
+
+
+def trace(page, chart, name):
+    return next(t for t in page.figures[chart]["data"] if t["name"].startswith(name))
+
+
+def test_the_answer_and_the_snippet_come_first(page, better):
+    found = better.recommendation
+    answer = page.text[: page.text.index("Memory")]
+    assert f"batch size {found.batch_size} yours {found.baseline.batch_size}" in answer
+    assert f"learning rate {found.learning_rate:.4g} yours 0.01" in answer
+    assert f"{found.speedup.value:.2g}×" in answer
+    assert "high: the trials and the model" in answer
+    assert re.sub(r"\s+", " ", found.snippet) in answer
+
+
+def test_sections_stand_in_the_readers_order(page):
+    titles = [text for tags, text in page.texts if tags[-1:] == ("h2",)]
+    expected = ["The answer", "Memory", "Throughput", "Trials", "Noise scale, and what it implies"]
+    assert titles == [*expected, "Why", "What to mind", "Environment", "How to repeat"]
+
+
+def test_reasons_and_warnings_are_those_of_the_recommendation(page, better):
+    for sentence in (*better.recommendation.reasons, *better.recommendation.warnings):
+        assert sentence in page.text
+
+
+def test_throughput_is_that_of_the_record_in_chart_and_table(page, better):
+    points = better.recommendation.benchmark.points
+    shown = trace(page, "throughput", "delivered")
+    assert shown["x"] == [p.batch_size for p in points]
+    assert shown["y"] == [p.samples_per_second for p in points]
+    highs = [y + up for y, up in zip(shown["y"], shown["error_y"]["array"], strict=True)]
+    assert highs == pytest.approx([p.high for p in points])
+    device = [p.device_samples_per_second for p in points]
+    assert trace(page, "throughput", "the device")["y"] == device
+    for p in points:
+        assert [str(p.batch_size), f"{p.samples_per_second:,.0f}"] in [r[:2] for r in page.rows]
+
+
+def test_memory_is_that_of_the_record_in_chart_and_table(page, better):
+    probed = better.recommendation.probe
+    fits = [t for t in page.figures["memory"]["data"] if t["name"] in ("fits", "fits, verified")]
+    shown = {pair for t in fits for pair in zip(t["x"], t["y"], strict=True)}
+    assert shown == {(p.batch_size, p.peak_bytes) for p in probed.probes if p.outcome == "fits"}
+    levels = {shape["y0"] for shape in page.figures["memory"]["layout"]["shapes"]}
+    assert levels == {probed.limit_bytes, round(0.9 * probed.limit_bytes)}
+    for p in probed.probes:
+        peak = "" if p.peak_bytes is None else format_bytes(p.peak_bytes)
+        assert (str(p.batch_size), peak) in {(r[0], r[2]) for r in page.rows if len(r) == 5}
+
+
+def test_every_candidate_is_in_the_ranking_with_its_interval(page, better):
+    for c in better.recommendation.candidates:
+        row = next(r for r in page.rows if r[:2] == [str(c.batch_size), f"{c.learning_rate:.4g}"]
+                   and len(r) == 8 and r[3] == f"{c.val_loss:.4g}")  # fmt: skip
+        if c.speedup:
+            assert row[5:7] == [
+                f"{c.speedup.value:.2f}×",
+                f"{c.speedup.low:.2f}–{c.speedup.high:.2f}",
+            ]
+            assert row[4] == format_duration(c.time_to_target_seconds)
+
+
+def test_curves_of_finalists_reach_the_target_when_the_record_says_so(better):
+    found, by_setting = better.recommendation, {}
+    for curve in findings(better, "run").curves:
+        points = list(zip(curve.seconds, curve.values, strict=True))
+        by_setting.setdefault((curve.batch_size, curve.learning_rate), []).append(points)
+    finalists = [c for c in found.candidates if c.time_to_target_seconds]
+    assert len(finalists) > 2
+    for c in finalists:
+        curves = by_setting[c.batch_size, c.learning_rate]
+        assert len(curves) == c.seeds
+        times = [ranking.time_to(curve, found.target_loss) for curve in curves]
+        assert ranking.geometric_mean(times) == pytest.approx(c.time_to_target_seconds)
+
+
+def test_every_candidate_that_trained_has_its_line(page, better):
+    trained = [c for c in better.recommendation.candidates if c.seeds]
+    lines = page.figures["trials"]["data"]
+    assert len(lines) >= sum(c.seeds for c in trained)
+    assert sum(t.get("showlegend", True) for t in lines) < 10
+
+
+def test_figures_are_what_plotly_takes(page):
+    go = pytest.importorskip("plotly.graph_objects")
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return "#123456" if str(value).startswith("--") else value
+
+    for figure in page.figures.values():
+        go.Figure(plain(figure))
+
+
+# --- nothing from the user is taken for code --------------------------------------------------
+
+
+def evil(content):
+    """The same record, with markup wherever a text is the user's."""
+    target = changed(content.header.target, model=EVIL, folder=EVIL, args={EVIL: EVIL})
+    recommendation = changed(
+        content.recommendation,
+        metric=EVIL,
+        reasons=(EVIL,),
+        warnings=(EVIL,),
+        snippet=EVIL,
+        environment={"recipe": {"model": EVIL}},
+    )
+    failure = UserCodeFailed(message=EVIL, traceback=f"</pre>{EVIL}", hint=EVIL)
+    failed = Entry(task=Inspect(batch_size=1), outcome=failure, seconds=1.0, log=None)
+    entries = [_renamed(entry, content.recommendation.metric) for entry in content.entries]
+    return changed(
+        content,
+        header=changed(content.header, target=target),
+        entries=(*entries, failed),
+        answers=(changed(content.answers[-1], recommendation=recommendation),),
+    )
+
+
+def _renamed(entry, metric):
+    if not hasattr(entry.outcome, "evaluations"):
+        if hasattr(entry.outcome, "model_name"):
+            names = {"model_name": EVIL, "device_name": EVIL, "data_source": EVIL, "loss": EVIL}
+            return changed(entry, outcome=changed(entry.outcome, **names))
+        return entry
+    evaluations = tuple(
+        changed(each, metrics={EVIL: each.metrics[metric]}) for each in entry.outcome.evaluations
+    )
+    return changed(entry, outcome=changed(entry.outcome, evaluations=evaluations))
+
+
+def test_nothing_from_the_user_becomes_markup(page, better):
+    shown = Page(render(evil(better), EVIL))
+    assert {name for name, _ in shown.tags} <= {name for name, _ in page.tags} | {
+        "strong"
+    }  # of failures
+    assert not shown.all("img")
+    assert len(shown.all("script")) == len(page.all("script"))
+    assert not [a for _, a in shown.tags for name in a if name.startswith("on")]
+    assert shown.text.count("alert('1')") > 10
+    assert shown.figures["trials"]["layout"]["yaxis"]["title"]["text"].startswith("&lt;/script&gt;")
+
+
+# --- one file, offline ------------------------------------------------------------------------
+
+
+def test_the_page_refers_to_nothing_outside_of_it(page):
+    assert not [a for name, a in page.tags if "src" in a or name in ("link", "iframe", "object")]
+    assert all(a["href"].startswith("#") for a in page.all("a"))
+    assert "url(" not in page.style and "@import" not in page.style
+    policy = next(a["content"] for a in page.all("meta") if "Content-Security" in str(a))
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "http" not in policy and "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_links_within_the_page_lead_somewhere(page):
+    ids = page.ids()
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in page.all("a")} <= set(ids)
+    assert {a["aria-labelledby"] for a in page.all("section")} <= set(ids)
+
+
+# --- for everybody ----------------------------------------------------------------------------
+
+
+def test_every_chart_has_a_text_in_its_place_and_its_numbers_in_a_table(page):
+    charts = [a for a in page.all("div") if "data-figure" in a]
+    assert {a["data-figure"] for a in charts} == set(page.figures)
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 30 for a in charts)
+    assert len(page.all("details")) >= len(charts)
+    assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def colours(style, block):
+    return dict(re.findall(r"(--[\w-]+): (#\w{6})", re.search(block, style, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize("block", [r":root \{(.*?)\}", r":root:not\(.printing\) \{(.*?)\}"])
+def test_text_stands_out_from_what_is_behind_it(page, block):
+    found = colours(page.style, block)
+
+    def luminance(colour):
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    def contrast(front, back):
+        dark, light = sorted((luminance(found[front]), luminance(found[back])))
+        return (light + 0.05) / (dark + 0.05)
+
+    for back in ("--page", "--raised", "--accent-soft", "--banner"):
+        assert contrast("--ink", back) >= 7
+    for front in ("--muted", "--data", "--accent", "--yours", "--bad"):
+        assert min(contrast(front, "--page"), contrast(front, "--accent-soft")) >= 4.5
+    for line in ("--other", "--finalist-1", "--finalist-2", "--finalist-3", "--finalist-4"):
+        assert contrast(line, "--page") >= 3
+
+
+# --- whatever the run came to -----------------------------------------------------------------
+
+
+def test_a_tie_says_that_the_setting_stays(tmp_path):
+    def step_seconds(size):
+        return 0.001 / (1 + 500 / size)
+
+    content = run(tmp_path, best_rate=lambda size: 0.01 * size / 32, step_seconds=step_seconds)
+    shown = Page(render(content, "tie"))
+    assert "keep what you have" in shown.text
+    assert "yours, recommended" in str(shown.figures["trials"]["data"])
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "absent"),
+    [
+        (tuner.probe, "largest that fits 29", "Throughput"),
+        (tuner.benchmark, "knee", "Trials"),
+    ],
+)
+def test_a_run_of_less_shows_what_it_has(tmp_path, command, there, absent):
+    shown = Page(render(run(tmp_path, command), "run"))
+    assert there in shown.text
+    assert "Not finished" not in shown.text
+    assert absent not in [text for tags, text in shown.texts if tags[-1:] == ("h2",)]
+
+
+def test_a_run_that_is_not_finished_says_so_and_shows_what_there_is(better):
+    for count in (1, 2, 10, 40, len(better.entries)):
+        shown = Page(render(changed(better, entries=better.entries[:count], answers=()), "run"))
+        assert "Not finished" in shown.text
+    assert {"memory", "throughput", "trials"} <= set(shown.figures)
+
+
+def test_a_failure_of_the_users_code_is_shown_with_its_traceback(better):
+    failure = UserCodeFailed(message="KeyError: 'x'", traceback="line 3, in build_model")
+    task = Probe(batch_size=8, limit_bytes=1)
+    failed = Entry(task=task, outcome=failure, seconds=1.0, log=None)
+    shown = Page(render(changed(better, entries=(failed,), answers=()), "run"))
+    assert "your code failed: KeyError: 'x'" in shown.text
+    assert "line 3, in build_model" in shown.text
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.iterdir()), ids=lambda path: path.stem)
+def test_records_of_every_format_make_a_page(tmp_path, path):
+    (tmp_path / FILE_NAME).write_bytes(path.read_bytes())
+    assert Page(render(read_record(tmp_path), "old")).figures
+
+
+def test_how_to_repeat_is_a_recipe_that_can_be_read_again(page, better):
+    import yaml
+
+    from autobatch.recipe import make_recipe
+
+    recipe = page.html.split('id="repeat-code"')[1].split("<code>")[1].split("</code>")[0]
+    again = make_recipe(yaml.safe_load(recipe))
+    asked = better.recommendation.environment["recipe"]
+    assert msgspec.to_builtins(again.batch_sizes) == asked["batch_sizes"]
+    assert float(again.trials.budget) == asked["trials"]["budget"]
+
+
+# --- two runs ---------------------------------------------------------------------------------
+
+
+def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
+    run(tmp_path / "one")
+    run(tmp_path / "two", tuner.benchmark, fits_up_to=100)
+    runs = [str(tmp_path / "one"), str(tmp_path / "two")]
+    shown = Page(report(runs, compare=True, output=None, force=False).read_text())
+    rows = {row[0]: row[1:] for row in shown.rows if len(row) == 3}
+    assert rows["largest that fits"] == [str(better.recommendation.probe.largest_fitting), "100"]
+    assert rows["batch size"] == [str(better.recommendation.batch_size), ""]
+    assert set(shown.figures) == {"throughput", "memory"}
+
+
+def test_a_page_of_ours_is_written_anew_and_a_file_of_theirs_is_not(tmp_path):
+    run(tmp_path / "run", tuner.probe)
+
+    def write():
+        return report([str(tmp_path / "run")], compare=False, output=None, force=False)
+
+    assert write() == write() == tmp_path / "run" / "report.html"
+    write().write_text("<p>my notes</p>")
+    with pytest.raises(UsageError, match="exists already"):
+        write()

@@ -1,0 +1,87 @@
+"""The page in headless Chromium: no error, no request, light and dark, narrow and on paper."""
+
+import re
+
+import pytest
+from browser import DARK, chromium, visit
+from pages import Page
+from pretend import PretendDevice, session
+
+from autobatch import tuner
+from autobatch.engine.record_file import read_record
+from autobatch.ui.report import render
+
+LOOK = """
+<script>addEventListener("load", () => setTimeout(() => {
+  const requests = performance.getEntriesByType("resource").map((each) => each.name);
+  document.body.dataset.requests = requests.join(" ");
+  document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
+}, 500));</script></body>
+"""
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    chromium()
+    folder = tmp_path_factory.mktemp("browser")
+    with session(folder, PretendDevice()) as opened:
+        tuner.tune(opened)
+    path = folder / "page.html"
+    path.write_text(render(read_record(folder), "run"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def looked_at(page):
+    """The page without its policy, saying what was requested and how wide it is."""
+    path = page.with_name("looked-at.html")
+    html = re.sub(r"<meta http-equiv.*?>", "", page.read_text(), count=1)
+    path.write_text(html.replace("</body>", LOOK))
+    return path
+
+
+def test_charts_are_drawn_without_a_message_on_the_console(page):
+    dom, console = visit(page)
+    assert console == []
+    charts = re.findall(r'data-figure="(\w+)" role="img"[^>]*>\s*<div class="plot-container', dom)
+    assert set(charts) == set(Page(page.read_text()).figures)
+    assert len(re.findall(r'class="copy"[^>]*hidden', dom)) == 0
+
+
+def test_the_policy_of_the_page_is_in_force(page):
+    spoiled = page.with_name("spoiled.html")
+    html = page.read_text().replace("</body>", "<script>document.title = 'broken'</script></body>")
+    spoiled.write_text(html)
+    dom, console = visit(spoiled)
+    assert "<title>broken" not in dom
+    assert any("Content Security Policy" in line for line in console)
+
+
+@pytest.mark.parametrize("width", [500, 1400])
+def test_nothing_is_requested_and_nothing_stands_out_at_the_side(looked_at, width):
+    dom, _ = visit(looked_at, width=width)
+    assert re.search(r'data-requests="([^"]*)"', dom)[1] == ""
+    assert int(re.search(r'data-overflow="([^"]*)"', dom)[1]) <= 0
+
+
+def test_a_request_would_have_been_seen(looked_at):
+    path = looked_at.with_name("requesting.html")
+    path.write_text(
+        looked_at.read_text().replace("<main", '<img src="http://127.0.0.1:9/nothing.png"><main')
+    )
+    assert "nothing.png" in re.search(r'data-requests="([^"]*)"', visit(path)[0])[1]
+
+
+def test_charts_follow_the_colour_scheme(page):
+    ink = {"light": "rgb(27, 36, 48)", "dark": "rgb(231, 235, 240)"}
+    light, dark = visit(page)[0], visit(page, scheme=DARK)[0]
+    assert ink["light"] in light and ink["dark"] not in light
+    assert ink["dark"] in dark and ink["light"] not in dark
+
+
+def test_the_page_prints(page):
+    paper = page.with_name("paper.pdf")
+    visit(page, f"--print-to-pdf={paper}", scheme=DARK)
+    assert paper.read_bytes().count(b"/Type /Page\n") >= 3
