@@ -14,7 +14,7 @@ import msgspec
 
 from autobatch.core import recommend as conclusion
 from autobatch.engine.record_file import Answer
-from autobatch.errors import InterruptedRunError, RecipeError, UserCodeError
+from autobatch.errors import InterruptedRunError, RecipeError, UsageError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
     Inspect,
@@ -42,7 +42,7 @@ def probe(session: Session, *, exact: bool = False) -> ProbeResult:
         found = Prober(session, inspect(session), exact=exact).run()
         known.append(found)
         session.end_if_stopped()
-    session.record.add_answer(Answer(probe=found))
+    _keep(session, Answer(probe=found))
     return found
 
 
@@ -56,7 +56,7 @@ def benchmark(session: Session) -> BenchmarkResult:
         measured = benchmark_stage(session, inspected, probed)
         known.append(measured)
         session.end_if_stopped()
-    session.record.add_answer(Answer(probe=probed, benchmark=measured))
+    _keep(session, Answer(probe=probed, benchmark=measured))
     return measured
 
 
@@ -66,8 +66,7 @@ def tune(session: Session) -> Recommendation:
         recommendation = _tune(session, known)
         known.append(recommendation)
         session.end_if_stopped()
-    session.record.add_answer(Answer(recommendation=recommendation))
-    _write(session.record.directory / "recommendation.json", recommendation)
+    _keep(session, Answer(recommendation=recommendation))
     return recommendation
 
 
@@ -203,6 +202,16 @@ def _describe(outcome: Outcome) -> str:
     return (
         f"{outcome.model_name}: {outcome.parameters:,} parameters, {outcome.optimizer}, {samples}"
     )
+
+
+def _keep(session: Session, answer: Answer) -> None:
+    """Write an answer into the run; without room it is only told, as it follows from the rest."""
+    try:
+        session.record.add_answer(answer)
+        if answer.recommendation is not None:
+            _write(session.record.directory / "recommendation.json", answer.recommendation)
+    except (OSError, UsageError) as error:
+        session.note(f"The answer is not kept in the run directory: {error.args[-1]}")
 
 
 def _write(path: Path, recommendation: Recommendation) -> None:

@@ -16,6 +16,7 @@ from autobatch.protocol import (
     Fits,
     Inspect,
     JobFinished,
+    Note,
     OutOfMemory,
     Probe,
     Recommendation,
@@ -84,6 +85,15 @@ def test_when_nothing_is_better_the_baseline_stays(tmp_path):
     assert found.verdict in ("tie", "inconclusive")
     assert (found.batch_size, found.learning_rate) == (32, 0.01)
     assert "your batch 32" in found.reasons[0]
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path):
+    (tmp_path / "recommendation.tmp").mkdir()
+    events = []
+    found = tune(tmp_path, PretendDevice(), events=events)
+    assert found.reasons
+    told = [event.text for event in events if isinstance(event, Note)]
+    assert any("not kept in the run directory" in text for text in told)
 
 
 def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):

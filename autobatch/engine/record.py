@@ -8,6 +8,7 @@ damaged earlier one is an error. A task whose outcome is here is not asked again
 The lines themselves are in record_file.py.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -128,10 +129,16 @@ class Record:
             self._entries[_key(entry.task)] = entry
 
     def _append(self, line: Line) -> None:
+        """Whole and on disk when this returns, or not at all."""
+        whole_bytes = self._file.seek(0, os.SEEK_END)
+        rest = msgspec.json.encode(line) + b"\n"
         try:
-            self._file.write(msgspec.json.encode(line) + b"\n")
+            while rest:  # a disk that becomes full takes a part, and says so only at the next
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(whole_bytes)
             raise UsageError(
                 f"Cannot write {self.directory / FILE_NAME}: {error.strerror}.",
                 hint="Make room and start the same command again: it goes on from here.",

@@ -1,5 +1,6 @@
 """The append-only record: what was measured is never lost, and never mixed up."""
 
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ RECORDS = Path(__file__).parent / "records"
 PROBE = Probe(batch_size=8, limit_bytes=1000)
 FITS = Fits(peak_bytes=10, least_peak_bytes=9, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
 
+LONG = OutOfMemory(evidence="OOM when allocating " + 900 * "x")
 PROBED = ProbeResult(
     largest_fitting=9,
     ceiling=8,
@@ -204,3 +206,30 @@ def test_the_header_says_whose_record_it_is(tmp_path):
     path = fill(tmp_path)
     header = msgspec.json.decode(path.read_text())
     assert msgspec.convert(header["target"], Target) == TARGET
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system can be mounted by root only")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_loses_no_line_and_leaves_none_torn(small_disk):
+    run = small_disk / "run"
+    with open_record(run) as record:
+        added = 0
+        with pytest.raises(UsageError, match="No space left on device") as refused:
+            while True:
+                size = added + 1
+                record.add(entry(Probe(batch_size=size, limit_bytes=1), outcome=LONG))
+                added = size
+        assert "Make room" in str(refused.value)
+        assert (run / FILE_NAME).read_bytes().endswith(b"\n")
+        assert len(read_record(run).entries) == added > 10
+    with open_record(run) as record:
+        assert record.find(Probe(batch_size=added, limit_bytes=1)) is not None
+        assert record.find(Probe(batch_size=added + 1, limit_bytes=1)) is None
