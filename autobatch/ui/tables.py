@@ -9,29 +9,34 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from autobatch.protocol import BenchmarkResult, Candidate, ProbeResult, Recommendation
+from autobatch.protocol import (
+    BenchmarkPoint,
+    BenchmarkResult,
+    Candidate,
+    ProbePoint,
+    ProbeResult,
+    Recommendation,
+)
 from autobatch.ui import words
+from autobatch.ui.narrowing import Column, NarrowingTable
 from autobatch.units import format_bytes, format_duration
 
 BAR_CELLS = 16
 
 
 def probe_table(result: ProbeResult) -> RenderableType:
-    table = Table(title="Probes, each in a fresh process", title_justify="left", box=None)
-    table.add_column("batch", justify="right")
-    table.add_column("outcome")
-    table.add_column("peak", justify="right")
-    table.add_column("of limit", justify="right")
-    table.add_column("took", justify="right")
-    for point in sorted(result.probes, key=lambda p: (p.batch_size, p.verify)):
-        peak = point.peak_bytes
-        table.add_row(
-            str(point.batch_size),
-            Text(words.outcome(point), style="green" if point.outcome == "fits" else "red"),
-            "" if peak is None else format_bytes(peak),
-            "" if peak is None else f"{peak / result.limit_bytes:.0%}",
-            format_duration(point.seconds),
-        )
+    table = NarrowingTable(
+        "Probes, each in a fresh process",
+        (
+            *(Column("batch"), Column("outcome", is_text=True), Column("peak")),
+            *(Column("of limit"), Column("took")),
+        ),
+        map(
+            lambda point: _probe_cells(point, result.limit_bytes),
+            sorted(result.probes, key=lambda point: (point.batch_size, point.verify)),
+        ),
+        dispensable=("took", "of limit"),
+    )
     keeps = (
         f"keeps {result.headroom:.0%} free",
         f"[bold]{result.ceiling}[/] ({words.ceiling_peak(result)})",
@@ -47,27 +52,29 @@ def probe_table(result: ProbeResult) -> RenderableType:
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in result.notes))
 
 
-def benchmark_table(result: BenchmarkResult) -> RenderableType:
-    table = Table(
-        title="Samples per second that fit delivers (median, 95 % interval)",
-        title_justify="left",
-        box=None,
+def _probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[RenderableType, ...]:
+    peak = point.peak_bytes
+    return (
+        str(point.batch_size),
+        Text(words.outcome(point), style="green" if point.outcome == "fits" else "red"),
+        "" if peak is None else format_bytes(peak),
+        "" if peak is None else f"{peak / limit_bytes:.0%}",
+        format_duration(point.seconds),
     )
+
+
+def benchmark_table(result: BenchmarkResult) -> RenderableType:
     peaks = any(point.peak_bytes is not None for point in result.points)
-    for name in ("batch", "samples/s", "±", "", "step", *(("peak",) if peaks else ())):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
-    top = max(point.samples_per_second for point in result.points)
-    for point in result.points:
-        bar = "█" * max(1, round(BAR_CELLS * point.samples_per_second / top))
-        mark = " [bold]knee[/]" if point.batch_size == result.knee else ""
-        table.add_row(
-            str(point.batch_size),
-            f"{point.samples_per_second:,.0f}",
-            words.half_width(point),
-            f"[cyan]{bar}[/]{mark}",
-            words.step(point),
-            *((format_bytes(point.peak_bytes or 0),) if peaks else ()),
-        )
+    table = NarrowingTable(
+        "Samples per second that fit delivers (median, 95 % interval)",
+        (
+            *(Column("batch"), Column("samples/s"), Column("±"), Column("(knee)", is_text=True)),
+            *(Column("(bar)", is_text=True), Column("step")),
+            *((Column("peak"),) if peaks else ()),
+        ),
+        (_benchmark_cells(point, result) for point in result.points),
+        dispensable=("(bar)", "peak", "step"),
+    )
     facts = _facts(
         ("knee", f"[bold]{result.knee}[/] {words.knee(result)}"),
         ("fastest", str(result.best)),
@@ -78,6 +85,20 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
     )
     notes = (*result.notes, *(f"not measured: {reason}" for reason in result.skipped))
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in notes))
+
+
+def _benchmark_cells(point: BenchmarkPoint, result: BenchmarkResult) -> tuple[str, ...]:
+    top = max(point.samples_per_second for point in result.points)
+    bar = "█" * max(1, round(BAR_CELLS * point.samples_per_second / top))
+    return (
+        str(point.batch_size),
+        f"{point.samples_per_second:,.0f}",
+        words.half_width(point),
+        "[bold]knee[/]" if point.batch_size == result.knee else "",
+        f"[cyan]{bar}[/]",
+        words.step(point),
+        format_bytes(point.peak_bytes or 0),
+    )
 
 
 def recommendation_table(result: Recommendation) -> RenderableType:
@@ -104,18 +125,24 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         *bullets("Note", result.warnings),
         candidates_table(result),
         "",
-        Padding(Syntax(result.snippet, "python", background_color="default"), (0, 2)),
+        Padding(
+            Syntax(result.snippet, "python", background_color="default", word_wrap=True),
+            (0, 0, 0, 2),
+        ),
     )
 
 
 def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
-    title = f"Finalists at equal training time; target {result.metric} {result.target_loss:.4g}"
-    table = Table(title=title, title_justify="left", box=None)
-    for name in ("batch", "rate", result.metric, "reached in", "sooner", "95 %, all at once", ""):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
-    for candidate in finalists:
-        table.add_row(*_candidate_cells(candidate, result))
+    table = NarrowingTable(
+        f"Finalists at equal training time; target {result.metric} {result.target_loss:.4g}",
+        (
+            *(Column("batch"), Column("rate"), Column(result.metric), Column("reached in")),
+            *(Column("sooner"), Column("95 %, all at once"), Column("(mark)", is_text=True)),
+        ),
+        (_candidate_cells(candidate, result) for candidate in finalists),
+        dispensable=("95 %, all at once", "reached in", result.metric),
+    )
     return Group(table, f"[dim]{words.dropped(result)}[/]")
 
 

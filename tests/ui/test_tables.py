@@ -1,0 +1,50 @@
+"""Results on terminals of any width: nothing is cut off that could be left out whole."""
+
+import re
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from autobatch.engine.record_file import FILE_NAME, read_record
+from autobatch.ui import tables
+
+RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
+
+
+@pytest.fixture(scope="module")
+def recommendation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copy(RECORD, folder / FILE_NAME)
+    return read_record(folder).recommendation
+
+
+def shown(renderable, width):
+    console = Console(width=width, file=StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_cell_is_cut_off_and_no_line_too_long(recommendation, width):
+    for table in (
+        tables.recommendation_table(recommendation),
+        tables.benchmark_table(recommendation.benchmark),
+        tables.probe_table(recommendation.probe),
+    ):
+        text = shown(table, width)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_what_to_type_is_whole_on_the_narrowest(recommendation):
+    text = re.sub(r"\s+", " ", shown(tables.recommendation_table(recommendation), 40))
+    assert recommendation.snippet.replace("\n", " ") in text
+
+
+def test_where_there_is_room_nothing_is_left_out(recommendation):
+    text = shown(tables.recommendation_table(recommendation), 100)
+    for heading in ("batch", "rate", "val_loss", "reached in", "sooner", "95 %, all at once"):
+        assert heading in text
