@@ -11,7 +11,10 @@ from autobatch.engine.record_file import FILE_NAME
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
-FAST = (*QUICK, "trials.budget=4s", "trials.seeds=2", "batch_sizes.max=64")
+FAST = (
+    *("benchmark.seconds=200ms", "batch_sizes.min=16", "batch_sizes.max=64"),
+    *("trials.budget=3s", "trials.seeds=2"),
+)
 
 
 def settings(*overrides):

@@ -23,7 +23,7 @@ def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_
 def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_path):
     (tmp_path / "recipe.yaml").write_text(
         f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:much_data\n"
-        "device: {memory_limit: 40MiB}\n"
+        "device: {memory_limit: 20MiB}\n"
     )
     code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=ProbeResult)

@@ -12,6 +12,14 @@ from autobatch.ui.interruption import interruptible, resume_command
 INSPECTED = StageFinished(stage="inspect", answer="")
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """As on a terminal: whoever runs the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_and_the_second_ends_at_once(number):
     before = signal.getsignal(number)
