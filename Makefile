@@ -24,7 +24,7 @@ demo: setup ## see a batch size and a learning rate recommended for a small netw
 	$(BIN)/autobatch recommend recipes/digits_mlp.yaml
 
 test: setup ## run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 check: setup ## lint, format and types, and the tests of architecture and README
 	$(BIN)/ruff check .

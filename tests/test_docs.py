@@ -37,7 +37,6 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-@pytest.mark.xdist_group("tutorial")
 def test_the_tutorial_works_step_by_step(tmp_path):
     readme = (ROOT / "README.md").read_text()
     tutorial = readme[readme.index("## Your own model") : readme.index("## Commands")]

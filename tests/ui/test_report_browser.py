@@ -19,8 +19,6 @@ LOOK = """
 }, 500));</script></body>
 """
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):

@@ -1,0 +1,108 @@
+"""One real recommend, and all that is to be seen of it: JSON, table, page, resume, verification."""
+
+import json
+
+import msgspec
+import pytest
+from commands import FAST, HERE, autobatch, lines, settings
+
+from autobatch.engine.record_file import FILE_NAME
+from autobatch.protocol import Recommendation, Verification
+
+
+@pytest.fixture(scope="module")
+def recommended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recommended")
+    path = folder / "recipe.yaml"
+    path.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
+    return folder, autobatch("recommend", path, "--json", *settings(*FAST), cwd=folder)
+
+
+def test_recommend_prints_the_whole_recommendation_as_json(recommended):
+    _, (code, stdout, stderr) = recommended
+    assert code == 0, stderr
+    result = msgspec.json.decode(stdout, type=Recommendation)
+    assert result.batch_size in {point.batch_size for point in result.benchmark.points}
+    assert result.peak_bytes > 0
+    assert result.reasons
+    assert result.environment["versions"]["keras"]
+
+
+def test_a_recommendation_is_verified_from_its_file(recommended):
+    folder, _ = recommended
+    (path,) = folder.glob("autobatch-runs/*/recommendation.json")
+    apart = folder / "verified"
+    code, stdout, stderr = autobatch("verify", path, "--json", "--run-dir", apart, cwd=folder)
+    result = msgspec.json.decode(stdout, type=Verification)
+    assert result.outcome == "fits", stderr
+    assert result.differences == ()
+    assert code == (0 if result.holds else 6)  # the machine may be slower by now
+    code, stdout, _ = autobatch("runs", folder / "autobatch-runs", cwd=folder)
+    assert (code, "learning rate" in stdout) == (0, True)
+
+
+def test_the_stable_names_are_all_there(recommended):
+    _, (_, stdout, _) = recommended
+    names = (
+        "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
+        "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
+        "candidates tied_with probe benchmark reasons warnings environment wall_seconds "
+        "schema_version"
+    )
+    found = json.loads(stdout)
+    assert set(names.split()) <= found.keys()
+    probe = "largest_fitting ceiling limit_bytes headroom bounded_by verified probes wall_seconds"
+    assert set(probe.split()) <= found["probe"].keys()
+    point = "batch_size samples_per_second low high device_samples_per_second step_seconds"
+    assert {*point.split(), "peak_bytes"} <= found["benchmark"]["points"][0].keys()
+
+
+def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
+    folder, (_, first, _) = recommended
+    again = autobatch("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder)
+    code, stdout, stderr = again
+    assert code == 0
+    assert json.loads(stdout)["candidates"] == json.loads(first)["candidates"]
+    measured = [line for line in stderr.splitlines() if "probe:" in line or "trials:" in line]
+    assert all("from the record" in line for line in measured if " expected" not in line)
+
+
+def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(recommended):
+    folder, (_, first, told) = recommended
+    (page,) = folder.glob("autobatch-runs/*/report.html")
+    assert f"report: {page.relative_to(folder)}" in told
+    assert f"{json.loads(first)['learning_rate']:.4g}" in page.read_text()
+    page.unlink()
+    page.mkdir()
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", "--quiet")
+    code, stdout, stderr = autobatch(*arguments, cwd=folder)
+    page.rmdir()
+    assert (code, json.loads(stdout)["candidates"]) == (0, json.loads(first)["candidates"])
+    assert stderr.startswith("note: the report was not written: ")
+
+
+def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(recommended):
+    folder, (_, first, _) = recommended
+    again = folder / "again"
+    again.mkdir()
+    kept = [
+        line
+        for number, line in enumerate(lines(folder))
+        if number == 0 or json.loads(line).get("task", {}).get("type") in ("probe", "benchmark")
+    ]
+    (again / FILE_NAME).write_text("\n".join(kept) + "\n")
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json")
+    code, stdout, stderr = autobatch(*arguments, "--run-dir", again, cwd=folder)
+    assert code == 0, stderr
+    names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
+    assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
+
+
+def test_the_table_names_the_answer_and_the_reasons(recommended):
+    folder, (_, first, _) = recommended
+    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
+    _, stdout, stderr = autobatch(*arguments, cwd=folder)
+    assert stderr == ""
+    for words in ("batch size", "learning rate", "memory", "Why", "model.fit(x, y, batch_size="):
+        assert words in stdout
+    assert str(json.loads(first)["batch_size"]) in stdout
