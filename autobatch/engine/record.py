@@ -157,13 +157,21 @@ class Record:
 
 
 def _lock(file: FileIO, directory: Path) -> None:
+    """One process alone writes; its id lies beside the record, for whoever comes second."""
+    holder = directory / "process-id"
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        try:
+            process = f" (process {int(holder.read_text())})"
+        except (OSError, ValueError):
+            process = ""
         raise UsageError(
-            f"Another autobatch is at work in {directory}.",
+            f"Another autobatch{process} is at work in {directory}.",
             hint="Wait for it, or give another directory with --run-dir DIR.",
         ) from None
+    with contextlib.suppress(OSError):  # without room it is not told
+        holder.write_text(str(os.getpid()))
 
 
 def _key(task: Task) -> bytes:

@@ -1,5 +1,6 @@
 """The append-only record: what was measured is never lost, and never mixed up."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -191,7 +192,8 @@ def test_the_memory_that_was_free_at_first_stays_the_limit(tmp_path):
 
 
 def test_a_second_process_on_the_same_directory_is_refused(tmp_path):
-    with open_record(tmp_path), pytest.raises(UsageError, match="Another autobatch is at work"):
+    told = rf"Another autobatch \(process {os.getpid()}\) is at work"
+    with open_record(tmp_path), pytest.raises(UsageError, match=told):
         open_record(tmp_path)
 
 
