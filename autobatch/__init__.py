@@ -102,10 +102,19 @@ def recommend(
     fresh: bool = False,
     on_event: Callable[[Event], None] = _ignore,
 ) -> Recommendation:
-    """A batch size and a learning rate, with the evidence. Arguments as for `probe`."""
-    from autobatch import tuner
+    """A batch size and a learning rate, with the evidence. Arguments as for `probe`.
 
-    return _in_session(tuner.tune, target, data, overrides, run_directory, fresh, on_event)
+    The HTML page of it is report.html in the run directory, which its `environment` names.
+    """
+    from autobatch import tuner
+    from autobatch.ui.report import add_report
+
+    def work(session: "Session") -> Recommendation:
+        found = tuner.tune(session)
+        add_report(session.record.directory, quiet=True)
+        return found
+
+    return _in_session(work, target, data, overrides, run_directory, fresh, on_event)
 
 
 def verify(

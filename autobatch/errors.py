@@ -32,6 +32,12 @@ class UsageError(AutobatchError):
     exit_code = 2
 
 
+class TimeLimitError(UsageError):
+    """`time_limit` was over before there was an answer; `so_far` has what is known."""
+
+    so_far: tuple[object, ...] = ()
+
+
 class NothingFitsError(AutobatchError):
     """Not even the smallest batch of the search range trains within the memory limit."""
 

@@ -6,6 +6,7 @@ code and what it refers to. Workers import a small file beside the pickles, like
 
 import hashlib
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,11 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     pickles = {"build_model": _pickled(model, "the model")}
     if data is not None:
         pickles["load_data"] = _pickled(data, "the data")
-    digests = {name: hashlib.sha256(pickled).hexdigest()[:16] for name, pickled in pickles.items()}
+    digests = {
+        name: _digest(given, pickles[name])
+        for name, given in (("build_model", model), ("load_data", data))
+        if name in pickles
+    }
     name = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
     folder = (run_directory.parent if run_directory else RUNS) / FOLDER / name
     text = FILE.format(paths=[path for path in sys.path if path])
@@ -76,6 +81,20 @@ def _pickled(given: Any, what: str) -> bytes:
             "has it: train.py.",
         ) from None
     return pickled
+
+
+def _digest(given: Any, pickled: bytes) -> str:
+    """The same for the same, whenever and by whichever process it was pickled.
+
+    A model is saved with the time of it; of a notebook's cell the file is named by the kernel's
+    process.
+    """
+    if hasattr(given, "get_compile_config"):
+        configs = repr((given.get_config(), given.get_compile_config())).encode()
+        content = b"".join([configs, *(weight.tobytes() for weight in given.get_weights())])
+    else:
+        content = re.sub(rb"ipykernel_[0-9]+", b"", pickled)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _afresh(pickled: bytes) -> Callable[[], Any]:

@@ -13,9 +13,9 @@ import msgspec
 
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
-from autobatch.engine.record import Record
+from autobatch.engine.record import Record, refuse_at_work
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.engine.runs import RUNS, find_run, read_recommendation
+from autobatch.engine.runs import RUNS, find_run, read_recommendation, run_name
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
@@ -39,7 +39,7 @@ def open_session(
     """
     recipe, folder = read_target(target, overrides)
     question = question_of(recipe, folder, data_is_optional=not _is_recipe(target))
-    directory = run_directory or RUNS / f"{_name(target)}-{_digest(question)}"
+    directory = run_directory or RUNS / f"{run_name(target)}-{_digest(question)}"
     if fresh:
         _set_aside(directory)
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
@@ -77,8 +77,13 @@ def open_verification(
                 f"The model of the recommendation was in {folder}, which is not here.",
                 hint="Name it: --target recipe.yaml.",
             )
-    name = f"verify-{_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"verify-{run_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = run_directory or RUNS / name
+    if (directory / FILE_NAME).exists():
+        raise UsageError(
+            f"{directory} has measurements, and a verification measures anew.",
+            hint="Leave --run-dir out, or give one that is not there yet.",
+        )
     question = question_of(recipe, folder)
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
@@ -93,6 +98,8 @@ def open_run(
     is_stopped: Callable[[], bool],
 ) -> Iterator[Session]:
     """The same for a recipe that was read, in a run directory of its own."""
+    for path in (question.folder, question.model, str(directory.absolute())):
+        _refuse_unless_text(path)
     free_bytes = _free_bytes(question.device)
     with Record(
         directory, question, free_bytes=free_bytes, version=_version("keras-autobatch")
@@ -149,11 +156,6 @@ def _is_recipe(text: str) -> bool:
     return Path(text).suffix in (".yaml", ".yml")
 
 
-def _name(text: str) -> str:
-    source, _, name = text.partition(":")
-    return "-".join(filter(None, (Path(source).stem, name)))
-
-
 def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:
     """What is asked about, with what the machine and the environment decide."""
     backend = recipe.backend or _users_backend()
@@ -200,6 +202,17 @@ def _digest(question: Target) -> str:
     return digest.hexdigest()[:8]
 
 
+def _refuse_unless_text(path: str) -> None:
+    """Paths stand in the record and in results, which are UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"The path {path!a} is not valid UTF-8, and cannot be written down.",
+            hint="Rename it, or work in a copy of the folder elsewhere.",
+        ) from None
+
+
 def _version(package: str) -> str:
     for name in (package, f"{package}-cpu"):
         try:
@@ -226,6 +239,7 @@ def _set_aside(directory: Path) -> None:
             f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",
             hint="Give another with --run-dir DIR.",
         )
+    refuse_at_work(directory)
     number = 1
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1

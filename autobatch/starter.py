@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -46,14 +47,13 @@ def write_recipe(
         raise UsageError(
             f"{path} exists already.", hint="Give another with --output FILE, or use --force."
         )
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_session(
-            target, overrides=overrides, run_directory=Path(scratch, "run"), on_event=on_event
-        ) as session,
-    ):
+    scratch = Path(tempfile.mkdtemp(prefix="autobatch-init-"))  # stays, with its log, on failure
+    with open_session(
+        target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
+    ) as session:
         inspected = tuner.inspect(session)
         limit_bytes = session.limit_bytes
+    shutil.rmtree(scratch)
     has_data = inspected.train_samples is not None
     model, data = (
         _seen_from(path.resolve().parent, folder, reference)

@@ -13,8 +13,14 @@ from typing import cast
 import msgspec
 
 from autobatch.core import recommend as conclusion
-from autobatch.engine.record_file import Answer
-from autobatch.errors import InterruptedRunError, RecipeError, UsageError, UserCodeError
+from autobatch.engine.record_file import Answer, Entry
+from autobatch.errors import (
+    InterruptedRunError,
+    RecipeError,
+    TimeLimitError,
+    UsageError,
+    UserCodeError,
+)
 from autobatch.protocol import (
     BenchmarkResult,
     Inspect,
@@ -76,8 +82,8 @@ def _told_when_interrupted() -> Iterator[list[Struct]]:
     known: list[Struct] = []
     try:
         yield known
-    except InterruptedRunError as interruption:
-        interruption.so_far = tuple(known)
+    except (InterruptedRunError, TimeLimitError) as end:
+        end.so_far = tuple(known)
         raise
 
 
@@ -131,20 +137,19 @@ def _unverified(recommendation: Recommendation, note: str) -> Recommendation:
 def verify(session: Session, recommended: Recommendation) -> Verification:
     """Does a recommendation still hold, here and now?"""
     inspected = inspect(session)
-    return verify_stage(session, inspected, recommended, _environment(session, inspected))
+    found = verify_stage(session, inspected, recommended, _environment(session, inspected))
+    _keep(session, Answer(verification=found))
+    return found
 
 
 def inspect(session: Session) -> Inspected:
     """What the user's model and data are. Always asked anew: it shows whether they are the same."""
     session.begin("inspect", 1, 10.0)
-    entry = session.ask(
-        "inspect",
-        Inspect(batch_size=session.recipe.baseline.batch_size),
-        session.record.header.target.model,
-        _describe,
-        deadline_seconds=INSPECT_DEADLINE_SECONDS,
-        reuse=False,
-    )
+    task = Inspect(batch_size=session.recipe.baseline.batch_size)
+    first = session.record.first_inspection()
+    if first is not None and first != task:  # what depends on the size is comparable only there
+        _inspect(session, first)
+    entry = _inspect(session, task)
     if not isinstance(entry.outcome, Inspected):
         raise UserCodeError(
             f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",
@@ -156,6 +161,17 @@ def inspect(session: Session) -> Inspected:
     if entry.outcome.nan:
         session.note(f"The training data: {entry.outcome.nan}.")
     return entry.outcome
+
+
+def _inspect(session: Session, task: Inspect) -> Entry:
+    return session.ask(
+        "inspect",
+        task,
+        session.record.header.target.model,
+        _describe,
+        deadline_seconds=INSPECT_DEADLINE_SECONDS,
+        reuse=False,
+    )
 
 
 def _refuse_without_data(inspected: Inspected, recipe: Recipe) -> None:

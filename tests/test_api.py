@@ -75,8 +75,10 @@ assert "largest that fits" in found._repr_html_()
 again = []
 assert autobatch.probe(build_model, data=load_data, overrides=few, on_event=again.append) == found
 assert all(event.reused for event in again if hasattr(event, "reused") and event.stage == "probe")
-found = autobatch.probe(build_model(), data=((x, x[:, :1]), (x, x[:, :1])), overrides=few)
+model, arrays = build_model(), ((x, x[:, :1]), (x, x[:, :1]))
+found = autobatch.probe(model, data=arrays, overrides=few)
 assert found.largest_fitting == 8, found
+assert autobatch.probe(model, data=arrays, overrides=few) == found  # from the record
 lock = threading.Lock()
 try:
     autobatch.probe(lambda: lock)

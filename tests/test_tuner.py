@@ -8,17 +8,27 @@ from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, session
 
 from autobatch import tuner
 from autobatch.engine.record import Record
-from autobatch.errors import NothingFitsError, RecipeError, UsageError, UserCodeError
+from autobatch.errors import (
+    NothingFitsError,
+    RecipeError,
+    UsageError,
+    UserCodeError,
+    WrongRunDirectoryError,
+)
 from autobatch.protocol import (
     Benchmark,
+    BenchmarkResult,
     Crashed,
     Diverged,
     Fits,
+    Gradients,
     Inspect,
     JobFinished,
     Note,
     OutOfMemory,
     Probe,
+    ProbeResult,
+    RangeTest,
     Recommendation,
     StageFinished,
     StageStarted,
@@ -440,8 +450,17 @@ def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     device = PretendDevice()
     with session(tmp_path, device, ["time_limit=1h"]) as opened:
         opened.started -= 3600
-        with pytest.raises(UsageError, match="time_limit"):
+        with pytest.raises(UsageError, match="time_limit") as ended:
             tuner.tune(opened)
+    assert [type(known) for known in ended.value.so_far] == [ProbeResult, BenchmarkResult]
+    assert not [task for task in device.tasks if isinstance(task, Gradients | RangeTest | Trial)]
+
+
+@pytest.mark.parametrize("change", [{"data_fingerprint": "x"}, {"versions": {"keras": "4"}}])
+def test_with_another_baseline_too_other_data_are_refused(tmp_path, change):
+    probe(tmp_path, PretendDevice())
+    with pytest.raises(WrongRunDirectoryError, match=next(iter(change))):
+        probe(tmp_path, PretendDevice(facts=inspected(**change)), "baseline.batch_size=64")
 
 
 def test_the_recommendation_round_trips_through_json(tmp_path):

@@ -2,12 +2,14 @@
 
 import msgspec
 import pytest
+from commands import HERE
 from pretend import PretendDevice, inspected
 from test_tuner import session, tune
 
 from autobatch import tuner
-from autobatch.engine.runs import read_recommendation
+from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
+from autobatch.opening import open_verification
 from autobatch.protocol import OutOfMemory, Probe
 
 
@@ -97,3 +99,22 @@ def test_what_is_no_recommendation_is_refused(tmp_path, text, problem):
 def test_a_recommendation_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_recommendation(tmp_path / "nothing.json")
+
+
+def test_what_was_verified_is_kept_and_listed(tmp_path, recommended):
+    run = tmp_path / "verify-1"
+    verify(run, recommended, PretendDevice())
+    (found,) = runs_in(tmp_path)
+    assert (found.state, found.answer) == (
+        "verified",
+        f"batch {recommended.batch_size} holds",
+    )
+
+
+def test_a_verification_measures_anew(tmp_path, recommended):
+    verify(tmp_path, recommended, PretendDevice())
+    with (
+        pytest.raises(UsageError, match="measures anew"),
+        open_verification(recommended, f"{HERE}/targets.py:model", run_directory=tmp_path),
+    ):
+        pass

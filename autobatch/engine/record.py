@@ -112,6 +112,10 @@ class Record:
         """Append what a command concluded, for whoever reads the record later."""
         self._append(answer)
 
+    def first_inspection(self) -> Inspect | None:
+        """What the first process was asked: asked again, it shows whether all is as it was."""
+        return next((e.task for e in self._entries.values() if isinstance(e.task, Inspect)), None)
+
     def _check_identity(self, entry: Entry) -> None:
         before = self.find(entry.task)
         if before is None:
@@ -154,6 +158,12 @@ class Record:
         for entry in found.entries:
             self._remember(entry)
         return found.header
+
+
+def refuse_at_work(directory: Path) -> None:
+    """Raise UsageError if a process is at work on the record in `directory`."""
+    with (directory / FILE_NAME).open("ab", buffering=0) as file:
+        _lock(file, directory)
 
 
 def _lock(file: FileIO, directory: Path) -> None:

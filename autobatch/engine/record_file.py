@@ -21,6 +21,7 @@ from autobatch.protocol import (
     Tagged,
     Target,
     Task,
+    Verification,
 )
 
 FORMAT_VERSION = 3
@@ -47,11 +48,12 @@ class Entry(Tagged):
 
 
 class Answer(Tagged):
-    """What a command concluded from the entries above it, in one or two of these."""
+    """What a command concluded from the entries above it."""
 
     recommendation: Recommendation | None = None
     benchmark: BenchmarkResult | None = None
     probe: ProbeResult | None = None
+    verification: Verification | None = None
 
 
 Line = Header | Entry | Answer
@@ -73,6 +75,10 @@ class Content(Struct):
     @property
     def benchmark(self) -> BenchmarkResult | None:
         return next((a.benchmark for a in self.answers[::-1] if a.benchmark), None)
+
+    @property
+    def verification(self) -> Verification | None:
+        return next((a.verification for a in self.answers[::-1] if a.verification), None)
 
     @property
     def probe(self) -> ProbeResult | None:

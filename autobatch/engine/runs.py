@@ -1,5 +1,7 @@
 """The runs that there are: what was asked in each run directory, and how far it came."""
 
+import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,6 @@ from autobatch.errors import AutobatchError, UsageError
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct
 
 RUNS = Path("autobatch-runs")
-TARGETS = (".yaml", ".yml", ".py", ".keras")
 
 
 class RunSummary(Struct):
@@ -19,7 +20,7 @@ class RunSummary(Struct):
 
     name: str
     directory: str
-    state: Literal["recommended", "benchmarked", "probed", "unfinished", "unreadable"]
+    state: Literal["recommended", "benchmarked", "probed", "verified", "unfinished", "unreadable"]
     answer: str  # one phrase; why it cannot be read, where it cannot
     model: str = ""
     created: str = ""
@@ -43,15 +44,33 @@ def find_run(text: str) -> Path:
             return directory
     records = sorted(RUNS.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime)
     names = [path.parent.name for path in records]
-    beginning = f"{Path(text).stem if text.endswith(TARGETS) else text}-"
-    of_target = [name for name in names if name.startswith(beginning)]
-    if of_target:
-        return RUNS / of_target[-1]
+    of_target = re.compile(rf"{re.escape(run_name(text))}-[0-9a-f]{{8}}")
+    for record in reversed(records):
+        if of_target.fullmatch(record.parent.name) and _is_in(record.parent, text):
+            return record.parent
     near = get_close_matches(text, names, n=1)
     raise UsageError(
         f"There is no run {text}.",
         hint=f"Did you mean {near[0]}?" if near else "`autobatch runs` lists those that there are.",
     )
+
+
+def run_name(target: str) -> str:
+    """What the names of a TARGET's runs begin with: train, train-my_model, recipe."""
+    source, _, name = target.partition(":")
+    return "-".join(filter(None, (Path(source).stem, name)))
+
+
+def _is_in(run: Path, target: str) -> bool:
+    """Whether the run is of that very file, where a file is named: others may have its name."""
+    path = Path(target.partition(":")[0])
+    if not path.is_file():
+        return True
+    try:
+        header = read_record(run).header
+    except AutobatchError:
+        return False
+    return header is not None and Path(header.target.folder) == path.resolve().parent
 
 
 def read_recommendation(path: Path) -> Recommendation:
@@ -88,7 +107,7 @@ def read_recommendation(path: Path) -> Recommendation:
 
 
 def _summary(directory: Path) -> RunSummary:
-    name, where = directory.name, str(directory)
+    name, where = (os.fsencode(p).decode("utf-8", "replace") for p in (directory.name, directory))
     try:
         content = read_record(directory)
     except AutobatchError as error:
@@ -109,7 +128,7 @@ def _summary(directory: Path) -> RunSummary:
 
 def _answer(
     content: Content,
-) -> tuple[Literal["recommended", "benchmarked", "probed", "unfinished"], str]:
+) -> tuple[Literal["recommended", "benchmarked", "probed", "verified", "unfinished"], str]:
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
         if found.verdict == "better":
@@ -119,5 +138,8 @@ def _answer(
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"
     if probed := content.probe:
         return "probed", f"largest that fits {probed.largest_fitting}, ceiling {probed.ceiling}"
+    if verified := content.verification:
+        told = "holds" if verified.holds else "does not hold"
+        return "verified", f"batch {verified.batch_size} {told}"
     kinds = [type(entry.task).__name__.lower() for entry in content.entries]
     return "unfinished", f"its last job was a {kinds[-1]}" if kinds else "nothing measured"

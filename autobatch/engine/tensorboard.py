@@ -23,14 +23,17 @@ def refuse_without_writer() -> None:
 
 def write_events(run: Path, folder: Path) -> str:
     """Write the trials of a run into `folder`; a sentence on what was written, or why not."""
-    ended = subprocess.run(
-        [sys.executable, "-m", WRITER, str(run), str(folder)],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", WRITER, str(run), str(folder)],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"TensorBoard's files were not written: no end in {SECONDS:.0f} s."
     if ended.returncode != 0:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         return f"TensorBoard's files were not written: {reason}"

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from autobatch.core import ranking
 from autobatch.core.evidence import Curve, Evidence, Setting
-from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
+from autobatch.errors import InterruptedRunError, TimeLimitError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
     Contest,
@@ -55,8 +55,11 @@ def run_trials(
             learning_rate=evidence.baseline_learning_rate,
         ),
     )
-    pilot(session, inspected, evidence)
     trials = _Trials(session, inspected, evidence, probed.ceiling)
+    if session.is_to_end():
+        session.end_if_stopped()
+        trials.refuse_time_limit()
+    pilot(session, inspected, evidence)
     trials.climb(_sizes(evidence, probed.ceiling))
     trials.settle()
     session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
@@ -138,13 +141,13 @@ class _Trials:
         self._tell_of_contention()
         if not evidence.finals:
             self.session.end_if_stopped()
-            self._refuse_time_limit()
+            self.refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
             self._refuse_baseline()
 
-    def _refuse_time_limit(self) -> NoReturn:
+    def refuse_time_limit(self) -> NoReturn:
         needed = self.session.spent_seconds + self._finals_seconds()
-        raise UsageError(
+        raise TimeLimitError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
             "setting could be compared with yours.",
             hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "
@@ -228,7 +231,7 @@ class _Trials:
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:
             metric = self.session.recipe.trials.metric
-            last = outcome.evaluations[-1].metrics[metric]
+            last = outcome.evaluations[-1].metrics.get(metric)
             if isinstance(outcome, Trained):
-                return f"{metric} {last:.4g}"
+                return f"{metric} is not finite" if last is None else f"{metric} {last:.4g}"
         return why_it_failed(outcome)

@@ -24,8 +24,8 @@ Speed = Literal["same", "slower", "faster", "unknown"]
 
 ROUNDS = 3  # processes that time it: rates differ between them
 # Of these, another value makes another question; the others are told.
-MATTERS = ("model", "optimizer", "parameters", "precision", "data_fingerprint")
-TOLD = ("device", "jit_compile")
+MATTERS = ("optimizer", "parameters", "precision", "data_fingerprint")
+TOLD = ("model", "device", "jit_compile")
 
 
 def verify(

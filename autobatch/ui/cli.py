@@ -235,7 +235,7 @@ def _carry_out(
         result = work(session)
     show(result, table, json)
     if not json:
-        Console().print(f"[dim]evidence: {directory}[/]", soft_wrap=True)
+        Console().print(f"evidence: {directory}", style="dim", markup=False, soft_wrap=True)
     return directory
 
 

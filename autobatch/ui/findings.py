@@ -99,6 +99,8 @@ class Findings:
     @property
     def command(self) -> str:
         """What the user asked for, by how far it came."""
+        if self.content.verification:
+            return "verify"
         kinds = {type(entry.task) for entry in self.content.entries}
         if self.recommendation or kinds & {Trial, Gradients, RangeTest}:
             return "recommend"
@@ -107,6 +109,7 @@ class Findings:
     @property
     def finished(self) -> bool:
         return {
+            "verify": True,
             "recommend": self.content.recommendation is not None,
             "benchmark": self.content.benchmark is not None,
             "probe": self.content.probe is not None,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from autobatch.errors import InterruptedRunError
+from autobatch.errors import InterruptedRunError, TimeLimitError
 from autobatch.protocol import (
     BenchmarkResult,
     Event,
@@ -20,6 +20,7 @@ from autobatch.protocol import (
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOT_WHOLE = "So far; the run was interrupted, so this is no whole answer, and no recommendation:"
+OUT_OF_TIME = "So far; time_limit was reached, so this is no whole answer, and no recommendation:"
 BEST_SO_FAR = "The best answer so far; the run was interrupted before all trials were done:"
 
 
@@ -50,7 +51,7 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(*, quiet: bool) -> Iterator[Interruption]:
+def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interruption]:
     """Signals are heeded within; an interruption leaves it as InterruptedRunError.
 
     What is known by then is shown on stderr: an answer on stdout is a whole one.
@@ -62,12 +63,16 @@ def interruptible(*, quiet: bool) -> Iterator[Interruption]:
     try:
         yield interruption
     except KeyboardInterrupt:
-        raise InterruptedRunError(hint=_how_to_go_on()) from None
+        raise InterruptedRunError(hint=_how_to_go_on() if resumable else None) from None
     except InterruptedRunError as error:
         if error.so_far and not quiet:
             with suppress(KeyboardInterrupt):
                 _show(error.so_far[-1])
-        raise InterruptedRunError(hint=_how_to_go_on()) from None
+        raise InterruptedRunError(hint=_how_to_go_on() if resumable else None) from None
+    except TimeLimitError as error:
+        if error.so_far and not quiet:
+            _show(error.so_far[-1], OUT_OF_TIME)
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -87,7 +92,7 @@ def resume_command(argv: Sequence[str]) -> str:
     return shlex.join([program, *(each for each in argv[1:] if each != "--fresh")])
 
 
-def _show(answer: object) -> None:
+def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:
     from rich.console import Console
 
     from autobatch.ui.tables import benchmark_table, probe_table, recommendation_table
@@ -95,7 +100,7 @@ def _show(answer: object) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         console.width = max(console.width, 120)
-    console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else NOT_WHOLE)
+    console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else not_whole)
     match answer:
         case ProbeResult():
             console.print(probe_table(answer))

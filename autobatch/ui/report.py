@@ -1,6 +1,7 @@
 """The HTML report: one page that holds everything, works offline and asks nobody for anything."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ def render(content: Content, name: str) -> str:
         title=found.header.target.model,
         found=found,
         result=result,
+        verified=content.verification,
         verdict=words.verdict(result) if result else "",
         confidence=words.CONFIDENCE[result.confidence] if result else "",
         plans=tuple(_plans(result)) if result else (),
@@ -158,9 +160,13 @@ def shown_name(directory: Path) -> str:
 
 def _refuse_others(path: Path, force: bool, *, ours: bool) -> None:
     """An existing file is replaced if the user says so, or if it is a page that we wrote there."""
-    if path.is_dir():
+    try:
+        is_directory, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    if is_directory:
         raise UsageError(f"{path} is a directory.", hint="Give a file: --output FILE.")
-    if force or not path.exists() or (ours and _is_page(path)):
+    if force or not exists or (ours and _is_page(path)):
         return
     raise UsageError(
         f"{path} exists already.",
@@ -187,7 +193,8 @@ def write(path: Path, html: str) -> Path:
             aside.replace(path)
     except OSError as error:
         if aside != path:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
         raise UsageError(
             f"Cannot write {path}: {error.strerror}.",
             hint="Give another place with --output FILE.",

@@ -52,7 +52,7 @@ def verify(
 
     recommended = recommendation_in(recommendation)
     with (
-        interruptible(quiet=quiet) as interruption,
+        interruptible(quiet=quiet, resumable=False) as interruption,
         Display(quiet=quiet) as display,
         open_verification(
             recommended,
@@ -80,13 +80,13 @@ def runs(
 
     from autobatch.engine.runs import RUNS, runs_in
     from autobatch.protocol import to_json
-    from autobatch.ui.run_tables import runs_table
+    from autobatch.ui.run_tables import runs_list
 
     found = runs_in(folder or RUNS)
     if json:
         typer.echo(to_json(found))
     elif found:
-        Console().print(runs_table(found))
+        Console().print(runs_list(found))
     else:
         typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
 

@@ -2,6 +2,7 @@
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -29,18 +30,14 @@ def verification_table(result: Verification) -> RenderableType:
     )
 
 
-def runs_table(found: tuple[RunSummary, ...]) -> RenderableType:
-    table = Table(box=None, title_justify="left")
-    table.add_column("run", no_wrap=True)
-    table.add_column("begun", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column("answer")
+def runs_list(found: tuple[RunSummary, ...]) -> RenderableType:
+    """Two lines a run: which and when, and what came of it."""
+    lines: list[RenderableType] = []
     for run in found:
         readable = run.state != "unreadable"
-        table.add_row(
-            escape(run.name),
-            run.created[:16].replace("T", " "),
-            format_duration(run.spent_seconds) if readable else "",
-            Text(run.answer, style="" if readable else "red"),
-        )
-    return table
+        told = f"{run.created[:16].replace('T', ' ')}, {format_duration(run.spent_seconds)}"
+        lines += [
+            Text.assemble((run.name, "bold"), (f"  {told}" if readable else "", "dim")),
+            Padding(Text(run.answer, style="" if readable else "red"), (0, 0, 0, 2)),
+        ]
+    return Group(*lines)

@@ -37,6 +37,8 @@ def write(run: Path, folder: Path) -> int:
     for trial in trials:
         task = trial.task
         name = f"batch-{task.batch_size}-rate-{_rate(task):.4g}-seed-{task.seed}-{task.steps}-steps"
+        if (folder / name).exists():  # written before: again, each point would be there twice
+            continue
         writer = tf.summary.create_file_writer(str(folder / name))
         with writer.as_default():
             for evaluation in trial.outcome.evaluations:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from pretend import TARGET, inspected
 
-from autobatch.engine.record import Record
+from autobatch.engine.record import Record, refuse_at_work
 from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
@@ -235,3 +235,10 @@ def test_a_full_disk_loses_no_line_and_leaves_none_torn(small_disk):
     with open_record(run) as record:
         assert record.find(Probe(batch_size=added, limit_bytes=1)) is not None
         assert record.find(Probe(batch_size=added + 1, limit_bytes=1)) is None
+
+
+def test_a_record_that_is_worked_on_is_not_set_aside(tmp_path):
+    fill(tmp_path, entry())
+    with open_record(tmp_path), pytest.raises(UsageError, match="is at work"):
+        refuse_at_work(tmp_path)
+    refuse_at_work(tmp_path)

@@ -47,13 +47,22 @@ def test_a_run_is_found_by_its_path_or_its_name(folder):
     assert find_run(str(folder / "half")) == folder / "half"
 
 
-@pytest.mark.parametrize("text", ["train.py", "train", "train-2"])
+@pytest.mark.parametrize("text", ["train.py", "train", "train-0000000b"])
 def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
-    for name in ("train-1", "train-2"):
+    for name in ("train-0000000a", "train-0000000b", "train-v2-0000000c"):
         (folder / name).mkdir()
         shutil.copy(RECORDS / "format-2.jsonl", folder / name / FILE_NAME)
-    os.utime(folder / "train-1" / FILE_NAME, (1, 1))
-    assert find_run(text).name == "train-2"
+    os.utime(folder / "train-0000000a" / FILE_NAME, (1, 1))
+    assert find_run(text).name == "train-0000000b"
+    assert find_run("train.py:v2").name == "train-v2-0000000c"
+
+
+def test_a_file_of_the_same_name_elsewhere_has_other_runs(folder, tmp_path):
+    (folder / "train-0000000a").mkdir()
+    shutil.copy(RECORDS / "format-2.jsonl", folder / "train-0000000a" / FILE_NAME)
+    (tmp_path / "train.py").write_text("")
+    with pytest.raises(UsageError, match="There is no run"):
+        find_run("train.py")  # that run is of a folder far away
 
 
 @pytest.mark.parametrize(("name", "hint"), [("finishd", "Did you mean finished"), ("x", "lists")])

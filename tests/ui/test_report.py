@@ -53,6 +53,17 @@ def test_the_answer_and_the_snippet_come_first(page, better):
     assert re.sub(r"\s+", " ", found.snippet) in answer
 
 
+def test_a_verification_says_whether_the_recommendation_holds(tmp_path, better):
+    def verify(opened):
+        return tuner.verify(opened, better.recommendation)
+
+    slower = run(tmp_path / "run", verify, step_seconds=lambda size: 0.005 + 5e-5 * size)
+    text = Page(render(slower, "run")).text
+    assert "does not hold" in text
+    assert "slower for certain" in text
+    assert "Not finished" not in text
+
+
 def test_sections_stand_in_the_readers_order(page):
     titles = [text for tags, text in page.texts if tags[-1:] == ("h2",)]
     expected = ["The answer", "Memory", "Throughput", "Trials", "Noise scale, and what it implies"]
