@@ -1,6 +1,7 @@
 """The commands as a user types them: real processes, real exit codes, both output streams."""
 
 import json
+import os
 import re
 
 import msgspec
@@ -90,3 +91,13 @@ def test_the_version_is_told_with_those_that_matter_to_results(tmp_path):
     code, stdout, _ = autobatch("--version", cwd=tmp_path)
     assert code == 0
     assert re.fullmatch(r"autobatch \d+\.\d+\.\d+ \(keras [\d.]+, .*Python [\d.]+\)\n", stdout)
+
+
+def test_a_path_that_is_not_utf_8_gets_one_clear_message(tmp_path):
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    folder.mkdir()
+    (folder / "train.py").write_text("def build_model(): ...\n")
+    code, stdout, stderr = autobatch("probe", "train.py", cwd=folder)
+    assert (code, stdout) == (2, "")
+    assert "is not valid UTF-8" in stderr
+    assert "Traceback" not in stderr
