@@ -17,6 +17,7 @@ from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
 QUICK_SECONDS, FINAL_SECONDS = 1.0, 30.0  # that steps are repeated for, where they are quick
+AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
 
@@ -57,11 +58,22 @@ class Probes:
         return entry
 
     def final(self, size: int, limit_bytes: int) -> Fits | None:
-        """A verification of the answer itself: of more steps, unless it had many already."""
+        """A verification of the answer itself: of many steps, unless memory is not scarce."""
+        if self._is_ample(size, limit_bytes):
+            return self.ask(size, limit_bytes, verify=True)
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
         return self._ask(_final(size, limit_bytes))
+
+    def _is_ample(self, size: int, limit_bytes: int) -> bool:
+        """Whether that size, or a larger one, was seen to be far from the limit."""
+        return any(
+            task.batch_size >= size
+            and isinstance(entry.outcome, Fits)
+            and entry.outcome.peak_bytes <= AMPLE * limit_bytes
+            for task, entry in self.entries.items()
+        )
 
     def confirm(self, size: int, limit_bytes: int) -> Fits | None:
         """The same again in another process, where memory may be laid out less luckily."""
@@ -69,8 +81,10 @@ class Probes:
 
     def failure(self, size: int, limit_bytes: int) -> Entry:
         """The entry of the final verification, or of its confirmation, that failed."""
-        asked = (self.entries.get(_final(size, limit_bytes, repeat)) for repeat in (0, 1))
-        return next(entry for entry in asked if entry and not isinstance(entry.outcome, Fits))
+        quick = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
+        asked = (quick, _final(size, limit_bytes), _final(size, limit_bytes, repeat=1))
+        found = (self.entries[task] for task in asked if task in self.entries)
+        return next(entry for entry in found if not isinstance(entry.outcome, Fits))
 
     def known(self, budget_bytes: int) -> dict[int, int | None]:
         """What is known under a limit: what held less fits, what failed under more does not."""
