@@ -1,6 +1,8 @@
 """Commands as a user types them, in real processes."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from autobatch.engine.record_file import FILE_NAME
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+MEASURING = ("probe", "benchmark", "recommend", "verify")
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
 FAST = (
     *("benchmark.seconds=200ms", "batch_sizes.min=16", "batch_sizes.max=64"),
@@ -48,3 +51,16 @@ def wait_for(condition, seconds=60):
 def lines(folder):
     records = list(folder.glob("*/*/" + FILE_NAME))
     return records[0].read_text().splitlines() if records else []
+
+
+def shown_in(text):
+    """The autobatch commands in the console blocks of a Markdown page."""
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in re.findall(r"^\$ (autobatch .*)$", block, re.M)]
+
+
+def run_shown(command, cwd):
+    """As it is shown, but with what makes it quick where it measures."""
+    words = shlex.split(command)[1:]
+    quick = settings(*FAST) if words[0] in MEASURING else []
+    return autobatch(*words, *quick, cwd=cwd)

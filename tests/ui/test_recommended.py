@@ -1,21 +1,32 @@
-"""One real recommend, and all that is to be seen of it: JSON, table, page, resume, verification."""
+"""The README's tutorial, and all that is to be seen of its recommendation: JSON, table, page."""
 
 import json
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
-from commands import FAST, HERE, autobatch, lines, settings
+from commands import FAST, autobatch, lines, run_shown, settings, shown_in
 
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.protocol import Recommendation, Verification
+from autobatch.protocol import Recommendation
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+TUTORIAL = README[README.index("## Your own model") : README.index("## Commands")]
 
 
 @pytest.fixture(scope="module")
 def recommended(tmp_path_factory):
+    """The tutorial of the README, up to its recommendation."""
     folder = tmp_path_factory.mktemp("recommended")
-    path = folder / "recipe.yaml"
-    path.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
-    return folder, autobatch("recommend", path, "--json", *settings(*FAST), cwd=folder)
+    (code,) = re.findall(r"```python\n# train\.py\n(.*?)```", TUTORIAL, re.DOTALL)
+    (folder / "train.py").write_text(code)
+    for command in shown_in(TUTORIAL):
+        if " recommend " in command:
+            break
+        status, _, stderr = run_shown(command, folder)
+        assert status == 0, f"{command}: {stderr}"
+    return folder, run_shown(f"{command} --json", folder)
 
 
 def test_recommend_prints_the_whole_recommendation_as_json(recommended):
@@ -26,19 +37,6 @@ def test_recommend_prints_the_whole_recommendation_as_json(recommended):
     assert result.peak_bytes > 0
     assert result.reasons
     assert result.environment["versions"]["keras"]
-
-
-def test_a_recommendation_is_verified_from_its_file(recommended):
-    folder, _ = recommended
-    (path,) = folder.glob("autobatch-runs/*/recommendation.json")
-    apart = folder / "verified"
-    code, stdout, stderr = autobatch("verify", path, "--json", "--run-dir", apart, cwd=folder)
-    result = msgspec.json.decode(stdout, type=Verification)
-    assert result.outcome == "fits", stderr
-    assert result.differences == ()
-    assert code == (0 if result.holds else 6)  # the machine may be slower by now
-    code, stdout, _ = autobatch("runs", folder / "autobatch-runs", cwd=folder)
-    assert (code, "learning rate" in stdout) == (0, True)
 
 
 def test_the_stable_names_are_all_there(recommended):
@@ -106,3 +104,16 @@ def test_the_table_names_the_answer_and_the_reasons(recommended):
     for words in ("batch size", "learning rate", "memory", "Why", "model.fit(x, y, batch_size="):
         assert words in stdout
     assert str(json.loads(first)["batch_size"]) in stdout
+
+
+def test_the_rest_of_the_tutorial_works_too(recommended):
+    folder, _ = recommended
+    shown = shown_in(TUTORIAL)
+    for command in shown[next(i for i, each in enumerate(shown) if " recommend " in each) :]:
+        status, stdout, stderr = run_shown(command, folder)
+        if " verify " in command:  # the machine may be slower by now
+            assert status in (0, 6), stderr
+            assert ("holds" in stdout) == (status == 0) or "does not hold" in stdout
+        else:
+            assert status == 0, f"{command}: {stderr}"
+        assert stdout
