@@ -1,4 +1,4 @@
-"""Every command that docs/ shows is run as it stands there; ui/test_recommended.py: the README's."""
+"""Every command that docs/ shows is run as it stands; the README's in ui/test_recommended.py."""
 
 import re
 import shlex
