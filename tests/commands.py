@@ -15,8 +15,8 @@ COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
 MEASURING = ("probe", "benchmark", "recommend", "verify")
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
 FAST = (
-    *("benchmark.seconds=200ms", "batch_sizes.min=16", "batch_sizes.max=64"),
-    *("trials.budget=3s", "trials.seeds=2"),
+    *("benchmark.seconds=200ms", "batch_sizes.min=32", "batch_sizes.max=64"),
+    *("trials.budget=10s", "trials.seeds=2"),
 )
 
 

@@ -34,21 +34,19 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
     assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
 
 
-def test_benchmark_measures_the_sizes_asked_for_and_tells_those_it_cannot(recipe, tmp_path):
-    arguments = ("benchmark", recipe, "--sizes", "16,24,99", "--json", *settings(*QUICK))
+def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(recipe, tmp_path):
+    arguments = ("benchmark", recipe, "--json", *settings(*QUICK))
     code, stdout, _ = autobatch(*arguments, cwd=tmp_path)
-    result = msgspec.json.decode(stdout, type=BenchmarkResult)
-    assert code == 0
-    assert [point.batch_size for point in result.points] == [16, 24, 32]  # with the baseline's
-    assert result.skipped == ("99: there are 48 training samples",)
-
-
-def test_benchmark_measures_powers_of_two_and_the_ceiling(recipe, tmp_path):
-    code, stdout, _ = autobatch("benchmark", recipe, "--json", *settings(*QUICK), cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
     assert code == 0
     assert [point.batch_size for point in result.points] == [8, 16, 32, 48]
     assert all(p.low <= p.samples_per_second <= p.high for p in result.points)
+    code, stdout, stderr = autobatch(*arguments, "--sizes", "16,24,99", cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=BenchmarkResult)
+    assert code == 0
+    assert [point.batch_size for point in result.points] == [16, 24, 32]  # with the baseline's
+    assert result.skipped == ("99: there are 48 training samples",)
+    assert re.search(r"benchmark: 16: .* \(from the record\)", stderr)
 
 
 @pytest.mark.parametrize(
