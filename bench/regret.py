@@ -7,6 +7,7 @@ the time at a setting over the least of the grid (which changes nothing but the 
 has Adam's beta_2 and the like with it). Beside it KerasTuner, on the same space, with the
 wall time that `recommend` took: random search and Hyperband.
 
+    pip install keras-tuner tensorboard   # it does not run without the second
     python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners]
 """
 
