@@ -110,7 +110,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             f"[bold green]{result.learning_rate:.4g}[/]   "
             f"[dim]yours {baseline.learning_rate:.4g}[/]",
         ),
-        ("verdict", words.verdict(result)),
+        ("verdict", escape(words.verdict(result))),
         ("confidence", words.CONFIDENCE[result.confidence]),
         ("memory", words.memory(result)),
         ("throughput", words.throughput(result)),
@@ -134,14 +134,15 @@ def recommendation_table(result: Recommendation) -> RenderableType:
 
 def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
+    metric = escape(result.metric)
     table = NarrowingTable(
-        f"Finalists at equal training time; target {result.metric} {result.target_loss:.4g}",
+        f"Finalists at equal training time; target {metric} {result.target_loss:.4g}",
         (
-            *(Column("batch"), Column("rate"), Column(result.metric), Column("reached in")),
+            *(Column("batch"), Column("rate"), Column(metric), Column("reached in")),
             *(Column("sooner"), Column("95 %, all at once"), Column("(mark)", is_text=True)),
         ),
         (_candidate_cells(candidate, result) for candidate in finalists),
-        dispensable=("95 %, all at once", "reached in", result.metric),
+        dispensable=("95 %, all at once", "reached in", metric),
     )
     return Group(table, f"[dim]{words.dropped(result)}[/]")
 

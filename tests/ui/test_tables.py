@@ -5,6 +5,7 @@ import shutil
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -48,3 +49,8 @@ def test_where_there_is_room_nothing_is_left_out(recommendation):
     text = shown(tables.recommendation_table(recommendation), 100)
     for heading in ("batch", "rate", "val_loss", "reached in", "sooner", "95 %, all at once"):
         assert heading in text
+
+
+def test_names_with_brackets_are_shown_as_they_are(recommendation):
+    odd = msgspec.structs.replace(recommendation, metric="val_[/]")
+    assert "val_[/]" in shown(tables.recommendation_table(odd), 100)
