@@ -625,6 +625,9 @@ class Difference(Struct):
     matters: bool  # the recommendation was about something else
 
 
+Speed = Literal["same", "slower", "faster", "unknown"]
+
+
 class Verification(Struct):
     """Whether a recommendation still holds, here and now; `_then` is what it said."""
 
@@ -638,7 +641,7 @@ class Verification(Struct):
     headroom: float
     samples_per_second: Interval | None
     samples_per_second_then: Interval
-    speed: Literal["same", "slower", "faster", "unknown"]  # by whether the intervals overlap
+    speed: Speed  # by whether the intervals overlap
     differences: tuple[Difference, ...]
     reasons: tuple[str, ...]
     wall_seconds: float

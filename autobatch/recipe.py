@@ -105,7 +105,7 @@ def _read(kind: type[AnySection], data: object, at: "KeyPath", origins: "Origins
     }
     for name, info in known.items():
         if info.required and name not in values:
-            hint = f"Add {name}: {_allowed(info.type)}."
+            hint = f"Add {name}: {allowed(info.type)}."
             raise _refused((*at, name), "is missing.", origins, hint)
     return kind(**values)
 
@@ -118,7 +118,7 @@ def _value(kind: Any, value: Any, at: "KeyPath", origins: "Origins") -> Any:
     except msgspec.ValidationError as error:
         if item := re.search(r"\$\[(\d+)\]", str(error)):  # msgspec says which of a list
             at, value = (*at, int(item[1])), value[int(item[1])]
-        hint = f"Allowed: {_allowed(kind)}."
+        hint = f"Allowed: {allowed(kind)}."
         if isinstance(value, bool):
             hint += " In YAML, yes, no, on and off without quotes are true and false."
         raise _refused(at, f"cannot be {_show(value)}.", origins, hint) from None
@@ -132,7 +132,7 @@ def _parse(kind: Any, value: object) -> object:
     return kind.parse(value)
 
 
-def _allowed(kind: Any) -> str:
+def allowed(kind: Any) -> str:
     """What a field may be: the phrase of our own types, or the description of an Annotated."""
     return str(kind.form if hasattr(kind, "form") else get_args(kind)[1].description)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from autobatch.engine.record_file import FILE_NAME
 from autobatch.errors import UsageError
 
 WRITER = "autobatch.worker.tensorboard"
@@ -25,7 +26,7 @@ def write_events(run: Path, folder: Path) -> str:
     """Write the trials of a run into `folder`; a sentence on what was written, or why not."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", WRITER, str(run), str(folder)],
+            [sys.executable, "-m", WRITER, str(run / FILE_NAME), str(folder)],
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
             capture_output=True,
             text=True,

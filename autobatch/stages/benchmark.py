@@ -90,6 +90,11 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     )
 
 
+def deadline_seconds(seconds: float) -> float:
+    """For a process that times one size for `seconds`."""
+    return seconds * DEADLINE_FACTOR + DEADLINE_SECONDS
+
+
 class _Timer:
     """Asks for one measurement after the other; a failing one never loses the others."""
 
@@ -159,7 +164,7 @@ class _Timer:
             task,
             label,
             lambda outcome: _phrase(task.batch_size, outcome),
-            deadline_seconds=self.seconds * DEADLINE_FACTOR + DEADLINE_SECONDS,
+            deadline_seconds=deadline_seconds(self.seconds),
             user_code_may_fail=True,  # at some sizes: the others are measured all the same
         )
         self.wall_seconds += entry.seconds

@@ -1,7 +1,5 @@
 """Does a recommendation still hold? Its size trained and timed again, and what has changed."""
 
-from typing import Literal
-
 from autobatch.core import throughput
 from autobatch.protocol import (
     Benchmark,
@@ -13,14 +11,13 @@ from autobatch.protocol import (
     Measured,
     Outcome,
     Recommendation,
+    Speed,
     Verification,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.benchmark import DEADLINE_FACTOR, DEADLINE_SECONDS
+from autobatch.stages.benchmark import deadline_seconds
 from autobatch.stages.probes import Probes
 from autobatch.units import format_bytes
-
-Speed = Literal["same", "slower", "faster", "unknown"]
 
 ROUNDS = 3  # processes that time it: rates differ between them
 # Of these, another value makes another question; the others are told.
@@ -84,7 +81,7 @@ def _timed(session: Session, size: int, seconds: float) -> BenchmarkPoint | None
             ),
             f"{size} timed, {round_ + 1} of {ROUNDS}",
             _phrase,
-            deadline_seconds=seconds * DEADLINE_FACTOR + DEADLINE_SECONDS,
+            deadline_seconds=deadline_seconds(seconds),
             user_code_may_fail=True,
         )
         if isinstance(entry.outcome, Measured):

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -33,8 +33,6 @@ from autobatch.ui.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from autobatch.protocol import ProbeResult, Struct
     from autobatch.stages.ask import Session
 
@@ -43,8 +41,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-Result = TypeVar("Result", bound="Struct")
 
 MEASURE, PREPARE, LOOK_BACK = "Measure", "Prepare", "Look back"  # panels of --help
 NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it stands
@@ -72,7 +68,6 @@ def recommend(
     from autobatch import tuner
     from autobatch.engine.tensorboard import refuse_without_writer, write_events
     from autobatch.ui.report import add_report
-    from autobatch.ui.tables import recommendation_table
 
     wishes = {
         "prefer": prefer,
@@ -83,9 +78,7 @@ def recommend(
     settings = [*(set_ or []), *settings]
     if tensorboard is not None:
         refuse_without_writer()
-    run = _carry_out(
-        tuner.tune, recommendation_table, target, settings, run_dir, fresh, json, quiet
-    )
+    run = _carry_out(tuner.tune, target, settings, run_dir, fresh, json, quiet)
     if tensorboard is not None:
         typer.echo(write_events(run, tensorboard), err=True)
     add_report(run, quiet=quiet)
@@ -103,12 +96,11 @@ def probe(
 ) -> None:
     """Find the largest batch that fits in device memory."""
     from autobatch import tuner
-    from autobatch.ui.tables import probe_table
 
     def work(session: "Session") -> "ProbeResult":
         return tuner.probe(session, exact=exact)
 
-    _carry_out(work, probe_table, target, set_ or [], run_dir, fresh, json, quiet)
+    _carry_out(work, target, set_ or [], run_dir, fresh, json, quiet)
 
 
 @app.command(rich_help_panel=MEASURE)
@@ -123,10 +115,9 @@ def benchmark(
 ) -> None:
     """Measure the samples per second that training delivers across batch sizes."""
     from autobatch import tuner
-    from autobatch.ui.tables import benchmark_table
 
     settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
-    _carry_out(tuner.benchmark, benchmark_table, target, settings, run_dir, fresh, json, quiet)
+    _carry_out(tuner.benchmark, target, settings, run_dir, fresh, json, quiet)
 
 
 app.command(rich_help_panel=MEASURE)(run_commands.verify)
@@ -202,8 +193,7 @@ app.command(rich_help_panel=LOOK_BACK)(run_commands.report)
 
 
 def _carry_out(
-    work: "Callable[[Session], Result]",
-    table: "Callable[[Result], RenderableType]",
+    work: "Callable[[Session], Struct]",
     target: str,
     overrides: list[str],
     run_directory: Path | None,
@@ -233,7 +223,7 @@ def _carry_out(
     ):
         directory = session.record.directory
         result = work(session)
-    show(result, table, json)
+    show(result, json)
     if not json:
         Console().print(f"evidence: {directory}", style="dim", markup=False, soft_wrap=True)
     return directory

@@ -58,9 +58,9 @@ def _caveats(one: Findings, other: Findings) -> Iterator[str]:
 
 def _measured(one: Findings, other: Findings) -> Iterator[Row]:
     lines: list[tuple[str, Callable[[Findings], str]]] = [
-        *((name, _of_recommendation(tell)) for name, tell in RECOMMENDED),
-        *((name, _of_probe(tell)) for name, tell in PROBED),
-        *((name, _of_benchmark(tell)) for name, tell in BENCHMARKED),
+        *((name, _of("recommendation", tell)) for name, tell in RECOMMENDED),
+        *((name, _of("probed", tell)) for name, tell in PROBED),
+        *((name, _of("measured", tell)) for name, tell in BENCHMARKED),
     ]
     for name, tell in lines:
         a, b = tell(one), tell(other)
@@ -98,16 +98,9 @@ BENCHMARKED: tuple[tuple[str, Callable[[BenchmarkResult], str]], ...] = (
 )
 
 
-def _of_recommendation(tell: Callable[[Recommendation], str]) -> Callable[[Findings], str]:
-    return lambda found: tell(found.recommendation) if found.recommendation else ""
-
-
-def _of_probe(tell: Callable[[ProbeResult], str]) -> Callable[[Findings], str]:
-    return lambda found: tell(found.probed) if found.probed else ""
-
-
-def _of_benchmark(tell: Callable[[BenchmarkResult], str]) -> Callable[[Findings], str]:
-    return lambda found: tell(found.measured) if found.measured else ""
+def _of(answer: str, tell: Callable[[Any], str]) -> Callable[[Findings], str]:
+    """What `tell` says of that answer; nothing where the run has none."""
+    return lambda found: tell(part) if (part := getattr(found, answer)) else ""
 
 
 def _differences(one: Findings, other: Findings) -> Iterator[Row]:

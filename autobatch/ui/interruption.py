@@ -11,9 +11,7 @@ from types import FrameType
 
 from autobatch.errors import InterruptedRunError, TimeLimitError
 from autobatch.protocol import (
-    BenchmarkResult,
     Event,
-    ProbeResult,
     Recommendation,
     StageFinished,
 )
@@ -93,18 +91,8 @@ def resume_command(argv: Sequence[str]) -> str:
 
 
 def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:
-    from rich.console import Console
+    from autobatch.ui.run_tables import console_for, table_of
 
-    from autobatch.ui.tables import benchmark_table, probe_table, recommendation_table
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)
+    console = console_for(stderr=True)
     console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else not_whole)
-    match answer:
-        case ProbeResult():
-            console.print(probe_table(answer))
-        case BenchmarkResult():
-            console.print(benchmark_table(answer))
-        case Recommendation():
-            console.print(recommendation_table(answer))
+    console.print(table_of(answer))

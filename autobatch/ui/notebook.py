@@ -12,16 +12,8 @@ def html(result: ProbeResult | BenchmarkResult | Recommendation | Verification) 
     """One element, with its styles in it."""
     from rich.console import Console
 
-    from autobatch.ui import run_tables, tables
+    from autobatch.ui.run_tables import table_of
 
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
-    match result:
-        case ProbeResult():
-            console.print(tables.probe_table(result))
-        case BenchmarkResult():
-            console.print(tables.benchmark_table(result))
-        case Recommendation():
-            console.print(tables.recommendation_table(result))
-        case Verification():
-            console.print(run_tables.verification_table(result))
+    console.print(table_of(result))
     return console.export_html(inline_styles=True, code_format=FORMAT)

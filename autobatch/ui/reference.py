@@ -1,10 +1,10 @@
 """Every key of a recipe, in Markdown, from the definitions that read it: docs/recipe.md."""
 
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from autobatch.recipe import Recipe
+from autobatch.recipe import Recipe, allowed
 
 HEAD = """# The recipe
 
@@ -47,12 +47,8 @@ def recipe_reference() -> str:
 
 
 def _row(key: str, info: msgspec.structs.FieldInfo) -> str:
-    return f"| `{key}` | {_allowed(info.type)} | {_default(info)} |"
-
-
-def _allowed(kind: Any) -> str:
-    told = kind.form if hasattr(kind, "form") else get_args(kind)[1].description
-    return str(told).replace("|", "\\|")
+    told = allowed(info.type).replace("|", "\\|")
+    return f"| `{key}` | {told} | {_default(info)} |"
 
 
 def _default(info: msgspec.structs.FieldInfo) -> str:

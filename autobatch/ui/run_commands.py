@@ -1,9 +1,8 @@
 """Commands about runs that there are: list them, show one, verify what it recommended."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +19,7 @@ from autobatch.ui.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from autobatch.protocol import Struct
-
-Result = TypeVar("Result", bound="Struct")
 
 
 def verify(
@@ -48,7 +43,6 @@ def verify(
     from autobatch.opening import open_verification, recommendation_in
     from autobatch.ui.display import Display
     from autobatch.ui.interruption import interruptible
-    from autobatch.ui.run_tables import verification_table
 
     recommended = recommendation_in(recommendation)
     with (
@@ -64,7 +58,7 @@ def verify(
         ) as session,
     ):
         result = tuner.verify(session, recommended)
-    show(result, verification_table, json)
+    show(result, json)
     if not result.holds:
         raise DoesNotHoldError("The recommendation does not hold here and now.")
 
@@ -101,16 +95,12 @@ def report(
     typer.echo(os.fsencode(path))  # as it is, also where it is not valid UTF-8
 
 
-def show(result: Result, table: "Callable[[Result], RenderableType]", json: bool) -> None:
+def show(result: "Struct", json: bool) -> None:
     """Print a result on stdout, as a table or as JSON."""
-    from rich.console import Console
-
     from autobatch.protocol import to_json
+    from autobatch.ui.run_tables import console_for, table_of
 
     if json:
         typer.echo(to_json(result))
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a file has no margin: nothing is cut off
-    console.print(table(result))
+    else:
+        console_for().print(table_of(result))

@@ -1,4 +1,4 @@
-"""Trials of a run as TensorBoard shows them: `python -m autobatch.worker.tensorboard RUN FOLDER`.
+"""Trials of a run for TensorBoard: `python -m autobatch.worker.tensorboard RECORD FOLDER`.
 
 Each trial has a folder of its own, with its validation metrics by step. Its hyperparameters go to
 the HParams page where the package `tensorboard` is installed beside TensorFlow, else they stand in
@@ -31,9 +31,9 @@ class TrialEntry(msgspec.Struct):
     outcome: Trained | Diverged
 
 
-def write(run: Path, folder: Path) -> int:
-    """How many trials of the record in `run` were written into `folder`."""
-    trials = list(_trials(run / "record.jsonl"))
+def write(record: Path, folder: Path) -> int:
+    """How many trials of the file `record` were written into `folder`."""
+    trials = list(_trials(record))
     for trial in trials:
         task = trial.task
         name = f"batch-{task.batch_size}-rate-{_rate(task):.4g}-seed-{task.seed}-{task.steps}-steps"

@@ -119,6 +119,27 @@ def marks(
     }
 
 
+def whiskers(
+    values: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    color: str,
+    *,
+    thickness: float,
+    width: int,
+) -> Figure:
+    """Intervals about values, for a trace's error_x or error_y."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for high, value in zip(highs, values, strict=True)],
+        "arrayminus": [value - low for low, value in zip(lows, values, strict=True)],
+        "color": color,
+        "thickness": thickness,
+        "width": width,
+    }
+
+
 def label(text: str) -> str:
     """`text` for Plotly, which reads some HTML in it."""
     return html.escape(text)

@@ -13,6 +13,7 @@ from autobatch.ui.charts.axes import (
     marks,
     numbers_axis,
     upright,
+    whiskers,
 )
 from autobatch.ui.charts.trials import ROLES, setting
 
@@ -71,15 +72,7 @@ def _interval(candidate: Candidate, row: int, result: Recommendation) -> Figure:
     symbol = "diamond" if chosen else "circle"
     return {
         **marks("", [(found.value, row)], [text], color, symbol=symbol, size=11),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [found.high - found.value],
-            "arrayminus": [found.value - found.low],
-            "color": color,
-            "thickness": 2,
-            "width": 5,
-        },
+        "error_x": whiskers([found.value], [found.low], [found.high], color, thickness=2, width=5),
     }
 
 

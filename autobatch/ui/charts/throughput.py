@@ -15,6 +15,7 @@ from autobatch.ui.charts.axes import (
     numbers_axis,
     sizes_axis,
     upright,
+    whiskers,
 )
 from autobatch.ui.findings import Findings
 from autobatch.units import format_bytes
@@ -65,15 +66,14 @@ def delivered(
         **marks(name, rates, texts, color, symbol=symbol, size=8),
         "mode": "lines+markers",
         "line": {"color": color, "width": 2.5},
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [p.high - p.samples_per_second for p in points],
-            "arrayminus": [p.samples_per_second - p.low for p in points],
-            "color": color,
-            "thickness": 1.5,
-            "width": 4,
-        },
+        "error_y": whiskers(
+            [p.samples_per_second for p in points],
+            [p.low for p in points],
+            [p.high for p in points],
+            color,
+            thickness=1.5,
+            width=4,
+        ),
     }
 
 
