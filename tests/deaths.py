@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,6 +23,11 @@ def memory_error_model():
 
 def killed_model():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def model_too_large_for(control_group):
+    Path(control_group, "cgroup.procs").write_text(str(os.getpid()))
+    np.ones(1 << 27)  # 1 GiB, every page of it touched
 
 
 def quietly_exiting_model():

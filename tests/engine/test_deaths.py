@@ -1,5 +1,7 @@
 """How real workers die, and what each death is called."""
 
+import contextlib
+import os
 import signal
 from pathlib import Path
 
@@ -20,8 +22,8 @@ HERE = Path(__file__).parent.parent
 MIB = 1 << 20
 
 
-def ask(tmp_path, task, model, data="targets.py:data"):
-    target = Target(folder=str(HERE), model=f"deaths.py:{model}", data=data)
+def ask(tmp_path, task, model, data="targets.py:data", **args):
+    target = Target(folder=str(HERE), model=f"deaths.py:{model}", data=data, args=args)
     return LocalExecutor(target, tmp_path).run(task, deadline_seconds=120)
 
 
@@ -37,6 +39,30 @@ def test_deaths_of_memory_are_out_of_memory_with_their_evidence(tmp_path, model,
     outcome = ask(tmp_path, Inspect(batch_size=8), model)
     assert isinstance(outcome, OutOfMemory), outcome
     assert evidence in outcome.evidence
+
+
+@pytest.fixture
+def control_group():
+    """A group that may hold 64 MiB, as a container's; where this user may make one."""
+    places = {"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"}
+    for place, limit in places.items():
+        group = Path(place, f"autobatch-test-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            try:
+                Path(group, limit).write_text(str(64 * MIB))
+                yield group
+                return
+            finally:
+                group.rmdir()
+    pytest.skip("this user may make no control group with a memory limit")
+
+
+def test_the_kernels_out_of_memory_killer_is_out_of_memory(tmp_path, control_group):
+    task = Inspect(batch_size=8)
+    outcome = ask(tmp_path, task, "model_too_large_for", control_group=str(control_group))
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert "the kernel's out-of-memory killer" in outcome.evidence
 
 
 @pytest.mark.parametrize(
