@@ -1,9 +1,13 @@
 """A plain `fit`, as its user would write it: `python bench/fit.py NAME SIZE STEPS|SECONDSs`.
 
-Nothing of autobatch is in it; the allocator and its limit are in the environment, and the allocator
-takes all of it at once, as it does on a GPU. It trains STEPS steps, in whole epochs with validation
-after each, or, of slow ones, for as many as AT_MOST_SECONDS (in the environment) allow. Given
-seconds, it trains for so long after a warm-up, and prints the samples per second that it delivered.
+Nothing of autobatch is in it. KERAS_BACKEND and LIMIT_MIB are in the environment, and ON_GPU where
+that is meant: there the framework's own limit is set (JAX's by the caller, in the environment). On
+the CPU, TensorFlow's allocator takes all of its limit at once, as it does on a GPU; on PyTorch the
+limit is RLIMIT_DATA, above what the process holds once it has imported it. JAX has neither limit
+nor count there: nothing is trained, but its steps are compiled as Keras does it, and XLA's analysis
+is compared. It trains STEPS steps, in whole epochs with validation after each, or, of slow ones,
+for as many as AT_MOST_SECONDS allow. Given seconds, it trains for so long after a warm-up, and
+prints the samples per second that it delivered.
 """
 
 import importlib
@@ -11,6 +15,7 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -57,12 +62,84 @@ class AtMost(keras.callbacks.Callback):
         self.model.stop_training = time.perf_counter() > self.ends
 
 
-def reserve() -> None:
+def reserve(limit_mib: int) -> None:
+    """One region for all of TensorFlow's memory."""
     import tensorflow as tf
 
-    limit = int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) << 20
-    if limit > 8 << 20:
-        tf.raw_ops.Empty(shape=[(limit >> 20) - 4, 1 << 20], dtype=tf.uint8, init=False)
+    if limit_mib > 8:
+        tf.raw_ops.Empty(shape=[limit_mib - 4, 1 << 20], dtype=tf.uint8, init=False)
+
+
+def limit_data(limit_mib: int) -> None:
+    """PyTorch's memory on the CPU, by the kernel."""
+    import resource
+
+    import torch
+
+    images, kernel = torch.ones(8, 3, 32, 32), torch.ones(8, 3, 3, 3, requires_grad=True)
+    torch.nn.functional.conv2d(images, kernel).sum().backward()  # starts the pool's threads
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = pages * resource.getpagesize() + (limit_mib << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def limit_gpu(limit_mib: int) -> None:
+    """0: all that is free."""
+    if keras.backend.backend() == "torch" and limit_mib:
+        import torch
+
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction((limit_mib << 20) / total)
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        if limit_mib:
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)
+            tf.config.set_logical_device_configuration(gpu, [limit])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def limit_cpu(limit_mib: int, network, train: tuple, validation: tuple, size: int) -> None:
+    match keras.backend.backend():
+        case "jax":
+            compile_within(limit_mib, network, train, validation, size)
+            sys.exit()
+        case "torch":
+            limit_data(limit_mib)
+        case _:
+            reserve(limit_mib)
+
+
+def compile_within(limit_mib: int, network, train: tuple, validation: tuple, size: int) -> None:
+    """The steps of JAX for the full batch, the ragged one and the validation's."""
+    import jax
+
+    def batch(part: tuple, count: int) -> tuple:
+        x, y = keras.tree.map_structure(lambda leaf: jax.numpy.asarray(leaf[:count]), part)
+        return x, y, None
+
+    network.train_on_batch(*batch(train, 2))
+    variables = (network.trainable_variables, network.non_trainable_variables)
+    metrics = network.metrics_variables
+    values = keras.tree.map_structure(
+        lambda variable: variable.value, (*variables, network.optimizer.variables, metrics)
+    )
+    tested = (values[0], values[1], values[3])
+    for part, step, state in (
+        (train, network.train_step, values),
+        (validation, network.test_step, tested),
+    ):
+        samples = len(part[1])
+        for count in {min(size, samples), samples % size or min(size, samples)}:
+            program = jax.jit(step, donate_argnums=0).lower(state, batch(part, count)).compile()
+            found = program.memory_analysis()
+            held = found.argument_size_in_bytes + found.temp_size_in_bytes
+            held += found.output_size_in_bytes - found.alias_size_in_bytes
+            if held > limit_mib << 20:
+                sys.exit(f"RESOURCE_EXHAUSTED: {held} bytes for {count} samples")
 
 
 def main() -> None:
@@ -78,6 +155,10 @@ def main() -> None:
         module, _, function = reference.partition(":")
         return getattr(importlib.import_module(module.removesuffix(".py")), function)()
 
+    limit_mib = int(os.environ.get("LIMIT_MIB", "0"))
+    on_gpu = bool(os.environ.get("ON_GPU"))
+    if on_gpu:
+        limit_gpu(limit_mib)
     network = call(model)
     if data is None:  # as many as the probe makes
         x = np.random.default_rng(0).standard_normal((size + size // 2, *network.input_shape[1:]))
@@ -90,7 +171,8 @@ def main() -> None:
         network.fit(**arguments, epochs=10**9, callbacks=[watch])
         print(watch.done)
         return
-    reserve()
+    if not on_gpu:
+        limit_cpu(limit_mib, network, train, validation, size)
     if seconds := os.environ.get("AT_MOST_SECONDS"):
         arguments["callbacks"] = [AtMost(float(seconds))]
     arguments["epochs"] = math.ceil(int(long) / math.ceil(len(train[1]) / size))

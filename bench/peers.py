@@ -26,7 +26,6 @@ from pathlib import Path
 from autobatch.protocol import Fits, Probe
 
 HERE = Path(__file__).parent
-MIB = 1 << 20
 FIT_STEPS = 200
 STEPS = 3  # what Lightning's finder runs of each size
 LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # in MiB, as in bench/probe.py
@@ -38,10 +37,10 @@ class Training:
 
     def __init__(self, name: str) -> None:
         sys.path.insert(0, str(HERE))
-        import keras  # noqa: F401 (before the limit, as is PyTorch)
         import torch
+        from fit import limit_data
 
-        limit_memory(LIMITS[name])
+        limit_data(LIMITS[name])
         import models
 
         self.model = getattr(models, name)()
@@ -81,19 +80,6 @@ class Training:
             validation_batch_size=size,
             verbose=0,
         )
-
-
-def limit_memory(limit_mib: int) -> None:
-    import resource
-
-    import torch
-
-    images, kernel = torch.ones(8, 3, 32, 32), torch.ones(8, 3, 3, 3, requires_grad=True)
-    torch.nn.functional.conv2d(images, kernel).sum().backward()  # starts the pool's threads
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    limit = pages * resource.getpagesize() + limit_mib * MIB
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def ours(name: str) -> tuple[int, int, list[tuple[float, int]]]:

@@ -1,15 +1,16 @@
 """Our answer against the truth: which is the largest batch that trains, and at what cost?
 
 For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, with
-nothing of autobatch in it: sizes are bisected, and one fits if a plain `fit` with validation
-(bench/fit.py) of 200 steps, or 30 s where those take longer, survives in each of three fresh
-interpreters. Then our answer, the size that keeps the headroom, and one above the truth meet a
-plain fit of 200 steps, whatever it takes. On the CPU operations overlap, and the input
-pipeline shares the allocator, so that memory varies a little from run to run: a size near the limit
-survives in some processes and not in others. With --exact the truth is found to the sample, else to
-0.5 %.
+nothing of autobatch in it: sizes are bisected, and the largest is that at which a plain `fit` with
+validation (bench/fit.py) of 200 steps, or 30 s where those take longer, survives in each of three
+fresh interpreters. Then our answer, the size that keeps the headroom, and one above the truth meet
+a plain fit of 200 steps, whatever it takes. On the CPU operations overlap, and the input pipeline
+shares the allocator, so that memory varies a little from run to run: a size near the limit survives
+in some processes and not in others. With --exact the truth is found to the sample, else to 0.5 %.
+bench/fit.py says what limits, and what fitting means, on other backends (--backend jax or
+torch, where they are installed) and on a GPU.
 
-    python bench/probe.py [NAME ...] [--exact]
+    python bench/probe.py [NAME ...] [--exact] [--backend BACKEND] [--gpu] [--limit MIB]
 """
 
 import argparse
@@ -18,17 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import autobatch
+from autobatch.engine import machine
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
 FIT_STEPS, TRUTH_SECONDS = 200, 30
 SURVIVES = "survives"
+OUT_OF_MEMORY = (
+    *("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory"),
+    *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
+)
 REPEATS = 3  # of a size that is called fitting
 
-# name: (folder, model, data or None for synthetic, limit in MiB)
+# name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
 MODELS = {
     "digits_mlp": (RECIPES, "digits.py:build_mlp", None, 64),
     "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
@@ -41,60 +48,101 @@ MODELS = {
 }
 
 
-class Truth:
-    """What plain fits of one model say; each size is asked once."""
+@dataclass(frozen=True)
+class Question:
+    """A model, and where it is to train."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
+    exact: bool = False
+    backend: str = "tensorflow"
+    gpu: bool = False
+    limit_mib: int | None = None  # on a GPU None is all that is free
+
+    @property
+    def limit(self) -> str:
+        return "all" if self.limit_mib is None else f"{self.limit_mib} MiB"
+
+    def overrides(self) -> list[str]:
+        asked = [f"backend={self.backend}", f"device.kind={'gpu' if self.gpu else 'cpu'}"]
+        return asked + ([f"device.memory_limit={self.limit_mib}MiB"] if self.limit_mib else [])
+
+    def environment(self) -> dict[str, str]:
+        """Of a process that knows nothing of autobatch."""
+        limit = str(self.limit_mib or 0)
+        found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if self.gpu:
+            found["ON_GPU"] = "1"
+            if self.backend == "jax":
+                found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+            if self.backend == "jax" and self.limit_mib:
+                share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
+                found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
+        elif self.backend == "tensorflow":
+            found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
+        return found
+
+
+class Truth:
+    """What plain fits say; each size is asked once."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        compiled = question.backend == "jax" and not question.gpu
+        self.repeats = 1 if compiled else REPEATS  # what XLA says does not vary
         self.said: dict[int, list[str]] = {}
 
-    def fits(self, size: int) -> bool:
-        """Every time, of REPEATS; one failure is enough."""
+    def survives(self, size: int, repeats: int) -> bool:
+        """Every time; one failure is enough."""
         said = self.said.setdefault(size, [])
-        while len(said) < REPEATS and "out of memory" not in said:
-            said.append(plain_fit(self.name, size, TRUTH_SECONDS))
-        return said == [SURVIVES] * REPEATS
+        while len(said) < repeats and "out of memory" not in said:
+            said.append(plain_fit(self.question, size, TRUTH_SECONDS))
+        return said.count(SURVIVES) >= repeats
 
-    def largest(self, near: int, upper: int, exact: bool) -> int:
-        """The largest size that trains: gallop out from `near`, then bisect."""
-        good, bad, step = 0, upper + 1, max(1, near // 100)
-        size, within = near, 1 if exact else max(1, near // 200)
-        while good + within < bad:
-            if self.fits(size):
-                good = size
-            else:
-                bad = size
-            if bad == upper + 1 or good == 0:
+    def largest(self, near: int, upper: int) -> int:
+        """The largest size that trains each time: from `near` outwards, then bisected.
+
+        Each size is tried once, and the largest that survived again; where it then fails, the
+        search goes on below.
+        """
+        while True:
+            found = self._largest_once(near, upper)
+            if self.survives(found, self.repeats):
+                return found
+            near = found
+
+    def _largest_once(self, near: int, upper: int) -> int:
+        within, step = 1 if self.question.exact else max(1, near // 200), max(1, near // 100)
+        size = near
+        while True:
+            self.survives(size, 1)
+            bad = min((s for s, said in self.said.items() if "out of memory" in said), default=None)
+            good = max((s for s in self.said if bad is None or s < bad), default=0)
+            if good == upper or (bad is not None and bad - good <= within):
+                return good
+            if bad is None or good == 0:
                 size = min(good + step, upper) if good else max(1, bad - step)
                 step *= 2
             else:
                 size = (good + bad) // 2
-        return good
 
 
-def plain_fit(name: str, size: int, at_most_seconds: float = 3600) -> str:
+def plain_fit(question: Question, size: int, at_most_seconds: float = 3600) -> str:
     """What a plain fit of FIT_STEPS steps says, under the same allocator and limit."""
-    limit = str(MODELS[name][3])
-    environment = {
-        "TF_CPU_ALLOCATOR_USE_BFC": "1",
-        "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "AT_MOST_SECONDS": str(at_most_seconds),
-    }
-    command = [sys.executable, str(HERE / "fit.py"), name, str(size), str(FIT_STEPS)]
+    command = [sys.executable, str(HERE / "fit.py"), question.name, str(size), str(FIT_STEPS)]
+    environment = question.environment() | {"AT_MOST_SECONDS": str(at_most_seconds)}
     ended = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if ended.returncode == 0:
         return SURVIVES
     log = ended.stdout + ended.stderr
-    if "ResourceExhausted" in log or ended.returncode < 0:
+    if ended.returncode < 0 or any(sign in log for sign in OUT_OF_MEMORY):
         return "out of memory"
-    raise SystemExit(f"{name}, batch {size}: {log[-2000:]}")
+    raise SystemExit(f"{question.name}, batch {size}: {log[-2000:]}")
 
 
-def row(name: str, exact: bool) -> str:
-    folder, model, data, limit = MODELS[name]
+def row(question: Question) -> str:
+    folder, model, data, _ = MODELS[question.name]
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch, "recipe.yaml")
         given = f"data: {folder}/{data}\n" if data else ""
@@ -102,38 +150,46 @@ def row(name: str, exact: bool) -> str:
         began = time.perf_counter()
         ours = autobatch.probe(
             recipe,
-            overrides=[f"device.memory_limit={limit}MiB"],
+            overrides=question.overrides(),
             run_directory=Path(scratch, "run"),
-            exact=exact,
+            exact=question.exact,
         )
         seconds = time.perf_counter() - began
         searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
     upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
-    largest = Truth(name).largest(ours.largest_fitting, upper, exact)
-    above = largest + (1 if exact else max(1, largest // 100))
+    largest = Truth(question).largest(ours.largest_fitting, upper)
+    above = largest + (1 if question.exact else max(1, largest // 100))
     failures = sum(point.outcome != "fits" for point in searched)
     return (
-        f"| {name} | {limit} MiB | {ours.largest_fitting} | {largest} | "
+        f"| {question.name} | {question.limit} | {ours.largest_fitting} | {largest} | "
         f"{ours.largest_fitting / largest - 1:+.1%} | {len(searched)} | {failures} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
-        f"{plain_fit(name, ours.largest_fitting)} | {plain_fit(name, ours.ceiling)} | "
-        f"{plain_fit(name, above)} |"
+        f"{plain_fit(question, ours.largest_fitting)} | {plain_fit(question, ours.ceiling)} | "
+        f"{plain_fit(question, above)} |"
     )
+
+
+def print_head() -> None:
+    columns = (
+        *("model", "limit", "ours", "truth", "error", "probes", "failures", "search"),
+        *("with headroom", "in all", "200 steps at ours", "with headroom", "above truth"),
+    )
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--backend", default="tensorflow")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--limit", type=int, metavar="MIB")
     given = parser.parse_args()
-    columns = (
-        *("model", "limit", "ours", "truth", "error", "probes", "failures", "search"),
-        *("with headroom", "in all", "200 steps at ours", "with headroom", "1 % above truth"),
-    )
-    print("| " + " | ".join(columns) + " |")
-    print("| --- " * len(columns) + "|")
+    print_head()
     for name in given.names or MODELS:
-        print(row(name, given.exact))
+        limit = given.limit or (None if given.gpu else MODELS[name][3])
+        print(row(Question(name, given.exact, given.backend, given.gpu, limit)))
         sys.stdout.flush()
 
 
