@@ -26,10 +26,9 @@ VERIFY_FULL_STEPS = 6  # of a verification, and then more, epoch by epoch
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, batch_size=size)
-    data = user_data.load(
-        target, model, batch_size=size, samples=size + (size // 2 if task.verify else 0)
-    )
+    model = build_model(target, backend, batch_size=size)
+    ragged = size // 2 // target.replicas * target.replicas if task.verify else 0
+    data = user_data.load(target, model, batch_size=size, samples=size + ragged)
     if data.train.count < size:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
@@ -124,8 +123,8 @@ class _StepClock(Watch):
         self._verify, self._enough_seconds = task.verify, task.seconds
         self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
         self._counted = self._full = 0
-        self._settling_seconds = 0.0  # without the first execution, which traces
         self._began = 0.0
+        self._settling_since = 0.0  # the end of the first execution, which traces
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -138,7 +137,7 @@ class _StepClock(Watch):
         all_full = ran.full - self._full == each
         self._counted, self._full = ran.steps, ran.full
         self._read_memory(all_full)
-        self._settling_seconds += seconds if self.step_seconds else 0.0
+        self._settling_since = self._settling_since or time.perf_counter()
         self.step_seconds.append(seconds / each)
         self.done = not self._verify and self._enough()
 
@@ -146,7 +145,7 @@ class _StepClock(Watch):
         self.done = self._enough()
 
     def _enough(self) -> bool:
-        in_time = self._settling_seconds < self._enough_seconds
+        in_time = time.perf_counter() - self._settling_since < self._enough_seconds
         return self._full >= (max(self._needed, self._enough_steps) if in_time else self._needed)
 
     def _read_memory(self, full_step: bool) -> None:
