@@ -6,11 +6,13 @@ from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import Target
 
 HERE = Path(__file__).parent
+BACKEND = "tensorflow"
 
 
 def ask(tmp_path, task, *, folder=HERE, deadline_seconds=120, resident_limit_bytes=None, **target):
     target.setdefault("model", "targets.py:model")
     target.setdefault("data", "targets.py:data")
+    target.setdefault("backend", BACKEND)
     executor = LocalExecutor(
         Target(folder=str(folder), **target), tmp_path, resident_limit_bytes=resident_limit_bytes
     )

@@ -34,6 +34,8 @@ REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
 
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
 
+_templates: list[str] = []  # backends of the templates that this process started
+
 OnProgress = Callable[[JobProgress], None]
 SPAWNING = (
     "Processes forked from a template do not see the GPU here: every job starts a fresh "
@@ -201,14 +203,18 @@ class LocalExecutor:
         return self.logs / f"{number:04d}-{name}.log"
 
     def _start_template(self, context: ForkServerContext) -> None:
-        from multiprocessing.forkserver import ensure_running
+        """There is one in a process; that of another backend has imported the wrong Keras."""
+        from multiprocessing import forkserver
 
         backend = backends.load(self.target.backend)
+        if _templates and _templates[-1] != self.target.backend:
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
+        _templates.append(self.target.backend)
         context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
         variables = backend.template_environment(str(self.logs.resolve()))
         variables |= {"KERAS_BACKEND": self.target.backend}  # read when keras is imported
         with environment(variables), output_to(self.logs / "template.log"), without_main():
-            ensure_running()
+            forkserver.ensure_running()
 
 
 def _kernel_oom_kills() -> int:

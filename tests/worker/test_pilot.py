@@ -7,6 +7,8 @@ from autobatch.core.noise_scale import noise_scale
 from autobatch.core.range_test import divergence_rate
 from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest, Trained, Trial
 
+pytestmark = pytest.mark.usefixtures("on_each_backend")
+
 
 def gradients(tmp_path, model, data="pilots.py:samples", **changes):
     settings = {

@@ -20,6 +20,8 @@ from autobatch.protocol import (
     Trial,
 )
 
+pytestmark = pytest.mark.usefixtures("on_each_backend")
+
 HERE = Path(__file__).parent
 LIMIT = 1 << 30
 TRIAL = Trial(
@@ -65,7 +67,7 @@ def test_every_kind_is_inspected_and_its_samples_counted(tmp_path, kind):
 def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
     found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *KINDS[kind])
     assert isinstance(found, Fits), found
-    assert found.full_steps >= 10
+    assert found.full_steps >= 6
     assert (found.steps, found.ragged_samples) == (found.full_steps * 3 // 2, 10)  # 20, 20, 10
     assert found.validated
     assert found.least_peak_bytes <= found.peak_bytes
@@ -122,7 +124,7 @@ def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(tmp_path):
     assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
     assert "cannot be evaluated" in " ".join(found.notes)
     fits = ask_kind(tmp_path, Probe(batch_size=15, limit_bytes=LIMIT, verify=True), "gan", "only_x")
-    assert (fits.full_steps >= 10, fits.ragged_samples, fits.validated) == (True, 10, False)
+    assert (fits.full_steps >= 6, fits.ragged_samples, fits.validated) == (True, 10, False)
     measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), "gan", "only_x")
     assert measured.device_windows
 
@@ -133,7 +135,7 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
     assert (found.train_samples, found.validation_samples) == (50, 20)
     assert "fixed" in " ".join(found.notes)
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
-    assert fits.full_steps >= 10
+    assert fits.full_steps >= 6
     assert (fits.ragged_samples, fits.validated) == (0, True)
     assert ask_kind(tmp_path, TRIAL, *target).steps == 7
 
@@ -163,7 +165,7 @@ def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
     found = ask_kind(tmp_path, Inspect(batch_size=10), *target)
     assert (found.precision, found.jit_compile) == ("mixed_float16", True)
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
-    assert fits.full_steps >= 10
+    assert fits.full_steps >= 6
     assert (fits.steps, fits.ragged_samples) == (fits.full_steps * 3 // 2, 10)
     fits = ask_kind(tmp_path, Probe(batch_size=40, limit_bytes=LIMIT), *target)
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
@@ -198,7 +200,7 @@ def test_a_saved_model_is_loaded_and_given_synthetic_samples(tmp_path):
     dense.save(tmp_path / "model.keras")
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
     fits, _ = ask(tmp_path, task, folder=tmp_path, model="model.keras", data=None)
-    assert fits.full_steps >= 10
+    assert fits.full_steps >= 6
     assert fits.ragged_samples == 10
 
 
@@ -208,7 +210,7 @@ def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
     assert isinstance(found, Inspected), found
     assert found.notes[0] == "No data given: samples are synthetic."
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), model)
-    assert fits.full_steps >= 10
+    assert fits.full_steps >= 6
 
 
 def test_one_dataset_is_split_in_two(tmp_path):
