@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from autobatch import budget
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record, refuse_at_work
@@ -20,7 +21,6 @@ from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
-from autobatch.units import Share
 
 
 @contextmanager
@@ -100,9 +100,9 @@ def open_run(
     """The same for a recipe that was read, in a run directory of its own."""
     for path in (question.folder, question.model, str(directory.absolute())):
         _refuse_unless_text(path)
-    free_bytes = _free_bytes(question.device)
+    free = budget.free_bytes(question)
     with Record(
-        directory, question, free_bytes=free_bytes, version=_version("keras-autobatch")
+        directory, question, free_bytes=free, version=_version("keras-autobatch")
     ) as record:
         executor = LocalExecutor(
             question,
@@ -118,7 +118,7 @@ def open_run(
                 executor=executor,
                 record=record,
                 on_event=on_event,
-                limit_bytes=_limit_bytes(recipe, record.header.free_bytes),
+                limit_bytes=budget.limit_bytes(recipe, record.header.free_bytes),
                 is_stopped=is_stopped,
             )
         finally:
@@ -160,6 +160,11 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     """What is asked about, with what the machine and the environment decide."""
     backend = recipe.backend or _users_backend()
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
+    if backend == "torch" and recipe.device.replicas > 1:
+        raise RecipeError(
+            "device.replicas: Keras has no data parallelism within a process on PyTorch.",
+            hint="Use --set backend=tensorflow or jax, or --set device.replicas=1.",
+        )
     kind = recipe.device.kind
     if kind == "auto":
         cpu_only = _installed("tensorflow-cpu")
@@ -174,6 +179,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         class_weight=recipe.class_weight,
         backend=backend,  # type: ignore[arg-type]
         device=kind,
+        replicas=recipe.device.replicas,
         seed=recipe.seed,
     )
 
@@ -244,22 +250,3 @@ def _set_aside(directory: Path) -> None:
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1
     directory.rename(aside)
-
-
-def _free_bytes(device: str) -> int:
-    if device == "gpu":
-        found = machine.gpus()
-        if not found:
-            raise UsageError(
-                "device.kind is gpu, but NVIDIA's driver reports no GPU here.",
-                hint="Use --set device.kind=cpu, or check nvidia-smi.",
-            )
-        return found[0].free_bytes
-    return machine.spare_bytes()
-
-
-def _limit_bytes(recipe: Recipe, free_bytes: int) -> int:
-    asked = recipe.device.memory_limit
-    if asked is None:
-        return free_bytes
-    return int(free_bytes * asked) if isinstance(asked, Share) else int(asked)

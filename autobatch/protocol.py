@@ -51,6 +51,7 @@ class Target(Struct):
     class_weight: dict[int, float] | None = None
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     device: Literal["gpu", "cpu"] = "cpu"
+    replicas: int = 1  # that share each batch; sizes are of all of them together
     seed: int = 0
     kept_data: str | None = None  # file for what a slow loader returns, while a run lasts
 
@@ -443,6 +444,7 @@ class ProbeResult(Struct):
     probes: tuple[ProbePoint, ...]
     wall_seconds: float
     notes: tuple[str, ...] = ()
+    replicas: int = 1  # that share each batch; all sizes are of them together
 
 
 BoundBy = Literal["input_pipeline", "step_overhead", "compute", "memory"]
@@ -537,6 +539,7 @@ class BenchmarkResult(Struct):
     drift: float = 0.0  # how much rates had moved when measured again; 0.1: 10 % faster; 0: none
     executions: tuple[Execution, ...] = ()  # at the knee, where the steps' overhead matters
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
+    replicas: int = 1  # that share each batch; all sizes are of them together
 
 
 class Prediction(Struct):

@@ -43,7 +43,6 @@ def refuse_unsupported(recipe: Recipe) -> None:
     """Keys of the format that this version cannot carry out are refused, never ignored."""
     asked = {
         "backend": (recipe.backend, (None, "jax", "torch", "tensorflow")),  # or of the environment
-        "device.replicas": (recipe.device.replicas, (1,)),
         "engine": (recipe.engine, ("local",)),
     }
     for key, (value, supported) in asked.items():
@@ -84,6 +83,28 @@ def _check(recipe: Recipe, origins: "Origins") -> None:
         problem = f"makes the range {sizes.min} to {sizes.max}, which holds no size."
         hint = "Swap min and max, or drop max: memory bounds the search too."
         raise _refused(last_written, problem, origins, hint)
+    if recipe.device.replicas > 1:
+        _check_shares(recipe, origins)
+
+
+def _check_shares(recipe: Recipe, origins: "Origins") -> None:
+    """Every batch is shared by the replicas, in equal parts."""
+    replicas = recipe.device.replicas
+    listed = () if isinstance(recipe.benchmark.sizes, str) else recipe.benchmark.sizes
+    sizes: dict[KeyPath, int] = {("baseline", "batch_size"): recipe.baseline.batch_size}
+    sizes |= {("benchmark", "sizes", index): size for index, size in enumerate(listed)}
+    for path, size in sizes.items():
+        if size % replicas == 0:
+            continue
+        below = size // replicas * replicas
+        near = " or ".join(str(each) for each in (below, below + replicas) if each)
+        problem = f"is {size}, which {replicas} replicas cannot share in equal parts."
+        hint = f"Sizes are of all replicas together: use {near}, or other device.replicas."
+        raise _refused(path, problem, origins, hint)
+    if recipe.recommend.replicas:
+        problem = "predicts from measurements on one device, and device.replicas has more."
+        hint = "Leave one of the two out."
+        raise _refused(("recommend", "replicas"), problem, origins, hint)
 
 
 def _read(kind: type[AnySection], data: object, at: "KeyPath", origins: "Origins") -> AnySection:

@@ -191,6 +191,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
     return {
         "device": inspected.device_name,
         "device_kind": inspected.device_kind,
+        "replicas": session.recipe.device.replicas,
         "precision": inspected.precision,
         "jit_compile": inspected.jit_compile,
         "versions": inspected.versions,

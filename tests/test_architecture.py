@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "engine": (*BASE, "core", "recipe"),
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
-    "opening": (*BASE, "recipe", "engine", "stages"),
+    "budget": (*BASE, "recipe", "engine"),
+    "opening": (*BASE, "recipe", "engine", "stages", "budget"),
     "starter": (*BASE, "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "opening"),
     "ui": (

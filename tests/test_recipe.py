@@ -428,17 +428,42 @@ def test_what_is_wrong_in_the_file_is_said_of_the_file_under_overrides() -> None
 # --- around it -------------------------------------------------------------------------------
 
 
+def test_what_this_version_does_not_do_yet_is_refused() -> None:
+    recipe = load_with_model("", "engine=ray")
+    told = "^engine is ray, which this version of autobatch does not do"
+    with pytest.raises(RecipeError, match=told):
+        refuse_unsupported(recipe)
+
+
 @pytest.mark.parametrize(
-    ("override", "key"),
+    ("text", "problem", "hint"),
     [
-        ("engine=ray", "engine is ray"),
-        ("device.replicas=2", "device.replicas is 2"),
+        (
+            "baseline: {batch_size: 50}\ndevice: {replicas: 4}",
+            "r.yaml:2:12: baseline.batch_size is 50, which 4 replicas cannot share in equal parts.",
+            "use 48 or 52",
+        ),
+        (
+            "device: {replicas: 3}",
+            "r.yaml:1:1: baseline.batch_size is 32, which 3 replicas cannot share in equal parts.",
+            "use 30 or 33",
+        ),
+        (
+            "device: {replicas: 2}\nbenchmark: {sizes: [8, 9]}",
+            "benchmark.sizes[1] is 9, which 2 replicas cannot share in equal parts.",
+            "use 8 or 10",
+        ),
+        (
+            "device: {replicas: 2}\nrecommend: {replicas: [4]}",
+            "recommend.replicas predicts from measurements on one device",
+            "Leave one of the two out.",
+        ),
     ],
 )
-def test_what_this_version_does_not_do_yet_is_refused(override: str, key: str) -> None:
-    recipe = load_with_model("", override)
-    with pytest.raises(RecipeError, match=f"^{key}, which this version of autobatch does not do"):
-        refuse_unsupported(recipe)
+def test_a_batch_that_replicas_cannot_share_is_refused(text: str, problem: str, hint: str) -> None:
+    found = complaint_with_model(text)
+    assert problem in found
+    assert hint in found
 
 
 def test_what_this_version_does_is_not_refused() -> None:

@@ -78,7 +78,7 @@ def compose(
     """The whole recommendation."""
     outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
     difference = _loss_difference(choice, evidence)
-    wished = _wished(effective_batch, choice, evidence, probed.ceiling)
+    wished = _wished(effective_batch, choice, evidence, probed)
     size = choice.setting.batch_size
     samples = inspected.train_samples or 0
     point = next(p for p in measured.points if p.batch_size == size)
@@ -90,7 +90,7 @@ def compose(
         optimizer=inspected.optimizer,
         learning_rate_rule=evidence.rule,
         gradient_accumulation_steps=evidence.accumulation_steps,
-        per_replica_batch_size=size,
+        per_replica_batch_size=size // probed.replicas,
         steps_per_epoch=-(-samples // size),
         ragged_samples=samples % size,
         baseline=Baseline(
@@ -162,13 +162,13 @@ def _replicas(
 
 
 def _wished(
-    samples: int | None, choice: Choice, evidence: Evidence, ceiling: int
+    samples: int | None, choice: Choice, evidence: Evidence, probed: ProbeResult
 ) -> EffectiveBatch | None:
     """The fewest steps of accumulation for it, in parts that fit; the rate by the rule."""
     if samples is None:
         return None
-    steps = -(-samples // ceiling)
-    size = round(samples / steps)
+    steps = -(-samples // probed.ceiling)
+    size = max(1, round(samples / steps / probed.replicas)) * probed.replicas
     rate = scaling.scaled(
         evidence.learning_rate(choice.setting),
         evidence.rule,

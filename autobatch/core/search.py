@@ -33,12 +33,25 @@ def largest_fitting(
     limit_bytes: int,
     tolerance: float,
     known: Mapping[int, int | None] | None = None,
+    multiple: int = 1,
 ) -> Bracket:
     """Narrow the bracket until it is within `tolerance` (relative; 0: to the sample).
 
     `probe(size)` returns the peak in bytes, or None if the size does not fit. `known` are answers
-    from before, by size.
+    from before, by size. All sizes, bounds and known ones too, are multiples of `multiple`.
     """
+    if multiple > 1:
+        shares = largest_fitting(
+            lambda share: probe(share * multiple),
+            lower=lower // multiple,
+            upper=upper // multiple,
+            start=max(1, start // multiple),
+            limit_bytes=limit_bytes,
+            tolerance=tolerance,
+            known={size // multiple: peak for size, peak in (known or {}).items()},
+        )
+        bad = None if shares.bad is None else shares.bad * multiple
+        return Bracket(good=shares.good * multiple, bad=bad)
     peaks: dict[int, int | None] = dict(known or {})
     wasted = 0
     for _ in range(MAX_PROBES):

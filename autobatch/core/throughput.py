@@ -156,14 +156,16 @@ def trend(measured: Measured) -> float:
     return moved if abs(moved) > TREND_SHARE else 0.0
 
 
-def sizes_to_measure(lower: int, ceiling: int) -> list[int]:
-    """Powers of two from `lower` to the ceiling, and the ceiling itself.
+def sizes_to_measure(lower: int, ceiling: int, replicas: int = 1) -> list[int]:
+    """Powers of two from `lower` to the ceiling, and the ceiling itself; for each replica.
 
     That is rounded down to a multiple of 8, in which matrix units compute, where it costs little.
     """
-    top = ceiling - ceiling % 8 if ceiling >= ROUNDED_FROM else ceiling
-    powers = [1 << k for k in range(ceiling.bit_length())]
-    return sorted({size for size in powers if lower <= size <= ceiling} | {max(top, lower)})
+    least, most = -(-lower // replicas), ceiling // replicas
+    top = most - most % 8 if most >= ROUNDED_FROM else most
+    powers = [1 << k for k in range(most.bit_length())]
+    shares = {size for size in powers if least <= size <= most} | {max(top, least)}
+    return sorted(share * replicas for share in shares)
 
 
 def interleaved(sizes: Sequence[int]) -> list[int]:

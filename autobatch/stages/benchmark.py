@@ -87,6 +87,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         drift=moved,
         executions=tuple(executions),
         steps_per_execution=faster,
+        replicas=session.recipe.device.replicas,
     )
 
 
@@ -207,7 +208,8 @@ def _sizes(
     recipe = session.recipe
     asked = recipe.benchmark.sizes
     if isinstance(asked, str):
-        sizes = sizes_to_measure(recipe.batch_sizes.min, probed.ceiling)
+        replicas = recipe.device.replicas
+        sizes = sizes_to_measure(recipe.batch_sizes.min, probed.ceiling, replicas)
     else:
         sizes = sorted(set(asked))
     baseline = recipe.baseline.batch_size

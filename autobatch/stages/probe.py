@@ -39,14 +39,21 @@ class Prober:
         self.tolerance = 0.0 if exact else TOLERANCE
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
-        self.lower = sizes.min
-        self.upper = min(sizes.max, self.samples or sizes.max)
+        self.replicas = session.recipe.device.replicas  # every size is a multiple of them
+        self.lower = -(-sizes.min // self.replicas) * self.replicas
+        self.upper = min(sizes.max, self.samples or sizes.max) // self.replicas * self.replicas
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session)
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:
+            most = min(sizes.max, self.samples or sizes.max)
+            if sizes.min <= most:
+                raise UsageError(
+                    f"{self.replicas} replicas cannot share any batch of {sizes.min} to {most}.",
+                    hint=f"Let batch_sizes hold a multiple of {self.replicas}.",
+                )
             raise UsageError(
-                f"batch_sizes.min is {self.lower}, but there are {self.samples} training samples.",
+                f"batch_sizes.min is {sizes.min}, but there are {self.samples} training samples.",
                 hint="Lower batch_sizes.min, or give more data.",
             )
 
@@ -87,6 +94,7 @@ class Prober:
             ceiling_peak_bytes=self.made.peak(ceiling),
             limit_bytes=limit_bytes,
             headroom=float(headroom),
+            replicas=self.replicas,
             bounded_by=self._bounded_by(largest),
             verified=True,
             probes=tuple(self.made.points),
@@ -101,10 +109,9 @@ class Prober:
         return self.made.peak(size)
 
     def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure", "time"]:
-        if largest == self.samples:
-            return "samples"
-        if largest == self.session.recipe.batch_sizes.max:
-            return "range"
+        if largest == self.upper:
+            most = self.session.recipe.batch_sizes.max
+            return "samples" if self.samples is not None and self.samples <= most else "range"
         if largest == self.left_off_at:
             return "time"
         above = {
@@ -142,6 +149,7 @@ class Prober:
                 limit_bytes=budget_bytes,
                 tolerance=self.tolerance,
                 known=self.made.known(budget_bytes),
+                multiple=self.replicas,
             )
         except _OutOfTimeError:
             found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
@@ -176,7 +184,11 @@ class Prober:
         if self._bounded_by(largest) == "memory":  # there it makes do with what it has
             needs[largest] = self.session.limit_bytes
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
-        return max(self.lower, int(min(size * (1 - MARGIN), largest)))
+        return self._shared(min(size * (1 - MARGIN), largest))
+
+    def _shared(self, size: float) -> int:
+        """A size at most so large that the replicas can share; the least there is at least."""
+        return max(self.lower, int(size) // self.replicas * self.replicas)
 
     def _confirmed(self, size: int, limit_bytes: int) -> int:
         """A size that passes verification in two processes, where memory is what bounds it."""
@@ -187,8 +199,8 @@ class Prober:
             failed = good
             if failed == self.lower:
                 self._nothing_fits(limit_bytes)
-            below = min(failed - 1, int(failed * STEPS_DOWN[0]))
-            good = self.verified(max(self.lower, below), limit_bytes)
+            below = self._shared(min(failed - 1, failed * STEPS_DOWN[0]))
+            good = self.verified(below, limit_bytes)
             self._tell_step_down(failed, good, limit_bytes)
         return good
 
@@ -199,8 +211,8 @@ class Prober:
         """
         tolerance = self.tolerance if refine else COARSE
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        good, bad = 0, size + 1
-        for tried in dict.fromkeys(max(self.lower, int(size * share)) for share in shares):
+        good, bad = 0, size + self.replicas
+        for tried in dict.fromkeys(self._shared(size * share) for share in shares):
             if self.made.final(tried, budget_bytes) is not None:
                 good = tried
                 break
@@ -208,8 +220,8 @@ class Prober:
             self.session.raise_for_user(self.made.failure(bad, budget_bytes))
         if good == 0:
             self._nothing_fits(budget_bytes)
-        while bad <= size and bad - good > step_of(good, tolerance):
-            middle = (good + bad) // 2
+        while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
+            middle = self._shared((good + bad) // 2)
             if self.made.final(middle, budget_bytes) is not None:
                 good = middle
             else:

@@ -187,7 +187,7 @@ class _Trials:
             learning_rate_factor=rate_factor(rate, self.inspected),
             steps=steps,
             evaluate_at=ranking.evaluation_steps(steps),
-            validation_batch_size=min(VALIDATION_BATCH, self.ceiling),
+            validation_batch_size=self._validation_batch(),
             seed=seed,
             settings=evidence.hyperparameters(setting),
             schedule_speed=self._schedule_speed(size),
@@ -212,6 +212,10 @@ class _Trials:
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
         return [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+
+    def _validation_batch(self) -> int:
+        size, replicas = min(VALIDATION_BATCH, self.ceiling), self.session.recipe.device.replicas
+        return max(1, size // replicas) * replicas
 
     def _schedule_speed(self, size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""

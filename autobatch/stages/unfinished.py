@@ -34,6 +34,7 @@ def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
         ceiling_peak_bytes=made.peak(ceiling) if ceiling else 0,
         limit_bytes=limit_bytes,
         headroom=float(headroom),
+        replicas=session.recipe.device.replicas,
         bounded_by="time",
         verified=False,
         probes=tuple(made.points),

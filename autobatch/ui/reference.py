@@ -14,7 +14,7 @@ impossible value is refused with file, line, what is allowed, and the nearest kn
 `--set key=value` overrides a key for one command: `--set trials.budget=10min`.
 
 This page is what `autobatch schema --markdown` prints; `autobatch schema` prints the JSON Schema,
-for editors. `engine: ray` and `device.replicas` above 1 are part of the format, but refused as yet.
+for editors. `engine: ray` is part of the format, but refused as yet.
 """
 EXAMPLE = """
 ## An example

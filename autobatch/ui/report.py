@@ -52,6 +52,8 @@ def _plans(result: Recommendation) -> list[tuple[str, str]]:
     plans = [(name, f"{value:.4g}") for name, value in result.hyperparameters.items()]
     if result.gradient_accumulation_steps > 1:
         plans.append(("gradient accumulation", f"{result.gradient_accumulation_steps} steps"))
+    if result.probe.replicas > 1:
+        plans.append(("devices", words.shared(result.batch_size, result.probe.replicas)))
     for plan in result.replicas:
         plans.append((f"{plan.replicas} devices", " ".join(words.replica_plan(plan))))
     return plans

@@ -47,6 +47,7 @@ def probe_table(result: ProbeResult) -> RenderableType:
             f"[bold]{result.largest_fitting}[/]",
         ),
         *([keeps] if result.ceiling else []),
+        *_shared(result.ceiling, result.replicas),
         ("bounded by", words.BOUND_BY[result.bounded_by]),
     )
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in result.notes))
@@ -78,6 +79,7 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
     facts = _facts(
         ("knee", f"[bold]{result.knee}[/] {words.knee(result)}"),
         ("fastest", str(result.best)),
+        *_shared(result.knee, result.replicas),
         *([("a step takes", words.step_time(result.step_time))] if result.step_time else []),
         ("held back by", words.HOLDS_BACK[result.bound_by]),
         ("", f"[dim]{words.evidence(result)}[/]"),
@@ -110,6 +112,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             f"[bold green]{result.learning_rate:.4g}[/]   "
             f"[dim]yours {baseline.learning_rate:.4g}[/]",
         ),
+        *_shared(result.batch_size, result.probe.replicas),
         ("verdict", escape(words.verdict(result))),
         ("confidence", words.CONFIDENCE[result.confidence]),
         ("memory", words.memory(result)),
@@ -162,6 +165,10 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
         interval,
         mark,
     ]
+
+
+def _shared(batch_size: int, replicas: int) -> list[tuple[str, str]]:
+    return [("devices", words.shared(batch_size, replicas))] if replicas > 1 and batch_size else []
 
 
 def _facts(*rows: tuple[str, str]) -> Table:

@@ -65,6 +65,11 @@ def throughput(result: Recommendation) -> str:
     )
 
 
+def shared(batch_size: int, replicas: int) -> str:
+    """A batch as its replicas have it."""
+    return f"{replicas} replicas, {batch_size // replicas} samples on each"
+
+
 def replica_plan(plan: Replicas) -> tuple[str, str]:
     """What is predicted, and with which reservations."""
     return (

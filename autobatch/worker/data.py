@@ -60,7 +60,18 @@ def load(
         found = Data(train, None, "synthetic", samples, notes)
     else:
         found = _Loading(target, loader, model, batch_size, look_seconds).load(anew)
-    return found if fixed is None else _in_whole_batches(found, batch_size)
+    if fixed is not None:
+        note = (
+            f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."
+        )
+        return _in_parts_of(found, fixed, note)
+    if target.replicas > 1 and target.backend == "jax":
+        note = (
+            f"On JAX every batch, the last one too, is shared by {target.replicas} replicas in "
+            "equal parts: samples that cannot be are left out, as they must be of your own data."
+        )
+        return _in_parts_of(found, target.replicas, note)
+    return found
 
 
 def fixed_batch_size(model: keras.Model) -> int | None:
@@ -188,23 +199,25 @@ class _Loading:
         return Data(train, validation, source, train.count, (note, *whole.notes))
 
 
-def _in_whole_batches(data: Data, size: int) -> Data:
-    """What a model with a fixed batch size can be given."""
+def _in_parts_of(data: Data, size: int, note: str) -> Data:
+    """The samples without those that do not make up a whole part of `size`."""
 
     def cut(source: Source) -> Source | None:
-        if isinstance(source, (batches.DatasetBatches, batches.PythonBatches)):
-            return source  # as built by the user
+        as_built = isinstance(source, (batches.DatasetBatches, batches.PythonBatches))
+        if as_built or source.count % size == 0:
+            return source
         whole = source.part(source.count // size * size) if source.count >= size else None
         return whole
 
     train = cut(data.train)
     if train is None:
         raise UserError(
-            f"The model's batch size is fixed at {size}, and there are {data.count} samples."
+            f"There are {data.count} training samples, and the model takes {size} at least."
         )
-    note = f"The model's batch size is fixed: what does not fill a batch of {size} is left out."
     validation = None if data.validation is None else cut(data.validation)
-    return Data(train, validation, data.source, data.count, (*data.notes, note))
+    whole = train is data.train and validation is data.validation
+    notes = data.notes if whole else (*data.notes, note)
+    return replace(data, train=train, validation=validation, notes=notes)
 
 
 def is_pair(loaded: Any) -> bool:

@@ -56,7 +56,8 @@ def run(job: Job, report: Report) -> Outcome:
     """Answer `job` in this process. Raises only on a bug of ours."""
     backend = backends.load(job.target.backend)
     try:
-        backend.configure(job.target.device, getattr(job.task, "limit_bytes", None))
+        limit_bytes = getattr(job.task, "limit_bytes", None)
+        backend.configure(job.target.device, limit_bytes, job.target.replicas)
         return _perform(job, backend, report)
     except TargetError as error:
         return TargetMissing(
@@ -127,7 +128,8 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     backend = backends.load(job.target.backend)
     os.environ["KERAS_BACKEND"] = job.target.backend
     limit_bytes = getattr(job.task, "limit_bytes", None)
-    os.environ.update(backend.environment(job.target.device, limit_bytes))
+    target = job.target
+    os.environ.update(backend.environment(target.device, limit_bytes, target.replicas))
     sys.path.insert(0, str(Path(job.target.folder)))
 
     def send(message: Outcome | JobProgress) -> None:

@@ -14,26 +14,28 @@ from typing import Any
 import keras
 
 from autobatch.protocol import Target
+from autobatch.worker.backends import Backend
 from autobatch.worker.mistakes import TargetError, UserError
 
 
 def build_model(
-    target: Target, *, batch_size: int, learning_rate: float | None = None
+    target: Target, backend: Backend, *, batch_size: int, learning_rate: float | None = None
 ) -> keras.Model:
-    """The compiled model, built afresh.
+    """The compiled model, built afresh where it trains on all replicas.
 
     Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
     leaves the callable its default.
     """
     source = target.model.partition(":")[0]
-    if source.endswith(".keras"):
-        model = _load_saved(Path(target.folder, source))
-    else:
-        builder = find_callable(target, target.model, role="model")
-        offered: dict[str, Any] = {"batch_size": batch_size}
-        if learning_rate is not None:
-            offered["learning_rate"] = learning_rate
-        model = builder(**arguments(builder, target, offered, role="model"))
+    with backend.scope():
+        if source.endswith(".keras"):
+            model = _load_saved(Path(target.folder, source))
+        else:
+            builder = find_callable(target, target.model, role="model")
+            offered: dict[str, Any] = {"batch_size": batch_size}
+            if learning_rate is not None:
+                offered["learning_rate"] = learning_rate
+            model = builder(**arguments(builder, target, offered, role="model"))
     if not isinstance(model, keras.Model):
         raise UserError(
             f"{target.model} returned {_describe(model)}, not a keras.Model.",

@@ -44,6 +44,32 @@ def search(device, *, lower=1, upper=65536, start=32, tolerance=0.01):
     )
 
 
+@given(
+    constant=st.integers(0, 4096).map(lambda n: n * MIB),
+    per_sample=st.integers(1024, 8 * MIB),
+    limit=st.integers(64, 81920).map(lambda n: n * MIB),
+    replicas=st.sampled_from([2, 3, 8]),
+)
+def test_sizes_that_replicas_share_are_multiples_and_the_largest_of_them_is_found(
+    constant, per_sample, limit, replicas
+):
+    truth = min(65520, (limit - constant) // per_sample // replicas * replicas)
+    device = Device(affine(constant, per_sample), limit)
+    bracket = largest_fitting(
+        device,
+        lower=replicas,
+        upper=65520,
+        start=24,
+        limit_bytes=limit,
+        tolerance=0.0,
+        known={replicas: device(replicas)},
+        multiple=replicas,
+    )
+    assert bracket.good == max(0, truth)
+    assert all(size % replicas == 0 for size in device.tried)
+    assert len(device.tried) == len(set(device.tried))
+
+
 @settings(max_examples=2000)
 @given(
     constant=st.integers(0, 4096).map(lambda n: n * MIB),

@@ -7,6 +7,7 @@ Importing such a module imports no framework: its functions do, in the worker pr
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -56,11 +57,17 @@ class Backend(Protocol):
     def template_environment(self, folder: str) -> dict[str, str]:
         """Variables for all processes of a run; `folder` is theirs to keep things in."""
 
-    def environment(self, device: str, limit_bytes: int | None) -> dict[str, str]:
+    def environment(self, device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
         """Variables that the runtime reads when it initialises."""
 
-    def configure(self, device: str, limit_bytes: int | None) -> None:
-        """Bind the process to the device and its hard limit; before the first operation."""
+    def configure(self, device: str, limit_bytes: int | None, replicas: int) -> None:
+        """Bind the process to its devices and their hard limit; before the first operation.
+
+        Of several GPUs each has the limit; replicas on the CPU share its memory, and the limit.
+        """
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where a model is built and compiled, so that it trains on all replicas."""
 
     def device(self) -> tuple[str, str]:
         """(kind, name) of the device that operations run on, e.g. ("gpu", "NVIDIA H200")."""
@@ -83,17 +90,20 @@ class Backend(Protocol):
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""
 
+    def first_batch(self, fit_arguments: dict[str, Any]) -> Any:
+        """The first batch of an epoch, whole, on the (first) device."""
+
     def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
-        """The first batch as `fit` gives it to the training step, copied to the device."""
+        """The same as `fit` gives it to the training step, shared among the replicas."""
 
     def train_step(self, model: Any, batch: Any) -> None:
-        """One step on such a batch, by the very function that `fit` calls."""
+        """One step on a resident batch, by the very function that `fit` calls."""
 
     def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
-        """The batches of an epoch as `fit` gives them to the training step."""
+        """The batches of an epoch, whole, as `fit` draws them."""
 
     def gradients(self, model: Any) -> Callable[[Any], list[Any]]:
-        """A function of such a batch: the gradient of the model's loss as it is compiled.
+        """A function of a whole batch: the gradient of the model's loss as it is compiled.
 
         One dense float32 tensor for each trainable weight, in their order; neither clipped nor
         scaled. It updates no weight, but what layers keep (moving averages, seeds).
@@ -103,7 +113,7 @@ class Backend(Protocol):
         """A function that draws the next batch of an epoch as `fit` does; False at its end."""
 
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
-        """Make the model's own training step count the batches that it ran on."""
+        """Make the model's own training step count the batches that it ran on, of all replicas."""
 
     def error_in_data(self, error: BaseException) -> tuple[str, str] | None:
         """(message, traceback) of the user's exception, where the framework's error wraps it."""

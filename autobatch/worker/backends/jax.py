@@ -5,12 +5,15 @@ would need more than the limit is not run. On a GPU the allocator's figures are 
 its limit is a share of the device. XLA compiles the step once for each shape of its batch.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.worker.backends import StepCount, StepLog, adapter
-from autobatch.worker.mistakes import DeviceError, OverLimitError
+from autobatch.worker.backends.compiled_steps import analysed, memory
+from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("jax", "keras")
 
@@ -20,9 +23,11 @@ def template_environment(folder: str) -> dict[str, str]:
     return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
 
 
-def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
+def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
     if device == "cpu":
-        return {"JAX_PLATFORMS": "cpu"}
+        devices = f"--xla_force_host_platform_device_count={replicas}"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}" if replicas > 1 else None
+        return {"JAX_PLATFORMS": "cpu"} | ({"XLA_FLAGS": flags.strip()} if flags else {})
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if limit_bytes is not None:
         share = limit_bytes / _total_bytes()
@@ -44,7 +49,7 @@ def _total_bytes() -> int:
     return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
 
 
-def configure(device: str, limit_bytes: int | None) -> None:
+def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     import jax
 
     if device == "gpu" and jax.default_backend() != "gpu":
@@ -52,24 +57,29 @@ def configure(device: str, limit_bytes: int | None) -> None:
             "There is a GPU, but JAX does not see it.",
             hint="Install jax[cuda12], or use --set device.kind=cpu.",
         )
-    _memory.limit_bytes = limit_bytes
+    memory.limit_bytes = limit_bytes
+    if replicas > 1:
+        _share_among(replicas)
+        memory.sharing = replicas if device == "cpu" else 1
 
 
-class _Memory:
-    """The most that compiled steps that ran need, on a device that does not count."""
+def _share_among(replicas: int) -> None:
+    import jax
+    import keras
 
-    def __init__(self) -> None:
-        self.limit_bytes: int | None = None
-        self.peak_bytes = 0
+    devices = keras.distribution.list_devices()
+    if len(devices) < replicas:
+        raise DeviceError(
+            f"device.replicas is {replicas}, and JAX sees {len(devices)} {jax.default_backend()}s.",
+            hint=f"Use --set device.replicas={len(devices)}, or check CUDA_VISIBLE_DEVICES.",
+        )
+    # Steps in flight at once, each waiting for all devices, starve each other of the CPU's threads.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:replicas]))
 
-    def count(self, needed_bytes: int) -> None:
-        """Before a step runs; raises where it would be too much."""
-        if self.limit_bytes is not None and needed_bytes > self.limit_bytes:
-            raise OverLimitError(needed_bytes)
-        self.peak_bytes = max(self.peak_bytes, needed_bytes)
 
-
-_memory = _Memory()
+def scope() -> AbstractContextManager[Any]:
+    return contextlib.nullcontext()  # the distribution that was set is everywhere
 
 
 def device() -> tuple[str, str]:
@@ -86,31 +96,30 @@ def versions() -> dict[str, str]:
     return {"jax": str(jax.__version__), "jaxlib": str(jaxlib.__version__)}
 
 
-def _statistics() -> dict[str, int] | None:
+def _counted(what: str) -> int | None:
+    """Of the device that has most; None where they do not count."""
     import jax
 
-    found: dict[str, int] | None = jax.local_devices()[0].memory_stats()
-    return found
+    found = [device.memory_stats() for device in jax.local_devices()]
+    return max((int(each[what]) for each in found if each is not None), default=None)
 
 
 def peak_bytes() -> int | None:
-    counted = _statistics()
-    if counted is not None:
-        return int(counted["peak_bytes_in_use"])
-    return _memory.peak_bytes or None
+    counted = _counted("peak_bytes_in_use")
+    return (memory.peak_bytes or None) if counted is None else counted
 
 
 def held_bytes() -> int | None:
     import jax
 
-    counted = _statistics()
+    counted = _counted("bytes_in_use")
     if counted is not None:
-        return int(counted["bytes_in_use"])
+        return counted
     return sum(int(array.nbytes) for array in jax.live_arrays())
 
 
 def reset_peak() -> None:
-    _memory.peak_bytes = 0  # a GPU's peak cannot be reset
+    memory.peak_bytes = 0  # a GPU's peak cannot be reset
 
 
 def synchronise() -> None:
@@ -128,8 +137,14 @@ def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
         )
 
 
-def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+def first_batch(fit_arguments: dict[str, Any]) -> Any:
     return next(batches(fit_arguments))
+
+
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+    from keras.src.backend.jax.trainer import _distribute_data
+
+    return _distribute_data(next(iter(adapter(fit_arguments).get_jax_iterator())))
 
 
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
@@ -189,7 +204,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     def make_train_function(force: bool = False) -> None:
         if model.train_function is not None and not force:
             return
-        step = _analysed(model, model.train_step)
+        step = analysed(model, model.train_step)
 
         def counting(state: Any, data: Any) -> Any:
             found = step(state, data)
@@ -200,7 +215,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 
     def make_test_function(force: bool = False) -> None:
         if model.test_function is None or force:
-            model.test_function = model._make_function(_analysed(model, model.test_step))
+            model.test_function = model._make_function(analysed(model, model.test_step))
 
     model.make_train_function, model.train_function = make_train_function, None
     model.make_test_function, model.test_function = make_test_function, None
@@ -210,39 +225,6 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
         return seen.count()
 
     return read
-
-
-def _analysed(model: Any, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`step`, jitted as Keras does it, compiled for each shape of its batch."""
-    import jax
-
-    if model.run_eagerly or not model.jit_compile:
-        return step
-    jitted = jax.jit(step, donate_argnums=0)
-    programs: dict[Any, tuple[Any, int]] = {}
-
-    def run(state: Any, data: Any) -> Any:
-        leaves, structure = jax.tree_util.tree_flatten(data)
-        shapes = structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-        if shapes not in programs:
-            compiled = jitted.lower(state, data).compile()
-            programs[shapes] = compiled, _needed_bytes(compiled)
-        compiled, needed_bytes = programs[shapes]
-        _memory.count(needed_bytes)
-        return compiled(state, data)
-
-    return run
-
-
-def _needed_bytes(compiled: Any) -> int:
-    """Arguments, temporaries and results at once; what is donated and returned counts once."""
-    found = compiled.memory_analysis()
-    return int(
-        found.argument_size_in_bytes
-        + found.temp_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-    )
 
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:

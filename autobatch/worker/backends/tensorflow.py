@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.worker.backends import StepCount, adapter
@@ -17,14 +18,13 @@ from autobatch.worker.mistakes import DeviceError
 PRELOAD = ("tensorflow", "keras")
 MEBIBYTE = 1 << 20
 RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
-NO_SIZE = 1 << 62  # larger than any batch
 
 
 def template_environment(folder: str) -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "1"}  # read when it is imported
 
 
-def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
+def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
     variables = {"TF_CPP_MIN_LOG_LEVEL": "1"}  # keeps the allocator's warnings, our evidence
     if device == "cpu":
         variables["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -34,26 +34,50 @@ def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
     return variables
 
 
-def configure(device: str, limit_bytes: int | None) -> None:
+_strategies: list[Any] = []  # one, where there are replicas
+
+
+def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     import tensorflow as tf
 
-    if device != "gpu":
+    if device == "gpu":
+        _configure_gpus(limit_bytes, replicas)
+    else:
+        if replicas > 1:
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            one = tf.config.LogicalDeviceConfiguration()
+            tf.config.set_logical_device_configuration(cpu, [one] * replicas)
         if limit_bytes is not None:
             _reserve(limit_bytes)
-        return
+    if replicas > 1:
+        _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
+
+
+def scope() -> AbstractContextManager[Any]:
+    return _strategies[0].scope() if _strategies else contextlib.nullcontext()
+
+
+def _configure_gpus(limit_bytes: int | None, replicas: int) -> None:
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         raise DeviceError(
             "There is a GPU, but TensorFlow does not see it.",
             hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
         )
-    gpu = gpus[0]
-    tf.config.set_visible_devices([gpu], "GPU")
-    if limit_bytes is None:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    else:
-        limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // MEBIBYTE)
-        tf.config.set_logical_device_configuration(gpu, [limit])
+    if len(gpus) < replicas:
+        raise DeviceError(
+            f"device.replicas is {replicas}, and TensorFlow sees {len(gpus)} GPUs.",
+            hint=f"Use --set device.replicas={len(gpus)}, or check CUDA_VISIBLE_DEVICES.",
+        )
+    tf.config.set_visible_devices(gpus[:replicas], "GPU")
+    for gpu in gpus[:replicas]:
+        if limit_bytes is None:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        else:
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // MEBIBYTE)
+            tf.config.set_logical_device_configuration(gpu, [limit])
 
 
 def _reserve(limit_bytes: int) -> None:
@@ -90,10 +114,12 @@ def versions() -> dict[str, str]:
     return found | {k: str(build[k]) for k in ("cuda_version", "cudnn_version") if k in build}
 
 
-def _logical_device() -> str:
+def _logical_devices() -> list[str]:
+    """Those that train, in order."""
     import tensorflow as tf
 
-    return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [each.name.removeprefix("/device:") for each in found]
 
 
 def peak_bytes() -> int | None:
@@ -105,18 +131,20 @@ def held_bytes() -> int | None:
 
 
 def _memory(what: str) -> int | None:
+    """Of the device that holds most. Those on the CPU have one allocator, and the same figures."""
     import tensorflow as tf
 
-    device = _logical_device()
-    if device == "CPU:0" and "TF_CPU_ALLOCATOR_USE_BFC" not in os.environ:
+    devices = _logical_devices()
+    if devices[0] == "CPU:0" and "TF_CPU_ALLOCATOR_USE_BFC" not in os.environ:
         return None  # the CPU's usual allocator does not count
-    return int(tf.config.experimental.get_memory_info(device)[what])
+    return max(int(tf.config.experimental.get_memory_info(each)[what]) for each in devices)
 
 
 def reset_peak() -> None:
     import tensorflow as tf
 
-    tf.config.experimental.reset_memory_stats(_logical_device())
+    for device in _logical_devices():
+        tf.config.experimental.reset_memory_stats(device)
 
 
 def synchronise() -> None:
@@ -129,7 +157,13 @@ def _dataset(fit_arguments: dict[str, Any]) -> Any:
     return adapter(fit_arguments).get_tf_dataset()
 
 
-def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+def _shared(fit_arguments: dict[str, Any]) -> Any:
+    """The dataset as `fit` gives it to the training step: a part of each batch for each replica."""
+    dataset = _dataset(fit_arguments)
+    return _strategies[0].experimental_distribute_dataset(dataset) if _strategies else dataset
+
+
+def first_batch(fit_arguments: dict[str, Any]) -> Any:
     import tensorflow as tf
 
     batch = next(iter(_dataset(fit_arguments)))
@@ -137,8 +171,12 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     def move(leaf: Any) -> Any:
         return None if isinstance(leaf, tf.experimental.Optional) else tf.identity(leaf)
 
-    with tf.device(_logical_device()):
+    with tf.device(_logical_devices()[0]):
         return tf.nest.map_structure(move, batch)
+
+
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+    return next(iter(_shared(fit_arguments))) if _strategies else first_batch(fit_arguments)
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
@@ -173,7 +211,7 @@ def train_step(model: Any, batch: Any) -> None:
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
     import tensorflow as tf
 
-    iterator = iter(_dataset(fit_arguments))
+    iterator = iter(_shared(fit_arguments))
 
     def has_next() -> Any:
         return iterator.get_next_as_optional().has_value()
@@ -183,52 +221,13 @@ def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
 
 
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
-    """The count is part of the traced step: it sees the sizes that the step itself sees.
+    from autobatch.worker.backends.traced_steps import counted_by_the_graph
 
-    Components of a batch need not all be batched (anchors, a mask): its size is the one asked if
-    at least half of them have it, else that of the last component, as a rule the target.
-    """
-    import tensorflow as tf
-
-    # int64: on a GPU, int32 variables would live in host memory, out of a jit-compiled step's reach
-    counts = tf.Variable([0, 0, NO_SIZE, 0], dtype=tf.int64, trainable=False)
-    train_step = model.train_step
-
-    def counting_train_step(data: Any) -> Any:
-        leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-        batched = [_rows(leaf) for leaf in leaves if leaf.shape.rank != 0]
-        sizes = tf.stack(batched or [tf.constant(0, tf.int64)])
-        matching = tf.reduce_sum(tf.cast(tf.equal(sizes, batch_size), tf.int64))
-        full = 2 * matching >= tf.size(sizes, out_type=tf.int64)
-        size = tf.where(full, tf.constant(batch_size, tf.int64), sizes[-1])
-        before = counts.read_value()
-        after = [
-            before[0] + tf.cast(full, tf.int64),
-            before[1] + 1,
-            tf.minimum(before[2], size),
-            tf.maximum(before[3], size),
-        ]
-        counts.assign(tf.stack(after))
-        return train_step(data)
-
-    model.train_step = counting_train_step
-    model.train_function = None  # one made before, by the user's code, would not be counted
-
-    def read() -> StepCount:
-        full, steps, smallest, largest = (int(value) for value in counts.numpy())
-        return StepCount(full=full, steps=steps, smallest=smallest, largest=largest)
-
-    return read
+    return counted_by_the_graph(model, batch_size, _replicas())
 
 
-def _rows(leaf: Any) -> Any:
-    import tensorflow as tf
-
-    if isinstance(leaf, tf.RaggedTensor):
-        return tf.cast(leaf.nrows(), tf.int64)
-    if isinstance(leaf, tf.SparseTensor):
-        return tf.cast(leaf.dense_shape[0], tf.int64)
-    return tf.shape(leaf, out_type=tf.int64)[0]
+def _replicas() -> int:
+    return int(_strategies[0].num_replicas_in_sync) if _strategies else 1
 
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:

@@ -5,10 +5,12 @@ few milliseconds; the limit is on that figure, beyond what it holds before the u
 A failed allocation is an exception at once.
 """
 
+import contextlib
 import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras")
 SAMPLE_SECONDS = 0.002
-NEAR_LIMIT = 0.8  # of the limit: an unspecific failure of oneDNN up there is for want of memory
+NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
-ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
+UNSPECIFIC = (
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN
+    "error return without exception set",  # Python itself, within PyTorch
+)
 
 
 def template_environment(folder: str) -> dict[str, str]:
@@ -27,12 +32,14 @@ def template_environment(folder: str) -> dict[str, str]:
     return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
-def environment(device: str, limit_bytes: int | None) -> dict[str, str]:
+def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
 
 
-def configure(device: str, limit_bytes: int | None) -> None:
+def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     import torch
+
+    assert replicas == 1  # Keras has no data parallelism in one process with it
 
     if device == "gpu":
         if not torch.cuda.is_available():
@@ -46,6 +53,10 @@ def configure(device: str, limit_bytes: int | None) -> None:
         return
     _start_threads()
     _memory.start(limit_bytes)
+
+
+def scope() -> AbstractContextManager[Any]:
+    return contextlib.nullcontext()
 
 
 def _start_threads() -> None:
@@ -146,8 +157,11 @@ def _loader(fit_arguments: dict[str, Any]) -> Any:
     return adapter(fit_arguments).get_torch_dataloader()
 
 
-def resident_batch(fit_arguments: dict[str, Any]) -> Any:
+def first_batch(fit_arguments: dict[str, Any]) -> Any:
     return next(batches(fit_arguments))
+
+
+resident_batch = first_batch
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
@@ -216,6 +230,6 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
         return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
     limit = _memory.limit_bytes
     pressed = limit is not None and _memory.peak_bytes() >= NEAR_LIMIT * limit
-    if pressed and any(sign in text for sign in ONEDNN_FAILED):
-        return f"{text.splitlines()[0]} (oneDNN, with {_memory.peak_bytes()} bytes of {limit} held)"
+    if pressed and any(sign in text for sign in UNSPECIFIC):
+        return f"{text.splitlines()[0]} (with {_memory.peak_bytes()} bytes of {limit} held)"
     return None

@@ -40,7 +40,7 @@ def run(
 ) -> Measured:
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, batch_size=size)
+    model = build_model(target, backend, batch_size=size)
     if task.steps_per_execution is not None:
         model.steps_per_execution = task.steps_per_execution
     data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)

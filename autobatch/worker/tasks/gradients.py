@@ -36,7 +36,9 @@ def run(
     task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Differentiated:
     keras.utils.set_random_seed(task.seed)
-    model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
+    model = build_model(
+        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+    )
     if reason := _why_not(model):
         return Differentiated(moments=(), reason=reason)
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train

@@ -29,15 +29,15 @@ LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, on
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, batch_size=size)
-    samples = user_data.fixed_batch_size(model) or SYNTHETIC_SAMPLES
+    model = build_model(target, backend, batch_size=size)
+    samples = user_data.fixed_batch_size(model) or SYNTHETIC_SAMPLES * target.replicas
     data = user_data.load(
         target, model, batch_size=size, samples=samples, look_seconds=LOOK_SECONDS, anew=True
     )
     synthetic = data.source == "synthetic"
     few = data.train.part(min(data.train.count, size))
     metrics, notes = _try_out(model, few, size)
-    batch = backend.resident_batch(few.fit_arguments(size) | {"class_weight": target.class_weight})
+    batch = backend.first_batch(few.fit_arguments(size) | {"class_weight": target.class_weight})
     notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
     kind, device_name = backend.device()

@@ -22,7 +22,9 @@ def run(
     task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Ranged:
     keras.utils.set_random_seed(task.seed)
-    model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
+    model = build_model(
+        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+    )
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
     scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))

@@ -26,7 +26,9 @@ def run(
     task: Trial, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Trained | Diverged:
     keras.utils.set_random_seed(task.seed)
-    model = build_model(target, batch_size=task.batch_size, learning_rate=task.learning_rate)
+    model = build_model(
+        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+    )
     data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
@@ -40,7 +42,7 @@ def run(
     )
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
-    batch = backend.resident_batch(sample) if batch_norm_layers(model) else None
+    batch = backend.first_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
     fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()

@@ -1,0 +1,108 @@
+"""Two replicas on the CPU, as two devices, in real processes; on the backends that have them."""
+
+import pytest
+from asking import ask
+
+from autobatch.protocol import (
+    Benchmark,
+    Differentiated,
+    Fits,
+    Gradients,
+    Inspect,
+    Inspected,
+    Measured,
+    OutOfMemory,
+    OverBudget,
+    Probe,
+    Trained,
+    Trial,
+)
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def on_each_that_has_them(on_each_backend):
+    if on_each_backend == "torch":
+        pytest.skip("Keras has no data parallelism in one process on PyTorch")
+
+
+def on(tmp_path, task, replicas=2, **target):
+    return ask(tmp_path, task, replicas=replicas, **target)[0]
+
+
+def test_a_model_is_inspected_as_on_one_device(tmp_path):
+    found = on(tmp_path, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    alone = on(tmp_path, Inspect(batch_size=8), replicas=1)
+    assert (found.parameters, found.metrics) == (alone.parameters, alone.metrics)
+    assert found.sample_bytes == alone.sample_bytes
+
+
+def test_a_batch_is_what_the_replicas_share(tmp_path):
+    target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
+    peaks = []
+    for size in (250, 2000):
+        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True)
+        found = on(tmp_path, task, **target)
+        assert isinstance(found, Fits), found
+        assert found.full_steps >= 6
+        assert 0 < found.ragged_samples < size
+        assert found.validated
+        peaks.append(found.peak_bytes)
+    # On the CPU all replicas are one memory: both hold their half of the activations at once.
+    assert peaks[1] - peaks[0] >= 1700 * 8 * 2000
+
+
+def test_a_batch_beyond_the_limit_of_both_is_out_of_memory(on_each_backend, tmp_path):
+    target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
+    task = Probe(batch_size=4096, limit_bytes=40 * MIB)
+    found = on(tmp_path, task, **target)
+    assert isinstance(found, OverBudget if on_each_backend == "jax" else OutOfMemory), found
+
+
+def test_it_is_benchmarked(tmp_path):
+    found = on(tmp_path, Benchmark(batch_size=8, seconds=0.3))
+    assert isinstance(found, Measured), found
+    assert found.windows
+    assert found.device_windows
+    assert found.input_windows
+
+
+def test_replicas_learn_what_one_device_learns_from_the_same_batches(tmp_path):
+    task = Trial(
+        batch_size=8,
+        learning_rate=0.02,
+        learning_rate_factor=2.0,
+        steps=7,
+        evaluate_at=(0, 4, 7),
+        validation_batch_size=16,
+        seed=1,
+    )
+    losses = []
+    for replicas in (1, 2):
+        found = on(tmp_path, task, replicas=replicas)
+        assert isinstance(found, Trained), found
+        losses.append([each.metrics["val_loss"] for each in found.evaluations])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_the_gradient_is_that_of_one_device(tmp_path):
+    task = Gradients(
+        batch_size=32,
+        learning_rate=None,
+        learning_rate_factor=1.0,
+        measure_at=(1,),
+        micro_batch_size=32,
+        micro_batches=16,
+        training_samples=16384,
+        seed=0,
+    )
+    target = {"model": "pilots.py:regression", "data": "pilots.py:samples"}
+    norms = []
+    for replicas in (1, 2):
+        found = on(tmp_path, task, replicas=replicas, **target)
+        assert isinstance(found, Differentiated), found
+        norms.append(sum(found.moments[0].squared_norms))
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
