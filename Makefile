@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup backends demo test check format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+backends: setup ## install JAX and PyTorch beside TensorFlow: `make test` then asks all three
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt jax torch
 
 demo: setup ## see a batch size and a learning rate recommended for a small network
 	$(BIN)/autobatch recommend recipes/digits_mlp.yaml

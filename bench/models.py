@@ -54,6 +54,53 @@ def two_inputs(width=64, length=64):
     return model
 
 
+def deep_convnet():
+    """ResNet50 on 64 x 64 images: for GPUs."""
+    return _classifier(
+        keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
+    )
+
+
+def patterns(samples=24576, size=64):
+    """Images that can be learned: ten patterns under noise."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, samples)
+    kinds = rng.standard_normal((10, size, size, 3), dtype="float32")
+    x = rng.standard_normal((samples, size, size, 3), dtype="float32")
+    x += 0.3 * kinds[y]
+    held_out = samples // 12
+    return (x[held_out:], y[held_out:]), (x[:held_out], y[:held_out])
+
+
+def transformer(width=512, depth=6, length=128, words=1000):
+    """A language model that is pooled into a class: for GPUs."""
+    layers = keras.layers
+    tokens = keras.Input((length,), dtype="int32")
+    x = layers.Embedding(words, width)(tokens)
+    x = x + layers.Embedding(length, width)(keras.ops.arange(length))
+    for _ in range(depth):
+        normal = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(8, width // 8)(normal, normal)
+        normal = layers.LayerNormalization()(x)
+        x = x + layers.Dense(width)(layers.Dense(4 * width, "gelu")(normal))
+    model = keras.Model(tokens, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
+    model.compile(
+        keras.optimizers.AdamW(3e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    return model
+
+
+def topics(samples=65536, length=128, words=1000):
+    """Texts that can be learned: each topic has a tenth of its words from a list of its own."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, samples)
+    x = rng.integers(0, words, (samples, length), dtype="int32")
+    own = rng.random((samples, length)) < 0.1
+    x = np.where(own, rng.integers(0, 20, (samples, length)) + 20 * y[:, None], x).astype("int32")
+    held_out = samples // 16
+    return (x[held_out:], y[held_out:]), (x[:held_out], y[:held_out])
+
+
 def question_and_text(samples=SAMPLES, length=64):
     rng = np.random.default_rng(0)
 

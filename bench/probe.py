@@ -46,6 +46,10 @@ MODELS = {
     "gan": (HERE, "models.py:gan", "models.py:small_images", 150),
     "convnet": (HERE, "models.py:convnet", "models.py:images", 600),
 }
+ON_GPU = {
+    "deep_convnet": (HERE, "models.py:deep_convnet", "models.py:patterns", None),
+    "transformer": (HERE, "models.py:transformer", "models.py:topics", None),
+}
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,17 @@ def plain_fit(question: Question, size: int, at_most_seconds: float = 3600) -> s
     raise SystemExit(f"{question.name}, batch {size}: {log[-2000:]}")
 
 
+def recipe_in(folder: Path, name: str) -> Path:
+    home, model, data, _ = (MODELS | ON_GPU)[name]
+    given = f"data: {home}/{data}\n" if data else ""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"model: {home}/{model}\n{given}")
+    return recipe
+
+
 def row(question: Question) -> str:
-    folder, model, data, _ = MODELS[question.name]
     with tempfile.TemporaryDirectory() as scratch:
-        recipe = Path(scratch, "recipe.yaml")
-        given = f"data: {folder}/{data}\n" if data else ""
-        recipe.write_text(f"model: {folder}/{model}\n{given}")
+        recipe = recipe_in(Path(scratch), question.name)
         began = time.perf_counter()
         ours = autobatch.probe(
             recipe,
@@ -187,7 +196,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, metavar="MIB")
     given = parser.parse_args()
     print_head()
-    for name in given.names or MODELS:
+    for name in given.names or (ON_GPU if given.gpu else MODELS):
         limit = given.limit or (None if given.gpu else MODELS[name][3])
         print(row(Question(name, given.exact, given.backend, given.gpu, limit)))
         sys.stdout.flush()

@@ -1,0 +1,120 @@
+"""What autobatch claims, shown on a machine with a GPU, by one command that prints the tables.
+
+On each backend that is installed (or is named): `probe` against the truth of plain fits, within 16
+GiB and with all that is free; `benchmark` against plain fits of 20 s; one `recommend`. On a
+convolution net and a transformer that are large enough to matter; with --cpu, on small ones on the
+CPU, as a rehearsal.
+
+    python bench/gpu.py [probe] [benchmark] [recommend] [--backend NAME ...] [--cpu]
+"""
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from probe import HERE, MODELS, ON_GPU, Question, print_head, recipe_in, row
+
+import autobatch
+
+LIMIT_MIB = 16 * 1024
+SIZES = {"deep_convnet": (32, 128, 512), "transformer": (32, 128, 512)}
+REHEARSED, REHEARSED_SIZES = ("convnet", "two_inputs"), (16, 32, 64)
+FIT_SECONDS = 20
+
+
+def head(*columns: str) -> None:
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
+
+
+def probe(questions: list[Question]) -> None:
+    print_head()
+    for question in questions:
+        limits = (LIMIT_MIB, None) if question.gpu else (MODELS[question.name][3],)
+        for limit in limits:
+            print(row(Question(question.name, False, question.backend, question.gpu, limit)))
+            sys.stdout.flush()
+
+
+def benchmark(questions: list[Question]) -> None:
+    head("model", "backend", "batch", "named, samples/s", "95 %", "`fit` for 20 s", "difference")
+    for question in questions:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = autobatch.benchmark(
+                recipe_in(Path(scratch), question.name),
+                overrides=[*question.overrides(), f"batch_sizes.max={max(sizes_of(question))}"],
+                run_directory=Path(scratch, "run"),
+                sizes=sizes_of(question),
+            )
+        for point in found.points:
+            fit = delivered(question, point.batch_size)
+            print(
+                f"| {question.name} | {question.backend} | {point.batch_size} | "
+                f"{point.samples_per_second:,.0f} | {point.low:,.0f} to {point.high:,.0f} | "
+                f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} |"
+            )
+            sys.stdout.flush()
+
+
+def sizes_of(question: Question) -> tuple[int, ...]:
+    return SIZES.get(question.name, REHEARSED_SIZES)
+
+
+def delivered(question: Question, size: int) -> float:
+    command = [sys.executable, str(HERE / "fit.py"), question.name, str(size), f"{FIT_SECONDS}s"]
+    ended = subprocess.run(
+        command,
+        env=os.environ | {"KERAS_BACKEND": question.backend},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(ended.stdout.split()[-1])
+
+
+def recommend(questions: list[Question]) -> None:
+    head("model", "backend", "batch", "learning rate", "verdict", "sooner", "peak", "in all")
+    for question in questions:
+        with tempfile.TemporaryDirectory() as scratch:
+            began = time.perf_counter()
+            found = autobatch.recommend(
+                recipe_in(Path(scratch), question.name),
+                overrides=[*question.overrides(), "time_limit=15min"],
+                run_directory=Path(scratch, "run"),
+            )
+        sooner = f"{found.speedup.value:.2g} ({found.speedup.low:.2g} to {found.speedup.high:.2g})"
+        print(
+            f"| {question.name} | {question.backend} | {found.batch_size} | "
+            f"{found.learning_rate:.4g} | {found.verdict} | {sooner} | "
+            f"{found.peak_bytes / 2**30:.2f} GiB | {time.perf_counter() - began:.0f} s |"
+        )
+        sys.stdout.flush()
+
+
+def main() -> None:
+    parts = {"probe": probe, "benchmark": benchmark, "recommend": recommend}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    parser.add_argument("--backend", action="append", choices=("tensorflow", "jax", "torch"))
+    parser.add_argument("--cpu", action="store_true")
+    given = parser.parse_args()
+    installed = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]
+    questions = [
+        Question(name, backend=backend, gpu=not given.cpu)
+        for backend in given.backend or installed
+        for name in (REHEARSED if given.cpu else ON_GPU)
+    ]
+    if unknown := set(given.parts) - parts.keys():
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    for part in given.parts or parts:
+        parts[part](questions)
+        print()
+
+
+if __name__ == "__main__":
+    main()
