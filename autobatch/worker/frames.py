@@ -25,6 +25,7 @@ LIBRARIES = tuple(
 )
 
 
+FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
 MESSAGE_LINES = 12  # Keras lists every argument of every call on the way
 
 
@@ -49,6 +50,20 @@ def users_traceback(error: BaseException) -> str:
         if not frame.filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
     ]
     return "".join(traceback.format_list(frames))
+
+
+def other_framework(error: BaseException, backend: str) -> str | None:
+    """The framework beside the backend's that the user's code asked for, where it failed in it."""
+    if isinstance(error, ModuleNotFoundError):
+        missing = FRAMEWORKS.get((error.name or "").partition(".")[0])
+        return missing if missing != backend else None
+    users = False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        called = FRAMEWORKS.get(frame.f_globals.get("__name__", "").partition(".")[0])
+        if users and called not in (None, backend):
+            return called
+        users = not frame.f_code.co_filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
+    return None
 
 
 def users_code() -> str:

@@ -39,7 +39,9 @@ from autobatch.protocol import (
 from autobatch.worker import backends
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import (
+    FRAMEWORKS,
     innermost_is_ours,
+    other_framework,
     users_frames,
     users_message,
     users_traceback,
@@ -47,7 +49,6 @@ from autobatch.worker.frames import (
 from autobatch.worker.mistakes import DeviceError, OverLimitError, TargetError, UserError
 
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
-FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
 
 Report = Callable[[JobProgress], None]
 
@@ -81,9 +82,20 @@ def run(job: Job, report: Report) -> Outcome:
             raise
         return UserCodeFailed(
             message=f"{_at_size(job.task)}{users_message(error)}",
+            hint=_of_another(error, job.target.backend),
             traceback=users_traceback(error),
             framework_error=type(error).__module__.split(".")[0] in FRAMEWORKS,
         )
+
+
+def _of_another(error: BaseException, backend: str) -> str | None:
+    called = other_framework(error, backend)
+    if called is None:
+        return None
+    return (
+        f"The backend is {backend}, and your code calls {called}: write what the model computes "
+        f"with keras.ops (pipelines of tf.data may stay), or use --set backend={called}."
+    )
 
 
 def _at_size(task: Task) -> str:

@@ -18,6 +18,7 @@ from autobatch.protocol import (
     Probe,
     Trained,
     Trial,
+    UserCodeFailed,
 )
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
@@ -119,7 +120,9 @@ def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, k
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
 
-def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(tmp_path):
+def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend, tmp_path):
+    if on_each_backend != "tensorflow":
+        pytest.skip("its step is written with TensorFlow")
     found = ask_kind(tmp_path, Inspect(batch_size=20), "gan", "only_x")
     assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
     assert "cannot be evaluated" in " ".join(found.notes)
@@ -127,6 +130,17 @@ def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(tmp_path):
     assert (fits.full_steps >= 6, fits.ragged_samples, fits.validated) == (True, 10, False)
     measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), "gan", "only_x")
     assert measured.device_windows
+
+
+def test_a_step_written_for_tensorflow_is_told_as_such_on_another_backend(
+    on_each_backend, tmp_path
+):
+    if on_each_backend == "tensorflow":
+        pytest.skip("it works there")
+    found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "gan", "only_x")
+    assert isinstance(found, UserCodeFailed), found
+    assert f"The backend is {on_each_backend}, and your code calls tensorflow" in found.hint
+    assert "--set backend=tensorflow" in found.hint
 
 
 def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
