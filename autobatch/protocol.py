@@ -67,11 +67,13 @@ class Probe(Tagged):
 
     `verify` asks for more: the ragged last batch, and a validation pass after each epoch. Where
     steps are quick they are repeated for `seconds`: memory varies, and so more is seen of it.
+    `predict` asks for less: where the compiler knows what a step needs, it is not run.
     """
 
     batch_size: int
     limit_bytes: int
     verify: bool = False
+    predict: bool = False
     seconds: float = 1.0
     repeat: int = 0  # the same question to another process: memory varies between them
 
@@ -215,6 +217,16 @@ class OverBudget(Tagged):
     peak_bytes: int
 
 
+class Predicted(Tagged):
+    """It would train within the limit, by the compiler's own analysis; nothing ran."""
+
+    peak_bytes: int
+
+    @property
+    def needed_bytes(self) -> int:
+        return self.peak_bytes
+
+
 class UserCodeFailed(Tagged):
     """The user's model or data raised, or is not what it must be. Never taken for 'too large'."""
 
@@ -332,6 +344,7 @@ Outcome = (
     | Fits
     | OutOfMemory
     | OverBudget
+    | Predicted
     | UserCodeFailed
     | TargetMissing
     | TimedOut
@@ -422,7 +435,13 @@ Event = StageStarted | StageExpects | JobStarted | JobProgress | JobFinished | S
 class ProbePoint(Struct):
     batch_size: int
     outcome: Literal[
-        "fits", "out_of_memory", "over_budget", "user_code_failed", "timed_out", "crashed"
+        "fits",
+        "predicted",
+        "out_of_memory",
+        "over_budget",
+        "user_code_failed",
+        "timed_out",
+        "crashed",
     ]
     peak_bytes: int | None
     seconds: float

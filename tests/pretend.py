@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from autobatch.engine.record import Record
@@ -18,6 +19,8 @@ from autobatch.protocol import (
     Inspected,
     Measured,
     OutOfMemory,
+    OverBudget,
+    Predicted,
     Probe,
     Ranged,
     RangeTest,
@@ -109,7 +112,11 @@ class PretendDevice:
     def _probe(self, task: Probe):
         peak = MIB + 100_000 * task.batch_size
         if task.batch_size > self.fits_up_to or peak > task.limit_bytes:
+            if task.predict:
+                return OverBudget(peak_bytes=peak)
             return OutOfMemory(evidence="OOM when allocating tensor")
+        if task.predict:
+            return Predicted(peak_bytes=peak)
         return Fits(
             peak_bytes=peak,
             least_peak_bytes=peak,
@@ -195,7 +202,8 @@ class PretendDevice:
 def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
     """A session with its record in `tmp_path`."""
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
-    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
+    target = msgspec.structs.replace(TARGET, backend=recipe.backend or TARGET.backend)
+    with Record(tmp_path, target, free_bytes=limit_bytes, version="0") as record:
         yield Session(
             recipe=recipe,
             executor=device,

@@ -137,6 +137,46 @@ def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
     assert found.verified
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_where_memory_is_known_ahead_two_probes_run_and_the_others_are_predicted(tmp_path, exact):
+    device = PretendDevice(fits_up_to=10**9)
+    with session(tmp_path, device, ["backend=jax"], limit_bytes=200 * MIB) as opened:
+        found = tuner.probe(opened, exact=exact)
+    truth, keeps = ((limit - MIB) // 100_000 for limit in (200 * MIB, 180 * MIB))
+    ran = [point for point in found.probes if point.outcome == "fits"]
+    assert [point.batch_size for point in ran] == [found.largest_fitting, found.ceiling]
+    assert all(point.verify for point in ran)
+    assert truth * (1 if exact else 0.99) - 1 < found.largest_fitting <= truth
+    assert keeps * (1 if exact else 0.99) - 1 < found.ceiling <= keeps
+    assert found.bounded_by == "memory"
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_sizes_are_of_all_replicas_together_and_multiples_of_them(tmp_path, replicas):
+    device = PretendDevice(fits_up_to=1000)
+    shares = (
+        f"device.replicas={replicas}",
+        "baseline.batch_size=30",
+        "recommend.effective_batch=4000",
+    )
+    found = tune(tmp_path, device, *shares)
+    asked = [task.batch_size for task in device.tasks if hasattr(task, "batch_size")]
+    assert all(size % replicas == 0 for size in asked)
+    evaluated = [task.validation_batch_size for task in device.tasks if isinstance(task, Trial)]
+    assert all(size % replicas == 0 for size in evaluated)
+    assert found.probe.largest_fitting % replicas == found.probe.ceiling % replicas == 0
+    assert 0.99 * 1000 - replicas < found.probe.largest_fitting <= 1000
+    assert found.per_replica_batch_size * replicas == found.batch_size
+    assert found.effective_batch.batch_size % replicas == 0
+    assert found.probe.replicas == found.benchmark.replicas == replicas
+
+
+def test_replicas_that_can_share_no_size_are_refused(tmp_path):
+    shares = ("device.replicas=8", "batch_sizes.min=41", "batch_sizes.max=47")
+    with pytest.raises(UsageError, match="8 replicas cannot share any batch of 41 to 47"):
+        probe(tmp_path, PretendDevice(), *shares)
+
+
 def test_probe_bounded_by_the_samples_says_so_and_costs_little(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     found = probe(tmp_path, device)

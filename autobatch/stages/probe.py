@@ -11,7 +11,7 @@ from autobatch.core.search import (
     where_line_meets,
 )
 from autobatch.errors import InterruptedRunError, NothingFitsError, UsageError, UserCodeError
-from autobatch.protocol import Fits, Inspected, Probe, ProbeResult
+from autobatch.protocol import Fits, Inspected, Predicted, Probe, ProbeResult
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
@@ -80,8 +80,9 @@ class Prober:
         ceiling = largest = self._confirmed(self.narrow(limit_bytes).good, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
-            size = self.narrow(budget).good if self.exact else self._within(budget, largest)
-            ceiling = self.verified(size, budget, refine=self.exact)
+            known = self.exact or self.made.predicts
+            size = self.narrow(budget).good if known else self._within(budget, largest)
+            ceiling = self.verified(size, budget, refine=known)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
         session.end(
             "probe",
@@ -117,7 +118,7 @@ class Prober:
         above = {
             task.batch_size: entry.outcome
             for task, entry in self.made.entries.items()
-            if task.batch_size > largest and not isinstance(entry.outcome, Fits)
+            if task.batch_size > largest and not isinstance(entry.outcome, (Fits, Predicted))
         }
         failed = above[min(above)] if above else None
         return "failure" if isinstance(failed, NOT_ABOUT_MEMORY) else "memory"
@@ -136,6 +137,8 @@ class Prober:
             known = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
             if known.good and self.session.seconds_left() <= 0:
                 raise _OutOfTimeError
+            if self.made.predicts:
+                return self.made.predict(size, budget_bytes)
             seen = sum(peak is not None for peak in self.made.known(budget_bytes).values())
             fits = self.made.ask(size, budget_bytes, verify=seen >= SHORT_PROBES)
             return None if fits is None else fits.needed_bytes
@@ -193,7 +196,7 @@ class Prober:
     def _confirmed(self, size: int, limit_bytes: int) -> int:
         """A size that passes verification in two processes, where memory is what bounds it."""
         good = self.verified(size, limit_bytes)
-        while self._bounded_by(good) == "memory":
+        while not self.made.predicts and self._bounded_by(good) == "memory":
             if self.made.confirm(good, limit_bytes) is not None:
                 break
             failed = good
@@ -238,7 +241,11 @@ class Prober:
         )
 
     def _nothing_fits(self, budget_bytes: int) -> NoReturn:
-        entry = self.made.entries.get(Probe(batch_size=self.lower, limit_bytes=budget_bytes))
+        asked = (
+            Probe(batch_size=self.lower, limit_bytes=budget_bytes, predict=predict)
+            for predict in (True, False)
+        )
+        entry = next((self.made.entries[task] for task in asked if task in self.made.entries), None)
         outcome = entry.outcome if entry else None
         if entry is not None:
             self.session.raise_for_user(entry)

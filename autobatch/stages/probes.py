@@ -7,6 +7,7 @@ from autobatch.protocol import (
     Crashed,
     Fits,
     Outcome,
+    Predicted,
     Probe,
     ProbePoint,
     TimedOut,
@@ -29,6 +30,16 @@ class Probes:
         self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
+        # XLA knows what a compiled step needs, and that does not vary from run to run.
+        self.predicts = session.record.header.target.backend == "jax"
+
+    def predict(self, size: int, limit_bytes: int) -> int | None:
+        """What `size` would need under a limit, if nothing has to run to know; None: too much."""
+        task = Probe(batch_size=size, limit_bytes=limit_bytes, predict=True)
+        if task not in self.entries:
+            self.entries[task] = self._measure(task)
+        outcome = self.entries[task].outcome
+        return outcome.needed_bytes if isinstance(outcome, (Fits, Predicted)) else None
 
     def ask(self, size: int, limit_bytes: int, *, verify: bool = False) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""
@@ -43,11 +54,12 @@ class Probes:
         return outcome if isinstance(outcome, Fits) else None
 
     def _measure(self, task: Probe) -> Entry:
-        size, verify = task.batch_size, task.verify
+        size = task.batch_size
+        what = "verify " if task.verify else "predict " if task.predict else ""
         entry = self.session.ask(
             "probe",
             task,
-            f"{'verify ' if verify else ''}{size}",
+            f"{what}{size}",
             _phrase,
             deadline_seconds=DEADLINE_SECONDS,
             user_code_may_fail=True,
@@ -91,8 +103,10 @@ class Probes:
         known: dict[int, int | None] = {}
         for task, entry in self.entries.items():
             match entry.outcome:
-                case Fits() as fits if fits.peak_bytes <= budget_bytes:
+                case Fits() | Predicted() as fits if fits.peak_bytes <= budget_bytes:
                     known.setdefault(task.batch_size, fits.needed_bytes)
+                case Predicted():
+                    known[task.batch_size] = None
                 case Fits():
                     continue
                 case _ if task.limit_bytes >= budget_bytes:
@@ -146,6 +160,8 @@ def _final(size: int, limit_bytes: int, repeat: int = 0) -> Probe:
 
 
 def _phrase(outcome: Outcome) -> str:
+    if isinstance(outcome, Predicted):
+        return f"would fit, peak {format_bytes(outcome.peak_bytes)} by its compilation"
     if isinstance(outcome, Fits):
         return f"fits, peak {format_bytes(outcome.peak_bytes)}"
     return why_it_failed(outcome)

@@ -57,7 +57,7 @@ def _probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[RenderableType, .
     peak = point.peak_bytes
     return (
         str(point.batch_size),
-        Text(words.outcome(point), style="green" if point.outcome == "fits" else "red"),
+        Text(words.outcome(point), style="green" if point.outcome in words.FITTING else "red"),
         "" if peak is None else format_bytes(peak),
         "" if peak is None else f"{peak / limit_bytes:.0%}",
         format_duration(point.seconds),

@@ -12,6 +12,7 @@ from autobatch.protocol import (
 )
 from autobatch.units import format_bytes, format_duration
 
+FITTING = ("fits", "predicted")  # outcomes of probes
 BOUND_BY = {
     "memory": "device memory",
     "samples": "the number of training samples",

@@ -25,6 +25,14 @@ class OverLimitError(Exception):
         self.peak_bytes = peak_bytes
 
 
+class PredictedMemory(Exception):  # no error: it ends a training that is not to run
+    """What a step would need, by an analysis of it; it was not run, as that was not asked for."""
+
+    def __init__(self, peak_bytes: int) -> None:
+        super().__init__(f"{peak_bytes} bytes would be needed")
+        self.peak_bytes = peak_bytes
+
+
 class UserError(Exception):
     """The user's model or data is not what it must be.
 

@@ -29,6 +29,7 @@ from autobatch.protocol import (
     Outcome,
     OutOfMemory,
     OverBudget,
+    Predicted,
     Probe,
     RangeTest,
     TargetMissing,
@@ -46,7 +47,13 @@ from autobatch.worker.frames import (
     users_message,
     users_traceback,
 )
-from autobatch.worker.mistakes import DeviceError, OverLimitError, TargetError, UserError
+from autobatch.worker.mistakes import (
+    DeviceError,
+    OverLimitError,
+    PredictedMemory,
+    TargetError,
+    UserError,
+)
 
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
@@ -68,6 +75,8 @@ def run(job: Job, report: Report) -> Outcome:
         return UserCodeFailed(message=error.message, hint=error.hint, traceback=error.traceback)
     except OverLimitError as error:
         return OverBudget(peak_bytes=error.peak_bytes)
+    except PredictedMemory as prediction:
+        return Predicted(peak_bytes=prediction.peak_bytes)
     except MemoryError as error:
         return OutOfMemory(evidence=f"MemoryError: {error}")
     except (Exception, SystemExit) as error:

@@ -11,6 +11,7 @@ from autobatch.protocol import (
     Measured,
     OutOfMemory,
     OverBudget,
+    Predicted,
     Probe,
     Trained,
     Trial,
@@ -61,6 +62,23 @@ def test_a_batch_beyond_the_limit_is_out_of_memory(on_each_backend, tmp_path):
         assert any(
             sign in found.evidence for sign in ("allocat", "primitive", "bytes of", "OOM")
         ), found
+
+
+def test_what_compiles_ahead_of_time_is_predicted_and_then_needs_just_that(
+    on_each_backend, tmp_path
+):
+    target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
+    task = Probe(batch_size=1000, limit_bytes=1024 * MIB, predict=True)
+    told = ask(tmp_path, task, **target)
+    if on_each_backend != "jax":  # nothing is known there before it runs
+        assert isinstance(told, Fits), told
+        return
+    assert isinstance(told, Predicted), told
+    found = ask(tmp_path, Probe(batch_size=1000, limit_bytes=told.peak_bytes), **target)
+    assert isinstance(found, Fits), found
+    assert found.peak_bytes == told.peak_bytes
+    less = Probe(batch_size=1000, limit_bytes=told.peak_bytes - 1, predict=True)
+    assert isinstance(ask(tmp_path, less, **target), OverBudget)
 
 
 def test_it_is_benchmarked(tmp_path):

@@ -20,6 +20,7 @@ from autobatch.ui.findings import Findings
 from autobatch.units import format_bytes, format_duration
 
 FAR = 0.25  # of the limit: peaks below it would lie on the floor of a chart that shows the limit
+OPEN = ("circle-open", "--data")
 ROOM = 1.12  # above the highest thing shown
 
 
@@ -28,8 +29,8 @@ def memory_chart(found: Findings) -> Chart | None:
     limit_bytes = found.limit_bytes
     if not points or not limit_bytes:
         return None
-    fits = [p for p in points if p.outcome == "fits"]
-    failed = [p for p in points if p.outcome != "fits"]
+    fits = [p for p in points if p.outcome in words.FITTING]
+    failed = [p for p in points if p.outcome not in words.FITTING]
     line = memory_line((p.batch_size, p.peak_bytes or 0) for p in fits)
     highest = max(map(_height, points))
     far = not failed and highest < FAR * limit_bytes
@@ -94,7 +95,8 @@ def _line_trace(line: MemoryLine | None, points: Sequence[ProbePoint]) -> list[F
 
 def _traces(fits: Sequence[ProbePoint], failed: Sequence[ProbePoint]) -> list[Figure]:
     kinds = (
-        ("fits", [p for p in fits if not p.verify], "circle-open", "--data"),
+        ("predicted", [p for p in fits if p.outcome == "predicted"], "circle-dot", "--data"),
+        ("fits", [p for p in fits if p.outcome == "fits" and not p.verify], *OPEN),
         ("fits, verified", [p for p in fits if p.verify], "circle", "--data"),
         ("failed (without a peak: at its limit)", failed, "x-thin-open", "--bad"),
     )

@@ -112,6 +112,9 @@ class Backend(Protocol):
     def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
         """A function that draws the next batch of an epoch as `fit` does; False at its end."""
 
+    def only_predict(self) -> None:
+        """Steps that are counted end with PredictedMemory before they run, where that is known."""
+
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
         """Make the model's own training step count the batches that it ran on, of all replicas."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from autobatch.worker.mistakes import OverLimitError
+from autobatch.worker.mistakes import OverLimitError, PredictedMemory
 
 
 class Memory:
@@ -13,12 +13,15 @@ class Memory:
         self.limit_bytes: int | None = None
         self.peak_bytes = 0
         self.sharing = 1  # devices that are one memory, the CPU's
+        self.only_predicts = False
 
     def count(self, needed_bytes: int) -> None:
         """Before a step runs, with what it needs on each device; raises where it is too much."""
         needed_bytes *= self.sharing
         if self.limit_bytes is not None and needed_bytes > self.limit_bytes:
             raise OverLimitError(needed_bytes)
+        if self.only_predicts:
+            raise PredictedMemory(needed_bytes)
         self.peak_bytes = max(self.peak_bytes, needed_bytes)
 
 

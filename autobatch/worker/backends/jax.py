@@ -194,6 +194,10 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     return differentiate
 
 
+def only_predict() -> None:
+    memory.only_predicts = True
+
+
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     """Steps as Keras makes them, but compiled ahead of time.
 

@@ -220,6 +220,10 @@ def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
     return lambda: bool(draw())
 
 
+def only_predict() -> None:
+    """Nothing knows before it runs."""
+
+
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     from autobatch.worker.backends.traced_steps import counted_by_the_graph
 

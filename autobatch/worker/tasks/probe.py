@@ -33,6 +33,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
     needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
+    if task.predict:
+        backend.only_predict()
     count = backend.count_steps(model, size)
     clock = _StepClock(count, needed, backend, task)
     began = time.perf_counter()
