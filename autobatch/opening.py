@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -160,6 +161,11 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     """What is asked about, with what the machine and the environment decide."""
     backend = recipe.backend or _users_backend()
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
+    if find_spec(backend) is None:
+        raise RecipeError(
+            f"The backend is {backend}, which is not installed here.",
+            hint=f'pip install "keras-autobatch[{backend}]"; or use another: --set backend=...',
+        )
     if backend == "torch" and recipe.device.replicas > 1:
         raise RecipeError(
             "device.replicas: Keras has no data parallelism within a process on PyTorch.",

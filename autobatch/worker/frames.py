@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import autobatch
 
@@ -53,27 +54,33 @@ def users_traceback(error: BaseException) -> str:
 
 
 def other_framework(error: BaseException, backend: str) -> str | None:
-    """The framework beside the backend's that the user's code asked for, where it failed in it."""
+    """A framework beside the backend's that the user's code imports, or would."""
     if isinstance(error, ModuleNotFoundError):
         missing = FRAMEWORKS.get((error.name or "").partition(".")[0])
         return missing if missing != backend else None
-    users = False
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        called = FRAMEWORKS.get(frame.f_globals.get("__name__", "").partition(".")[0])
-        if users and called not in (None, backend):
-            return called
-        users = not frame.f_code.co_filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
+    for module in _users_modules():
+        for value in vars(module).values():
+            name = value.__name__ if isinstance(value, ModuleType) else ""
+            used = FRAMEWORKS.get(name.partition(".")[0])
+            if used not in (None, backend):
+                return used
     return None
 
 
+def _users_modules() -> list[ModuleType]:
+    """All imported modules that are neither ours nor a library's."""
+    return [
+        module
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None))
+        and not file.startswith((OURS, *LIBRARIES, GENERATED))
+    ]
+
+
 def users_code() -> str:
-    """A hash of the files of all imported modules that are neither ours nor a library's."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    users = sorted(
-        file for file in files if file and not file.startswith((OURS, *LIBRARIES, GENERATED))
-    )
+    """A hash of the files of the user's modules."""
     digest = hashlib.sha256()
-    for file in users:
+    for file in sorted({str(module.__file__) for module in _users_modules()}):
         with contextlib.suppress(OSError):
             digest.update(Path(file).name.encode() + Path(file).read_bytes())
     return digest.hexdigest()[:16]

@@ -98,12 +98,13 @@ def run(job: Job, report: Report) -> Outcome:
 
 
 def _of_another(error: BaseException, backend: str) -> str | None:
-    called = other_framework(error, backend)
-    if called is None:
+    """A hint where code that was written for one framework may have met another."""
+    used = other_framework(error, backend)
+    if used is None:
         return None
     return (
-        f"The backend is {backend}, and your code calls {called}: write what the model computes "
-        f"with keras.ops (pipelines of tf.data may stay), or use --set backend={called}."
+        f"Your code imports {used}, and the backend is {backend}: write what the model computes "
+        f"with keras.ops (pipelines of tf.data may stay), or use --set backend={used}."
     )
 
 

@@ -69,11 +69,8 @@ class Keeper(keras.Model):
         self.dense, self.kept = layers.Dense(1), []
 
     def call(self, x):
+        self.kept.append(ops.ones((x.shape[0], 1000)))
         return self.dense(x)
-
-    def train_step(self, data):
-        self.kept.append(tf.zeros((tf.shape(data[0])[0], 1000)))
-        return super().train_step(data)
 
 
 def keeper():

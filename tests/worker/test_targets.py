@@ -75,7 +75,9 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert found.leak_bytes_per_step == 0
 
 
-def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
+def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_backend, tmp_path):
+    if on_each_backend != "tensorflow":
+        pytest.skip("on the CPU, no allocator there counts what is held")
     found = ask_kind(
         tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), "keeper", "arrays"
     )
@@ -139,11 +141,13 @@ def test_a_step_written_for_tensorflow_is_told_as_such_on_another_backend(
         pytest.skip("it works there")
     found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "gan", "only_x")
     assert isinstance(found, UserCodeFailed), found
-    assert f"The backend is {on_each_backend}, and your code calls tensorflow" in found.hint
+    assert f"Your code imports tensorflow, and the backend is {on_each_backend}" in found.hint
     assert "--set backend=tensorflow" in found.hint
 
 
-def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
+def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
+    if on_each_backend == "torch":
+        pytest.skip("Keras 3.15 does not train stateful layers on PyTorch")
     target = ("stateful_rnn", "sequences")
     found = ask_kind(tmp_path, Inspect(batch_size=20), *target)
     assert (found.train_samples, found.validation_samples) == (50, 20)
@@ -174,7 +178,9 @@ def test_class_weights_are_part_of_the_training(tmp_path):
     assert measured.device_windows
 
 
-def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
+def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path):
+    if on_each_backend == "torch":
+        pytest.skip("Keras has no steps_per_execution on PyTorch")
     target = ("full_options", "arrays")
     found = ask_kind(tmp_path, Inspect(batch_size=10), *target)
     assert (found.precision, found.jit_compile) == ("mixed_float16", True)
@@ -185,7 +191,9 @@ def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
 
 
-def test_several_steps_an_execution_are_counted_one_by_one(tmp_path):
+def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_path):
+    if on_each_backend == "torch":
+        pytest.skip("Keras has no steps_per_execution on PyTorch")
     target = ("several_steps_an_execution", "arrays")
     trained = ask_kind(tmp_path, TRIAL, *target)
     # Executions end after steps 2, 3 (the ragged one of the epoch), 5, 6 and 8.
@@ -219,7 +227,9 @@ def test_a_saved_model_is_loaded_and_given_synthetic_samples(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
-def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
+def test_a_model_without_data_trains_on_synthetic_samples(on_each_backend, tmp_path, model):
+    if (on_each_backend, model) == ("torch", "stateful_rnn"):
+        pytest.skip("Keras 3.15 does not train stateful layers on PyTorch")
     found = ask_kind(tmp_path, Inspect(batch_size=20), model)
     assert isinstance(found, Inspected), found
     assert found.notes[0] == "No data given: samples are synthetic."

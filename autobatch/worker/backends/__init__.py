@@ -118,6 +118,9 @@ class Backend(Protocol):
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
         """Make the model's own training step count the batches that it ran on, of all replicas."""
 
+    def random_state(self) -> Callable[[], None]:
+        """A function that puts the framework's global generator back to where it is now."""
+
     def error_in_data(self, error: BaseException) -> tuple[str, str] | None:
         """(message, traceback) of the user's exception, where the framework's error wraps it."""
 

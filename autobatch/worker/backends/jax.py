@@ -16,6 +16,7 @@ from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("jax", "keras")
+THREADS_PER_REPLICA = 4
 
 
 def template_environment(folder: str) -> dict[str, str]:
@@ -25,9 +26,14 @@ def template_environment(folder: str) -> dict[str, str]:
 
 def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
     if device == "cpu":
+        if replicas == 1:
+            return {"JAX_PLATFORMS": "cpu"}
         devices = f"--xla_force_host_platform_device_count={replicas}"
-        flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}" if replicas > 1 else None
-        return {"JAX_PLATFORMS": "cpu"} | ({"XLA_FLAGS": flags.strip()} if flags else {})
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip()
+        # Replicas wait for each other in threads of one pool (by default, one for each core): with
+        # too few of them a step waits for ever for the one before it.
+        threads = str(THREADS_PER_REPLICA * replicas)
+        return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "NPROC": threads}
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if limit_bytes is not None:
         share = limit_bytes / _total_bytes()
@@ -73,8 +79,6 @@ def _share_among(replicas: int) -> None:
             f"device.replicas is {replicas}, and JAX sees {len(devices)} {jax.default_backend()}s.",
             hint=f"Use --set device.replicas={len(devices)}, or check CUDA_VISIBLE_DEVICES.",
         )
-    # Steps in flight at once, each waiting for all devices, starve each other of the CPU's threads.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:replicas]))
 
 
@@ -229,6 +233,10 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
         return seen.count()
 
     return read
+
+
+def random_state() -> Callable[[], None]:
+    return lambda: None  # it has none but Keras' seeds, which are variables
 
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:

@@ -234,6 +234,10 @@ def _replicas() -> int:
     return int(_strategies[0].num_replicas_in_sync) if _strategies else 1
 
 
+def random_state() -> Callable[[], None]:
+    return lambda: None  # a pipeline that shuffles has a generator of its own
+
+
 def error_in_data(error: BaseException) -> tuple[str, str] | None:
     """Python code that tf.data called: its exception comes as text, its traceback within."""
     import tensorflow as tf

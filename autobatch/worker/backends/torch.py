@@ -224,6 +224,13 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     return read
 
 
+def random_state() -> Callable[[], None]:
+    import torch
+
+    state = torch.get_rng_state()  # from which the loader's order of samples comes
+    return lambda: torch.set_rng_state(state)
+
+
 def error_in_data(error: BaseException) -> tuple[str, str] | None:
     return None  # the loader runs in Python: its exceptions come as they are
 

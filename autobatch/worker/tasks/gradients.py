@@ -83,7 +83,10 @@ class _Meter(Watch):
     def stepped(self, steps: int, *, last: bool) -> None:
         while self._due and self.steps >= self._due[0]:
             self._due.pop(0)
+            numbers, restore = np.random.get_state(), self.backend.random_state()
             self._measure()
+            np.random.set_state(numbers)  # from which Keras shuffles arrays on JAX
+            restore()
         self.done = not self._due
 
     def _measure(self) -> None:
