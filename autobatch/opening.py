@@ -166,14 +166,9 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
             f"The backend is {backend}, which is not installed here.",
             hint=f'pip install "keras-autobatch[{backend}]"; or use another: --set backend=...',
         )
-    if backend == "torch" and recipe.device.replicas > 1:
-        raise RecipeError(
-            "device.replicas: Keras has no data parallelism within a process on PyTorch.",
-            hint="Use --set backend=tensorflow or jax, or --set device.replicas=1.",
-        )
     kind = recipe.device.kind
     if kind == "auto":
-        cpu_only = _installed("tensorflow-cpu")
+        cpu_only = backend == "tensorflow" and _installed("tensorflow-cpu")
         kind = "gpu" if machine.gpus() and not cpu_only else "cpu"
     return Target(
         folder=str(folder),

@@ -51,6 +51,12 @@ def refuse_unsupported(recipe: Recipe) -> None:
                 f"{key} is {value}, which this version of autobatch does not do yet.",
                 hint=f"The key is part of the format; for now, use --set {key}={supported[-1]}.",
             )
+    if recipe.backend == "torch" and recipe.device.replicas > 1:
+        raise RecipeError(
+            f"device.replicas is {recipe.device.replicas}, and Keras has no data parallelism "
+            "within a process on PyTorch.",
+            hint="Use --set backend=tensorflow or jax, or --set device.replicas=1.",
+        )
 
 
 def recipe_schema() -> dict[str, Any]:

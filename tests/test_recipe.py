@@ -466,6 +466,12 @@ def test_a_batch_that_replicas_cannot_share_is_refused(text: str, problem: str, 
     assert hint in found
 
 
+def test_replicas_are_refused_on_pytorch() -> None:
+    with pytest.raises(RecipeError, match="no data parallelism within a process on PyTorch"):
+        refuse_unsupported(load_with_model("backend: torch\ndevice: {replicas: 2}"))
+    refuse_unsupported(load_with_model("backend: jax\ndevice: {replicas: 2}"))
+
+
 def test_what_this_version_does_is_not_refused() -> None:
     refuse_unsupported(load_with_model(""))
     refuse_unsupported(load_with_model("backend: tensorflow\nengine: local"))

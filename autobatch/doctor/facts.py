@@ -66,6 +66,7 @@ class Facts(Struct):
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
     device_order: str | None = None  # CUDA_DEVICE_ORDER
     device_asked: Literal["auto", "gpu", "cpu"] = "auto"
+    replicas: int = 1
     limit_asked_bytes: int | None = None
     limit_asked_share: float | None = None
 
@@ -81,10 +82,10 @@ class Facts(Struct):
 
     @property
     def free_bytes(self) -> int:
-        """Of the device that would be used."""
+        """Of the device that would be used; of several, the fullest."""
         if self.device == "cpu":
             return self.memory.spare_bytes
-        return self.usable_gpus[0].free_bytes if self.usable_gpus else 0
+        return min((gpu.free_bytes for gpu in self.usable_gpus[: self.replicas]), default=0)
 
 
 class Diagnosis(Struct):

@@ -74,6 +74,7 @@ def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.
         visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
         device_order=environ.get("CUDA_DEVICE_ORDER"),
         device_asked=recipe.device.kind,
+        replicas=recipe.device.replicas,
         limit_asked_bytes=None if limit is None or isinstance(limit, Share) else int(limit),
         limit_asked_share=float(limit) if isinstance(limit, Share) else None,
         run_directory=look_at(run_directory),

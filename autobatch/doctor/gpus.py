@@ -46,7 +46,23 @@ def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
     if facts.device != "gpu" or not facts.usable_gpus:
         return
     yield from _judge_framework_of_gpu(facts)
-    gpu = facts.usable_gpus[0]
+    if len(facts.usable_gpus) < facts.replicas:
+        yield blocks(
+            f"device.replicas is {facts.replicas}, and {_count(len(facts.usable_gpus), 'GPU')} can "
+            "be used here.",
+            f"Use --set device.replicas={len(facts.usable_gpus)}, or check CUDA_VISIBLE_DEVICES.",
+        )
+    for gpu in facts.usable_gpus[: facts.replicas]:
+        yield from _judge_room(gpu)
+    if facts.wsl:
+        yield warns(
+            "WSL2: the driver may move GPU memory to the machine's instead of reporting that it "
+            "is full; training then fits, but slowly.",
+            "In NVIDIA's control panel: CUDA - Sysmem Fallback Policy, Prefer No Sysmem Fallback.",
+        )
+
+
+def _judge_room(gpu: Gpu) -> Iterator[Finding]:
     held = gpu.total_bytes - gpu.free_bytes
     state = (
         f"GPU {gpu.index} has {format_bytes(gpu.free_bytes)} free of "
@@ -57,12 +73,6 @@ def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
         yield blocks(state, remedy)
     elif held > HELD * gpu.total_bytes:
         yield warns(state, remedy)
-    if facts.wsl:
-        yield warns(
-            "WSL2: the driver may move GPU memory to the machine's instead of reporting that it "
-            "is full; training then fits, but slowly.",
-            "In NVIDIA's control panel: CUDA - Sysmem Fallback Policy, Prefer No Sysmem Fallback.",
-        )
 
 
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:

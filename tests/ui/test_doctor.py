@@ -100,6 +100,16 @@ BLOCKING = [
         "GPU 0 has 512.0 MiB free of 24.0 GiB.",
         "CUDA_VISIBLE_DEVICES",
     ),
+    (
+        {"gpus": (gpu(), gpu(index=1)), "replicas": 4},
+        "device.replicas is 4, and 2 GPUs can be used here.",
+        "--set device.replicas=2",
+    ),
+    (
+        {"gpus": (gpu(), gpu(index=1, free_bytes=GIB // 2)), "replicas": 2},
+        "GPU 1 has 512.0 MiB free of 24.0 GiB.",
+        "CUDA_VISIBLE_DEVICES",
+    ),
     (memory(GIB), "1.0 GiB of memory left of 32.0 GiB in this machine", "End what fills it"),
     (memory(GIB // 2, limit=8 * GIB), "of 8.0 GiB in the control group /docker/abc", "--memory"),
     (
