@@ -46,7 +46,7 @@ def test_a_batch_is_what_the_replicas_share(tmp_path):
         task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True)
         found = on(tmp_path, task, **target)
         assert isinstance(found, Fits), found
-        assert found.full_steps >= 6
+        assert found.full_steps >= 10
         assert 0 < found.ragged_samples < size
         assert found.validated
         peaks.append(found.peak_bytes)
@@ -86,6 +86,23 @@ def test_replicas_learn_what_one_device_learns_from_the_same_batches(tmp_path):
         losses.append([each.metrics["val_loss"] for each in found.evaluations])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][-1] < losses[0][0]
+
+
+def test_batch_normalisation_is_evaluated_among_replicas_too(tmp_path):
+    """Its averages are estimated anew for each evaluation, from one whole batch."""
+    task = Trial(
+        batch_size=32,
+        learning_rate=0.01,
+        learning_rate_factor=1.0,
+        steps=3,
+        evaluate_at=(0, 3),
+        validation_batch_size=64,
+        seed=1,
+    )
+    target = {"model": "pilots.py:adam_regression", "data": "pilots.py:samples"}
+    found = on(tmp_path, task, **target)
+    assert isinstance(found, Trained), found
+    assert found.evaluations[1].metrics["val_loss"] < found.evaluations[0].metrics["val_loss"]
 
 
 def test_the_gradient_is_that_of_one_device(tmp_path):

@@ -20,7 +20,7 @@ from autobatch.worker.tasks.watch import Watch
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
 SETTLE_STEPS = 40
-VERIFY_FULL_STEPS = 6  # of a verification, and then more, epoch by epoch
+VERIFY_FULL_STEPS = 10  # of a verification (enough to see a leak), then more, epoch by epoch
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
