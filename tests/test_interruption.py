@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from pretend import MIB, TARGET, PretendDevice
 
@@ -44,9 +45,10 @@ def of(kind):
 
 
 @contextmanager
-def session(tmp_path, device, is_stopped):
+def session(tmp_path, device, is_stopped, backend="tensorflow"):
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"})
-    with Record(tmp_path, TARGET, free_bytes=128 * MIB, version="0") as record:
+    target = msgspec.structs.replace(TARGET, backend=backend)
+    with Record(tmp_path, target, free_bytes=128 * MIB, version="0") as record:
         yield Session(
             recipe=recipe,
             executor=device,
@@ -57,10 +59,10 @@ def session(tmp_path, device, is_stopped):
         )
 
 
-def interrupted(tmp_path, work, device):
+def interrupted(tmp_path, work, device, backend="tensorflow"):
     """What is told when `work` ends early; nothing is asked after that, or taken for an answer."""
     with (
-        session(tmp_path, device, device.is_stopped) as opened,
+        session(tmp_path, device, device.is_stopped, backend) as opened,
         pytest.raises(InterruptedRunError) as error,
     ):
         work(opened)
@@ -78,6 +80,13 @@ def test_a_probe_tells_the_bracket_and_that_nothing_is_verified(tmp_path):
     assert found.largest_fitting == max(fitting)
     assert 0 < found.ceiling <= found.largest_fitting
     assert "the run was interrupted. Not verified." in found.notes[0]
+
+
+def test_what_was_only_predicted_is_told_too(tmp_path):
+    (found,) = interrupted(tmp_path, tuner.probe, Stopped(of(Probe), 3), "jax")
+    predicted = [point.batch_size for point in found.probes if point.outcome == "predicted"]
+    assert (found.largest_fitting, found.verified) == (max(predicted), False)
+    assert 0 < found.ceiling <= found.largest_fitting
 
 
 def test_before_anything_fitted_there_is_nothing_to_tell(tmp_path):

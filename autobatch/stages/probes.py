@@ -114,14 +114,17 @@ class Probes:
         return known
 
     def peak(self, size: int) -> int:
-        """The larger of the peaks measured at `size`, under the tightest limit that it kept."""
-        fitted = [
-            (task.limit_bytes, entry.outcome.peak_bytes)
-            for task, entry in self.entries.items()
-            if task.batch_size == size and isinstance(entry.outcome, Fits)
-        ]
-        tightest = min(limit for limit, _ in fitted)
-        return max(peak for limit, peak in fitted if limit == tightest)
+        """The larger of the peaks measured at `size`, under the tightest limit that it kept.
+
+        Where it did not run, what was predicted.
+        """
+        at = [(task, entry.outcome) for task, entry in self.entries.items()]
+        at = [(task, outcome) for task, outcome in at if task.batch_size == size]
+        ran = [(task.limit_bytes, fits.peak_bytes) for task, fits in at if isinstance(fits, Fits)]
+        if not ran:
+            return max(told.peak_bytes for _, told in at if isinstance(told, Predicted))
+        tightest = min(limit for limit, _ in ran)
+        return max(peak for limit, peak in ran if limit == tightest)
 
     def leaks(self) -> list[str]:
         """A sentence on the largest size seen to hold more after every step."""
