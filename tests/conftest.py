@@ -1,4 +1,9 @@
-"""How tests are shared out where several processes run them (`-n 2`)."""
+"""How tests are shared out among processes (`-n 2`), and on which backends they are asked."""
+
+import importlib.util
+
+import asking
+import pytest
 
 TOGETHER = ("test_recommended.py", "test_report_browser.py")  # their tests share a long set-up
 
@@ -16,3 +21,18 @@ def pytest_xdist_make_scheduler(config, log):
             return path if path.endswith(TOGETHER) else nodeid
 
     return OneByOne(config, log)
+
+
+@pytest.fixture(scope="session", params=["tensorflow", "jax", "torch"])
+def backend(request):
+    """Those that are installed."""
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"not installed: pip install 'keras-autobatch[{request.param}]'")
+    return request.param
+
+
+@pytest.fixture
+def on_each_backend(backend, monkeypatch):
+    """What `ask` asks goes to it."""
+    monkeypatch.setattr(asking, "BACKEND", backend)
+    return backend

@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.opening import read_target
-from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target, Trained, Trial
+from autobatch.opening import question_of, read_target
+from autobatch.protocol import (
+    Benchmark,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    Probe,
+    Target,
+    Trained,
+    Trial,
+)
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 # (steps at the baseline's setting, validation loss to be below after them); untrained, the digits
@@ -30,12 +40,30 @@ def test_a_recipe_is_what_it_says(worker):
     assert found.optimizer == optimizers[name]
 
 
-def test_a_recipe_fits_at_its_baseline(worker):
-    _, recipe, executor = worker
-    task = Probe(batch_size=recipe.baseline.batch_size, limit_bytes=2 << 30, verify=True)
-    found = executor.run(task, deadline_seconds=300)
-    assert isinstance(found, Fits), found
-    assert found.validated
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_works_on_each_backend_as_it_stands(on_each_backend, path, tmp_path):
+    recipe, folder = read_target(str(path), [f"backend={on_each_backend}"])
+    executor = LocalExecutor(question_of(recipe, folder), tmp_path)
+    size = recipe.baseline.batch_size
+    probe = Probe(batch_size=size, limit_bytes=2 << 30, verify=True)
+    fits = executor.run(probe, deadline_seconds=300)
+    assert isinstance(fits, Fits), fits
+    assert fits.validated
+    measured = executor.run(Benchmark(batch_size=size, seconds=0.5), deadline_seconds=300)
+    assert isinstance(measured, Measured), measured
+    trial = Trial(
+        batch_size=size,
+        learning_rate=None,
+        learning_rate_factor=1.0,
+        steps=40,
+        evaluate_at=(0, 40),
+        validation_batch_size=256,
+        seed=1,
+    )
+    trained = executor.run(trial, deadline_seconds=300)
+    assert isinstance(trained, Trained), trained
+    before, after = (each.metrics["val_loss"] for each in trained.evaluations)
+    assert after < before
 
 
 def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
