@@ -19,7 +19,7 @@ def free_bytes(question: Target) -> int:
         )
     if len(found) < question.replicas:
         raise UsageError(
-            f"device.replicas is {question.replicas}, and there are {len(found)} GPUs.",
+            f"device.replicas is {question.replicas}, and GPUs that can be used: {len(found)}.",
             hint=f"Use --set device.replicas={len(found)}, or check CUDA_VISIBLE_DEVICES.",
         )
     return min(gpu.free_bytes for gpu in found[: question.replicas])

@@ -23,6 +23,8 @@ from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 
+JAX_FOR_GPUS = ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin")
+
 
 @contextmanager
 def open_session(
@@ -168,8 +170,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         )
     kind = recipe.device.kind
     if kind == "auto":
-        cpu_only = backend == "tensorflow" and _installed("tensorflow-cpu")
-        kind = "gpu" if machine.gpus() and not cpu_only else "cpu"
+        kind = "gpu" if machine.gpus() and not _built_for_cpu(backend) else "cpu"
     return Target(
         folder=str(folder),
         model=recipe.model,
@@ -198,7 +199,10 @@ def _users_backend() -> str:
 
 def _digest(question: Target) -> str:
     """Names the run directory: another model, code or framework is another run."""
-    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(question, folder="")))
+    asked = msgspec.to_builtins(msgspec.structs.replace(question, folder=""))
+    if question.replicas == 1:  # a key that older runs had not
+        del asked["replicas"]
+    digest = hashlib.sha256(msgspec.json.encode(asked))
     references = (question.model, question.data or "", question.callbacks or "")
     for reference in dict.fromkeys(text.partition(":")[0] for text in references):
         path = Path(question.folder, reference)
@@ -235,6 +239,17 @@ def _installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def _built_for_cpu(backend: str) -> bool:
+    """Whether what is installed of it cannot use a GPU, by its names and versions."""
+    match backend:
+        case "tensorflow":
+            return _installed("tensorflow-cpu")
+        case "torch":
+            return _version("torch").endswith("+cpu")
+        case _:
+            return not any(map(_installed, JAX_FOR_GPUS))
 
 
 def _set_aside(directory: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from probe import HERE, MODELS, ON_GPU, Question, print_head, recipe_in, row
 
 import autobatch
+from autobatch.errors import AutobatchError
 
 LIMIT_MIB = 16 * 1024
 SIZES = {"deep_convnet": (32, 128, 512), "transformer": (32, 128, 512)}
@@ -69,7 +70,7 @@ def delivered(question: Question, size: int) -> float:
     command = [sys.executable, str(HERE / "fit.py"), question.name, str(size), f"{FIT_SECONDS}s"]
     ended = subprocess.run(
         command,
-        env=os.environ | {"KERAS_BACKEND": question.backend},
+        env=os.environ | question.environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -82,11 +83,15 @@ def recommend(questions: list[Question]) -> None:
     for question in questions:
         with tempfile.TemporaryDirectory() as scratch:
             began = time.perf_counter()
-            found = autobatch.recommend(
-                recipe_in(Path(scratch), question.name),
-                overrides=[*question.overrides(), "time_limit=15min"],
-                run_directory=Path(scratch, "run"),
-            )
+            try:
+                found = autobatch.recommend(
+                    recipe_in(Path(scratch), question.name),
+                    overrides=[*question.overrides(), "time_limit=8min", "trials.budget=3min"],
+                    run_directory=Path(scratch, "run"),
+                )
+            except AutobatchError as error:
+                print(f"| {question.name} | {question.backend} | {error.message} |")
+                continue
         sooner = f"{found.speedup.value:.2g} ({found.speedup.low:.2g} to {found.speedup.high:.2g})"
         print(
             f"| {question.name} | {question.backend} | {found.batch_size} | "

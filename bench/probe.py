@@ -74,6 +74,8 @@ class Question:
         """Of a process that knows nothing of autobatch."""
         limit = str(self.limit_mib or 0)
         found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if not self.gpu:
+            found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
         if self.gpu:
             found["ON_GPU"] = "1"
             if self.backend == "jax":
@@ -165,23 +167,28 @@ def row(question: Question) -> str:
         )
         seconds = time.perf_counter() - began
         searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
+        ran = [p for p in searched if p.outcome not in ("predicted", "over_budget")]
     upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
     largest = Truth(question).largest(ours.largest_fitting, upper)
     above = largest + (1 if question.exact else max(1, largest // 100))
-    failures = sum(point.outcome != "fits" for point in searched)
+    beyond = "no such batch" if ours.bounded_by == "samples" else plain_fit(question, above)
+    compiled = [p for p in searched if p.outcome in ("predicted", "over_budget")]
+    failures = sum(point.outcome != "fits" for point in ran)
     return (
         f"| {question.name} | {question.limit} | {ours.largest_fitting} | {largest} | "
-        f"{ours.largest_fitting / largest - 1:+.1%} | {len(searched)} | {failures} | "
+        f"{ours.largest_fitting / largest - 1:+.1%} | {len(ran)} | {failures} | "
+        f"{len(compiled) or ''} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
         f"{plain_fit(question, ours.largest_fitting)} | {plain_fit(question, ours.ceiling)} | "
-        f"{plain_fit(question, above)} |"
+        f"{beyond} |"
     )
 
 
 def print_head() -> None:
     columns = (
-        *("model", "limit", "ours", "truth", "error", "probes", "failures", "search"),
-        *("with headroom", "in all", "200 steps at ours", "with headroom", "above truth"),
+        *("model", "limit", "ours", "truth", "error", "probes", "failures", "only compiled"),
+        *("search", "with headroom", "in all"),
+        *("200 steps at ours", "with headroom", "above truth"),
     )
     print("| " + " | ".join(columns) + " |")
     print("| --- " * len(columns) + "|")

@@ -26,6 +26,7 @@ from autobatch.protocol import (
     JobFinished,
     Note,
     OutOfMemory,
+    OverBudget,
     Probe,
     ProbeResult,
     RangeTest,
@@ -149,6 +150,35 @@ def test_where_memory_is_known_ahead_two_probes_run_and_the_others_are_predicted
     assert truth * (1 if exact else 0.99) - 1 < found.largest_fitting <= truth
     assert keeps * (1 if exact else 0.99) - 1 < found.ceiling <= keeps
     assert found.bounded_by == "memory"
+
+
+def test_where_a_predicted_size_crashes_it_is_soon_told_that_none_trains(tmp_path):
+    class Crashing(PretendDevice):
+        def _probe(self, task):
+            crash = Crashed(signal=11, exit_code=None, log_tail="")
+            return super()._probe(task) if task.predict else crash
+
+    device = Crashing(fits_up_to=10**9)
+    with pytest.raises(UserCodeError, match=r"Training with batch 1 does not work: crashed"):
+        probe(tmp_path, device, "backend=jax", limit_bytes=200 * MIB)
+    assert sum(isinstance(task, Probe) and not task.predict for task in device.tasks) == 2
+
+
+def test_a_size_that_needs_more_than_was_predicted_is_stepped_down_from(tmp_path):
+    class Needier(PretendDevice):
+        def _probe(self, task):
+            found = super()._probe(task)
+            if isinstance(found, Fits):
+                if found.peak_bytes * 1.05 > task.limit_bytes:
+                    return OverBudget(peak_bytes=int(found.peak_bytes * 1.05))
+                return msgspec.structs.replace(found, peak_bytes=int(found.peak_bytes * 1.05))
+            return found
+
+    found = probe(tmp_path, Needier(fits_up_to=10**9), "backend=jax", limit_bytes=200 * MIB)
+    truth = (200 * MIB / 1.05 - MIB) // 100_000
+    assert truth * 0.98 <= found.largest_fitting <= truth
+    assert found.ceiling_peak_bytes <= 0.9 * 200 * MIB
+    assert "did not pass verification" in found.notes[0]
 
 
 @pytest.mark.parametrize("replicas", [2, 3])

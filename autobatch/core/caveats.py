@@ -91,7 +91,7 @@ def _effective(wished: EffectiveBatch) -> str:
     )
 
 
-def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
+def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
     rate = evidence.learning_rate(choice.setting)
     if inspected.learning_rate_schedule:
         factor = rate / evidence.baseline_learning_rate
@@ -103,6 +103,11 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected) -> str:
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         lines.append(f"model.optimizer{inner}.{name} = {value:.6g}")
     lines.append(f"model.fit(x, y, batch_size={choice.setting.batch_size})")
+    if replicas > 1:
+        each = choice.setting.batch_size // replicas
+        lines.insert(
+            0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
+        )
     if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
         momentum = _momentum(choice, evidence, inspected)
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={momentum:.4g})")

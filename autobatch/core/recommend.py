@@ -128,7 +128,7 @@ def compose(
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
         environment=environment,
-        snippet=caveats.snippet(choice, evidence, inspected),
+        snippet=caveats.snippet(choice, evidence, inspected, replicas=probed.replicas),
         wall_seconds=wall_seconds,
     )
 

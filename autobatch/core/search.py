@@ -67,7 +67,9 @@ def largest_fitting(
     return bracket_of(peaks, lower, upper)
 
 
-def tries_left(bracket: Bracket, *, lower: int, upper: int, tolerance: float) -> int:
+def tries_left(
+    bracket: Bracket, *, lower: int, upper: int, tolerance: float, multiple: int = 1
+) -> int:
     """About how many more sizes the search will try, for telling the user.
 
     As measured on memory that varies by a tenth from run to run: affine memory takes fewer.
@@ -76,7 +78,7 @@ def tries_left(bracket: Bracket, *, lower: int, upper: int, tolerance: float) ->
         return 6 if bracket.bad is None else 1 + ceil(log(max(1.0, bracket.bad / lower), 4))
     if bracket.bad is None:
         return 0 if bracket.good == upper else 4
-    step = step_of(bracket.good, tolerance)
+    step = max(multiple, step_of(bracket.good, tolerance))
     return ceil(log2(max(1.0, _width(bracket) / step)))
 
 

@@ -1,6 +1,6 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
-from typing import Literal, NoReturn
+from typing import Literal
 
 from autobatch.core.search import (
     Bracket,
@@ -10,8 +10,8 @@ from autobatch.core.search import (
     tries_left,
     where_line_meets,
 )
-from autobatch.errors import InterruptedRunError, NothingFitsError, UsageError, UserCodeError
-from autobatch.protocol import Fits, Inspected, Predicted, Probe, ProbeResult
+from autobatch.errors import InterruptedRunError, UsageError
+from autobatch.protocol import Fits, Inspected, Predicted, ProbeResult
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
@@ -106,7 +106,7 @@ class Prober:
     def verified_peak(self, size: int) -> int:
         """The peak of `size` in a verification of its own."""
         if self.made.final(size, self.session.limit_bytes) is None:
-            self._nothing_fits(self.session.limit_bytes)
+            self.made.refuse(self.lower, self.session.limit_bytes)
         return self.made.peak(size)
 
     def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure", "time"]:
@@ -159,14 +159,18 @@ class Prober:
             self.left_off_at = found.good
             self.made.notes.append(unfinished.sentence(found, self.session.why_it_ends()))
         if found.good == 0:
-            self._nothing_fits(budget_bytes)
+            self.made.refuse(self.lower, budget_bytes)
         return found
 
     def _cost_left(self, budget_bytes: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""
         found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
         jobs = VERIFICATIONS + tries_left(
-            found, lower=self.lower, upper=self.upper, tolerance=self.tolerance
+            found,
+            lower=self.lower,
+            upper=self.upper,
+            tolerance=self.tolerance,
+            multiple=self.replicas,
         )
         each = self.session.job_seconds + FAILURES_EXPECTED * FAILURE_SECONDS
         if self.made.points:
@@ -201,7 +205,7 @@ class Prober:
                 break
             failed = good
             if failed == self.lower:
-                self._nothing_fits(limit_bytes)
+                self.made.refuse(self.lower, limit_bytes)
             below = self._shared(min(failed - 1, failed * STEPS_DOWN[0]))
             good = self.verified(below, limit_bytes)
             self._tell_step_down(failed, good, limit_bytes)
@@ -220,9 +224,15 @@ class Prober:
                 good = tried
                 break
             bad = tried
-            self.session.raise_for_user(self.made.failure(bad, budget_bytes))
+            failure = self.made.failure(bad, budget_bytes)
+            self.session.raise_for_user(failure)
+            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
+                continue
+            # Sizes were predicted so far, and none ran: does it train at all?
+            if self.made.final(self.lower, budget_bytes) is None:
+                self.made.refuse(self.lower, budget_bytes)
         if good == 0:
-            self._nothing_fits(budget_bytes)
+            self.made.refuse(self.lower, budget_bytes)
         while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
             middle = self._shared((good + bad) // 2)
             if self.made.final(middle, budget_bytes) is not None:
@@ -238,32 +248,4 @@ class Prober:
         self.made.notes.append(
             f"{bad} did not pass verification, with the last batch and validation, in "
             f"{format_bytes(budget_bytes)} ({why}); {good} did."
-        )
-
-    def _nothing_fits(self, budget_bytes: int) -> NoReturn:
-        asked = (
-            Probe(batch_size=self.lower, limit_bytes=budget_bytes, predict=predict)
-            for predict in (True, False)
-        )
-        entry = next((self.made.entries[task] for task in asked if task in self.made.entries), None)
-        outcome = entry.outcome if entry else None
-        if entry is not None:
-            self.session.raise_for_user(entry)
-        if isinstance(outcome, NOT_ABOUT_MEMORY):
-            raise UserCodeError(
-                f"Training with batch {self.lower} does not work: {why_it_failed(outcome)}.",
-                hint="The end of its log in the run directory says more.",
-            )
-        free_bytes = self.session.record.header.free_bytes
-        needs = "it runs out of memory"
-        if budget_bytes < free_bytes and (fits := self.made.ask(self.lower, free_bytes)):
-            needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
-        allowed = format_bytes(budget_bytes)
-        if budget_bytes < self.session.limit_bytes:
-            allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
-        raise NothingFitsError(
-            f"Nothing fits: even a batch of {self.lower} does not: {needs}, and it may have "
-            f"{allowed}.",
-            hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
-            "inputs smaller, or use mixed precision.",
         )

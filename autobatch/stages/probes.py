@@ -1,7 +1,10 @@
 """The probes made so far: each size asked once, and what all of them say together."""
 
+from typing import NoReturn
+
 from autobatch.core.leak import leak_sentence
 from autobatch.engine.record_file import Entry
+from autobatch.errors import NothingFitsError, UserCodeError
 from autobatch.protocol import (
     VERIFY_STEPS,
     Crashed,
@@ -30,8 +33,10 @@ class Probes:
         self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
-        # XLA knows what a compiled step needs, and that does not vary from run to run.
-        self.predicts = session.record.header.target.backend == "jax"
+        target = session.record.header.target
+        # On the CPU, what XLA says of a compiled step is all there is: it does not vary from run to
+        # run. On a GPU, what the allocator makes of it is to be seen.
+        self.predicts = target.backend == "jax" and target.device == "cpu"
 
     def predict(self, size: int, limit_bytes: int) -> int | None:
         """What `size` would need under a limit, if nothing has to run to know; None: too much."""
@@ -91,6 +96,19 @@ class Probes:
         """The same again in another process, where memory may be laid out less luckily."""
         return self._ask(_final(size, limit_bytes, repeat=1))
 
+    def ran(self, size: int) -> bool:
+        """Whether it trained under some limit, other than by prediction."""
+        return any(
+            task.batch_size == size and isinstance(entry.outcome, Fits)
+            for task, entry in self.entries.items()
+        )
+
+    def failed(self, size: int) -> Entry | None:
+        """The latest entry of a size that did not train."""
+        found = [entry for task, entry in self.entries.items() if task.batch_size == size]
+        failures = [e for e in found if not isinstance(e.outcome, (Fits, Predicted))]
+        return failures[-1] if failures else None
+
     def failure(self, size: int, limit_bytes: int) -> Entry:
         """The entry of the final verification, or of its confirmation, that failed."""
         quick = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
@@ -98,11 +116,37 @@ class Probes:
         found = (self.entries[task] for task in asked if task in self.entries)
         return next(entry for entry in found if not isinstance(entry.outcome, Fits))
 
+    def refuse(self, size: int, budget_bytes: int) -> NoReturn:
+        """Not even the smallest size trains: why, by what it came to."""
+        entry = self.failed(size)
+        outcome = entry.outcome if entry else None
+        if entry is not None:
+            self.session.raise_for_user(entry)
+        if isinstance(outcome, NOT_ABOUT_MEMORY):
+            raise UserCodeError(
+                f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
+                hint="The end of its log in the run directory says more.",
+            )
+        free_bytes = self.session.record.header.free_bytes
+        needs = "it runs out of memory"
+        if budget_bytes < free_bytes and (fits := self.ask(size, free_bytes)):
+            needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
+        allowed = format_bytes(budget_bytes)
+        if budget_bytes < self.session.limit_bytes:
+            allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
+        raise NothingFitsError(
+            f"Nothing fits: even a batch of {size} does not: {needs}, and it may have {allowed}.",
+            hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
+            "inputs smaller, or use mixed precision.",
+        )
+
     def known(self, budget_bytes: int) -> dict[int, int | None]:
         """What is known under a limit: what held less fits, what failed under more does not."""
         known: dict[int, int | None] = {}
         for task, entry in self.entries.items():
             match entry.outcome:
+                case Predicted() if self.ran(task.batch_size):
+                    continue
                 case Fits() | Predicted() as fits if fits.peak_bytes <= budget_bytes:
                     known.setdefault(task.batch_size, fits.needed_bytes)
                 case Predicted():

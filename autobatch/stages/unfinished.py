@@ -5,12 +5,12 @@ from autobatch.protocol import ProbeResult
 from autobatch.stages.probes import Probes
 
 
-def sentence(found: Bracket, why: str) -> str:
+def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
     """The bracket in words."""
     if found.bad is None:
-        where = f"{found.good} fits, and nothing larger was tried"
+        where = f"{found.good} {fits}, and nothing larger was tried"
     else:
-        where = f"{found.good} fits, {found.bad} does not, and the largest may be between"
+        where = f"{found.good} {fits}, {found.bad} does not, and the largest may be between"
     return f"{where}: {why}."
 
 
@@ -27,7 +27,8 @@ def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
     budget = int(limit_bytes * (1 - headroom))
     keeping = [size for size, peak in made.known(budget).items() if peak is not None]
     ceiling = max((size for size in keeping if size <= found.good), default=0)
-    told = f"{sentence(found, session.why_it_ends())} Not verified."
+    fits = "fits" if made.ran(found.good) else "is predicted to fit"
+    told = f"{sentence(found, session.why_it_ends(), fits)} Not verified."
     return ProbeResult(
         largest_fitting=found.good,
         ceiling=ceiling,

@@ -1,6 +1,7 @@
 """Does a recommendation still hold? Its size trained and timed again, and what has changed."""
 
 from autobatch.core import throughput
+from autobatch.errors import UsageError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkPoint,
@@ -33,6 +34,12 @@ def verify(
 ) -> Verification:
     """`environment` is that of now, as a recommendation describes its own."""
     size = recommended.batch_size
+    if size % session.recipe.device.replicas:
+        raise UsageError(
+            f"{size}, which is recommended, cannot be shared by {session.recipe.device.replicas} "
+            "replicas in equal parts.",
+            hint="Verify it with the device.replicas that it was found with.",
+        )
     seconds = session.recipe.benchmark.seconds / ROUNDS
     session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * seconds)
     probes = Probes(session)

@@ -16,6 +16,7 @@ from autobatch.protocol import (
     JobStarted,
     Measured,
     Outcome,
+    Predicted,
     Probe,
     StageExpects,
     StageFinished,
@@ -198,7 +199,7 @@ class Progress:
     def _file_probe(self, task: Probe, outcome: Outcome | None, answer: str) -> None:
         before = self.probed.get(task.batch_size)
         limit = self.stage.limit_bytes if self.stage else None
-        fits = isinstance(outcome, Fits)
+        fits = isinstance(outcome, (Fits, Predicted))
         if not fits and before and before.fits and limit and task.limit_bytes < limit:
             return  # it fits; less memory was tried for the headroom
         self.probed[task.batch_size] = Probed(

@@ -63,6 +63,8 @@ def _memory(found: Findings) -> Section | None:
 def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
     yield "largest that fits", str(probed.largest_fitting)
     yield f"keeps {probed.headroom:.0%} free", f"{probed.ceiling} ({words.ceiling_peak(probed)})"
+    if probed.replicas > 1 and probed.ceiling:
+        yield "devices", words.shared(probed.ceiling, probed.replicas)
     yield "bounded by", words.BOUND_BY[probed.bounded_by]
 
 
@@ -80,6 +82,8 @@ def _throughput(found: Findings) -> Section | None:
 def _throughput_facts(measured: BenchmarkResult) -> Iterator[tuple[str, str]]:
     yield "knee", f"{measured.knee} {words.knee(measured)}"
     yield "fastest", str(measured.best)
+    if measured.replicas > 1:
+        yield "devices", words.shared(measured.knee, measured.replicas)
     if measured.step_time:
         yield "a step takes", words.step_time(measured.step_time)
     yield "held back by", words.HOLDS_BACK[measured.bound_by]
@@ -220,7 +224,11 @@ def _recipe(found: Findings) -> dict[str, Any]:
         "callbacks": target.callbacks,
         "class_weight": target.class_weight,
         "backend": target.backend,
-        "device": {"kind": target.device, "memory_limit": found.limit_bytes if own_limit else None},
+        "device": {
+            "kind": target.device,
+            "memory_limit": found.limit_bytes if own_limit else None,
+            "replicas": target.replicas if target.replicas > 1 else None,
+        },
         "seed": target.seed,
     }
     return dict(_without_none(asked))

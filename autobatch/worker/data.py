@@ -70,7 +70,7 @@ def load(
             f"On JAX every batch, the last one too, is shared by {target.replicas} replicas in "
             "equal parts: samples that cannot be are left out, as they must be of your own data."
         )
-        return _in_parts_of(found, target.replicas, note)
+        return _in_parts_of(found, target.replicas, note, replicas=target.replicas)
     return found
 
 
@@ -199,21 +199,26 @@ class _Loading:
         return Data(train, validation, source, train.count, (note, *whole.notes))
 
 
-def _in_parts_of(data: Data, size: int, note: str) -> Data:
+def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data:
     """The samples without those that do not make up a whole part of `size`."""
 
     def cut(source: Source) -> Source | None:
-        as_built = isinstance(source, (batches.DatasetBatches, batches.PythonBatches))
-        if as_built or source.count % size == 0:
+        if source.count % size == 0:
             return source
+        if isinstance(source, (batches.DatasetBatches, batches.PythonBatches)):
+            if replicas == 1:
+                return source  # as built by the user
+            raise UserError(
+                f"{data.source} builds a last batch that {replicas} replicas cannot share in equal "
+                "parts, as JAX has it.",
+                hint="Build it without a remainder (drop_remainder), or of a multiple.",
+            )
         whole = source.part(source.count // size * size) if source.count >= size else None
         return whole
 
     train = cut(data.train)
     if train is None:
-        raise UserError(
-            f"There are {data.count} training samples, and the model takes {size} at least."
-        )
+        raise UserError(f"There are {data.count} training samples; to train takes {size} at least.")
     validation = None if data.validation is None else cut(data.validation)
     whole = train is data.train and validation is data.validation
     notes = data.notes if whole else (*data.notes, note)

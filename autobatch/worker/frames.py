@@ -54,17 +54,28 @@ def users_traceback(error: BaseException) -> str:
 
 
 def other_framework(error: BaseException, backend: str) -> str | None:
-    """A framework beside the backend's that the user's code imports, or would."""
+    """A framework beside the backend's that the user's code imports, or would.
+
+    None where the error was raised by their own code: what they compute was not reached.
+    """
     if isinstance(error, ModuleNotFoundError):
         missing = FRAMEWORKS.get((error.name or "").partition(".")[0])
         return missing if missing != backend else None
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and not frames[-1].filename.startswith((*LIBRARIES, "<", GENERATED)):
+        return None
     for module in _users_modules():
         for value in vars(module).values():
-            name = value.__name__ if isinstance(value, ModuleType) else ""
+            name = value.__name__ if isinstance(value, ModuleType) else _module_of(value)
             used = FRAMEWORKS.get(name.partition(".")[0])
             if used not in (None, backend):
                 return used
     return None
+
+
+def _module_of(value: object) -> str:
+    name = getattr(value, "__module__", None)
+    return name if isinstance(name, str) else ""
 
 
 def _users_modules() -> list[ModuleType]:

@@ -70,13 +70,12 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
 
 
 def _share_among(replicas: int) -> None:
-    import jax
     import keras
 
     devices = keras.distribution.list_devices()
     if len(devices) < replicas:
         raise DeviceError(
-            f"device.replicas is {replicas}, and JAX sees {len(devices)} {jax.default_backend()}s.",
+            f"device.replicas is {replicas}; devices that JAX sees: {len(devices)}.",
             hint=f"Use --set device.replicas={len(devices)}, or check CUDA_VISIBLE_DEVICES.",
         )
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:replicas]))

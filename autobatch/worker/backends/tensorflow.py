@@ -68,7 +68,7 @@ def _configure_gpus(limit_bytes: int | None, replicas: int) -> None:
         )
     if len(gpus) < replicas:
         raise DeviceError(
-            f"device.replicas is {replicas}, and TensorFlow sees {len(gpus)} GPUs.",
+            f"device.replicas is {replicas}; GPUs that TensorFlow sees: {len(gpus)}.",
             hint=f"Use --set device.replicas={len(gpus)}, or check CUDA_VISIBLE_DEVICES.",
         )
     tf.config.set_visible_devices(gpus[:replicas], "GPU")

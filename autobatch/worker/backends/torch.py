@@ -21,10 +21,9 @@ PRELOAD = ("torch", "keras")
 SAMPLE_SECONDS = 0.002
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
-UNSPECIFIC = (
-    *("could not create a primitive", "could not execute a primitive"),  # oneDNN
-    "error return without exception set",  # Python itself, within PyTorch
-)
+ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
+# Of Python itself, where not even an exception could be allocated.
+NO_EXCEPTION = ("without exception set", "without setting an exception")
 
 
 def template_environment(folder: str) -> dict[str, str]:
@@ -228,7 +227,14 @@ def random_state() -> Callable[[], None]:
     import torch
 
     state = torch.get_rng_state()  # from which the loader's order of samples comes
-    return lambda: torch.set_rng_state(state)
+    on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else []
+
+    def restore() -> None:
+        torch.set_rng_state(state)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+
+    return restore
 
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:
@@ -241,6 +247,7 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
         return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
     limit = _memory.limit_bytes
     pressed = limit is not None and _memory.peak_bytes() >= NEAR_LIMIT * limit
-    if pressed and any(sign in text for sign in UNSPECIFIC):
+    lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
+    if (lost and limit is not None) or (pressed and any(sign in text for sign in ONEDNN_FAILED)):
         return f"{text.splitlines()[0]} (with {_memory.peak_bytes()} bytes of {limit} held)"
     return None

@@ -50,6 +50,12 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     ran = count()
     _check(ran, size, needed, data)
     peak = max(clock.peak_bytes, backend.peak_bytes() or 0)
+    if peak == 0:
+        raise UserError(
+            "Nothing counts the memory of steps that are not compiled: on the CPU, JAX knows it by "
+            "compiling them.",
+            hint="Leave jit_compile as it is by default, and run_eagerly out; or probe on a GPU.",
+        )
     if peak > task.limit_bytes:
         return OverBudget(peak_bytes=peak)
     return Fits(
