@@ -1,10 +1,12 @@
 """The recipes that ship: each is read, each works, each learns."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from autobatch.engine.local import LocalExecutor
+from autobatch.errors import RecipeError
 from autobatch.opening import question_of, read_target
 from autobatch.protocol import (
     Benchmark,
@@ -38,6 +40,16 @@ def test_a_recipe_is_what_it_says(worker):
     assert found.validation_samples >= 300
     optimizers = {"digits_mlp": "SGD", "digits_cnn": "Adam", "source_lm": "AdamW"}
     assert found.optimizer == optimizers[name]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(backend):
+    if importlib.util.find_spec(backend) is not None:
+        pytest.skip(f"{backend} is installed")
+    recipe, folder = read_target(str(RECIPES[0]), [f"backend={backend}"])
+    with pytest.raises(RecipeError, match=f"backend is {backend}, which is not installed") as error:
+        question_of(recipe, folder)
+    assert f"keras-autobatch[{backend}]" in error.value.hint
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

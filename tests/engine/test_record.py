@@ -116,8 +116,8 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path):
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     path = fill(tmp_path)
-    path.write_text(path.read_text().replace('"format_version":3', '"format_version":9'))
-    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 3"):
+    path.write_text(path.read_text().replace('"format_version":4', '"format_version":9'))
+    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 4"):
         open_record(tmp_path)
 
 

@@ -1,5 +1,7 @@
 """Two replicas on the CPU, as two devices, in real processes; on the backends that have them."""
 
+from pathlib import Path
+
 import pytest
 from asking import ask
 
@@ -16,6 +18,7 @@ from autobatch.protocol import (
     Probe,
     Trained,
     Trial,
+    UserCodeFailed,
 )
 
 MIB = 1 << 20
@@ -59,6 +62,20 @@ def test_a_batch_beyond_the_limit_of_both_is_out_of_memory(on_each_backend, tmp_
     task = Probe(batch_size=4096, limit_bytes=40 * MIB)
     found = on(tmp_path, task, **target)
     assert isinstance(found, OverBudget if on_each_backend == "jax" else OutOfMemory), found
+
+
+def test_batches_built_by_the_user_that_cannot_be_shared_are_told_as_such(
+    on_each_backend, tmp_path
+):
+    task = Inspect(batch_size=20)  # of 50 samples: the last batch has 10
+    target = {"model": "kinds.py:dense", "data": "feeds.py:batched"}
+    found = on(tmp_path, task, replicas=4, folder=Path(__file__).parent, **target)
+    if on_each_backend == "tensorflow":  # there, parts may differ
+        assert isinstance(found, Inspected), found
+    else:
+        assert isinstance(found, UserCodeFailed), found
+        assert "a last batch that 4 replicas cannot share" in found.message
+        assert "drop_remainder" in found.hint
 
 
 def test_it_is_benchmarked(tmp_path):
