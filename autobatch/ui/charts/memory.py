@@ -95,7 +95,7 @@ def _line_trace(line: MemoryLine | None, points: Sequence[ProbePoint]) -> list[F
 
 def _traces(fits: Sequence[ProbePoint], failed: Sequence[ProbePoint]) -> list[Figure]:
     kinds = (
-        ("predicted", [p for p in fits if p.outcome == "predicted"], "circle-dot", "--data"),
+        ("predicted", [p for p in fits if p.outcome == "predicted"], "square-open", "--data"),
         ("fits", [p for p in fits if p.outcome == "fits" and not p.verify], *OPEN),
         ("fits, verified", [p for p in fits if p.verify], "circle", "--data"),
         ("failed (without a peak: at its limit)", failed, "x-thin-open", "--bad"),
@@ -128,7 +128,8 @@ def _peak(point: ProbePoint) -> str:
 
 
 def _alt(fits: Sequence[ProbePoint], failed: Sequence[ProbePoint], limit_bytes: int) -> str:
-    told = f"{len(fits)} probes fit"
+    predicted = any(point.outcome == "predicted" for point in fits)
+    told = f"{len(fits)} probes fit{' or are predicted to' if predicted else ''}"
     if fits:
         first, last = fits[0], fits[-1]
         told += (
