@@ -85,6 +85,16 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_ba
     assert found.leak_bytes_per_step >= 20 * 1000 * 4 / 2  # a ragged batch keeps half of that
 
 
+def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
+    on_each_backend, tmp_path
+):
+    if on_each_backend != "jax":
+        pytest.skip("memory is counted as it runs")
+    found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "keeper", "arrays")
+    assert isinstance(found, UserCodeFailed), found
+    assert "Nothing counts the memory of steps that are not compiled" in found.message
+
+
 def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
     found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=1), "dense", "feeds.py:sleeping")
     point = throughput.benchmark_point(10, [found])
