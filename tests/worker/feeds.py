@@ -113,10 +113,10 @@ def blocked():
 
 
 def sleeping():
-    """Each sample takes 2 ms to come."""
+    """Each sample takes 10 ms to come."""
 
     def wait(x, y):
-        tf.py_function(lambda: time.sleep(0.002), [], [])
+        tf.py_function(lambda: time.sleep(0.01), [], [])
         return x, y
 
     return dataset().map(wait), dataset(20)

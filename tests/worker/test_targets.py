@@ -98,8 +98,8 @@ def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
 def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
     found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=1), "dense", "feeds.py:sleeping")
     point = throughput.benchmark_point(10, [found])
-    assert point.input_samples_per_second < 1 / 0.002
-    assert point.samples_per_second < 1 / 0.002
+    assert point.input_samples_per_second < 1 / 0.01
+    assert point.samples_per_second < 1 / 0.01
     assert point.device_samples_per_second > 2 * point.samples_per_second
     bound = diagnosis.diagnosed([point], None)[0]
     assert bound.bound_by == "input_pipeline"
@@ -226,9 +226,11 @@ def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
     assert not Path("autobatch-must-not-write-this.keras").exists()
 
 
-def test_a_saved_model_is_loaded_and_given_synthetic_samples(tmp_path):
+def test_a_saved_model_is_loaded_and_given_synthetic_samples(on_each_backend, tmp_path):
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
-    dense.compile("adam", "sparse_categorical_crossentropy")
+    # TensorFlow, which saves it here, resolves "auto" to False on the CPU, and that is saved.
+    compiled = on_each_backend == "jax"
+    dense.compile("adam", "sparse_categorical_crossentropy", jit_compile=compiled)
     dense.save(tmp_path / "model.keras")
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
     fits, _ = ask(tmp_path, task, folder=tmp_path, model="model.keras", data=None)
