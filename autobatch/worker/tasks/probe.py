@@ -54,8 +54,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         raise UserError(
             "Nothing counts the memory of steps that are not compiled: on the CPU, JAX knows it by "
             "compiling them.",
-            hint="Leave jit_compile as it is by default, and run_eagerly out (a model that was saved "
-            "under TensorFlow on a CPU has jit_compile off: compile it again); or probe on a GPU.",
+            hint="Leave jit_compile as it is by default, and run_eagerly out (a model saved under "
+            "TensorFlow on a CPU has jit_compile off: compile it again); or probe on a GPU.",
         )
     if peak > task.limit_bytes:
         return OverBudget(peak_bytes=peak)
