@@ -10,14 +10,13 @@ CPU, as a rehearsal.
 
 import argparse
 import importlib.util
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from probe import HERE, MODELS, ON_GPU, Question, print_head, recipe_in, row
+from probe import MODELS, ON_GPU, Question, head, print_head, recipe_in, row
+from throughput import plain_fit
 
 import autobatch
 from autobatch.errors import AutobatchError
@@ -25,12 +24,6 @@ from autobatch.errors import AutobatchError
 LIMIT_MIB = 16 * 1024
 SIZES = {"deep_convnet": (32, 128, 512), "transformer": (32, 128, 512)}
 REHEARSED, REHEARSED_SIZES = ("convnet", "two_inputs"), (16, 32, 64)
-FIT_SECONDS = 20
-
-
-def head(*columns: str) -> None:
-    print("| " + " | ".join(columns) + " |")
-    print("| --- " * len(columns) + "|")
 
 
 def probe(questions: list[Question]) -> None:
@@ -53,7 +46,7 @@ def benchmark(questions: list[Question]) -> None:
                 sizes=sizes_of(question),
             )
         for point in found.points:
-            fit = delivered(question, point.batch_size)
+            fit = plain_fit(question.name, point.batch_size, question.environment())
             print(
                 f"| {question.name} | {question.backend} | {point.batch_size} | "
                 f"{point.samples_per_second:,.0f} | {point.low:,.0f} to {point.high:,.0f} | "
@@ -64,18 +57,6 @@ def benchmark(questions: list[Question]) -> None:
 
 def sizes_of(question: Question) -> tuple[int, ...]:
     return SIZES.get(question.name, REHEARSED_SIZES)
-
-
-def delivered(question: Question, size: int) -> float:
-    command = [sys.executable, str(HERE / "fit.py"), question.name, str(size), f"{FIT_SECONDS}s"]
-    ended = subprocess.run(
-        command,
-        env=os.environ | question.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(ended.stdout.split()[-1])
 
 
 def recommend(questions: list[Question]) -> None:

@@ -76,15 +76,15 @@ class Question:
         found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if not self.gpu:
             found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-        if self.gpu:
-            found["ON_GPU"] = "1"
-            if self.backend == "jax":
-                found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-            if self.backend == "jax" and self.limit_mib:
+            if self.backend == "tensorflow":
+                found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
+            return found
+        found["ON_GPU"] = "1"
+        if self.backend == "jax":
+            found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+            if self.limit_mib:
                 share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
                 found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
-        elif self.backend == "tensorflow":
-            found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
         return found
 
 
@@ -184,14 +184,17 @@ def row(question: Question) -> str:
     )
 
 
+def head(*columns: str) -> None:
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
+
+
 def print_head() -> None:
-    columns = (
+    head(
         *("model", "limit", "ours", "truth", "error", "probes", "failures", "only compiled"),
         *("search", "with headroom", "in all"),
         *("200 steps at ours", "with headroom", "above truth"),
     )
-    print("| " + " | ".join(columns) + " |")
-    print("| --- " * len(columns) + "|")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -41,10 +42,12 @@ def measured(recipe: Path, sizes: tuple[int, ...]) -> BenchmarkResult:
         return found
 
 
-def plain_fit(recipe: str, size: int) -> float:
+def plain_fit(name: str, size: int, environment: dict[str, str] | None = None) -> float:
     """Samples per second, from `fit` alone."""
-    command = [sys.executable, str(HERE / "fit.py"), recipe, str(size), f"{SECONDS}s"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, str(HERE / "fit.py"), name, str(size), f"{SECONDS}s"]
+    ended = subprocess.run(
+        command, env=os.environ | (environment or {}), capture_output=True, text=True, check=True
+    )
     return float(ended.stdout.split()[-1])
 
 

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Target
+from autobatch.protocol import Target, Trial
 
 HERE = Path(__file__).parent
 BACKEND = "tensorflow"
+SHORT_TRIAL = Trial(
+    batch_size=8,
+    learning_rate=0.02,
+    learning_rate_factor=2.0,
+    steps=7,
+    evaluate_at=(0, 4, 7),
+    validation_batch_size=16,
+    seed=1,
+)
 
 
 def ask(tmp_path, task, *, folder=HERE, deadline_seconds=120, resident_limit_bytes=None, **target):

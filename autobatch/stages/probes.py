@@ -41,9 +41,7 @@ class Probes:
     def predict(self, size: int, limit_bytes: int) -> int | None:
         """What `size` would need under a limit, if nothing has to run to know; None: too much."""
         task = Probe(batch_size=size, limit_bytes=limit_bytes, predict=True)
-        if task not in self.entries:
-            self.entries[task] = self._measure(task)
-        outcome = self.entries[task].outcome
+        outcome = self._outcome(task)
         return outcome.needed_bytes if isinstance(outcome, (Fits, Predicted)) else None
 
     def ask(self, size: int, limit_bytes: int, *, verify: bool = False) -> Fits | None:
@@ -53,10 +51,14 @@ class Probes:
         )
 
     def _ask(self, task: Probe) -> Fits | None:
+        outcome = self._outcome(task)
+        return outcome if isinstance(outcome, Fits) else None
+
+    def _outcome(self, task: Probe) -> Outcome:
+        """What came of it; measured if it was not yet."""
         if task not in self.entries:
             self.entries[task] = self._measure(task)
-        outcome = self.entries[task].outcome
-        return outcome if isinstance(outcome, Fits) else None
+        return self.entries[task].outcome
 
     def _measure(self, task: Probe) -> Entry:
         size = task.batch_size

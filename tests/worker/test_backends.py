@@ -1,6 +1,7 @@
 """The same questions on each of Keras' backends, in real processes."""
 
 import pytest
+from asking import SHORT_TRIAL
 from asking import ask as ask_and_log
 
 from autobatch.protocol import (
@@ -14,7 +15,6 @@ from autobatch.protocol import (
     Predicted,
     Probe,
     Trained,
-    Trial,
 )
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
@@ -90,16 +90,7 @@ def test_it_is_benchmarked(tmp_path):
 
 
 def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):
-    task = Trial(
-        batch_size=8,
-        learning_rate=0.02,
-        learning_rate_factor=2.0,
-        steps=7,
-        evaluate_at=(0, 4, 7),
-        validation_batch_size=16,
-        seed=1,
-    )
-    first, second = ask(tmp_path, task), ask(tmp_path, task)
+    first, second = (ask(tmp_path, SHORT_TRIAL) for _ in range(2))
     assert isinstance(first, Trained), first
     assert first.evaluations == second.evaluations
     assert first.evaluations[-1].metrics["val_loss"] < first.evaluations[0].metrics["val_loss"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from asking import ask
+from asking import SHORT_TRIAL, ask
 
 from autobatch.protocol import (
     Benchmark,
@@ -87,18 +87,9 @@ def test_it_is_benchmarked(tmp_path):
 
 
 def test_replicas_learn_what_one_device_learns_from_the_same_batches(tmp_path):
-    task = Trial(
-        batch_size=8,
-        learning_rate=0.02,
-        learning_rate_factor=2.0,
-        steps=7,
-        evaluate_at=(0, 4, 7),
-        validation_batch_size=16,
-        seed=1,
-    )
     losses = []
     for replicas in (1, 2):
-        found = on(tmp_path, task, replicas=replicas)
+        found = on(tmp_path, SHORT_TRIAL, replicas=replicas)
         assert isinstance(found, Trained), found
         losses.append([each.metrics["val_loss"] for each in found.evaluations])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
