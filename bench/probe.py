@@ -76,7 +76,7 @@ class Question:
         found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if not self.gpu:
             found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-            if self.backend == "tensorflow":
+            if self.backend == "tensorflow" and self.limit_mib:
                 found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
             return found
         found["ON_GPU"] = "1"
