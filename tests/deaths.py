@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import keras
@@ -80,7 +81,49 @@ class Overflowing(keras.layers.Layer):
         return x + tf.cast(tf.shape(tf.zeros([rows * (1 << 26), 0]))[1], x.dtype)
 
 
-def overflowing_model():
-    found = keras.Sequential([keras.Input((8,)), Overflowing(), keras.layers.Dense(1)])
-    found.compile("sgd", "mse")
+class Waiting(keras.layers.Layer):
+    """Needs 26 of 40 MiB, while something that runs for a while longer holds 16."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        def run_for_a_while(held):
+            ends = time.monotonic() + 1.5
+            while time.monotonic() < ends:
+                pass
+            dumps = Path(os.environ["TF_BFC_MEMORY_DUMP"])
+            if not list(dumps.parent.glob(f"{dumps.name}*")):
+                raise AssertionError("nobody waited for memory")
+            return held[0]
+
+        held = tf.ones([16 << 18]) * x[0, 0]
+        first = tf.py_function(run_for_a_while, [held], tf.float32)
+        size = (26 << 18) + tf.cast(held[0] - held[1], tf.int32)
+        return x + tf.stop_gradient(tf.reduce_max(tf.ones([size])) + tf.reshape(first, []))
+
+
+class Sleeping(keras.layers.Layer):
+    """An allocation that it can do without fails; then it waits for something else."""
+
+    def call(self, x):
+        import tensorflow as tf
+        from tensorflow.core.protobuf.bfc_memory_map_pb2 import MemoryDump
+
+        def fail_and_sleep(y):
+            dumped = MemoryDump()
+            dumped.stats.bytes_in_use = 1
+            path = Path(f"{os.environ['TF_BFC_MEMORY_DUMP']}_cpu.{time.monotonic_ns()}")
+            path.write_bytes(dumped.SerializeToString())
+            time.sleep(1.5)
+            if path.exists():
+                raise AssertionError("nobody looked")
+            return y
+
+        copy = tf.py_function(fail_and_sleep, [x], tf.float32)
+        return x + tf.stop_gradient(tf.ensure_shape(copy, x.shape))
+
+
+def model_with(layer):
+    found = keras.Sequential([keras.Input((8,)), globals()[layer](), keras.layers.Dense(1)])
+    found.compile("sgd", "mse", jit_compile=False)
     return found

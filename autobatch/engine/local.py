@@ -25,7 +25,7 @@ from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
 from autobatch.units import format_bytes
 from autobatch.worker import backends
-from autobatch.worker.run import WHERE_ARE_YOU
+from autobatch.worker.run import NOTES, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
 
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
@@ -133,6 +133,8 @@ class LocalExecutor:
         finally:
             end(process)
             ours.close()
+            for note in self.logs.glob(f"{log.name}{NOTES}*"):
+                note.unlink()
 
     def _listen(
         self,

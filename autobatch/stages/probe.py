@@ -19,7 +19,7 @@ from autobatch.units import format_bytes
 
 SHORT_PROBES = 2  # sizes that fit, before the others are verified at once
 VERIFICATIONS = 3  # at the end: of the largest size twice, and of the one that keeps the headroom
-FAILURE_SECONDS = 10.0  # that TensorFlow waits for memory before it gives up
+FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 COARSE = 0.1  # of a size that only keeps the headroom
@@ -172,7 +172,8 @@ class Prober:
             tolerance=self.tolerance,
             multiple=self.replicas,
         )
-        each = self.session.job_seconds + FAILURES_EXPECTED * FAILURE_SECONDS
+        waits = FAILURE_SECONDS[self.session.record.header.target.device]
+        each = self.session.job_seconds + FAILURES_EXPECTED * waits
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)
         return jobs, jobs * each

@@ -55,17 +55,27 @@ from autobatch.worker.mistakes import (
     UserError,
 )
 
+NOTES = ".memory"  # what a framework may write beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
 Report = Callable[[JobProgress], None]
 
 
-def run(job: Job, report: Report) -> Outcome:
-    """Answer `job` in this process. Raises only on a bug of ours."""
+def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome:
+    """Answer `job` in this process. Raises only on a bug of ours.
+
+    `give_up(outcome)` is called from a thread where the framework waits in vain: it gives that
+    answer, and ends the process.
+    """
     backend = backends.load(job.target.backend)
     try:
         limit_bytes = getattr(job.task, "limit_bytes", None)
         backend.configure(job.target.device, limit_bytes, job.target.replicas)
+        backend.watch_memory(
+            lambda evidence: give_up(
+                OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
+            )
+        )
         return _perform(job, backend, report)
     except TargetError as error:
         return TargetMissing(
@@ -78,7 +88,8 @@ def run(job: Job, report: Report) -> Outcome:
     except PredictedMemory as prediction:
         return Predicted(peak_bytes=prediction.peak_bytes)
     except MemoryError as error:
-        return OutOfMemory(evidence=f"MemoryError: {error}")
+        why = str(error) or "Python could allocate nothing more, not even a message"
+        return OutOfMemory(evidence=f"MemoryError: {why}", peak_bytes=backend.peak_bytes())
     except (Exception, SystemExit) as error:
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
@@ -151,15 +162,23 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     os.environ["KERAS_BACKEND"] = job.target.backend
     limit_bytes = getattr(job.task, "limit_bytes", None)
     target = job.target
-    os.environ.update(backend.environment(target.device, limit_bytes, target.replicas))
+    notes = log_path + NOTES if isinstance(job.task, Probe) else None  # it would slow a benchmark
+    os.environ.update(backend.environment(target.device, limit_bytes, target.replicas, notes))
     sys.path.insert(0, str(Path(job.target.folder)))
 
+    sending = threading.Lock()
+
     def send(message: Outcome | JobProgress) -> None:
-        pipe.send_bytes(msgspec.json.encode(message))
+        with sending:
+            pipe.send_bytes(msgspec.json.encode(message))
+
+    def give_up(outcome: Outcome) -> None:
+        send(outcome)
+        os._exit(0)
 
     exit_code = 0
     try:
-        send(run(job, send))
+        send(run(job, send, give_up))
     except BaseException:
         traceback.print_exc()
         exit_code = WORKER_BUG

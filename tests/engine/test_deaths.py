@@ -23,7 +23,8 @@ MIB = 1 << 20
 
 
 def ask(tmp_path, task, model, data="targets.py:data", **args):
-    target = Target(folder=str(HERE), model=f"deaths.py:{model}", data=data, args=args)
+    model = model if ":" in model else f"deaths.py:{model}"
+    target = Target(folder=str(HERE), model=model, data=data, args=args)
     return LocalExecutor(target, tmp_path).run(task, deadline_seconds=120)
 
 
@@ -89,8 +90,28 @@ def test_a_limit_beyond_32_bits_is_a_limit(tmp_path, gibibytes):
 
 
 def test_a_32_bit_overflow_is_not_memory(tmp_path):
-    fits = ask(tmp_path, Probe(batch_size=16, limit_bytes=512 * MIB), "overflowing_model")
+    fits = ask(
+        tmp_path, Probe(batch_size=16, limit_bytes=512 * MIB), "model_with", layer="Overflowing"
+    )
     assert isinstance(fits, Fits), fits
-    outcome = ask(tmp_path, Probe(batch_size=32, limit_bytes=512 * MIB), "overflowing_model")
+    outcome = ask(
+        tmp_path, Probe(batch_size=32, limit_bytes=512 * MIB), "model_with", layer="Overflowing"
+    )
     assert isinstance(outcome, UserCodeFailed), outcome
     assert "At batch 32" in outcome.message
+
+
+def test_an_allocation_that_nothing_can_serve_is_not_waited_for(tmp_path):
+    task = Probe(batch_size=1600, limit_bytes=20 * MIB)
+    outcome = ask(tmp_path, task, "targets.py:wide_model", data="targets.py:much_data")
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert "nothing runs that could free any" in outcome.evidence
+    assert outcome.peak_bytes <= 20 * MIB
+
+
+@pytest.mark.parametrize("layer", ["Waiting", "Sleeping"])
+def test_an_allocation_that_can_be_served_is_waited_for(tmp_path, layer):
+    task = Probe(batch_size=8, limit_bytes=40 * MIB)
+    outcome = ask(tmp_path, task, "model_with", layer=layer)
+    assert isinstance(outcome, Fits), outcome
+    assert not list(tmp_path.glob("*.memory*"))

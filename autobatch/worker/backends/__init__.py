@@ -57,14 +57,23 @@ class Backend(Protocol):
     def template_environment(self, folder: str) -> dict[str, str]:
         """Variables for all processes of a run; `folder` is theirs to keep things in."""
 
-    def environment(self, device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
-        """Variables that the runtime reads when it initialises."""
+    def environment(
+        self, device: str, limit_bytes: int | None, replicas: int, notes: str | None
+    ) -> dict[str, str]:
+        """Variables that the runtime reads when it initialises.
+
+        `notes` is how the paths begin that it may write at; None: it is to write nothing.
+        """
 
     def configure(self, device: str, limit_bytes: int | None, replicas: int) -> None:
         """Bind the process to its devices and their hard limit; before the first operation.
 
         Of several GPUs each has the limit; replicas on the CPU share its memory, and the limit.
         """
+
+    def watch_memory(self, give_up: Callable[[str], None]) -> None:
+        """Call `give_up(evidence)` from a thread, if ever it is seen that memory has run out while
+        the framework waits for some to be freed. After `configure`; returns at once."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Where a model is built and compiled, so that it trains on all replicas."""

@@ -24,7 +24,9 @@ def template_environment(folder: str) -> dict[str, str]:
     return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
 
 
-def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
+def environment(
+    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+) -> dict[str, str]:
     if device == "cpu":
         if replicas == 1:
             return {"JAX_PLATFORMS": "cpu"}
@@ -79,6 +81,10 @@ def _share_among(replicas: int) -> None:
             hint=f"Use --set device.replicas={len(devices)}, or check CUDA_VISIBLE_DEVICES.",
         )
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:replicas]))
+
+
+def watch_memory(give_up: Callable[[str], None]) -> None:
+    """An allocation fails at once, or not at all."""
 
 
 def scope() -> AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 `TF_CPU_ALLOCATOR_USE_BFC` and `TF_CPU_BFC_MEM_LIMIT_IN_MB` are read when the runtime initialises;
 out-of-memory errors under them are real `ResourceExhaustedError`s. BFC waits 10 s for memory to be
-freed before it gives up (`kMaxMillisToWait`), on GPU as on CPU.
+freed before it gives up, on GPU as on CPU; where waiting.py can tell that it is in vain, 1 s.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.worker.backends import StepCount, adapter
+from autobatch.worker.backends import StepCount, adapter, waiting
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
@@ -24,13 +24,16 @@ def template_environment(folder: str) -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "1"}  # read when it is imported
 
 
-def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
+def environment(
+    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+) -> dict[str, str]:
     variables = {"TF_CPP_MIN_LOG_LEVEL": "1"}  # keeps the allocator's warnings, our evidence
     if device == "cpu":
         variables["CUDA_VISIBLE_DEVICES"] = "-1"
         if limit_bytes is not None:
             variables["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
             variables["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(max(1, limit_bytes // MEBIBYTE))
+            variables |= waiting.environment(notes)
     return variables
 
 
@@ -51,6 +54,10 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
             _reserve(limit_bytes)
     if replicas > 1:
         _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
+
+
+def watch_memory(give_up: Callable[[str], None]) -> None:
+    waiting.watch(held_bytes, give_up)
 
 
 def scope() -> AbstractContextManager[Any]:

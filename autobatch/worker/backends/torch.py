@@ -31,7 +31,9 @@ def template_environment(folder: str) -> dict[str, str]:
     return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
-def environment(device: str, limit_bytes: int | None, replicas: int) -> dict[str, str]:
+def environment(
+    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
 
 
@@ -52,6 +54,10 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
         return
     _start_threads()
     _memory.start(limit_bytes)
+
+
+def watch_memory(give_up: Callable[[str], None]) -> None:
+    """An allocation fails at once, or not at all."""
 
 
 def scope() -> AbstractContextManager[Any]:
