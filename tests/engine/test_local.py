@@ -52,7 +52,7 @@ def test_a_verification_runs_the_ragged_batch_and_the_validation(tmp_path):
 def test_a_real_out_of_memory_error_of_the_limited_allocator(tmp_path):
     outcome, _ = ask(
         tmp_path,
-        Benchmark(batch_size=4096, limit_bytes=16 * MIB),
+        Benchmark(batch_size=4096, seconds=1, limit_bytes=16 * MIB),
         model="targets.py:wide_model",
         data="targets.py:much_data",
     )
