@@ -6,7 +6,8 @@ validation (bench/fit.py) of 200 steps, or 30 s where those take longer, survive
 fresh interpreters. Then our answer, the size that keeps the headroom, and one above the truth meet
 a plain fit of 200 steps, whatever it takes. On the CPU operations overlap, and the input pipeline
 shares the allocator, so that memory varies a little from run to run: a size near the limit survives
-in some processes and not in others. With --exact the truth is found to the sample, else to 0.5 %.
+in some processes and not in others. So sizes above the truth are tried, too, until three in a row,
+each 1 % larger, fail: where one of them survives three times, the truth is a range. With --exact the truth is found to the sample, else to 0.5 %.
 bench/fit.py says what limits, and what fitting means, on other backends (--backend jax or
 torch, where they are installed) and on a GPU.
 
@@ -34,6 +35,7 @@ OUT_OF_MEMORY = (
     *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
 )
 REPEATS = 3  # of a size that is called fitting
+LOOK_BEYOND = 3  # sizes that fail in a row, before all above are held to
 
 # name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
 MODELS = {
@@ -104,17 +106,27 @@ class Truth:
             said.append(plain_fit(self.question, size, TRUTH_SECONDS))
         return said.count(SURVIVES) >= repeats
 
-    def largest(self, near: int, upper: int) -> int:
+    def largest(self, near: int, upper: int) -> tuple[int, int]:
         """The largest size that trains each time: from `near` outwards, then bisected.
 
         Each size is tried once, and the largest that survived again; where it then fails, the
-        search goes on below.
+        search goes on below. And the largest of those above it that trains each time all the same.
         """
         while True:
             found = self._largest_once(near, upper)
             if self.survives(found, self.repeats):
-                return found
+                return found, self._beyond(found, upper)
             near = found
+
+    def _beyond(self, largest: int, upper: int) -> int:
+        size, step, failed = largest, max(1, largest // 100), 0
+        while failed < LOOK_BEYOND and size + step <= upper:
+            size += step
+            if self.survives(size, self.repeats):
+                largest, failed = size, 0
+            else:
+                failed += 1
+        return largest
 
     def _largest_once(self, near: int, upper: int) -> int:
         within, step = 1 if self.question.exact else max(1, near // 200), max(1, near // 100)
@@ -169,14 +181,16 @@ def row(question: Question) -> str:
         searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
         ran = [p for p in searched if p.outcome not in ("predicted", "over_budget")]
     upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
-    largest = Truth(question).largest(ours.largest_fitting, upper)
-    above = largest + (1 if question.exact else max(1, largest // 100))
+    low, high = Truth(question).largest(ours.largest_fitting, upper)
+    nearest = min(max(ours.largest_fitting, low), high)
+    above = high + (1 if question.exact else max(1, high // 100))
     beyond = "no such batch" if ours.bounded_by == "samples" else plain_fit(question, above)
     compiled = [p for p in searched if p.outcome in ("predicted", "over_budget")]
     failures = sum(point.outcome != "fits" for point in ran)
+    truth = str(low) if low == high else f"{low} to {high}"
     return (
-        f"| {question.name} | {question.limit} | {ours.largest_fitting} | {largest} | "
-        f"{ours.largest_fitting / largest - 1:+.1%} | {len(ran)} | {failures} | "
+        f"| {question.name} | {question.limit} | {ours.largest_fitting} | {truth} | "
+        f"{ours.largest_fitting / nearest - 1:+.1%} | {len(ran)} | {failures} | "
         f"{len(compiled) or ''} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
         f"{plain_fit(question, ours.largest_fitting)} | {plain_fit(question, ours.ceiling)} | "

@@ -22,6 +22,7 @@ VERIFICATIONS = 3  # at the end: of the largest size twice, and of the one that 
 FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
+EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
 COARSE = 0.1  # of a size that only keeps the headroom
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 STEPS_DOWN = (0.99, 0.96, 0.9, 0.8)  # of the size whose verification failed; then halves
@@ -36,7 +37,6 @@ class Prober:
 
     def __init__(self, session: Session, inspected: Inspected, *, exact: bool = False) -> None:
         self.session, self.exact = session, exact
-        self.tolerance = 0.0 if exact else TOLERANCE
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
         self.replicas = session.recipe.device.replicas  # every size is a multiple of them
@@ -44,6 +44,8 @@ class Prober:
         self.upper = min(sizes.max, self.samples or sizes.max) // self.replicas * self.replicas
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session)
+        self.edge = 0.0 if exact or self.made.predicts else EDGE
+        self.tolerance = 0.0 if exact else TOLERANCE - self.edge
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:
             most = min(sizes.max, self.samples or sizes.max)
@@ -77,7 +79,8 @@ class Prober:
         jobs, seconds = self._cost_left(limit_bytes)
         told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
         session.begin("probe", jobs, seconds, told)
-        ceiling = largest = self._confirmed(self.narrow(limit_bytes).good, limit_bytes)
+        found = self._off_the_edge(self.narrow(limit_bytes).good)
+        ceiling = largest = self._confirmed(found, limit_bytes)
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
             known = self.exact or self.made.predicts
@@ -102,6 +105,16 @@ class Prober:
             wall_seconds=sum(point.seconds for point in self.made.points),
             notes=(*self.made.notes, *self.made.leaks()),
         )
+
+    def _off_the_edge(self, size: int) -> int:
+        less = self._shared(size - int(size * self.edge))
+        if less == size or self._bounded_by(size) != "memory":
+            return size
+        self.made.notes.append(
+            f"{size} trained too, at the very edge; {less}, within the {TOLERANCE:.0%} that the "
+            "search leaves open, is what is verified (--exact narrows it to the sample)."
+        )
+        return less
 
     def verified_peak(self, size: int) -> int:
         """The peak of `size` in a verification of its own."""
