@@ -7,9 +7,9 @@ fresh interpreters. Then our answer, the size that keeps the headroom, and one a
 a plain fit of 200 steps, whatever it takes. On the CPU operations overlap, and the input pipeline
 shares the allocator, so that memory varies a little from run to run: a size near the limit survives
 in some processes and not in others. So sizes above the truth are tried, too, until three in a row,
-each 1 % larger, fail: where one of them survives three times, the truth is a range. With --exact the truth is found to the sample, else to 0.5 %.
-bench/fit.py says what limits, and what fitting means, on other backends (--backend jax or
-torch, where they are installed) and on a GPU.
+each 1 % larger, fail: where one of them survives three times, the truth is a range. With
+--exact the truth is found to the sample, else to 0.5 %. bench/fit.py says what limits, and what
+fitting means, on other backends (--backend jax or torch, where they are installed) and on a GPU.
 
     python bench/probe.py [NAME ...] [--exact] [--backend BACKEND] [--gpu] [--limit MIB]
 """
@@ -119,7 +119,8 @@ class Truth:
             near = found
 
     def _beyond(self, largest: int, upper: int) -> int:
-        size, step, failed = largest, max(1, largest // 100), 0
+        size, failed = largest, 0
+        step = 1 if self.question.exact else max(1, largest // 100)
         while failed < LOOK_BEYOND and size + step <= upper:
             size += step
             if self.survives(size, self.repeats):
