@@ -5,8 +5,8 @@ PyTorch and Keras are imported. Lightning's BatchSizeFinder (both modes) and Acc
 run as their documentation says, `autobatch probe` as its users call it, each in a process of its
 own. The truth: bisecting all sizes in fresh processes, each of which trains two epochs and
 validates. Then each answer meets a plain `fit` of 200 steps with validation. Beside each of the
-other answers stands what ours had seen to train after as many seconds: the rest of its time goes
-into the last per cents, and into proving the answer.
+other answers stands what ours had seen to train after as many seconds, and when it first had seen
+as large a size to train: the rest of its time goes into the last per cents, and into proof.
 
 It needs an environment of its own, without TensorFlow:
 
@@ -198,25 +198,27 @@ def main() -> None:
         return
     columns = (
         *("model", "limit", "finder", "answer", "of the truth", "sizes tried", "wall time"),
-        *(f"fit of {FIT_STEPS} steps", "ours by then"),
+        *(f"fit of {FIT_STEPS} steps", "ours by then", "ours as large after"),
     )
     print("| " + " | ".join(columns) + " |")
     print("| --- " * len(columns) + "|")
     for name in sys.argv[1:] or LIMITS:
         largest = truth(name)
-        print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | | |")
+        print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | | | |")
         proved: list[tuple[float, int]] = []
         for finder in ("autobatch", "binsearch", "power", "accelerate"):
             found = in_process(name, finder)
-            told = f"{found} | | | | | |"
+            told = f"{found} | | | | | | |"
             if not isinstance(found, str):
                 answer, tried, seconds, known = found
                 proved = known or proved
                 then = max((size for at, size in proved if at <= seconds), default=0)
+                passed = [at for at, size in proved if size >= answer]
                 survives = "survives" if fits(name, answer, FIT_STEPS) else "out of memory"
                 told = (
                     f"{answer} | {answer / largest:.0%} | {tried} | {seconds:.0f} s | {survives} | "
-                    f"{then} ({then / largest:.0%}) |"
+                    f"{then} ({then / largest:.0%}) | "
+                    f"{f'{min(passed):.0f} s' if passed else 'never'} |"
                 )
             by = f"Lightning, {finder}" if finder in ("binsearch", "power") else finder
             print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
