@@ -228,14 +228,21 @@ def test_a_size_that_fails_verification_is_stepped_down_from(tmp_path):
     assert "32 did not pass verification" in found.notes[0]
 
 
-def test_once_two_sizes_fit_the_others_are_verified_at_once(tmp_path):
+def test_where_the_line_shows_the_way_the_answer_alone_is_verified(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     found = probe(tmp_path, device, limit_bytes=200 * MIB)
-    assert [point.verify for point in found.probes[:2]] == [False, False]
-    assert all(point.verify for point in found.probes[2:])
-    tried = [(point.batch_size, point.limit_bytes) for point in found.probes]
-    assert len(tried) == len(set(tried)) + 1  # the answer, off the edge, is confirmed
+    tried = [(point.batch_size, point.verify) for point in found.probes]
+    assert tried[:4] == [(32, False), (1576, False), (2081, False), (2091, False)]
+    assert tried[4:6] == [(2071, True), (2071, True)]  # off the edge, in two processes
     assert "2081 trained too, at the very edge; 2071" in found.notes[0]
+
+
+def test_sizes_near_the_edge_are_verified_at_once(tmp_path):
+    found = probe(tmp_path, PretendDevice(fits_up_to=1000), limit_bytes=10**10)
+    verified = [point.batch_size for point in found.probes if point.verify]
+    assert len(verified) >= 5
+    assert all(900 < size < 1250 for size in verified)
+    assert found.largest_fitting == 995
 
 
 def test_a_size_that_trains_in_one_process_of_two_is_not_the_answer(tmp_path):

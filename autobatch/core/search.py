@@ -12,6 +12,7 @@ from math import ceil, inf, isqrt, log, log2
 
 from autobatch.protocol import Struct
 
+OVERSHOT = 0.2  # by which a size that a line promised, and that failed, is taken to be too large
 MAX_WASTED = 3  # predictions that did not halve the bracket
 GEOMETRIC = 4  # a bracket wider than this ratio is bisected on the logarithmic scale
 MAX_PROBES = 64  # a bracket of 2**32 bisected twice over: never reached by a sane search
@@ -56,9 +57,7 @@ def largest_fitting(
     wasted = 0
     for _ in range(MAX_PROBES):
         bracket = bracket_of(peaks, lower, upper)
-        size = _next_size(
-            peaks, bracket, wasted < MAX_WASTED, lower, upper, start, limit_bytes, tolerance
-        )
+        size = _next_size(peaks, bracket, wasted, lower, upper, start, limit_bytes, tolerance)
         if size is None:
             return bracket
         peaks[size] = probe(size)
@@ -104,7 +103,7 @@ def bracket_of(peaks: Mapping[int, int | None], lower: int, upper: int) -> Brack
 def _next_size(
     peaks: Mapping[int, int | None],
     bracket: Bracket,
-    may_predict: bool,
+    wasted: int,
     lower: int,
     upper: int,
     start: int,
@@ -129,8 +128,11 @@ def _next_size(
         return upper if guess + step >= upper else guess
     if bad - good <= step:
         return None
-    if not may_predict or guess > bad - step or good + step >= bad:
-        return isqrt(good * bad) if bad > GEOMETRIC * good else (good + bad) // 2
+    middle = isqrt(good * bad) if bad > GEOMETRIC * good else (good + bad) // 2
+    if wasted >= MAX_WASTED or good + step >= bad:
+        return middle
+    if guess > bad - step:  # the line promised too much, but as a rule it is nearly right
+        return middle if wasted else max(middle, int(bad * (1 - OVERSHOT)))
     return max(guess, good + step)
 
 

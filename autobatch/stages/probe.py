@@ -17,7 +17,7 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
-SHORT_PROBES = 2  # sizes that fit, before the others are verified at once
+NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
 VERIFICATIONS = 3  # at the end: of the largest size twice, and of the one that keeps the headroom
 FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
@@ -142,9 +142,9 @@ class Prober:
         """The bracket of the largest size that trains with `budget_bytes` as its hard limit.
 
         What it holds at most says little: it takes more where there is more, and makes do with
-        less where there is not. The search is led by what its steps held in the middle. Once two
-        sizes have shown where to look, each further one is verified at once: validation, too, takes
-        memory, and of a size that fits without it nothing would be won.
+        less where there is not. The search is led by what its steps held in the middle. Once it is
+        near, each further size is verified at once: validation, too, takes memory, and of a size
+        that fits without it nothing would be won.
         """
 
         def needed(size: int) -> int | None:
@@ -154,8 +154,8 @@ class Prober:
                 raise _OutOfTimeError
             if self.made.predicts:
                 return self.made.predict(size, budget_bytes)
-            seen = sum(peak is not None for peak in self.made.known(budget_bytes).values())
-            fits = self.made.ask(size, budget_bytes, verify=seen >= SHORT_PROBES)
+            is_near = known.bad is not None and known.bad - known.good <= NEAR * known.good
+            fits = self.made.ask(size, budget_bytes, verify=is_near)
             return None if fits is None else fits.needed_bytes
 
         try:

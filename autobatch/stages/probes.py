@@ -20,7 +20,8 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
-QUICK_SECONDS, FINAL_SECONDS = 1.0, 30.0  # that steps are repeated for, where they are quick
+# That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
+SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -46,8 +47,9 @@ class Probes:
 
     def ask(self, size: int, limit_bytes: int, *, verify: bool = False) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""
+        seconds = QUICK_SECONDS if verify else SHORT_SECONDS
         return self._ask(
-            Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=QUICK_SECONDS)
+            Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=seconds)
         )
 
     def _ask(self, task: Probe) -> Fits | None:
