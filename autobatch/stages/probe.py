@@ -6,15 +6,15 @@ from autobatch.core.search import (
     Bracket,
     bracket_of,
     largest_fitting,
-    step_of,
     tries_left,
     where_line_meets,
 )
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Fits, Inspected, Predicted, ProbeResult
 from autobatch.stages import unfinished
-from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.ask import Session
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.verification import Verification
 from autobatch.units import format_bytes
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
@@ -23,11 +23,7 @@ FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it g
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
-COARSE = 0.1  # of a size that only keeps the headroom
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
-# Of the size whose verification failed; then halves. By small steps at first: a failure is soon
-# seen, but what passes takes its time, so that going down is cheaper than bisecting.
-STEPS_DOWN = (0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.92, 0.9, 0.85, 0.8)
 
 
 class _OutOfTimeError(Exception):
@@ -48,6 +44,12 @@ class Prober:
         self.made = Probes(session)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
         self.tolerance = 0.0 if exact else TOLERANCE - self.edge
+        self.verification = Verification(
+            self.made,
+            lower=self.lower,
+            replicas=self.replicas,
+            tolerance=0.0 if exact else TOLERANCE,
+        )
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:
             most = min(sizes.max, self.samples or sizes.max)
@@ -82,12 +84,14 @@ class Prober:
         told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
         session.begin("probe", jobs, seconds, told)
         found = self._off_the_edge(self.narrow(limit_bytes).good)
-        ceiling = largest = self._confirmed(found, limit_bytes)
+        ceiling = largest = self.verification.confirmed(
+            found, limit_bytes, lambda size: self._bounded_by(size) == "memory"
+        )
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
             known = self.exact or self.made.predicts
             size = self.narrow(budget).good if known else self._within(budget, largest)
-            ceiling = self.verified(size, budget, refine=known)
+            ceiling = self.verification.largest(min(size, largest), budget, refine=known)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
         session.end(
             "probe",
@@ -109,7 +113,7 @@ class Prober:
         )
 
     def _off_the_edge(self, size: int) -> int:
-        less = self._shared(size - int(size * self.edge))
+        less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)
         if less == size or self._bounded_by(size) != "memory":
             return size
         self.made.notes.append(
@@ -171,7 +175,8 @@ class Prober:
             )
         except _OutOfTimeError:
             found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
-            self.left_off_at = found.good
+            if budget_bytes == self.session.limit_bytes:
+                self.left_off_at = found.good
             self.made.notes.append(unfinished.sentence(found, self.session.why_it_ends()))
         if found.good == 0:
             self.made.refuse(self.lower, budget_bytes)
@@ -207,61 +212,4 @@ class Prober:
         if self._bounded_by(largest) == "memory":  # there it makes do with what it has
             needs[largest] = self.session.limit_bytes
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
-        return self._shared(min(size * (1 - MARGIN), largest))
-
-    def _shared(self, size: float) -> int:
-        """A size at most so large that the replicas can share; the least there is at least."""
-        return max(self.lower, int(size) // self.replicas * self.replicas)
-
-    def _confirmed(self, size: int, limit_bytes: int) -> int:
-        """A size that passes verification in two processes, where memory is what bounds it."""
-        good = self.verified(size, limit_bytes)
-        while not self.made.predicts and self._bounded_by(good) == "memory":
-            if self.made.confirm(good, limit_bytes) is not None:
-                break
-            failed = good
-            if failed == self.lower:
-                self.made.refuse(self.lower, limit_bytes)
-            below = self._shared(min(failed - 1, failed * STEPS_DOWN[0]))
-            good = self.verified(below, limit_bytes)
-            self._tell_step_down(failed, good, limit_bytes)
-        return good
-
-    def verified(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
-        """`size`, or a smaller one that passes verification within the budget.
-
-        With `refine` the largest such, to the tolerance; else, to a tenth.
-        """
-        step = step_of(size, (self.tolerance + self.edge) if refine else COARSE)
-        shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        good, bad = 0, size + self.replicas
-        for tried in dict.fromkeys(self._shared(size * share) for share in shares):
-            if self.made.final(tried, budget_bytes) is not None:
-                good = tried
-                break
-            bad = tried
-            failure = self.made.failure(bad, budget_bytes)
-            self.session.raise_for_user(failure)
-            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
-                continue
-            # Sizes were predicted so far, and none ran: does it train at all?
-            if self.made.final(self.lower, budget_bytes) is None:
-                self.made.refuse(self.lower, budget_bytes)
-        if good == 0:
-            self.made.refuse(self.lower, budget_bytes)
-        while bad <= size and bad - good > max(self.replicas, step):
-            middle = self._shared((good + bad) // 2)
-            if self.made.final(middle, budget_bytes) is not None:
-                good = middle
-            else:
-                bad = middle
-        if bad <= size:
-            self._tell_step_down(bad, good, budget_bytes)
-        return good
-
-    def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
-        why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
-        self.made.notes.append(
-            f"{bad} did not pass verification, with the last batch and validation, in "
-            f"{format_bytes(budget_bytes)} ({why}); {good} did."
-        )
+        return self.verification.shared(min(size * (1 - MARGIN), largest))

@@ -162,7 +162,8 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     os.environ["KERAS_BACKEND"] = job.target.backend
     limit_bytes = getattr(job.task, "limit_bytes", None)
     target = job.target
-    notes = log_path + NOTES if isinstance(job.task, Probe) else None  # it would slow a benchmark
+    # Absolute: the user's code may go elsewhere. A benchmark would be slowed by them.
+    notes = str(Path(log_path).absolute()) + NOTES if isinstance(job.task, Probe) else None
     os.environ.update(backend.environment(target.device, limit_bytes, target.replicas, notes))
     sys.path.insert(0, str(Path(job.target.folder)))
 

@@ -2,21 +2,30 @@
 
 BFC waits 10 s (`kMaxMillisToWait`) for others to free memory before it reports that there is none.
 Where `TF_BFC_MEMORY_DUMP` is set it writes what it holds as soon as an allocation fails, before it
-waits. Memory can only be freed by something that runs: if then no thread of the process runs, and
-what is held stays the same, for a whole second, nothing will be. A thread of ours sees that (the
-framework's own wait lets Python run) and gives the answer. Linux alone says which threads run; on
-other systems, and while anything does, the allocator's own ten seconds hold.
+waits. Memory can only be freed by something that runs. So a thread of ours looks, and gives the
+answer (the framework's wait lets Python run) where for a whole second
+
+- no thread of the process ran, or was ready to;
+- what is held stayed what it was when the allocation failed;
+- the main thread was inside TensorFlow, and no other thread in Python: nobody's callback, generator
+  or `py_function` sleeps, to go on later.
+
+Only Linux says which threads run. Elsewhere, and while anything does, the allocator's own ten
+seconds hold.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from autobatch.units import format_bytes
 
 POLL_SECONDS = 0.05
-IDLE_SECONDS = 1.0  # a thread that waits for a disk or a lock is soon seen to run again
+IDLE_SAMPLES = 20  # a second; a thread that waits for a disk or a lock is soon seen to run again
+LATE_SECONDS = 3 * POLL_SECONDS  # a sample later than this: we were kept from looking meanwhile
 RUNNING = "RD"  # states of threads: running or ready, and waiting for a disk
 
 _dumps: list[Path] = []  # one, where failed allocations are told of
@@ -31,34 +40,60 @@ def environment(dump: str | None) -> dict[str, str]:
 
 
 def watch(held_bytes: Callable[[], int | None], give_up: Callable[[str], None]) -> None:
-    """Call `give_up(evidence)` once an allocation has waited in vain. Returns at once."""
-    if _dumps:
-        threading.Thread(target=_watch, args=(_dumps[0], held_bytes, give_up), daemon=True).start()
+    """Call `give_up(evidence)` once an allocation has waited in vain. Returns at once.
+
+    Threads that there are by now are not the user's.
+    """
+    if not _dumps:
+        return
+    ours = set(sys._current_frames())
+    for path in _written(_dumps[0]):  # before the user's code ran: not about it
+        path.unlink(missing_ok=True)
+    threading.Thread(
+        target=_watch, args=(_dumps[0], ours, held_bytes, give_up), daemon=True
+    ).start()
+
+
+def _written(dump: Path) -> list[Path]:
+    """The oldest first."""
+    return sorted(dump.parent.glob(f"{dump.name}_*"))
 
 
 def _watch(
-    dump: Path, held_bytes: Callable[[], int | None], give_up: Callable[[str], None]
+    dump: Path,
+    ours: set[int],
+    held_bytes: Callable[[], int | None],
+    give_up: Callable[[str], None],
 ) -> None:
+    ours = ours | {threading.get_ident()}
     latest: Path | None = None  # what was held when an allocation last failed
-    idle_since = time.monotonic()
+    idle, looked = 0, time.monotonic()
     while True:
         time.sleep(POLL_SECONDS)
-        written = sorted(dump.parent.glob(f"{dump.name}_*"))
+        now = time.monotonic()
+        is_late, looked = now - looked > LATE_SECONDS, now
+        written = _written(dump)
         for path in written[:-1]:
             path.unlink(missing_ok=True)
         is_new = bool(written) and written[-1] != latest
         latest = written[-1] if written else None
-        if latest is None or is_new or _is_any_running():
-            idle_since = time.monotonic()
-        elif time.monotonic() - idle_since >= IDLE_SECONDS:
+        if latest is None or is_new or is_late or _may_go_on(ours):
+            idle = 0
+            continue
+        idle += 1
+        if idle >= IDLE_SAMPLES:
             evidence = _in_vain(latest.read_bytes(), held_bytes())
             latest.unlink()
             if evidence is not None:
                 return give_up(evidence)
 
 
-def _is_any_running() -> bool:
-    """Whether any thread but this one runs, or could."""
+def _may_go_on(ours: set[int]) -> bool:
+    """Whether anything runs, or sleeps in Python code that is not ours."""
+    frames = sys._current_frames()
+    main = threading.main_thread().ident
+    if set(frames) - ours - {main} or not _is_in_tensorflow(frames.get(main or 0)):
+        return True
     mine = str(threading.get_native_id())
     try:
         tasks = [path for path in Path("/proc/self/task").iterdir() if path.name != mine]
@@ -67,6 +102,11 @@ def _is_any_running() -> bool:
     except OSError:  # a thread that has just ended; another system
         return True
     return any(state in RUNNING for state in states)
+
+
+def _is_in_tensorflow(frame: FrameType | None) -> bool:
+    name = frame.f_globals.get("__name__", "") if frame else ""
+    return name.partition(".")[0] == "tensorflow"
 
 
 def _in_vain(dumped: bytes, held_bytes: int | None) -> str | None:
@@ -79,7 +119,7 @@ def _in_vain(dumped: bytes, held_bytes: int | None) -> str | None:
     except DecodeError:  # of a disk that is full
         return None
     if found.stats.bytes_in_use != held_bytes:
-        return None  # it was served, or could do without: something else makes the process wait
+        return None  # it was served: something else makes the process wait
     free = max((chunk.size for chunk in found.chunk if not chunk.in_use), default=0)
     return (
         f"OOM: an allocation waits for memory, and nothing runs that could free any: "

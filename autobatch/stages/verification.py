@@ -1,0 +1,86 @@
+"""Which size passes verification: many steps, the ragged last batch, validation, each afresh."""
+
+from collections.abc import Callable
+
+from autobatch.core.search import step_of
+from autobatch.stages.ask import why_it_failed
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.units import format_bytes
+
+COARSE = 0.1  # of a size that only keeps the headroom
+# Of the size whose verification failed; then halves. By small steps at first: a failure is soon
+# seen, but what passes takes its time, so that going down is cheaper than bisecting.
+STEPS_DOWN = (0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85, 0.8)
+WALKED = 1.1  # a step of a per cent is somewhat more than one of what it leads down to
+
+
+class Verification:
+    """Of sizes that the search named; steps down from one that does not pass, and says so."""
+
+    def __init__(self, made: Probes, *, lower: int, replicas: int, tolerance: float) -> None:
+        self.made, self.session = made, made.session
+        self.lower, self.replicas = lower, replicas
+        self.tolerance = tolerance  # relative; 0: to the sample
+
+    def shared(self, size: float) -> int:
+        """A size at most so large that the replicas can share; the least there is at least."""
+        return max(self.lower, int(size) // self.replicas * self.replicas)
+
+    def confirmed(self, size: int, limit_bytes: int, is_bound: Callable[[int], bool]) -> int:
+        """A size that passes verification in two processes, where memory is what bounds it.
+
+        `is_bound` says whether it does.
+        """
+        good = self.largest(size, limit_bytes)
+        while not self.made.predicts and is_bound(good):
+            if self.made.confirm(good, limit_bytes) is not None:
+                break
+            failed = good
+            if failed == self.lower:
+                self.made.refuse(self.lower, limit_bytes)
+            below = failed - 1 if self.tolerance == 0 else min(failed - 1, failed * STEPS_DOWN[0])
+            below = self.shared(below)
+            good = self.largest(below, limit_bytes)
+            self._tell_step_down(failed, good, limit_bytes)
+        return good
+
+    def largest(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
+        """`size`, or a smaller one that passes verification within the budget.
+
+        With `refine` the largest such, to the tolerance; else, to a tenth.
+        """
+        tolerance = self.tolerance * WALKED if refine else COARSE
+        shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
+        good, bad = 0, size + self.replicas
+        for tried in dict.fromkeys(self.shared(size * share) for share in shares):
+            if self.made.final(tried, budget_bytes) is not None:
+                good = tried
+                break
+            bad = tried
+            failure = self.made.failure(bad, budget_bytes)
+            self.session.raise_for_user(failure)
+            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
+                continue
+            # Sizes were predicted so far, and none ran: does it train at all?
+            if self.made.final(self.lower, budget_bytes) is None:
+                self.made.refuse(self.lower, budget_bytes)
+        if good == 0:
+            self.made.refuse(self.lower, budget_bytes)
+        while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
+            if self.session.seconds_left() <= 0:
+                break
+            middle = self.shared((good + bad) // 2)
+            if self.made.final(middle, budget_bytes) is not None:
+                good = middle
+            else:
+                bad = middle
+        if bad <= size:
+            self._tell_step_down(bad, good, budget_bytes)
+        return good
+
+    def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
+        why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
+        self.made.notes.append(
+            f"{bad} did not pass verification, with the last batch and validation, in "
+            f"{format_bytes(budget_bytes)} ({why}); {good} did."
+        )
