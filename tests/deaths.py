@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -82,48 +83,91 @@ class Overflowing(keras.layers.Layer):
 
 
 class Waiting(keras.layers.Layer):
-    """Needs 26 of 40 MiB, while something that runs for a while longer holds 16."""
+    """Needs 26 of 40 MiB, while what goes on for a while holds 16."""
+
+    def go_on(self, held):
+        raise NotImplementedError
 
     def call(self, x):
         import tensorflow as tf
 
-        def run_for_a_while(held):
-            ends = time.monotonic() + 1.5
-            while time.monotonic() < ends:
-                pass
+        def check(held):
             dumps = Path(os.environ["TF_BFC_MEMORY_DUMP"])
             if not list(dumps.parent.glob(f"{dumps.name}*")):
                 raise AssertionError("nobody waited for memory")
             return held[0]
 
         held = tf.ones([16 << 18]) * x[0, 0]
-        first = tf.py_function(run_for_a_while, [held], tf.float32)
+        first = tf.py_function(check, [self.go_on(held)], tf.float32)
         size = (26 << 18) + tf.cast(held[0] - held[1], tf.int32)
         return x + tf.stop_gradient(tf.reduce_max(tf.ones([size])) + tf.reshape(first, []))
 
 
-class Sleeping(keras.layers.Layer):
-    """An allocation that it can do without fails; then it waits for something else."""
+class Computing(Waiting):
+    """One operation, without a pause."""
+
+    def go_on(self, held):
+        import tensorflow as tf
+
+        matrix = tf.random.normal([700, 700]) + held[0]
+        last = tf.linalg.svd(matrix, compute_uv=True)[0]
+        with tf.control_dependencies([last]):
+            return tf.identity(held)
+
+
+class AsleepInPython(Waiting):
+    def go_on(self, held):
+        import tensorflow as tf
+
+        def sleep(held):
+            time.sleep(2)
+            return held
+
+        return tf.ensure_shape(tf.py_function(sleep, [held], tf.float32), held.shape)
+
+
+class Served(keras.layers.Layer):
+    """An allocation fails, and is served; then TensorFlow waits for something else."""
 
     def call(self, x):
         import tensorflow as tf
         from tensorflow.core.protobuf.bfc_memory_map_pb2 import MemoryDump
+        from tensorflow.python.data.experimental.ops.testing import sleep
 
-        def fail_and_sleep(y):
+        def path(y):
+            return Path(f"{os.environ['TF_BFC_MEMORY_DUMP']}_cpu.1")
+
+        def fail(y):
             dumped = MemoryDump()
             dumped.stats.bytes_in_use = 1
-            path = Path(f"{os.environ['TF_BFC_MEMORY_DUMP']}_cpu.{time.monotonic_ns()}")
-            path.write_bytes(dumped.SerializeToString())
-            time.sleep(1.5)
-            if path.exists():
+            path(y).write_bytes(dumped.SerializeToString())
+            return y
+
+        def check(y):
+            if path(y).exists():
                 raise AssertionError("nobody looked")
             return y
 
-        copy = tf.py_function(fail_and_sleep, [x], tf.float32)
-        return x + tf.stop_gradient(tf.ensure_shape(copy, x.shape))
+        failed = tf.py_function(fail, [x], tf.float32)
+        with tf.control_dependencies([failed]):
+            slow = tf.data.Dataset.range(1).apply(sleep(1_500_000)).reduce(tf.int64.min, tf.maximum)
+        with tf.control_dependencies([slow]):
+            checked = tf.py_function(check, [failed], tf.float32)
+        return x + tf.stop_gradient(tf.ensure_shape(checked, x.shape))
 
 
 def model_with(layer):
     found = keras.Sequential([keras.Input((8,)), globals()[layer](), keras.layers.Dense(1)])
     found.compile("sgd", "mse", jit_compile=False)
     return found
+
+
+def model_beside_a_thread():
+    """Of which nobody knows what it will do."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return convolution()
+
+
+def model_that_prints_of_memory_and_exits():
+    os.write(2, b"2026: Allocator (bfc) ran out of memory trying to allocate 2GiB\n")
+    os._exit(0)

@@ -34,6 +34,7 @@ def ask(tmp_path, task, model, data="targets.py:data", **args):
         ("bad_alloc_model", "std::bad_alloc"),
         ("memory_error_model", "Unable to allocate"),
         ("model_that_prints_of_memory_and_dies", "ran out of memory trying to allocate"),
+        ("model_that_prints_of_memory_and_exits", "ran out of memory trying to allocate"),
     ],
 )
 def test_deaths_of_memory_are_out_of_memory_with_their_evidence(tmp_path, model, evidence):
@@ -109,7 +110,14 @@ def test_an_allocation_that_nothing_can_serve_is_not_waited_for(tmp_path):
     assert outcome.peak_bytes <= 20 * MIB
 
 
-@pytest.mark.parametrize("layer", ["Waiting", "Sleeping"])
+def test_where_another_thread_may_go_on_the_allocator_itself_says_when_it_waited_enough(tmp_path):
+    task = Probe(batch_size=1600, limit_bytes=20 * MIB)
+    outcome = ask(tmp_path, task, "model_beside_a_thread", data="deaths.py:images")
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert "nothing runs" not in outcome.evidence
+
+
+@pytest.mark.parametrize("layer", ["Computing", "AsleepInPython", "Served"])
 def test_an_allocation_that_can_be_served_is_waited_for(tmp_path, layer):
     task = Probe(batch_size=8, limit_bytes=40 * MIB)
     outcome = ask(tmp_path, task, "model_with", layer=layer)
