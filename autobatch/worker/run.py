@@ -67,6 +67,8 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     `give_up(outcome)` is called from a thread where the framework waits in vain: it gives that
     answer, and ends the process.
     """
+    import autobatch.worker.tasks  # noqa: F401  # before there is a limit
+
     backend = backends.load(job.target.backend)
     try:
         limit_bytes = getattr(job.task, "limit_bytes", None)

@@ -47,6 +47,12 @@ def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):
     assert peaks[1] - peaks[0] >= 1700 * 8 * 2000  # half of the activations, and more
 
 
+def test_what_we_import_is_not_the_users_memory(tmp_path):
+    found = ask(tmp_path, Probe(batch_size=8, limit_bytes=1024 * MIB))
+    assert isinstance(found, Fits), found
+    assert found.peak_bytes <= 32 * MIB  # a model of some kilobytes
+
+
 def test_a_batch_beyond_the_limit_is_out_of_memory(on_each_backend, tmp_path):
     found = ask(
         tmp_path,

@@ -15,7 +15,7 @@ from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.mistakes import DeviceError
 
-PRELOAD = ("jax", "keras")
+PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 THREADS_PER_REPLICA = 4
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.mistakes import DeviceError
 
-PRELOAD = ("torch", "keras")
+PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 SAMPLE_SECONDS = 0.002
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
