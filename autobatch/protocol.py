@@ -209,6 +209,7 @@ class OutOfMemory(Tagged):
 
     evidence: str
     peak_bytes: int | None = None
+    host_memory: bool = False  # it was the machine's memory that ran out, not the device's
 
 
 class OverBudget(Tagged):

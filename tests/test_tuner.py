@@ -255,6 +255,34 @@ def test_a_size_that_trains_in_one_process_of_two_is_not_the_answer(tmp_path):
     assert "did not pass verification" in found.notes[1]
 
 
+def test_an_exact_search_looks_at_the_next_size_where_a_confirmation_fails(tmp_path):
+    device = PretendDevice(fits_up_to=1000)
+    fits = device._probe
+    out = OutOfMemory(evidence="laid out less luckily")
+    device._probe = lambda task: out if task.repeat and task.batch_size == 1000 else fits(task)
+    with session(tmp_path, device, (), limit_bytes=10**10) as opened:
+        found = tuner.probe(opened, exact=True)
+    assert found.largest_fitting == 999
+    assert found.notes[-1].startswith("Memory is uneven: 1000 trained in one process, 1000 did not")
+
+
+@pytest.mark.parametrize(("replicas", "limit", "answer"), [(8, 200, 200), (4, 1000, 996)])
+def test_the_step_off_the_edge_is_a_whole_number_of_shares(tmp_path, replicas, limit, answer):
+    device = PretendDevice(fits_up_to=limit)
+    found = probe(tmp_path, device, f"device.replicas={replicas}", limit_bytes=10**10)
+    assert found.largest_fitting == answer
+
+
+def test_the_machines_memory_may_be_what_bounds_it(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    out = OutOfMemory(evidence="the kernel's out-of-memory killer ended it", host_memory=True)
+    device._probe = lambda task: out if task.batch_size > 600 else fits(task)
+    found = probe(tmp_path, device, limit_bytes=10**10)
+    assert found.bounded_by == "host_memory"
+    assert 590 <= found.largest_fitting <= 600
+
+
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
     with pytest.raises(NothingFitsError, match="even a batch of 1 does not"):
         probe(tmp_path, PretendDevice(fits_up_to=0))

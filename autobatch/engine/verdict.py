@@ -54,11 +54,12 @@ def of_dead_process(
     `exit_code` is as Python has it: negative for a signal.
     """
     if killed_for_memory is not None:
-        return OutOfMemory(evidence=killed_for_memory)
+        return OutOfMemory(evidence=killed_for_memory, host_memory=True)
     if evidence := _evidence(log):
         return OutOfMemory(evidence=evidence)
     if exit_code == -signal.SIGKILL and kernel_oom_kills:
-        return OutOfMemory(evidence="the kernel's out-of-memory killer ended it (SIGKILL)")
+        killer = "the kernel's out-of-memory killer ended it (SIGKILL)"
+        return OutOfMemory(evidence=killer, host_memory=True)
     died_of_signal = exit_code is not None and exit_code < 0
     return Crashed(
         signal=-exit_code if died_of_signal and exit_code is not None else None,

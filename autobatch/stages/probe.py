@@ -10,7 +10,7 @@ from autobatch.core.search import (
     where_line_meets,
 )
 from autobatch.errors import InterruptedRunError, UsageError
-from autobatch.protocol import Fits, Inspected, Predicted, ProbeResult
+from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeResult
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
@@ -24,6 +24,10 @@ FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
+
+
+Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time"]
+MEMORY = ("memory", "host_memory")
 
 
 class _OutOfTimeError(Exception):
@@ -85,7 +89,7 @@ class Prober:
         session.begin("probe", jobs, seconds, told)
         found = self._off_the_edge(self.narrow(limit_bytes).good)
         ceiling = largest = self.verification.confirmed(
-            found, limit_bytes, lambda size: self._bounded_by(size) == "memory"
+            found, limit_bytes, lambda size: self._bounded_by(size) in MEMORY
         )
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
@@ -109,12 +113,12 @@ class Prober:
             verified=True,
             probes=tuple(self.made.points),
             wall_seconds=sum(point.seconds for point in self.made.points),
-            notes=(*self.made.notes, *self.made.leaks()),
+            notes=(*self.made.notes, *self.made.leaks(), *self.made.uneven(limit_bytes)),
         )
 
     def _off_the_edge(self, size: int) -> int:
         less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)
-        if less == size or self._bounded_by(size) != "memory":
+        if less == size or self._bounded_by(size) not in MEMORY:
             return size
         self.made.notes.append(
             f"{size} trained too, at the very edge; {less}, within the {TOLERANCE:.0%} that the "
@@ -128,7 +132,7 @@ class Prober:
             self.made.refuse(self.lower, self.session.limit_bytes)
         return self.made.peak(size)
 
-    def _bounded_by(self, largest: int) -> Literal["memory", "samples", "range", "failure", "time"]:
+    def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:
             most = self.session.recipe.batch_sizes.max
             return "samples" if self.samples is not None and self.samples <= most else "range"
@@ -140,7 +144,10 @@ class Prober:
             if task.batch_size > largest and not isinstance(entry.outcome, (Fits, Predicted))
         }
         failed = above[min(above)] if above else None
-        return "failure" if isinstance(failed, NOT_ABOUT_MEMORY) else "memory"
+        if isinstance(failed, NOT_ABOUT_MEMORY):
+            return "failure"
+        is_host = isinstance(failed, OutOfMemory) and failed.host_memory
+        return "host_memory" if is_host else "memory"
 
     def narrow(self, budget_bytes: int) -> Bracket:
         """The bracket of the largest size that trains with `budget_bytes` as its hard limit.

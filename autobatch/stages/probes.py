@@ -10,6 +10,8 @@ from autobatch.protocol import (
     Crashed,
     Fits,
     Outcome,
+    OutOfMemory,
+    OverBudget,
     Predicted,
     Probe,
     ProbePoint,
@@ -188,6 +190,23 @@ class Probes:
             return []
         size, fits = max(leaking, key=lambda found: found[0])
         return [leak_sentence(size, fits, self.session.limit_bytes)]
+
+    def uneven(self, limit_bytes: int) -> list[str]:
+        """A sentence, where a size failed for memory though it, or a larger one, had trained."""
+        under = [
+            (task.batch_size, entry.outcome)
+            for task, entry in self.entries.items()
+            if task.limit_bytes == limit_bytes
+        ]
+        failed = [size for size, outcome in under if isinstance(outcome, (OutOfMemory, OverBudget))]
+        fitted = [size for size, outcome in under if isinstance(outcome, Fits)]
+        if not failed or not fitted or max(fitted) < min(failed):
+            return []
+        return [
+            f"Memory is uneven: {max(fitted)} trained in one process, {min(failed)} did not in "
+            "another. It varies from run to run, or does not grow with each sample: train with "
+            "the size that keeps the headroom."
+        ]
 
 
 def point_of(task: Probe, entry: Entry) -> ProbePoint:

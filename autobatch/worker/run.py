@@ -91,7 +91,11 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
         return Predicted(peak_bytes=prediction.peak_bytes)
     except MemoryError as error:
         why = str(error) or "Python could allocate nothing more, not even a message"
-        return OutOfMemory(evidence=f"MemoryError: {why}", peak_bytes=backend.peak_bytes())
+        return OutOfMemory(
+            evidence=f"MemoryError: {why}",
+            peak_bytes=backend.peak_bytes(),
+            host_memory=job.target.device == "gpu",  # on the CPU it may be under our limit
+        )
     except (Exception, SystemExit) as error:
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:

@@ -82,4 +82,4 @@ def test_an_exit_code_without_an_answer_is_a_crash():
 
 def test_what_our_own_watch_killed_for_memory_is_out_of_memory():
     found = of_dead_process(exit_code=-9, log="", killed_for_memory="resident memory reached 9 GiB")
-    assert found == OutOfMemory(evidence="resident memory reached 9 GiB")
+    assert found == OutOfMemory(evidence="resident memory reached 9 GiB", host_memory=True)
