@@ -25,7 +25,6 @@ TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 
-
 Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time"]
 MEMORY = ("memory", "host_memory")
 
@@ -47,12 +46,10 @@ class Prober:
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
-        self.tolerance = 0.0 if exact else TOLERANCE - self.edge
+        tolerance = 0.0 if exact else TOLERANCE
+        self.tolerance = tolerance - self.edge  # of the search, which leaves the edge its share
         self.verification = Verification(
-            self.made,
-            lower=self.lower,
-            replicas=self.replicas,
-            tolerance=0.0 if exact else TOLERANCE,
+            self.made, lower=self.lower, replicas=self.replicas, tolerance=tolerance
         )
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:

@@ -66,7 +66,7 @@ def test_a_batch_beyond_the_limit_is_out_of_memory(on_each_backend, tmp_path):
     else:
         assert isinstance(found, OutOfMemory), found
         assert any(
-            sign in found.evidence for sign in ("allocat", "primitive", "bytes of", "MemoryError")
+            sign in found.evidence for sign in ("allocat", "primitive", "bytes of", "OOM")
         ), found
 
 
