@@ -552,6 +552,21 @@ def test_a_probe_out_of_time_verifies_what_fits_so_far_and_says_where_it_left_of
     )
 
 
+def test_where_memory_is_scarce_a_probe_out_of_time_verifies_briefly_and_says_so(tmp_path):
+    device = PretendDevice()
+    settings = ["time_limit=1h", "device.headroom=0%"]
+    with session(tmp_path, device, settings, limit_bytes=5 * MIB) as opened:
+        out_of_time_in(opened, "probe")
+        found = tuner.probe(opened)
+    assert (found.largest_fitting, found.verified, found.bounded_by) == (32, True, "time")
+    verifications = [task for task in device.tasks if isinstance(task, Probe) and task.verify]
+    assert [(task.batch_size, task.seconds) for task in verifications] == [(32, 1.0)]
+    assert found.notes[-1] == (
+        "32 was verified in 3 steps of one process, for want of time: "
+        "time_limit 1 h 00 min was reached."
+    )
+
+
 def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     device = PretendDevice()
     with session(tmp_path, device, ["time_limit=1h"]) as opened:

@@ -158,7 +158,7 @@ class Prober:
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes))
             known = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
-            if known.good and self.session.seconds_left() <= 0:
+            if known.good and self.made.is_short_of_time():
                 raise _OutOfTimeError
             if self.made.predicts:
                 return self.made.predict(size, budget_bytes)

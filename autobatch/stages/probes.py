@@ -81,13 +81,27 @@ class Probes:
         return entry
 
     def final(self, size: int, limit_bytes: int) -> Fits | None:
-        """A verification of the answer itself: of many steps, unless memory is not scarce."""
+        """A verification of the answer itself: of many steps, unless memory is not scarce.
+
+        Or time is: then of few.
+        """
         if self._is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
+        if self.is_short_of_time():
+            fits = self.ask(size, limit_bytes, verify=True)
+            if fits:
+                self.notes.append(
+                    f"{size} was verified in {fits.steps} steps of one process, for want of time: "
+                    f"{self.session.why_it_ends()}."
+                )
+            return fits
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
         return self._ask(_final(size, limit_bytes))
+
+    def is_short_of_time(self) -> bool:
+        return self.session.seconds_left() <= 0
 
     def _is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""
