@@ -278,7 +278,7 @@ class Measured(Tagged):
 
     windows: tuple[Window, ...]
     whole_epochs: bool  # windows are whole epochs, their overhead included
-    epoch_overhead_seconds: float | None  # per epoch, where windows lie inside epochs
+    epoch_overhead_seconds: float | None  # mean per epoch, where windows lie inside epochs
     steps_per_epoch: int
     samples_per_epoch: int
     warmup_seconds: float
@@ -471,7 +471,8 @@ BoundBy = Literal["input_pipeline", "step_overhead", "compute", "memory"]
 
 
 class BenchmarkPoint(Struct):
-    """Rates are medians; `low` and `high` bound the 95 % interval of the delivered rate."""
+    """The rate that `fit` delivers, all samples over all seconds; `low` and `high` bound its 95 %
+    interval. Rates of the device and of the input pipeline are medians."""
 
     batch_size: int
     samples_per_second: float

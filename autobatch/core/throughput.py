@@ -1,20 +1,21 @@
-"""From raw windows to rates: medians, their intervals, and whether the machine kept its speed.
+"""From raw windows to rates: what was delivered, its interval, and whether the speed was kept.
 
-A window is a stretch of training; each gives one delivered rate, epoch overhead included. The
-interval of the median is distribution-free (order statistics of the sign test), so that a few slow
-windows neither move it nor hide. Every size is measured by several processes: their differences
-are most of what is uncertain on a machine that others use too.
+A window is a stretch of training. The rate of a process is all its samples over all its seconds,
+epoch overhead included: `fit` pays for its slow moments, too (on TensorFlow, one epoch in three
+begins with a stall of 0.1 to 0.3 s), and a median over windows or epochs would leave them out.
+Every size is measured by several processes: their differences are most of what is uncertain on a
+machine that others use too.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from math import comb, exp, log, sqrt
+from math import exp, log, sqrt
 
 import numpy as np
 from scipy.stats import kendalltau
 from scipy.stats import t as student
 
-from autobatch.protocol import BenchmarkPoint, Measured, Window
+from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
 MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
@@ -27,31 +28,30 @@ TREND_CHANCE, TREND_SHARE = 0.001, 0.05
 def benchmark_point(
     batch_size: int, rounds: Sequence[Measured], spread: float = 0.0
 ) -> BenchmarkPoint:
-    """Of all processes that measured this size: the mean (of logarithms) of their medians.
+    """Of all processes that measured this size: the mean (of logarithms) of their rates.
 
     `spread` is the relative half-width of the interval that one process would have by what rates
     differ from process to process; the intervals of the processes lie in the point's in any case.
     """
-    rates = [_rates(measured) for measured in rounds]
-    medians = [float(np.median(each)) for each in rates]
-    rate = exp(float(np.mean(np.log(medians))))
-    intervals = [median_interval(each) for each in rates]
+    intervals = [_delivered(measured) for measured in rounds]
+    rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
     epoch_seconds = latest.samples_per_epoch / rate
     joules = [measured.joules for measured in rounds if measured.joules is not None]
     samples = sum(w.samples for m in rounds if m.joules is not None for w in m.windows)
-    off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in rates])
+    windows = [[window.samples_per_second for window in measured.windows] for measured in rounds]
+    off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in windows])
     return BenchmarkPoint(
         batch_size=batch_size,
         samples_per_second=rate,
-        low=min(rate / factor, *(low for low, _ in intervals)),
-        high=max(rate * factor, *(high for _, high in intervals)),
+        low=min(rate / factor, *(each.low for each in intervals)),
+        high=max(rate * factor, *(each.high for each in intervals)),
         device_samples_per_second=_median_rate([w for m in rounds for w in m.device_windows]),
         step_seconds=epoch_seconds / latest.steps_per_epoch,
         epoch_seconds=epoch_seconds,
         peak_bytes=max((m.peak_bytes for m in rounds if m.peak_bytes is not None), default=None),
-        windows=sum(len(each) for each in rates),
+        windows=sum(len(each) for each in windows),
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_median_rate([w for m in rounds for w in m.input_windows]),
         joules_per_sample=sum(joules) / samples if joules else None,
@@ -69,8 +69,8 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     """
     differences, freedom = [], 0
     for rounds in measured:
-        medians = [log(np.median(_rates(each))) for each in rounds]
-        differences += [abs(a - b) for a, b in combinations(medians, 2)]
+        rates = [log(_delivered(each).value) for each in rounds]
+        differences += [abs(a - b) for a, b in combinations(rates, 2)]
         freedom += len(rounds) - 1
     if not differences:
         return 0.0
@@ -80,11 +80,17 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-def _rates(measured: Measured) -> list[float]:
-    return [
-        delivered_rate(window, measured.samples_per_epoch, measured.epoch_overhead_seconds)
-        for window in measured.windows
-    ]
+def _delivered(measured: Measured) -> Interval:
+    """Samples per second of one process, over whole epochs.
+
+    Windows of whole epochs have the overhead in them; to others it is added once an epoch.
+    """
+    inside = rate_interval(measured.windows)
+    samples, overhead = measured.samples_per_epoch, measured.epoch_overhead_seconds or 0.0
+    value, low, high = (
+        samples / (samples / rate + overhead) for rate in (inside.value, inside.low, inside.high)
+    )
+    return Interval(value=value, low=low, high=high)
 
 
 def _median_rate(windows: Sequence[Window]) -> float | None:
@@ -92,32 +98,24 @@ def _median_rate(windows: Sequence[Window]) -> float | None:
     return float(np.median(rates)) if rates else None
 
 
-def delivered_rate(
-    window: Window, samples_per_epoch: int, epoch_overhead_seconds: float | None
-) -> float:
-    """Samples per second over an epoch whose steps go as in `window`.
+def rate_interval(windows: Sequence[Window], confidence: float = CONFIDENCE) -> Interval:
+    """All samples over all seconds; the interval by Student's t (a ratio estimator: Cochran 1977,
+    section 6.3).
 
-    Windows of whole epochs have the overhead in them; for others it is added once an epoch.
+    A window longer than all others together (the machine slept) is left out of three or more.
     """
-    rate = window.samples_per_second
-    return samples_per_epoch / (samples_per_epoch / rate + (epoch_overhead_seconds or 0.0))
-
-
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """(low, high): order statistics that enclose the median with at least `confidence`.
-
-    With too few values for that (5 at 95 %), the extremes.
-    """
-    ordered = sorted(values)
-    count = len(ordered)
-    outside, rank = 0.0, 0
-    while rank < count // 2:
-        outside += 2 * comb(count, rank) / 2**count
-        if outside > 1 - confidence:
-            break
-        rank += 1
-    rank = max(rank, 1)
-    return ordered[rank - 1], ordered[count - rank]
+    longest = max(windows, key=lambda window: window.seconds)
+    if len(windows) > 2 and 2 * longest.seconds > sum(window.seconds for window in windows):
+        windows = [window for window in windows if window is not longest]
+    seconds = np.array([window.seconds for window in windows])
+    samples = np.array([window.samples for window in windows])
+    count, rate = len(windows), float(samples.sum() / seconds.sum())
+    if count < 2:
+        return Interval(value=rate, low=rate, high=rate)
+    off = seconds - samples / rate  # what each took longer than the rate says
+    error = sqrt(float(np.square(off).sum()) / (count * (count - 1))) / float(seconds.mean())
+    width = error * float(student.ppf((1 + confidence) / 2, count - 1))
+    return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
 def best(points: Sequence[BenchmarkPoint]) -> int:
@@ -130,7 +128,7 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
     By Student's t over the sizes, of the change of the logarithm.
     """
     moved = [
-        log(np.median(_rates(rounds[-1])) / np.median(_rates(rounds[0])))
+        log(_delivered(rounds[-1]).value / _delivered(rounds[0]).value)
         for rounds in measured
         if len(rounds) > 1
     ]

@@ -21,9 +21,11 @@ def measured(windows, *, samples=1000, steps=10, overhead=None):
 
 
 def test_epoch_overhead_counts_in_the_delivered_rate():
-    inside = Window(steps=10, samples=1000, seconds=1.0)
-    assert throughput.delivered_rate(inside, 1000, None) == pytest.approx(1000)
-    assert throughput.delivered_rate(inside, 1000, 1.0) == pytest.approx(500)
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    for overhead, rate in ((None, 1000), (1.0, 500)):
+        found = throughput.benchmark_point(100, [measured(windows, overhead=overhead)])
+        rates = found.low, found.samples_per_second, found.high
+        assert rates == pytest.approx((rate, rate, rate))
 
 
 def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
@@ -34,27 +36,37 @@ def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
     assert found.epoch_seconds == pytest.approx(2.1)
 
 
-def test_one_slow_window_moves_neither_the_median_nor_its_interval():
+def test_stalls_count_as_fit_pays_for_them():
+    quick = Window(steps=1, samples=100, seconds=0.1)
+    stalled = Window(steps=1, samples=100, seconds=0.3)
+    found = throughput.benchmark_point(100, [measured([quick, quick, quick, stalled] * 5)])
+    assert found.samples_per_second == pytest.approx(2000 / 3.0)
+    assert found.low < 2000 / 3.0 < found.high < 1000
+
+
+def test_one_window_longer_than_all_others_together_is_not_the_training():
     windows = [Window(steps=1, samples=100, seconds=0.1)] * 19
-    slow = Window(steps=1, samples=100, seconds=10.0)
-    found = throughput.benchmark_point(100, [measured([*windows, slow])])
+    slept = Window(steps=1, samples=100, seconds=10.0)
+    found = throughput.benchmark_point(100, [measured([*windows, slept])])
     rates = found.low, found.samples_per_second, found.high
     assert rates == pytest.approx((1000, 1000, 1000))
 
 
-@pytest.mark.parametrize(("count", "ranks"), [(5, (1, 5)), (8, (1, 8)), (9, (2, 8)), (20, (6, 15))])
-def test_the_interval_is_that_of_the_sign_test(count, ranks):
-    low, high = throughput.median_interval(list(range(1, count + 1)))
-    assert (low, high) == ranks
+def test_one_window_is_a_rate_without_an_interval():
+    found = throughput.rate_interval([Window(steps=1, samples=100, seconds=0.1)])
+    assert found.value == found.low == found.high == pytest.approx(1000)
 
 
-def test_the_interval_contains_the_median_as_often_as_it_says():
+@pytest.mark.parametrize("count", [8, 20])
+def test_the_interval_contains_the_rate_as_often_as_it_says(count):
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(1000):
-        low, high = throughput.median_interval(list(rng.lognormal(size=20)))
-        inside += low <= 1 <= high
-    assert inside >= 935
+        seconds = rng.uniform(0.05, 0.15, count)  # 0.1 in the mean
+        windows = [Window(steps=1, samples=100, seconds=float(each)) for each in seconds]
+        found = throughput.rate_interval(windows)
+        inside += found.low <= 1000 <= found.high
+    assert 930 <= inside <= 975
 
 
 def process(rate):

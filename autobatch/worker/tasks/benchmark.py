@@ -5,13 +5,14 @@ time between epochs measured beside them. A device synchronisation closes each w
 the same step runs on one batch that stays on the device: the ceiling without an input pipeline.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from autobatch.core.throughput import median_interval
+from autobatch.core.throughput import rate_interval
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
@@ -27,10 +28,10 @@ WARMUP_SECONDS = 0.25  # of each of the stretches that are compared
 WARM_SHARE = 0.95  # of the stretch before: what is not faster than that by more is warm
 WARMUP_PATIENCE = 1.0  # times the seconds asked: a step time that never settles is measured too
 WINDOWS = 20  # aimed at within the seconds asked
-PRECISE = 0.02  # half the width of the interval of the median, relative: enough is known
+PRECISE = 0.02  # half the width of the interval of the rate, relative: enough is known
 PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
 INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
-MIN_WINDOWS = 8  # fewer give no 95 % interval of a median
+MIN_WINDOWS = 8  # fewer say little of how they differ
 PATIENCE = 3  # times the seconds asked, when windows are long
 DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
 
@@ -55,7 +56,7 @@ def run(
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
-        epoch_overhead_seconds=_median(clock.overheads),
+        epoch_overhead_seconds=statistics.fmean(clock.overheads) if clock.overheads else None,
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=train.count,
         warmup_seconds=clock.warmup_seconds,
@@ -192,9 +193,8 @@ class _WindowClock(Watch):
         self._open(time.perf_counter())
 
     def _is_precise(self) -> bool:
-        rates = [window.samples_per_second for window in self.windows]
-        low, high = median_interval(rates)
-        return high - low <= 2 * PRECISE * low
+        found = rate_interval(self.windows)
+        return found.high - found.low <= 2 * PRECISE * found.low
 
 
 def _input_windows(
@@ -241,7 +241,3 @@ def _resident_windows(
             Window(steps=steps, samples=steps * samples, seconds=time.perf_counter() - opened)
         )
     return tuple(windows)
-
-
-def _median(values: list[float]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None
