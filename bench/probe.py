@@ -2,14 +2,15 @@
 
 For each model, under a limit that its data cannot satisfy: `autobatch probe`; then the truth, with
 nothing of autobatch in it: sizes are bisected, and the largest is that at which a plain `fit` with
-validation (bench/fit.py) of 200 steps, or 30 s where those take longer, survives in each of three
-fresh interpreters. Then our answer, the size that keeps the headroom, and one above the truth meet
-a plain fit of 200 steps, whatever it takes. On the CPU operations overlap, and the input pipeline
-shares the allocator, so that memory varies a little from run to run: a size near the limit survives
-in some processes and not in others. So sizes above the truth are tried, too, until three in a row,
-each 1 % larger, fail: where one of them survives three times, the truth is a range. With
---exact the truth is found to the sample, else to 0.5 %. bench/fit.py says what limits, and what
-fitting means, on other backends (--backend jax or torch, where they are installed) and on a GPU.
+validation (bench/fit.py) of 200 steps, or 15 s where those take longer, survives in each of three
+fresh interpreters. Then our answer, and one above the truth, meet a plain fit of 200 steps; and the
+size that keeps the headroom, where our answer did not survive that. On the CPU operations overlap, and the input pipeline shares the allocator, so that memory varies a little from
+run to run: a size near the limit survives in some processes and not in others. So sizes on both
+sides of the truth are tried too, each a step further: above it until three in a row fail, below it
+until two in a row survive three times. What lies between is the truth, a range where they mix. A
+step is 1 %, with --exact one sample; to half of that the truth is bisected. bench/fit.py says what
+limits, and what fitting means, on other backends (--backend jax or torch, where they are installed)
+and on a GPU.
 
     python bench/probe.py [NAME ...] [--exact] [--backend BACKEND] [--gpu] [--limit MIB]
 """
@@ -28,14 +29,15 @@ from autobatch.engine import machine
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
-FIT_STEPS, TRUTH_SECONDS = 200, 30
+FIT_STEPS, TRUTH_SECONDS = 200, 15
 SURVIVES = "survives"
 OUT_OF_MEMORY = (
     *("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory"),
     *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
 )
 REPEATS = 3  # of a size that is called fitting
-LOOK_BEYOND = 3  # sizes that fail in a row, before all above are held to
+LOOK_ABOVE = 3  # sizes that fail in a row, before all above are held to
+LOOK_BELOW = 2  # sizes that survive in a row, before all below are held to
 
 # name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
 MODELS = {
@@ -107,21 +109,33 @@ class Truth:
         return said.count(SURVIVES) >= repeats
 
     def largest(self, near: int, upper: int) -> tuple[int, int]:
-        """The largest size that trains each time: from `near` outwards, then bisected.
+        """Below the first no size fails, above the second none trains each time.
 
-        Each size is tried once, and the largest that survived again; where it then fails, the
-        search goes on below. And the largest of those above it that trains each time all the same.
+        From `near` outwards, then bisected: each size is tried once, and the largest that survived
+        again; where it then fails, the search goes on below.
         """
         while True:
             found = self._largest_once(near, upper)
             if self.survives(found, self.repeats):
-                return found, self._beyond(found, upper)
+                return self._clean_from(found), self._beyond(found, upper)
             near = found
 
+    def _step(self, size: int) -> int:
+        return 1 if self.question.exact else max(1, size // 100)
+
+    def _clean_from(self, found: int) -> int:
+        size, clean, survived = found, found, 0
+        while self.repeats > 1 and survived < LOOK_BELOW and size > 1:
+            size = max(1, size - self._step(found))
+            if not self.survives(size, self.repeats):
+                survived, clean = 0, 0
+            else:
+                survived, clean = survived + 1, clean or size
+        return clean or 1
+
     def _beyond(self, largest: int, upper: int) -> int:
-        size, failed = largest, 0
-        step = 1 if self.question.exact else max(1, largest // 100)
-        while failed < LOOK_BEYOND and size + step <= upper:
+        size, failed, step = largest, 0, self._step(largest)
+        while failed < LOOK_ABOVE and size + step <= upper:
             size += step
             if self.survives(size, self.repeats):
                 largest, failed = size, 0
@@ -186,6 +200,8 @@ def row(question: Question) -> str:
     nearest = min(max(ours.largest_fitting, low), high)
     above = high + (1 if question.exact else max(1, high // 100))
     beyond = "no such batch" if ours.bounded_by == "samples" else plain_fit(question, above)
+    at_ours = plain_fit(question, ours.largest_fitting)
+    with_headroom = "" if at_ours == SURVIVES else plain_fit(question, ours.ceiling)
     compiled = [p for p in searched if p.outcome in ("predicted", "over_budget")]
     failures = sum(point.outcome != "fits" for point in ran)
     truth = str(low) if low == high else f"{low} to {high}"
@@ -194,8 +210,7 @@ def row(question: Question) -> str:
         f"{ours.largest_fitting / nearest - 1:+.1%} | {len(ran)} | {failures} | "
         f"{len(compiled) or ''} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
-        f"{plain_fit(question, ours.largest_fitting)} | {plain_fit(question, ours.ceiling)} | "
-        f"{beyond} |"
+        f"{at_ours} | {with_headroom} | {beyond} |"
     )
 
 
