@@ -4,13 +4,13 @@ For each model, under a limit that its data cannot satisfy: `autobatch probe`; t
 nothing of autobatch in it: sizes are bisected, and the largest is that at which a plain `fit` with
 validation (bench/fit.py) of 200 steps, or 15 s where those take longer, survives in each of three
 fresh interpreters. Then our answer, and one above the truth, meet a plain fit of 200 steps; and the
-size that keeps the headroom, where our answer did not survive that. On the CPU operations overlap, and the input pipeline shares the allocator, so that memory varies a little from
-run to run: a size near the limit survives in some processes and not in others. So sizes on both
-sides of the truth are tried too, each a step further: above it until three in a row fail, below it
-until two in a row survive three times. What lies between is the truth, a range where they mix. A
-step is 1 %, with --exact one sample; to half of that the truth is bisected. bench/fit.py says what
-limits, and what fitting means, on other backends (--backend jax or torch, where they are installed)
-and on a GPU.
+size that keeps the headroom, where our answer did not survive that. On the CPU operations overlap,
+and the input pipeline shares the allocator, so that memory varies a little from run to run: a size
+near the limit survives in some processes and not in others. So sizes on both sides of the truth are
+tried too, each a step further: above it until three in a row fail, below it until two in a row
+survive three times. What lies between is the truth, a range where they mix. A step is 1 %, with
+--exact one sample; to half of that the truth is bisected. bench/fit.py says what limits, and what
+fitting means, on other backends (--backend jax or torch, where they are installed) and on a GPU.
 
     python bench/probe.py [NAME ...] [--exact] [--backend BACKEND] [--gpu] [--limit MIB]
 """
