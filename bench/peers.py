@@ -5,8 +5,7 @@ PyTorch and Keras are imported. Lightning's BatchSizeFinder (both modes) and Acc
 run as their documentation says, `autobatch probe` as its users call it, each in a process of its
 own. The truth: bisecting all sizes in fresh processes, each of which trains two epochs and
 validates. Then each answer meets a plain `fit` of 200 steps with validation. Beside each of the
-other answers stands what ours had seen to train after as many seconds, and when it first had seen
-as large a size to train: the rest of its time goes into the last per cents, and into proof.
+other finders stands `autobatch probe` again, with a time_limit that ends it as soon.
 
 It needs an environment of its own, without TensorFlow:
 
@@ -23,13 +22,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from autobatch.protocol import Fits, Probe
-
 HERE = Path(__file__).parent
 FIT_STEPS = 200
 STEPS = 3  # what Lightning's finder runs of each size
 LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # in MiB, as in bench/probe.py
 DATA = 4096 - 512  # training samples, as there
+FINDERS = {
+    "binsearch": "Lightning, binsearch",
+    "power": "Lightning, power",
+    "accelerate": "Accelerate",
+}
+OVERTIME_SECONDS = 5  # of autobatch, after its time_limit: the job that runs, and a verification
 
 
 class Training:
@@ -82,25 +85,18 @@ class Training:
         )
 
 
-def ours(name: str) -> tuple[int, int, list[tuple[float, int]]]:
-    """Also what was known to fit when, by seconds since the start."""
+def ours(name: str, time_limit: str) -> tuple[int, int]:
     import autobatch
-
-    began, known = time.perf_counter(), []
-
-    def watch(event: object) -> None:
-        outcome, task = getattr(event, "outcome", None), getattr(event, "task", None)
-        if isinstance(outcome, Fits) and isinstance(task, Probe):
-            known.append((time.perf_counter() - began, task.batch_size))
 
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch, "recipe.yaml")
         recipe.write_text(
             f"model: {HERE}/models.py:{name}\ndata: {HERE}/models.py:images\nbackend: torch\n"
             f"device: {{kind: cpu, memory_limit: {LIMITS[name]}MiB, headroom: 0%}}\n"
+            f"time_limit: {time_limit}\n"
         )
-        found = autobatch.probe(recipe, run_directory=Path(scratch, "run"), on_event=watch)
-    return found.largest_fitting, len(found.probes), known
+        found = autobatch.probe(recipe, run_directory=Path(scratch, "run"))
+    return found.largest_fitting, len(found.probes)
 
 
 def lightning(name: str, mode: str) -> tuple[int, int]:
@@ -150,18 +146,23 @@ def accelerate(name: str) -> tuple[int, int]:
     return train(), len(training.tried)
 
 
-def one(name: str, finder: str) -> tuple:
-    what, _, rest = finder.partition(" ")
-    if what == "fit":
-        size, steps = map(int, rest.split())
-        Training(name).fit(size, steps)
-        return size, 1
-    finders = {"autobatch": ours, "accelerate": accelerate}
-    return finders[what](name) if what in finders else lightning(name, what)
+def one(name: str, finder: str) -> tuple[int, int]:
+    what, *given = finder.split()
+    match what:
+        case "fit":
+            size, steps = map(int, given)
+            Training(name).fit(size, steps)
+            return size, 1
+        case "autobatch":
+            return ours(name, *given)
+        case "accelerate":
+            return accelerate(name)
+        case _:
+            return lightning(name, what)
 
 
-def in_process(name: str, finder: str) -> tuple[int, int, float, list] | str:
-    """(answer, sizes tried, seconds, what was known when), or why the process failed."""
+def in_process(name: str, finder: str) -> tuple[int, int, float] | str:
+    """(answer, sizes tried, seconds), or why the process failed."""
     began = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, __file__, "--one", name, finder],
@@ -173,8 +174,8 @@ def in_process(name: str, finder: str) -> tuple[int, int, float, list] | str:
     seconds = time.perf_counter() - began
     if ended.returncode != 0:
         return (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1][:80]
-    answer, tried, *known = json.loads(ended.stdout.splitlines()[-1])
-    return answer, tried, seconds, known[0] if known else []
+    answer, tried = json.loads(ended.stdout.splitlines()[-1])
+    return answer, tried, seconds
 
 
 def fits(name: str, size: int, steps: int) -> bool:
@@ -192,37 +193,34 @@ def truth(name: str) -> int:
     return good
 
 
+def row(name: str, by: str, largest: int, found: tuple[int, int, float] | str) -> None:
+    told = f"{found} | | | | |"
+    if not isinstance(found, str):
+        answer, tried, seconds = found
+        survives = "survives" if fits(name, answer, FIT_STEPS) else "out of memory"
+        told = f"{answer} | {answer / largest:.0%} | {tried} | {seconds:.0f} s | {survives} |"
+    print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
+    sys.stdout.flush()
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one(*sys.argv[2:])))
         return
-    columns = (
-        *("model", "limit", "finder", "answer", "of the truth", "sizes tried", "wall time"),
-        *(f"fit of {FIT_STEPS} steps", "ours by then", "ours as large after"),
-    )
-    print("| " + " | ".join(columns) + " |")
-    print("| --- " * len(columns) + "|")
+    columns = ("model", "limit", "finder", "answer", "of the truth", "sizes tried", "wall time")
+    print("| " + " | ".join((*columns, f"fit of {FIT_STEPS} steps")) + " |")
+    print("| --- " * (len(columns) + 1) + "|")
     for name in sys.argv[1:] or LIMITS:
         largest = truth(name)
-        print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | | | |")
-        proved: list[tuple[float, int]] = []
-        for finder in ("autobatch", "binsearch", "power", "accelerate"):
+        print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | |")
+        row(name, "autobatch", largest, in_process(name, "autobatch 20min"))
+        for finder, by in FINDERS.items():
             found = in_process(name, finder)
-            told = f"{found} | | | | | | |"
+            row(name, by, largest, found)
             if not isinstance(found, str):
-                answer, tried, seconds, known = found
-                proved = known or proved
-                then = max((size for at, size in proved if at <= seconds), default=0)
-                passed = [at for at, size in proved if size >= answer]
-                survives = "survives" if fits(name, answer, FIT_STEPS) else "out of memory"
-                told = (
-                    f"{answer} | {answer / largest:.0%} | {tried} | {seconds:.0f} s | {survives} | "
-                    f"{then} ({then / largest:.0%}) | "
-                    f"{f'{min(passed):.0f} s' if passed else 'never'} |"
-                )
-            by = f"Lightning, {finder}" if finder in ("binsearch", "power") else finder
-            print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
-            sys.stdout.flush()
+                limit = f"{max(1, round(found[2]) - OVERTIME_SECONDS)}s"
+                told = f"autobatch, time_limit {limit}"
+                row(name, told, largest, in_process(name, f"autobatch {limit}"))
 
 
 if __name__ == "__main__":
