@@ -1,8 +1,9 @@
 """From raw windows to rates: what was delivered, its interval, and whether the speed was kept.
 
 A window is a stretch of training. The rate of a process is all its samples over all its seconds,
-epoch overhead included: `fit` pays for its slow moments, too (on TensorFlow, one epoch in three
-begins with a stall of 0.1 to 0.3 s), and a median over windows or epochs would leave them out.
+epoch overhead included: `fit` pays for its slow moments, too (an epoch in three of digits_cnn on
+TensorFlow begins with a stall of 0.1 to 0.3 s), and a median over windows or epochs would leave
+them out.
 Every size is measured by several processes: their differences are most of what is uncertain on a
 machine that others use too.
 """
@@ -33,7 +34,7 @@ def benchmark_point(
     `spread` is the relative half-width of the interval that one process would have by what rates
     differ from process to process; the intervals of the processes lie in the point's in any case.
     """
-    intervals = [_delivered(measured) for measured in rounds]
+    intervals = [delivered(measured) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
@@ -59,28 +60,7 @@ def benchmark_point(
     )
 
 
-def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
-    """How far from the truth one process may be, relative, at 95 %; of sizes measured repeatedly.
-
-    Rates differ more from process to process than inside one. The scale is that of the median
-    difference, pooled over sizes, so that one size met by a neighbour's load widens its own
-    interval (which holds what its processes saw) and not all. Of few differences a median says
-    little: there it is their root mean square. 0 where nothing was repeated.
-    """
-    differences, freedom = [], 0
-    for rounds in measured:
-        rates = [log(_delivered(each).value) for each in rounds]
-        differences += [abs(a - b) for a, b in combinations(rates, 2)]
-        freedom += len(rounds) - 1
-    if not differences:
-        return 0.0
-    sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
-    if len(differences) < FEW:
-        sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
-    return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
-
-
-def _delivered(measured: Measured) -> Interval:
+def delivered(measured: Measured) -> Interval:
     """Samples per second of one process, over whole epochs.
 
     Windows of whole epochs have the overhead in them; to others it is added once an epoch.
@@ -91,6 +71,27 @@ def _delivered(measured: Measured) -> Interval:
         samples / (samples / rate + overhead) for rate in (inside.value, inside.low, inside.high)
     )
     return Interval(value=value, low=low, high=high)
+
+
+def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
+    """How far from the truth one process may be, relative, at 95 %; of sizes measured repeatedly.
+
+    Rates differ more from process to process than inside one. The scale is that of the median
+    difference, pooled over sizes, so that one size met by a neighbour's load widens its own
+    interval (which holds what its processes saw) and not all. Of few differences a median says
+    little: there it is their root mean square. 0 where nothing was repeated.
+    """
+    differences, freedom = [], 0
+    for rounds in measured:
+        rates = [log(delivered(each).value) for each in rounds]
+        differences += [abs(a - b) for a, b in combinations(rates, 2)]
+        freedom += len(rounds) - 1
+    if not differences:
+        return 0.0
+    sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
+    if len(differences) < FEW:
+        sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
+    return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _median_rate(windows: Sequence[Window]) -> float | None:
@@ -128,7 +129,7 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
     By Student's t over the sizes, of the change of the logarithm.
     """
     moved = [
-        log(_delivered(rounds[-1]).value / _delivered(rounds[0]).value)
+        log(delivered(rounds[-1]).value / delivered(rounds[0]).value)
         for rounds in measured
         if len(rounds) > 1
     ]

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isclose
-from statistics import fmean, median
+from statistics import fmean
 
+from autobatch.core.throughput import delivered
 from autobatch.protocol import (
     Benchmark,
     Contest,
@@ -190,8 +191,7 @@ class Progress:
                 self._file_probe(task, event.outcome, event.answer)
             case Benchmark(batch_size=size, steps_per_execution=None):
                 if isinstance(event.outcome, Measured):
-                    rates = [window.samples_per_second for window in event.outcome.windows]
-                    self.rates.setdefault(size, []).append(median(rates))
+                    self.rates.setdefault(size, []).append(delivered(event.outcome).value)
             case Trial(batch_size=size, learning_rate=rate, seed=seed):
                 found = self.trials.setdefault((size, rate), {})
                 found[seed] = self._curve(event.outcome)

@@ -67,7 +67,7 @@ def _probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[RenderableType, .
 def benchmark_table(result: BenchmarkResult) -> RenderableType:
     peaks = any(point.peak_bytes is not None for point in result.points)
     table = NarrowingTable(
-        "Samples per second that fit delivers (median, 95 % interval)",
+        "Samples per second that fit delivers (95 % interval)",
         (
             *(Column("batch"), Column("samples/s"), Column("±"), Column("(knee)", is_text=True)),
             *(Column("(bar)", is_text=True), Column("step")),

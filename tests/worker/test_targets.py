@@ -168,10 +168,16 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     assert ask_kind(tmp_path, TRIAL, *target).steps == 7
 
 
-def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path):
-    trial = msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,))
-    found = ask_kind(tmp_path, trial, "text_model", "by_processes")
-    assert isinstance(found, Trained), found
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        (msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,)), Trained),
+        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), Fits),
+    ],
+)
+def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):
+    found = ask_kind(tmp_path, task, "text_model", "by_processes")
+    assert isinstance(found, answer), found
     templates = [child for child in psutil.Process().children() if "fork" in str(child.cmdline())]
     assert [child for template in templates for child in template.children()] == []
 

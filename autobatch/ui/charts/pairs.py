@@ -92,7 +92,7 @@ def _rates_table(a: Sequence[BenchmarkPoint], b: Sequence[BenchmarkPoint]) -> Ta
     of_a = {p.batch_size: p.samples_per_second for p in a}
     of_b = {p.batch_size: p.samples_per_second for p in b}
     return Table(
-        caption="Samples per second that fit delivers (median)",
+        caption="Samples per second that fit delivers",
         columns=("batch", "A", "B", "B / A"),
         rows=tuple(
             (

@@ -120,7 +120,7 @@ def _table(points: Sequence[BenchmarkPoint]) -> Table:
     peaks = any(p.peak_bytes is not None for p in points)
     columns = ("batch", "samples/s", "±", "95 %", "device alone", "drawn alone", "step")
     return Table(
-        caption="Samples per second that fit delivers (median, 95 % interval)",
+        caption="Samples per second that fit delivers (95 % interval)",
         columns=(*columns, "peak") if peaks else columns,
         rows=tuple(
             (
