@@ -33,10 +33,11 @@ def environment(
         if limit_bytes is not None:
             variables["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
             variables["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(max(1, limit_bytes // MEBIBYTE))
-            variables |= waiting.environment(notes)
+            _dumps.extend([notes] if notes else [])
     return variables
 
 
+_dumps: list[str] = []  # one, where an allocation that waits in vain is looked for
 _strategies: list[Any] = []  # one, where there are replicas
 
 
@@ -57,7 +58,8 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
 
 
 def watch_memory(give_up: Callable[[str], None]) -> None:
-    waiting.watch(held_bytes, give_up)
+    if _dumps:
+        waiting.watch(_dumps[0], held_bytes, give_up)
 
 
 def scope() -> AbstractContextManager[Any]:

@@ -1,19 +1,26 @@
 """An allocation of TensorFlow's that waits in vain, seen after a second instead of ten.
 
 BFC waits 10 s (`kMaxMillisToWait`) for others to free memory before it reports that there is none.
-Where `TF_BFC_MEMORY_DUMP` is set it writes what it holds as soon as an allocation fails, before it
-waits. Memory can only be freed by something that runs. So a thread of ours looks, and gives the
-answer (the framework's wait lets Python run) where for a whole second
+Memory can only be freed by something that runs. So a thread of ours looks (the framework's wait
+lets Python run) whether for half a second
 
 - no thread of the process ran, or was ready to;
-- what is held stayed what it was when the allocation failed;
 - the main thread was inside TensorFlow, and no other thread in Python: nobody's callback, generator
   or `py_function` sleeps, to go on later.
+
+Then it asks whether an allocation waits: it frees a little memory, upon which BFC lets all who wait
+try again; and while `TF_BFC_MEMORY_DUMP` is set, one that fails writes what is held. Where such a
+file comes, and for another half second nothing runs and what is held stays the same, the answer is
+given. (Were it set from the beginning, every allocation that must wait, if only for a moment, would
+write a file and hold the allocator's lock meanwhile: enough to change what overlaps, and near the
+edge what trains.)
 
 Only Linux says which threads run. Elsewhere, and while anything does, the allocator's own ten
 seconds hold.
 """
 
+import contextlib
+import os
 import sys
 import threading
 import time
@@ -24,39 +31,23 @@ from types import FrameType
 from autobatch.units import format_bytes
 
 POLL_SECONDS = 0.05
-IDLE_SAMPLES = 20  # a second; a thread that waits for a disk or a lock is soon seen to run again
+ASKED_AFTER = 10  # idle samples; a thread that waits for a disk or a lock soon runs again
+IDLE_SAMPLES = 20  # a second in all
 LATE_SECONDS = 3 * POLL_SECONDS  # a sample later than this: we were kept from looking meanwhile
 RUNNING = "RD"  # states of threads: running or ready, and waiting for a disk
-
-_dumps: list[Path] = []  # one, where failed allocations are told of
-
-
-def environment(dump: str | None) -> dict[str, str]:
-    """Variables with which BFC writes files whose paths begin with `dump`; None: it writes none."""
-    if dump is None:
-        return {}
-    _dumps.append(Path(dump))
-    return {"TF_BFC_MEMORY_DUMP": dump}
+DUMP = "TF_BFC_MEMORY_DUMP"  # BFC reads it anew whenever an allocation fails
 
 
-def watch(held_bytes: Callable[[], int | None], give_up: Callable[[str], None]) -> None:
+def watch(dump: Path, held_bytes: Callable[[], int | None], give_up: Callable[[str], None]) -> None:
     """Call `give_up(evidence)` once an allocation has waited in vain. Returns at once.
 
-    Threads that there are by now are not the user's.
+    Files whose paths begin with `dump` may be written. Threads that there are by now are not the
+    user's.
     """
-    if not _dumps:
-        return
     ours = set(sys._current_frames())
-    for path in _written(_dumps[0]):  # before the user's code ran: not about it
-        path.unlink(missing_ok=True)
     threading.Thread(
-        target=_watch, args=(_dumps[0], ours, held_bytes, give_up), daemon=True
+        target=_watch, args=(Path(dump), ours, held_bytes, give_up), daemon=True
     ).start()
-
-
-def _written(dump: Path) -> list[Path]:
-    """The oldest first."""
-    return sorted(dump.parent.glob(f"{dump.name}_*"))
 
 
 def _watch(
@@ -66,26 +57,41 @@ def _watch(
     give_up: Callable[[str], None],
 ) -> None:
     ours = ours | {threading.get_ident()}
-    latest: Path | None = None  # what was held when an allocation last failed
-    idle, looked = 0, time.monotonic()
+    idle, looked, failed = 0, time.monotonic(), b""
     while True:
         time.sleep(POLL_SECONDS)
-        now = time.monotonic()
-        is_late, looked = now - looked > LATE_SECONDS, now
-        written = _written(dump)
-        for path in written[:-1]:
-            path.unlink(missing_ok=True)
-        is_new = bool(written) and written[-1] != latest
-        latest = written[-1] if written else None
-        if latest is None or is_new or is_late or _may_go_on(ours):
-            idle = 0
-            continue
-        idle += 1
-        if idle >= IDLE_SAMPLES:
-            evidence = _in_vain(latest.read_bytes(), held_bytes())
-            latest.unlink()
+        is_late = time.monotonic() - looked > LATE_SECONDS
+        idle = 0 if is_late or _may_go_on(ours) else idle + 1
+        if idle == ASKED_AFTER:
+            failed = _failing_allocation(dump)
+        elif idle == IDLE_SAMPLES:
+            evidence = _in_vain(failed, held_bytes())
             if evidence is not None:
                 return give_up(evidence)
+            idle = 0
+        looked = time.monotonic()
+
+
+def _failing_allocation(dump: Path) -> bytes:
+    """What BFC writes of an allocation that waits and cannot be served now; empty: none waits."""
+    import tensorflow as tf
+
+    before = os.environ.get(DUMP)
+    os.environ[DUMP] = str(dump)
+    try:
+        with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
+            tf.raw_ops.Empty(shape=[1], dtype=tf.uint8, init=False)  # freed at once
+        time.sleep(POLL_SECONDS)
+    finally:
+        if before is None:
+            del os.environ[DUMP]
+        else:
+            os.environ[DUMP] = before
+    found = b""
+    for path in dump.parent.glob(f"{dump.name}_*"):
+        found = path.read_bytes()
+        path.unlink()
+    return found
 
 
 def _may_go_on(ours: set[int]) -> bool:
@@ -110,7 +116,7 @@ def _is_in_tensorflow(frame: FrameType | None) -> bool:
 
 
 def _in_vain(dumped: bytes, held_bytes: int | None) -> str | None:
-    """The evidence, if what was held when the allocation failed is still held."""
+    """The evidence, if an allocation failed, and what was held then is still held."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.bfc_memory_map_pb2 import MemoryDump
 
@@ -118,7 +124,7 @@ def _in_vain(dumped: bytes, held_bytes: int | None) -> str | None:
         found = MemoryDump.FromString(dumped)
     except DecodeError:  # of a disk that is full
         return None
-    if found.stats.bytes_in_use != held_bytes:
+    if not dumped or found.stats.bytes_in_use != held_bytes:
         return None  # it was served: something else makes the process wait
     free = max((chunk.size for chunk in found.chunk if not chunk.in_use), default=0)
     return (
