@@ -38,7 +38,7 @@ RUNNING = "RD"  # states of threads: running or ready, and waiting for a disk
 DUMP = "TF_BFC_MEMORY_DUMP"  # BFC reads it anew whenever an allocation fails
 
 
-def watch(dump: Path, held_bytes: Callable[[], int | None], give_up: Callable[[str], None]) -> None:
+def watch(dump: str, held_bytes: Callable[[], int | None], give_up: Callable[[str], None]) -> None:
     """Call `give_up(evidence)` once an allocation has waited in vain. Returns at once.
 
     Files whose paths begin with `dump` may be written. Threads that there are by now are not the
