@@ -31,6 +31,7 @@ from autobatch.protocol import (
     ProbeResult,
     RangeTest,
     Recommendation,
+    StageExpects,
     StageFinished,
     StageStarted,
     TargetMissing,
@@ -550,6 +551,18 @@ def test_a_probe_out_of_time_verifies_what_fits_so_far_and_says_where_it_left_of
     assert found.notes == (
         "32 fits, and nothing larger was tried: time_limit 1 h 00 min was reached.",
     )
+
+
+def test_a_size_that_steps_down_in_verification_costs_more_and_that_is_told(tmp_path):
+    device, events = PretendDevice(fits_up_to=1000), []
+    fits, out = device._probe, OutOfMemory(evidence="in validation")
+    device._probe = lambda task: out if task.seconds > 1 and task.batch_size > 990 else fits(task)
+    with session(tmp_path, device, events=events, limit_bytes=110 * MIB) as opened:
+        found = tuner.probe(opened)
+    assert found.largest_fitting <= 990
+    told = [event for event in events if isinstance(event, StageExpects)]
+    assert told[-1].jobs_left == 3
+    assert told[-1].seconds_left == pytest.approx(3 * (opened.job_seconds + 2.0))  # 200 of 10 ms
 
 
 def test_where_memory_is_scarce_a_probe_out_of_time_verifies_briefly_and_says_so(tmp_path):

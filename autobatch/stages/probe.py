@@ -13,12 +13,11 @@ from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeResult
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
-from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.verification import Verification
 from autobatch.units import format_bytes
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
-VERIFICATIONS = 3  # at the end: of the largest size twice, and of the one that keeps the headroom
 FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it gives up
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
@@ -158,7 +157,7 @@ class Prober:
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes))
             known = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
-            if known.good and self.made.is_short_of_time():
+            if known.good and self.session.seconds_left() <= 0:
                 raise _OutOfTimeError
             if self.made.predicts:
                 return self.made.predict(size, budget_bytes)
@@ -189,7 +188,7 @@ class Prober:
     def _cost_left(self, budget_bytes: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""
         found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
-        jobs = VERIFICATIONS + tries_left(
+        jobs = tries_left(
             found,
             lower=self.lower,
             upper=self.upper,
@@ -200,7 +199,8 @@ class Prober:
         each = self.session.job_seconds + FAILURES_EXPECTED * waits
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)
-        return jobs, jobs * each
+        verified = VERIFICATIONS * self.made.verification_seconds()
+        return jobs + VERIFICATIONS, jobs * each + verified
 
     def _within(self, budget_bytes: int, largest: int) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.

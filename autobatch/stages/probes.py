@@ -24,6 +24,7 @@ from autobatch.units import format_bytes
 DEADLINE_SECONDS = 600.0
 # That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
+VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -87,7 +88,7 @@ class Probes:
         """
         if self._is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
-        if self.is_short_of_time():
+        if self.session.seconds_left() <= 0:
             fits = self.ask(size, limit_bytes, verify=True)
             if fits:
                 self.notes.append(
@@ -98,10 +99,17 @@ class Probes:
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
-        return self._ask(_final(size, limit_bytes))
+        return self._ask_at_length(_final(size, limit_bytes))
 
-    def is_short_of_time(self) -> bool:
-        return self.session.seconds_left() <= 0
+    def verification_seconds(self) -> float:
+        """That one of the answer will probably take, by the steps seen last."""
+        ran = [(t, e.outcome) for t, e in self.entries.items() if isinstance(e.outcome, Fits)]
+        if not ran:
+            return self.session.job_seconds
+        task, fits = ran[-1]
+        ample = self._is_ample(task.batch_size, self.session.limit_bytes)
+        at_most = QUICK_SECONDS if ample else FINAL_SECONDS
+        return self.session.job_seconds + min(at_most, VERIFY_STEPS * fits.step_seconds)
 
     def _is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""
@@ -114,7 +122,14 @@ class Probes:
 
     def confirm(self, size: int, limit_bytes: int) -> Fits | None:
         """The same again in another process, where memory may be laid out less luckily."""
-        return self._ask(_final(size, limit_bytes, repeat=1))
+        return self._ask_at_length(_final(size, limit_bytes, repeat=1))
+
+    def _ask_at_length(self, task: Probe) -> Fits | None:
+        fits = self._ask(task)
+        if fits is None:  # a smaller size will be verified instead
+            seconds = VERIFICATIONS * self.verification_seconds()
+            self.session.expect("probe", VERIFICATIONS, seconds)
+        return fits
 
     def ran(self, size: int) -> bool:
         """Whether it trained under some limit, other than by prediction."""

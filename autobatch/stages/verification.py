@@ -33,7 +33,7 @@ class Verification:
         """
         good = self.largest(size, limit_bytes)
         while not self.made.predicts and is_bound(good):
-            if self.made.is_short_of_time() or self.made.confirm(good, limit_bytes) is not None:
+            if self.session.seconds_left() <= 0 or self.made.confirm(good, limit_bytes) is not None:
                 break
             failed = good
             if failed == self.lower:
@@ -67,7 +67,7 @@ class Verification:
         if good == 0:
             self.made.refuse(self.lower, budget_bytes)
         while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
-            if self.made.is_short_of_time():
+            if self.session.seconds_left() <= 0:
                 break
             middle = self.shared((good + bad) // 2)
             if self.made.final(middle, budget_bytes) is not None:
