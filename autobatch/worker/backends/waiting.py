@@ -33,6 +33,7 @@ from autobatch.units import format_bytes
 POLL_SECONDS = 0.05
 ASKED_AFTER = 10  # idle samples; a thread that waits for a disk or a lock soon runs again
 IDLE_SAMPLES = 20  # a second in all
+BUSY_SECONDS = 0.005  # of all threads, in a sample: more, and it computes
 LATE_SECONDS = 3 * POLL_SECONDS  # a sample later than this: we were kept from looking meanwhile
 RUNNING = "RD"  # states of threads: running or ready, and waiting for a disk
 DUMP = "TF_BFC_MEMORY_DUMP"  # BFC reads it anew whenever an allocation fails
@@ -57,11 +58,13 @@ def _watch(
     give_up: Callable[[str], None],
 ) -> None:
     ours = ours | {threading.get_ident()}
-    idle, looked, failed = 0, time.monotonic(), b""
+    idle, looked, computed, failed = 0, time.monotonic(), time.process_time(), b""
     while True:
         time.sleep(POLL_SECONDS)
         is_late = time.monotonic() - looked > LATE_SECONDS
-        idle = 0 if is_late or _may_go_on(ours) else idle + 1
+        # Looking closer takes time from who computes, and so would change what overlaps.
+        is_busy = time.process_time() - computed > BUSY_SECONDS
+        idle = 0 if is_late or is_busy or _may_go_on(ours) else idle + 1
         if idle == ASKED_AFTER:
             failed = _failing_allocation(dump)
         elif idle == IDLE_SAMPLES:
@@ -69,7 +72,7 @@ def _watch(
             if evidence is not None:
                 return give_up(evidence)
             idle = 0
-        looked = time.monotonic()
+        looked, computed = time.monotonic(), time.process_time()
 
 
 def _failing_allocation(dump: Path) -> bytes:
