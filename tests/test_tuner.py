@@ -571,12 +571,12 @@ def test_where_memory_is_scarce_a_probe_out_of_time_verifies_briefly_and_says_so
     with session(tmp_path, device, settings, limit_bytes=5 * MIB) as opened:
         out_of_time_in(opened, "probe")
         found = tuner.probe(opened)
-    assert (found.largest_fitting, found.verified, found.bounded_by) == (32, True, "time")
+    assert (found.largest_fitting, found.verified, found.bounded_by) == (32, False, "time")
     verifications = [task for task in device.tasks if isinstance(task, Probe) and task.verify]
     assert [(task.batch_size, task.seconds) for task in verifications] == [(32, 1.0)]
     assert found.notes[-1] == (
-        "32 was verified in 3 steps of one process, for want of time: "
-        "time_limit 1 h 00 min was reached."
+        "32 was verified in 3 steps of one process alone (time_limit 1 h 00 min was reached): "
+        "over more steps it may need more."
     )
 
 

@@ -37,6 +37,7 @@ class Probes:
         self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
+        self.is_proved = True  # what was verified was so at length
         target = session.record.header.target
         # On the CPU, what XLA says of a compiled step is all there is: it does not vary from run to
         # run. On a GPU, what the allocator makes of it is to be seen.
@@ -89,11 +90,11 @@ class Probes:
         if self._is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
         if self.session.seconds_left() <= 0:
-            fits = self.ask(size, limit_bytes, verify=True)
-            if fits:
+            if fits := self.ask(size, limit_bytes, verify=True):
+                self.is_proved = False
                 self.notes.append(
-                    f"{size} was verified in {fits.steps} steps of one process, for want of time: "
-                    f"{self.session.why_it_ends()}."
+                    f"{size} was verified in {fits.steps} steps of one process alone "
+                    f"({self.session.why_it_ends()}): over more steps it may need more."
                 )
             return fits
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
