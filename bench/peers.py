@@ -5,7 +5,7 @@ PyTorch and Keras are imported. Lightning's BatchSizeFinder (both modes) and Acc
 run as their documentation says, `autobatch probe` as its users call it, each in a process of its
 own. The truth: bisecting all sizes in fresh processes, each of which trains two epochs and
 validates. Then each answer meets a plain `fit` of 200 steps with validation. Beside each of the
-other finders stands `autobatch probe` again, with a time_limit that ends it as soon.
+other finders stands `autobatch probe` again, with a time_limit of a little less than theirs.
 
 It needs an environment of its own, without TensorFlow:
 

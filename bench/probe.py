@@ -109,7 +109,7 @@ class Truth:
         return said.count(SURVIVES) >= repeats
 
     def largest(self, near: int, upper: int) -> tuple[int, int]:
-        """Below the first no size fails, above the second none trains each time.
+        """Below the first all are held to train, above the second none to train each time.
 
         From `near` outwards, then bisected: each size is tried once, and the largest that survived
         again; where it then fails, the search goes on below.
@@ -197,7 +197,7 @@ def row(question: Question) -> str:
         ran = [p for p in searched if p.outcome not in ("predicted", "over_budget")]
     upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
     low, high = Truth(question).largest(ours.largest_fitting, upper)
-    nearest = min(max(ours.largest_fitting, low), high)
+    off = [f"{ours.largest_fitting / end - 1:+.1%}" for end in sorted({low, high}, reverse=True)]
     above = high + (1 if question.exact else max(1, high // 100))
     beyond = "no such batch" if ours.bounded_by == "samples" else plain_fit(question, above)
     at_ours = plain_fit(question, ours.largest_fitting)
@@ -207,7 +207,7 @@ def row(question: Question) -> str:
     truth = str(low) if low == high else f"{low} to {high}"
     return (
         f"| {question.name} | {question.limit} | {ours.largest_fitting} | {truth} | "
-        f"{ours.largest_fitting / nearest - 1:+.1%} | {len(ran)} | {failures} | "
+        f"{' to '.join(off)} | {len(ran)} | {failures} | "
         f"{len(compiled) or ''} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
         f"{at_ours} | {with_headroom} | {beyond} |"

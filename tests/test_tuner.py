@@ -576,8 +576,28 @@ def test_where_memory_is_scarce_a_probe_out_of_time_verifies_briefly_and_says_so
     assert [(task.batch_size, task.seconds) for task in verifications] == [(32, 1.0)]
     assert found.notes[-1] == (
         "32 was verified in 3 steps of one process alone (time_limit 1 h 00 min was reached): "
-        "over more steps it may need more."
+        "it may need more over more steps, or in another process."
     )
+
+
+@pytest.mark.parametrize(("fails", "answer"), [(0, 995), (1, 895)])
+def test_time_may_end_in_a_verification(tmp_path, fails, answer):
+    """The size that passed has not done so in a second process; what is below one that failed is
+    taken by a large step."""
+    device = PretendDevice(fits_up_to=1000)
+    fits, out = device._probe, OutOfMemory(evidence="in validation")
+    with session(tmp_path, device, limit_bytes=110 * MIB) as opened:
+
+        def asked(task):
+            if task.seconds <= 1:
+                return fits(task)
+            opened.started -= 3600
+            return out if fails else fits(task)
+
+        device._probe = asked
+        found = tuner.probe(opened)
+    assert (found.largest_fitting, found.verified) == (answer, False)
+    assert "alone (time_limit" in " ".join(found.notes)
 
 
 def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):

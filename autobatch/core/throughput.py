@@ -101,13 +101,7 @@ def _median_rate(windows: Sequence[Window]) -> float | None:
 
 def rate_interval(windows: Sequence[Window], confidence: float = CONFIDENCE) -> Interval:
     """All samples over all seconds; the interval by Student's t (a ratio estimator: Cochran 1977,
-    section 6.3).
-
-    A window longer than all others together (the machine slept) is left out of three or more.
-    """
-    longest = max(windows, key=lambda window: window.seconds)
-    if len(windows) > 2 and 2 * longest.seconds > sum(window.seconds for window in windows):
-        windows = [window for window in windows if window is not longest]
+    section 6.3)."""
     seconds = np.array([window.seconds for window in windows])
     samples = np.array([window.samples for window in windows])
     count, rate = len(windows), float(samples.sum() / seconds.sum())

@@ -13,8 +13,8 @@ from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeResult
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
-from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
-from autobatch.stages.verification import Verification
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.verification import VERIFICATIONS, Verification
 from autobatch.units import format_bytes
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer

@@ -24,7 +24,6 @@ from autobatch.units import format_bytes
 DEADLINE_SECONDS = 600.0
 # That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
-VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -89,18 +88,24 @@ class Probes:
         """
         if self._is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
-        if self.session.seconds_left() <= 0:
-            if fits := self.ask(size, limit_bytes, verify=True):
-                self.is_proved = False
-                self.notes.append(
-                    f"{size} was verified in {fits.steps} steps of one process alone "
-                    f"({self.session.why_it_ends()}): over more steps it may need more."
-                )
+        at_length = _final(size, limit_bytes)
+        known = at_length in self.entries or self.session.record.find(at_length) is not None
+        if self.session.seconds_left() <= 0 and not known:
+            fits = self.ask(size, limit_bytes, verify=True)
+            if fits:
+                self.not_proved(size, f"{fits.steps} steps of one process")
             return fits
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
             return quick.outcome
-        return self._ask_at_length(_final(size, limit_bytes))
+        return self._ask(at_length)
+
+    def not_proved(self, size: int, by: str) -> None:
+        self.is_proved = False
+        self.notes.append(
+            f"{size} was verified in {by} alone ({self.session.why_it_ends()}): it may need more "
+            "over more steps, or in another process."
+        )
 
     def verification_seconds(self) -> float:
         """That one of the answer will probably take, by the steps seen last."""
@@ -123,14 +128,7 @@ class Probes:
 
     def confirm(self, size: int, limit_bytes: int) -> Fits | None:
         """The same again in another process, where memory may be laid out less luckily."""
-        return self._ask_at_length(_final(size, limit_bytes, repeat=1))
-
-    def _ask_at_length(self, task: Probe) -> Fits | None:
-        fits = self._ask(task)
-        if fits is None:  # a smaller size will be verified instead
-            seconds = VERIFICATIONS * self.verification_seconds()
-            self.session.expect("probe", VERIFICATIONS, seconds)
-        return fits
+        return self._ask(_final(size, limit_bytes, repeat=1))
 
     def ran(self, size: int) -> bool:
         """Whether it trained under some limit, other than by prediction."""

@@ -7,6 +7,7 @@ from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
+VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 COARSE = 0.1  # of a size that only keeps the headroom
 # Of the size whose verification failed; then halves. By small steps at first: a failure is soon
 # seen, but what passes takes its time, so that going down is cheaper than bisecting.
@@ -33,12 +34,19 @@ class Verification:
         """
         good = self.largest(size, limit_bytes)
         while not self.made.predicts and is_bound(good):
-            if self.session.seconds_left() <= 0 or self.made.confirm(good, limit_bytes) is not None:
+            if self.session.seconds_left() <= 0:
+                if self.made.is_proved:
+                    self.made.not_proved(good, "one process")
+                break
+            if self.made.confirm(good, limit_bytes) is not None:
                 break
             failed = good
+            self._expect_more()
             if failed == self.lower:
                 self.made.refuse(self.lower, limit_bytes)
             below = failed - 1 if self.tolerance == 0 else min(failed - 1, failed * STEPS_DOWN[0])
+            if self.session.seconds_left() <= 0:  # what is verified briefly is to be no near thing
+                below = min(below, failed * (1 - COARSE))
             below = self.shared(below)
             good = self.largest(below, limit_bytes)
             self._tell_step_down(failed, good, limit_bytes)
@@ -50,22 +58,7 @@ class Verification:
         With `refine` the largest such, to the tolerance; else, to a tenth.
         """
         tolerance = self.tolerance * WALKED if refine else COARSE
-        shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        good, bad = 0, size + self.replicas
-        for tried in dict.fromkeys(self.shared(size * share) for share in shares):
-            if self.made.final(tried, budget_bytes) is not None:
-                good = tried
-                break
-            bad = tried
-            failure = self.made.failure(bad, budget_bytes)
-            self.session.raise_for_user(failure)
-            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
-                continue
-            # Sizes were predicted so far, and none ran: does it train at all?
-            if self.made.final(self.lower, budget_bytes) is None:
-                self.made.refuse(self.lower, budget_bytes)
-        if good == 0:
-            self.made.refuse(self.lower, budget_bytes)
+        good, bad = self._first_passing(size, budget_bytes)
         while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
             if self.session.seconds_left() <= 0:
                 break
@@ -77,6 +70,30 @@ class Verification:
         if bad <= size:
             self._tell_step_down(bad, good, budget_bytes)
         return good
+
+    def _first_passing(self, size: int, budget_bytes: int) -> tuple[int, int]:
+        """The first from `size` downwards, and the last that did not pass."""
+        shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
+        bad = size + self.replicas
+        for tried in dict.fromkeys(self.shared(size * share) for share in shares):
+            if bad <= size and tried > size * (1 - COARSE) and self.session.seconds_left() <= 0:
+                continue  # what is verified briefly is to be no near thing
+            if self.made.final(tried, budget_bytes) is not None:
+                return tried, bad
+            bad = tried
+            self._expect_more()
+            failure = self.made.failure(bad, budget_bytes)
+            self.session.raise_for_user(failure)
+            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
+                continue
+            # Sizes were predicted so far, and none ran: does it train at all?
+            if self.made.final(self.lower, budget_bytes) is None:
+                self.made.refuse(self.lower, budget_bytes)
+        self.made.refuse(self.lower, budget_bytes)
+
+    def _expect_more(self) -> None:
+        seconds = VERIFICATIONS * self.made.verification_seconds()
+        self.session.expect("probe", VERIFICATIONS, seconds)
 
     def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
         why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
