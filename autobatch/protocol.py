@@ -286,6 +286,7 @@ class Measured(Tagged):
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
     steps_per_execution: int = 1
+    epoch_overhead_error_seconds: float | None = None  # standard error of that mean
     joules: float | None = None  # spent by the GPU during `windows`; None where it has no counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
 

@@ -10,7 +10,7 @@ machine that others use too.
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from math import exp, log, sqrt
+from math import exp, hypot, log, sqrt
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
+NORMAL = 1.96  # standard errors, at that
 MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
 ROUNDED_FROM = 64
 FEW = 10  # differences
@@ -67,10 +68,12 @@ def delivered(measured: Measured) -> Interval:
     """
     inside = rate_interval(measured.windows)
     samples, overhead = measured.samples_per_epoch, measured.epoch_overhead_seconds or 0.0
-    value, low, high = (
-        samples / (samples / rate + overhead) for rate in (inside.value, inside.low, inside.high)
-    )
-    return Interval(value=value, low=low, high=high)
+    steps = samples / inside.value  # seconds an epoch
+    of_steps = steps * (inside.high / inside.value - 1)
+    of_overhead = NORMAL * (measured.epoch_overhead_error_seconds or 0.0)
+    width = hypot(of_steps, of_overhead) / (steps + overhead)
+    rate = samples / (steps + overhead)
+    return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
 def spread_between(measured: Iterable[Sequence[Measured]]) -> float:

@@ -1,5 +1,6 @@
 """Rates, intervals and the knee from raw windows."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -34,6 +35,15 @@ def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
     assert found.samples_per_second == pytest.approx(500)
     assert found.step_seconds == pytest.approx(2.1 / 11)
     assert found.epoch_seconds == pytest.approx(2.1)
+
+
+def test_the_doubt_about_the_overhead_is_in_the_interval():
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    sure = measured(windows, overhead=1.0)
+    doubted = msgspec.structs.replace(sure, epoch_overhead_error_seconds=0.2)
+    found = throughput.benchmark_point(100, [doubted])
+    assert found.samples_per_second == pytest.approx(500)
+    assert found.high == pytest.approx(500 * (1 + 0.2 * 1.96 / 2))
 
 
 def test_stalls_count_as_fit_pays_for_them():

@@ -5,6 +5,7 @@ time between epochs measured beside them. A device synchronisation closes each w
 the same step runs on one batch that stays on the device: the ceiling without an input pipeline.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -51,12 +52,13 @@ def run(
     energy = EnergyCounter(target.device)
     clock.on_warm = energy.start
     fit(model, train, target, size, clock, leave_out=WRITERS)
-    joules = energy.joules()
+    joules, starts = energy.joules(), clock.overheads
     input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
-        epoch_overhead_seconds=statistics.fmean(clock.overheads) if clock.overheads else None,
+        epoch_overhead_seconds=statistics.fmean(starts) if starts else None,
+        epoch_overhead_error_seconds=_error_of_mean(starts),
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=train.count,
         warmup_seconds=clock.warmup_seconds,
@@ -241,3 +243,7 @@ def _resident_windows(
             Window(steps=steps, samples=steps * samples, seconds=time.perf_counter() - opened)
         )
     return tuple(windows)
+
+
+def _error_of_mean(values: list[float]) -> float | None:
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
