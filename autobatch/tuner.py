@@ -124,7 +124,10 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    return recommendation if note is None else _unverified(recommendation, note)
+    if note is not None:
+        return _unverified(recommendation, note)
+    doubts = [doubt] if (doubt := prober.made.doubt) else []
+    return changed(recommendation, warnings=(*doubts, *recommendation.warnings))
 
 
 def _unverified(recommendation: Recommendation, note: str) -> Recommendation:

@@ -45,6 +45,14 @@ def test_a_faster_machine_holds(tmp_path, recommended):
     assert (found.holds, found.speed) == (True, "faster")
 
 
+def test_a_brief_verification_says_that_it_was_brief(tmp_path, recommended):
+    with session(tmp_path, PretendDevice(), ["time_limit=1h"]) as opened:
+        opened.limit_bytes = recommended.peak_bytes + 1
+        opened.started -= 3600
+        found = tuner.verify(opened, recommended)
+    assert any("was verified in 3 steps of one process alone" in r for r in found.reasons)
+
+
 def test_less_memory_is_told_and_nothing_is_timed(tmp_path, recommended):
     out = OutOfMemory(evidence="OOM when allocating")
     device = PretendDevice(answers={(Probe, recommended.batch_size): [out]})

@@ -106,7 +106,7 @@ class Prober:
             headroom=float(headroom),
             replicas=self.replicas,
             bounded_by=self._bounded_by(largest),
-            verified=self.made.is_proved,
+            verified=self.made.doubt is None,
             probes=tuple(self.made.points),
             wall_seconds=sum(point.seconds for point in self.made.points),
             notes=(*self.made.notes, *self.made.leaks(), *self.made.uneven(limit_bytes)),

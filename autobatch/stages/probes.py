@@ -36,7 +36,7 @@ class Probes:
         self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
-        self.is_proved = True  # what was verified was so at length
+        self.doubt: str | None = None  # about what was verified, where that was brief
         target = session.record.header.target
         # On the CPU, what XLA says of a compiled step is all there is: it does not vary from run to
         # run. On a GPU, what the allocator makes of it is to be seen.
@@ -101,11 +101,11 @@ class Probes:
         return self._ask(at_length)
 
     def not_proved(self, size: int, by: str) -> None:
-        self.is_proved = False
-        self.notes.append(
+        self.doubt = (
             f"{size} was verified in {by} alone ({self.session.why_it_ends()}): it may need more "
             "over more steps, or in another process."
         )
+        self.notes.append(self.doubt)
 
     def verification_seconds(self) -> float:
         """That one of the answer will probably take, by the steps seen last."""

@@ -35,7 +35,7 @@ class Verification:
         good = self.largest(size, limit_bytes)
         while not self.made.predicts and is_bound(good):
             if self.session.seconds_left() <= 0:
-                if self.made.is_proved:
+                if self.made.doubt is None:
                     self.made.not_proved(good, "one process")
                 break
             if self.made.confirm(good, limit_bytes) is not None:

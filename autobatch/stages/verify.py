@@ -69,7 +69,11 @@ def verify(
         ),
         speed=speed,
         differences=different,
-        reasons=(_on_memory(session, probes, size), *_on_speed(point, recommended, speed)),
+        reasons=(
+            _on_memory(session, probes, size),
+            *([probes.doubt] if probes.doubt else []),
+            *_on_speed(point, recommended, speed),
+        ),
         wall_seconds=session.spent_seconds,
     )
 
