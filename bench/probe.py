@@ -120,13 +120,13 @@ class Truth:
                 return self._clean_from(found), self._beyond(found, upper)
             near = found
 
-    def _step(self, size: int) -> int:
+    def step(self, size: int) -> int:
         return 1 if self.question.exact else max(1, size // 100)
 
     def _clean_from(self, found: int) -> int:
         size, clean, survived = found, found, 0
         while self.repeats > 1 and survived < LOOK_BELOW and size > 1:
-            size = max(1, size - self._step(found))
+            size = max(1, size - self.step(found))
             if not self.survives(size, self.repeats):
                 survived, clean = 0, 0
             else:
@@ -134,7 +134,7 @@ class Truth:
         return clean or 1
 
     def _beyond(self, largest: int, upper: int) -> int:
-        size, failed, step = largest, 0, self._step(largest)
+        size, failed, step = largest, 0, self.step(largest)
         while failed < LOOK_ABOVE and size + step <= upper:
             size += step
             if self.survives(size, self.repeats):
@@ -196,9 +196,10 @@ def row(question: Question) -> str:
         searched = [point for point in ours.probes if point.limit_bytes == ours.limit_bytes]
         ran = [p for p in searched if p.outcome not in ("predicted", "over_budget")]
     upper = 65536 if ours.bounded_by != "samples" else ours.largest_fitting
-    low, high = Truth(question).largest(ours.largest_fitting, upper)
+    plain = Truth(question)
+    low, high = plain.largest(ours.largest_fitting, upper)
     off = [f"{ours.largest_fitting / end - 1:+.1%}" for end in sorted({low, high}, reverse=True)]
-    above = high + (1 if question.exact else max(1, high // 100))
+    above = high + plain.step(high)
     beyond = "no such batch" if ours.bounded_by == "samples" else plain_fit(question, above)
     at_ours = plain_fit(question, ours.largest_fitting)
     with_headroom = "" if at_ours == SURVIVES else plain_fit(question, ours.ceiling)

@@ -89,8 +89,7 @@ class Probes:
         if self._is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
         at_length = _final(size, limit_bytes)
-        known = at_length in self.entries or self.session.record.find(at_length) is not None
-        if self.session.seconds_left() <= 0 and not known:
+        if self.session.seconds_left() <= 0 and self.session.record.find(at_length) is None:
             fits = self.ask(size, limit_bytes, verify=True)
             if fits:
                 self.not_proved(size, f"{fits.steps} steps of one process")

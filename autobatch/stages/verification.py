@@ -44,10 +44,8 @@ class Verification:
             self._expect_more()
             if failed == self.lower:
                 self.made.refuse(self.lower, limit_bytes)
-            below = failed - 1 if self.tolerance == 0 else min(failed - 1, failed * STEPS_DOWN[0])
-            if self.session.seconds_left() <= 0:  # what is verified briefly is to be no near thing
-                below = min(below, failed * (1 - COARSE))
-            below = self.shared(below)
+            below = failed if self.tolerance == 0 else failed * STEPS_DOWN[0]
+            below = self.shared(min(below, self._at_most(failed)))
             good = self.largest(below, limit_bytes)
             self._tell_step_down(failed, good, limit_bytes)
         return good
@@ -76,8 +74,8 @@ class Verification:
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
         bad = size + self.replicas
         for tried in dict.fromkeys(self.shared(size * share) for share in shares):
-            if bad <= size and tried > size * (1 - COARSE) and self.session.seconds_left() <= 0:
-                continue  # what is verified briefly is to be no near thing
+            if bad <= size and tried > max(self.lower, self._at_most(size)):
+                continue
             if self.made.final(tried, budget_bytes) is not None:
                 return tried, bad
             bad = tried
@@ -90,6 +88,10 @@ class Verification:
             if self.made.final(self.lower, budget_bytes) is None:
                 self.made.refuse(self.lower, budget_bytes)
         self.made.refuse(self.lower, budget_bytes)
+
+    def _at_most(self, failed: int) -> float:
+        """Of what is below a size that failed: what is verified briefly is to be no near thing."""
+        return failed * (1 - COARSE) if self.session.seconds_left() <= 0 else failed - 1
 
     def _expect_more(self) -> None:
         seconds = VERIFICATIONS * self.made.verification_seconds()
