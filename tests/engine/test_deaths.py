@@ -123,3 +123,17 @@ def test_an_allocation_that_can_be_served_is_waited_for(tmp_path, layer):
     outcome = ask(tmp_path, task, "model_with", layer=layer)
     assert isinstance(outcome, Fits), outcome
     assert not list(tmp_path.glob("*.memory*"))
+
+
+def test_an_allocation_that_was_served_meanwhile_is_no_evidence():
+    from tensorflow.core.protobuf.bfc_memory_map_pb2 import MemoryDump
+
+    from autobatch.worker.backends.waiting import _in_vain
+
+    failed = MemoryDump()
+    failed.stats.bytes_in_use = 2 * MIB
+    written = failed.SerializeToString()
+    assert "2.0 MiB are held" in _in_vain(written, 2 * MIB)
+    assert _in_vain(written, 3 * MIB) is None
+    assert _in_vain(b"", 0) is None  # nobody waited
+    assert _in_vain(written[:-1], 2 * MIB) is None  # the disk was full
