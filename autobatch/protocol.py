@@ -278,7 +278,6 @@ class Measured(Tagged):
 
     windows: tuple[Window, ...]
     whole_epochs: bool  # windows are whole epochs, their overhead included
-    epoch_overhead_seconds: float | None  # mean per epoch, where windows lie inside epochs
     steps_per_epoch: int
     samples_per_epoch: int
     warmup_seconds: float
@@ -286,7 +285,8 @@ class Measured(Tagged):
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
     steps_per_execution: int = 1
-    epoch_overhead_error_seconds: float | None = None  # standard error of that mean
+    # Of each epoch that began, where windows lie inside epochs. Their mean, up to record format 4.
+    epoch_overhead_seconds: tuple[float, ...] | float | None = ()
     joules: float | None = None  # spent by the GPU during `windows`; None where it has no counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
 

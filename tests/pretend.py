@@ -141,7 +141,6 @@ class PretendDevice:
         return Measured(
             windows=windows,
             whole_epochs=True,
-            epoch_overhead_seconds=None,
             steps_per_epoch=steps,
             samples_per_epoch=samples,
             warmup_seconds=0.5,

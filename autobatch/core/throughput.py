@@ -11,6 +11,7 @@ machine that others use too.
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from math import exp, hypot, log, sqrt
+from statistics import fmean, stdev
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -19,8 +20,8 @@ from scipy.stats import t as student
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
-NORMAL = 1.96  # standard errors, at that
 MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
+STARTS_SHARE = 0.05  # of an epoch, to which the mean of what its starts take is to be known
 ROUNDED_FROM = 64
 FEW = 10  # differences
 DRIFT_SHARE = 0.03  # less is no matter
@@ -66,14 +67,46 @@ def delivered(measured: Measured) -> Interval:
 
     Windows of whole epochs have the overhead in them; to others it is added once an epoch.
     """
-    inside = rate_interval(measured.windows)
-    samples, overhead = measured.samples_per_epoch, measured.epoch_overhead_seconds or 0.0
+    found = measured.epoch_overhead_seconds
+    if not isinstance(found, tuple):
+        found = () if found is None else (found, found)  # a mean, by many
+    return epoch_rate(measured.windows, measured.samples_per_epoch, found)
+
+
+def epoch_rate(windows: Sequence[Window], samples: int, starts: Sequence[float]) -> Interval:
+    """Samples per second of epochs of `samples`, by windows inside them and their `starts` in s."""
+    inside = rate_interval(windows)
     steps = samples / inside.value  # seconds an epoch
     of_steps = steps * (inside.high / inside.value - 1)
-    of_overhead = NORMAL * (measured.epoch_overhead_error_seconds or 0.0)
-    width = hypot(of_steps, of_overhead) / (steps + overhead)
-    rate = samples / (steps + overhead)
+    epoch = steps + (fmean(starts) if starts else 0.0)
+    width = hypot(of_steps, start_doubt(starts)) / epoch
+    rate = samples / epoch
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
+
+
+def start_doubt(starts: Sequence[float]) -> float:
+    """Half the width of the interval of their mean, in s; at most the mean: it may be none at all.
+
+    By Student's t, and of one start that most.
+    """
+    if not starts:
+        return 0.0
+    mean, count = fmean(starts), len(starts)
+    if count == 1:
+        return mean
+    return min(
+        mean, float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(starts) / sqrt(count)
+    )
+
+
+def starts_are_known(starts: Sequence[float], epoch_seconds: float, seconds: float) -> bool:
+    """Whether the mean of the starts of epochs is known to a share of the epoch that is no matter.
+
+    Of longer epochs than the `seconds` asked for, the first start is not waited for.
+    """
+    if not starts:
+        return epoch_seconds > seconds
+    return start_doubt(starts) <= STARTS_SHARE * epoch_seconds
 
 
 def spread_between(measured: Iterable[Sequence[Measured]]) -> float:

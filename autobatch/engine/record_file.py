@@ -2,7 +2,8 @@
 
 Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
 3 (2026-11) answers of `probe` and `benchmark` too, so that a `recommendation` may be missing.
-4 (2026-11) probes may be predicted; targets have replicas.
+4 (2026-11) probes may be predicted; targets have replicas. 5 (2026-11) benchmarks hold what each
+start of an epoch took, instead of the mean.
 All are read, and files of each are in tests/engine/records. What an older one says in a way that is
 not understood any more is left out: it is asked or concluded anew.
 """
@@ -25,7 +26,7 @@ from autobatch.protocol import (
     Verification,
 )
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 FILE_NAME = "record.jsonl"
 
 

@@ -77,7 +77,6 @@ def _benchmarks() -> Iterator[Timed]:
         outcome = Measured(
             windows=(window,),
             whole_epochs=False,
-            epoch_overhead_seconds=None,
             steps_per_epoch=10,
             samples_per_epoch=10 * size,
             warmup_seconds=0.1,

@@ -1,6 +1,5 @@
 """Rates, intervals and the knee from raw windows."""
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -8,11 +7,11 @@ from autobatch.core import throughput
 from autobatch.protocol import Measured, Window
 
 
-def measured(windows, *, samples=1000, steps=10, overhead=None):
+def measured(windows, *, samples=1000, steps=10, overheads=()):
     return Measured(
         windows=tuple(windows),
-        whole_epochs=overhead is None,
-        epoch_overhead_seconds=overhead,
+        whole_epochs=not overheads,
+        epoch_overhead_seconds=overheads,
         steps_per_epoch=steps,
         samples_per_epoch=samples,
         warmup_seconds=0.5,
@@ -23,8 +22,8 @@ def measured(windows, *, samples=1000, steps=10, overhead=None):
 
 def test_epoch_overhead_counts_in_the_delivered_rate():
     windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
-    for overhead, rate in ((None, 1000), (1.0, 500)):
-        found = throughput.benchmark_point(100, [measured(windows, overhead=overhead)])
+    for overheads, rate in (((), 1000), ((1.0, 1.0), 500)):
+        found = throughput.benchmark_point(100, [measured(windows, overheads=overheads)])
         rates = found.low, found.samples_per_second, found.high
         assert rates == pytest.approx((rate, rate, rate))
 
@@ -39,11 +38,37 @@ def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():
 
 def test_the_doubt_about_the_overhead_is_in_the_interval():
     windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
-    sure = measured(windows, overhead=1.0)
-    doubted = msgspec.structs.replace(sure, epoch_overhead_error_seconds=0.2)
-    found = throughput.benchmark_point(100, [doubted])
+    found = throughput.benchmark_point(100, [measured(windows, overheads=(0.8, 1.0, 1.2))])
     assert found.samples_per_second == pytest.approx(500)
-    assert found.high == pytest.approx(500 * (1 + 0.2 * 1.96 / 2))
+    assert found.high == pytest.approx(500 * (1 + 4.303 * 0.2 / 3**0.5 / 2), rel=1e-4)
+
+
+def test_few_starts_are_doubted_by_their_mean_at_most():
+    assert throughput.start_doubt((0.1,)) == 0.1
+    assert throughput.start_doubt((0.05, 0.15)) == pytest.approx(0.1)  # 12.7 x 0.05 otherwise
+
+
+def test_starts_of_epochs_are_waited_for_where_they_matter():
+    known = throughput.starts_are_known
+    assert not known((), 0.9, 1.0) and known((), 1.1, 1.0)  # the first, if it comes in time
+    assert known((0.02,), 0.5, 1.0)  # a small one may be what it likes
+    assert not known((0.1,), 0.5, 1.0)
+    assert not known((0.1, 0.3, 0.1), 0.5, 1.0) and known((0.1,) * 8 + (0.11,), 0.5, 1.0)
+
+
+def test_one_start_of_an_epoch_may_as_well_be_none():
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    found = throughput.benchmark_point(100, [measured(windows, overheads=(0.5,))])
+    assert found.samples_per_second == pytest.approx(1000 / 1.5)
+    assert found.high == pytest.approx(1000 / 1.5 * (1 + 0.5 / 1.5))
+
+
+@pytest.mark.parametrize("mean", [1.0, None])
+def test_a_mean_that_an_older_record_holds_is_read(mean):
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    found = throughput.delivered(measured(windows, overheads=mean))
+    rate = 500 if mean else 1000
+    assert (found.low, found.value, found.high) == pytest.approx((rate, rate, rate))
 
 
 def test_stalls_count_as_fit_pays_for_them():

@@ -9,7 +9,7 @@ import pytest
 from pretend import TARGET, inspected
 
 from autobatch.engine.record import Record, refuse_at_work
-from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
+from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION, Answer, Entry, read_record
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Benchmark,
@@ -116,8 +116,12 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path):
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     path = fill(tmp_path)
-    path.write_text(path.read_text().replace('"format_version":4', '"format_version":9'))
-    with pytest.raises(WrongRunDirectoryError, match="format version 9, newer than the 4"):
+    path.write_text(
+        path.read_text().replace(f'"format_version":{FORMAT_VERSION}', '"format_version":9')
+    )
+    with pytest.raises(
+        WrongRunDirectoryError, match=f"format version 9, newer than the {FORMAT_VERSION}"
+    ):
         open_record(tmp_path)
 
 

@@ -10,7 +10,7 @@ from commands import COMMAND, autobatch
 from pretend import PretendDevice, session
 
 from autobatch import tuner
-from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ def damage(path):
 
 
 def make_newer(path):
-    path.write_text(path.read_text().replace('"format_version":4', '"format_version":99'))
+    path.write_text(
+        path.read_text().replace(f'"format_version":{FORMAT_VERSION}', '"format_version":99')
+    )
 
 
 def make_empty(path):
@@ -45,7 +47,7 @@ def make_empty(path):
     ("spoil", "code", "words"),
     [
         (damage, 5, "record.jsonl:7: this line is damaged"),
-        (make_newer, 5, "format version 99, newer than the 4"),
+        (make_newer, 5, f"format version 99, newer than the {FORMAT_VERSION}"),
         (make_empty, 2, "holds no measurement yet"),
         (lambda path: path.unlink(), 2, "is not a run directory"),
     ],

@@ -112,11 +112,16 @@ def blocked():
     return tf.data.Dataset.from_generator(samples, output_signature=signature), dataset(20)
 
 
-def sleeping():
-    """Each sample takes 10 ms to come."""
+def sleeping(seconds=0.01):
+    """Each sample takes that long to come."""
 
     def wait(x, y):
-        tf.py_function(lambda: time.sleep(0.01), [], [])
+        tf.py_function(lambda: time.sleep(seconds), [], [])
         return x, y
 
     return dataset().map(wait), dataset(20)
+
+
+def short_epochs():
+    """Of 0.2 s at least."""
+    return sleeping(0.004)

@@ -1,5 +1,7 @@
 """Models and data of every kind that a user may bring, as small as they can be."""
 
+import time
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -265,3 +267,15 @@ def callbacks():
         keras.callbacks.EarlyStopping("loss", patience=0, baseline=-1.0),
         keras.callbacks.ModelCheckpoint("autobatch-must-not-write-this.keras"),
     ]
+
+
+class StartsUnevenly(keras.callbacks.Callback):
+    """Every second epoch begins 0.3 s late."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch % 2:
+            time.sleep(0.3)
+
+
+def starts_unevenly():
+    return [StartsUnevenly()]

@@ -5,15 +5,13 @@ time between epochs measured beside them. A device synchronisation closes each w
 the same step runs on one batch that stays on the device: the ceiling without an input pipeline.
 """
 
-import math
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from autobatch.core.throughput import rate_interval
+from autobatch.core.throughput import epoch_rate, starts_are_known
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
@@ -33,7 +31,7 @@ PRECISE = 0.02  # half the width of the interval of the rate, relative: enough i
 PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
 INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
 MIN_WINDOWS = 8  # fewer say little of how they differ
-PATIENCE = 3  # times the seconds asked, when windows are long
+PATIENCE = 3  # times the seconds asked, when windows are long or starts of epochs few
 DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
 
 
@@ -52,13 +50,12 @@ def run(
     energy = EnergyCounter(target.device)
     clock.on_warm = energy.start
     fit(model, train, target, size, clock, leave_out=WRITERS)
-    joules, starts = energy.joules(), clock.overheads
+    joules = energy.joules()
     input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
-        epoch_overhead_seconds=statistics.fmean(starts) if starts else None,
-        epoch_overhead_error_seconds=_error_of_mean(starts),
+        epoch_overhead_seconds=tuple(clock.overheads),
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=train.count,
         warmup_seconds=clock.warmup_seconds,
@@ -84,7 +81,7 @@ class _WindowClock(Watch):
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(train.steps_per_epoch(size))
-        self.seconds, self.size = seconds, size
+        self.seconds, self.size, self.samples = seconds, size, train.count
         self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
         self.synchronise, self.report = synchronise, report
         self.windows: list[Window] = []
@@ -186,17 +183,21 @@ class _WindowClock(Watch):
                 samples_per_second=self.windows[-1].samples_per_second,
             )
         )
-        enough = len(self.windows) >= MIN_WINDOWS and (
-            elapsed >= self.seconds
-            or (elapsed >= PRECISE_SHARE * self.seconds and self._is_precise())
-        )
+        enough = len(self.windows) >= MIN_WINDOWS and self._is_known(elapsed)
         if enough or elapsed >= self.seconds * PATIENCE:
             self.done = True
         self._open(time.perf_counter())
 
-    def _is_precise(self) -> bool:
-        found = rate_interval(self.windows)
-        return found.high - found.low <= 2 * PRECISE * found.low
+    def _is_known(self, elapsed: float) -> bool:
+        """Precisely, or as well as the time asked allows: it is not for how epochs start."""
+        found = epoch_rate(self.windows, self.samples, self.overheads)
+        epoch_seconds = self.samples / found.value
+        if not self.whole_epochs and not starts_are_known(
+            self.overheads, epoch_seconds, self.seconds
+        ):
+            return False
+        is_precise = found.high - found.low <= 2 * PRECISE * found.low
+        return elapsed >= self.seconds * (PRECISE_SHARE if is_precise else 1.0)
 
 
 def _input_windows(
@@ -243,7 +244,3 @@ def _resident_windows(
             Window(steps=steps, samples=steps * samples, seconds=time.perf_counter() - opened)
         )
     return tuple(windows)
-
-
-def _error_of_mean(values: list[float]) -> float | None:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
