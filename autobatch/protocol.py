@@ -467,6 +467,11 @@ class ProbeResult(Struct):
     notes: tuple[str, ...] = ()
     replicas: int = 1  # that share each batch; all sizes are of them together
 
+    @property
+    def name_of_largest(self) -> str:
+        """What `largest_fitting` is called: where it was not proved, it was only seen to fit."""
+        return "largest that fits" if self.verified else "largest seen to fit"
+
 
 BoundBy = Literal["input_pipeline", "step_overhead", "compute", "memory"]
 

@@ -31,7 +31,8 @@ def reasons(
         f"Memory: a batch of {choice.setting.batch_size} peaks at {format_bytes(peak_bytes)} of "
         f"{format_bytes(probed.limit_bytes)} ({1 - peak_bytes / probed.limit_bytes:.0%} free), "
         "with its last batch and a validation pass, in a fresh process. "
-        f"The largest that fits is {probed.largest_fitting} (bounded by {probed.bounded_by}).",
+        f"The {probed.name_of_largest} is {probed.largest_fitting} "
+        f"(bounded by {probed.bounded_by}).",
     )
 
 

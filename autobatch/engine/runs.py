@@ -137,7 +137,8 @@ def _answer(
     if measured := content.benchmark:
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"
     if probed := content.probe:
-        return "probed", f"largest that fits {probed.largest_fitting}, ceiling {probed.ceiling}"
+        largest = f"{probed.name_of_largest} {probed.largest_fitting}"
+        return "probed", f"{largest}, ceiling {probed.ceiling}"
     if verified := content.verification:
         told = "holds" if verified.holds else "does not hold"
         return "verified", f"batch {verified.batch_size} {told}"

@@ -215,7 +215,7 @@ def _sizes(
     baseline = recipe.baseline.batch_size
     if baseline <= probed.largest_fitting:
         sizes = sorted({*sizes, baseline})
-    above = f"above the largest that fits ({probed.largest_fitting})"
+    above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"
     few = f"there are {samples} training samples"
     skipped = [
         f"{size}: {few if samples is not None and size > samples else above}"
@@ -225,7 +225,7 @@ def _sizes(
     kept = [size for size in sizes if size <= probed.largest_fitting]
     if not kept:
         raise UsageError(
-            f"None of benchmark.sizes fits: the largest that does is {probed.largest_fitting}."
+            f"None of benchmark.sizes fits; {probed.name_of_largest}: {probed.largest_fitting}."
         )
     return kept, skipped
 

@@ -93,12 +93,7 @@ class Prober:
             size = self.narrow(budget).good if known else self._within(budget, largest)
             ceiling = self.verification.largest(min(size, largest), budget, refine=known)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
-        session.end(
-            "probe",
-            f"largest that fits {largest} (bounded by {self._bounded_by(largest)}){keeps}; "
-            f"peak {format_bytes(self.made.peak(ceiling))} of {format_bytes(limit_bytes)}",
-        )
-        return ProbeResult(
+        result = ProbeResult(
             largest_fitting=largest,
             ceiling=ceiling,
             ceiling_peak_bytes=self.made.peak(ceiling),
@@ -111,6 +106,12 @@ class Prober:
             wall_seconds=sum(point.seconds for point in self.made.points),
             notes=(*self.made.notes, *self.made.leaks(), *self.made.uneven(limit_bytes)),
         )
+        session.end(
+            "probe",
+            f"{result.name_of_largest} {largest} (bounded by {result.bounded_by}){keeps}; "
+            f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}",
+        )
+        return result
 
     def _off_the_edge(self, size: int) -> int:
         less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)

@@ -85,7 +85,7 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("took", lambda r: format_duration(r.wall_seconds)),
 )  # fmt: skip
 PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
-    ("largest that fits", lambda p: str(p.largest_fitting)),
+    ("largest that fits", lambda p: f"{p.largest_fitting}{'' if p.verified else ', unverified'}"),
     ("keeps the headroom", lambda p: f"{p.ceiling} ({words.ceiling_peak(p)})"),
     ("limit", lambda p: format_bytes(p.limit_bytes)),
     ("bounded by", lambda p: words.BOUND_BY[p.bounded_by]),

@@ -61,7 +61,7 @@ def _memory(found: Findings) -> Section | None:
 
 
 def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
-    yield "largest that fits", str(probed.largest_fitting)
+    yield probed.name_of_largest, str(probed.largest_fitting)
     yield f"keeps {probed.headroom:.0%} free", f"{probed.ceiling} ({words.ceiling_peak(probed)})"
     if probed.replicas > 1 and probed.ceiling:
         yield "devices", words.shared(probed.ceiling, probed.replicas)

@@ -42,10 +42,7 @@ def probe_table(result: ProbeResult) -> RenderableType:
         f"[bold]{result.ceiling}[/] ({words.ceiling_peak(result)})",
     )
     facts = _facts(
-        (
-            "largest that fits" if result.verified else "largest seen to fit",
-            f"[bold]{result.largest_fitting}[/]",
-        ),
+        (result.name_of_largest, f"[bold]{result.largest_fitting}[/]"),
         *([keeps] if result.ceiling else []),
         *_shared(result.ceiling, result.replicas),
         ("bounded by", words.BOUND_BY[result.bounded_by]),
