@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import msgspec
 import psutil
 
-from autobatch.engine import verdict
+from autobatch.engine import machine, verdict
 from autobatch.engine.process import end, environment, kill_group, output_to, without_main
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
@@ -79,6 +79,7 @@ class LocalExecutor:
         resident_limit_bytes: int | None = None,
         on_note: Callable[[str], None] = ignore,
         is_stopped: Callable[[], bool] = never,
+        survey_gpus: Callable[[], machine.GpuSurvey] = machine.survey,
     ) -> None:
         self.on_note, self.is_stopped = on_note, is_stopped
         self.target, self.logs = target, logs
@@ -90,6 +91,11 @@ class LocalExecutor:
             else multiprocessing.get_context("spawn")
         )
         self._log_path: Path | None = None
+        self._survey_gpus = survey_gpus
+        self._gpus: tuple[str, ...] = ()  # those in use
+        if target.device == "gpu":
+            found = machine.visible(survey_gpus().gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+            self._gpus = tuple(gpu.uuid for gpu in found[: target.replicas])
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -108,13 +114,15 @@ class LocalExecutor:
     ) -> Outcome:
         outcome = self._run(task, deadline_seconds, on_progress)
         unseen = isinstance(outcome, TargetMissing) and outcome.is_device
-        if not (unseen and isinstance(self._context, ForkServerContext)):
-            return outcome
-        # Something in the template may have touched the driver, which no fork of it can then use.
-        self._context = multiprocessing.get_context("spawn")
-        outcome = self._run(task, deadline_seconds, on_progress)
-        if not (isinstance(outcome, TargetMissing) and outcome.is_device):
-            self.on_note(SPAWNING)
+        if unseen and isinstance(self._context, ForkServerContext):
+            # Something in the template may have touched the driver: no fork can use it then.
+            self._context = multiprocessing.get_context("spawn")
+            outcome = self._run(task, deadline_seconds, on_progress)
+            if not (isinstance(outcome, TargetMissing) and outcome.is_device):
+                self.on_note(SPAWNING)
+        if self._gpus and isinstance(outcome, verdict.UNEXPLAINED):
+            lost = machine.lost(self._gpus, self._survey_gpus())
+            return verdict.of_lost_gpus(outcome, lost) if lost else outcome
         return outcome
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:

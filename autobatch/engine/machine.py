@@ -7,6 +7,7 @@ goes by. What cannot be read is told as a problem, never raised.
 
 import os
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class GpuSurvey(Struct):
 
     gpus: tuple[Gpu, ...] = ()
     problems: tuple[str, ...] = ()
+    answers: bool = True  # the driver, where there is one
 
 
 class Memory(Struct):
@@ -108,9 +110,11 @@ def survey(nvml: Any = None) -> GpuSurvey:
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return GpuSurvey()  # a machine without GPUs, as a rule
     except errors as error:
-        return GpuSurvey(problems=(f"NVIDIA's driver does not answer: {error}.",))
+        problem = f"NVIDIA's driver does not answer: {error}."
+        return GpuSurvey(problems=(problem,), answers=False)
     found: list[Gpu] = []
     problems: list[str] = []
+    answers = True
     try:
         driver = _text(nvml.nvmlSystemGetDriverVersion())
         for index in range(nvml.nvmlDeviceGetCount()):
@@ -122,10 +126,17 @@ def survey(nvml: Any = None) -> GpuSurvey:
                 problems.append(f"GPU {index} cannot be read: {error}.")
     except errors as error:
         problems.append(f"NVIDIA's driver does not answer: {error}.")
+        answers = False
     finally:
         with suppress(*errors):
             nvml.nvmlShutdown()
-    return GpuSurvey(gpus=tuple(found), problems=tuple(problems))
+    return GpuSurvey(gpus=tuple(found), problems=tuple(problems), answers=answers)
+
+
+def lost(uuids: Iterable[str], found: GpuSurvey) -> tuple[str, ...]:
+    """Those that the driver reports no more; none where it does not answer."""
+    left = {gpu.uuid for gpu in found.gpus}
+    return tuple(uuid for uuid in uuids if found.answers and uuid not in left)
 
 
 def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:

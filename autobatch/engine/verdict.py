@@ -9,7 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-from autobatch.protocol import Crashed, Measured, Outcome, OutOfMemory, UserCodeFailed
+from autobatch.protocol import (
+    Crashed,
+    Measured,
+    Outcome,
+    OutOfMemory,
+    TargetMissing,
+    TimedOut,
+    UserCodeFailed,
+)
 
 FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 LIBRARIES = frozenset({"site-packages", "dist-packages"})  # also where they lie in the folder
@@ -35,6 +43,9 @@ OUT_OF_MEMORY = re.compile(
         )
     )
 )
+# What may come of a device that is gone, too.
+UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
+
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
 NOT_A_FAILURE = re.compile("not a failure")
@@ -80,6 +91,18 @@ def of_answer(outcome: Outcome, log: str) -> Outcome:
     if evidence and getattr(outcome, "framework_error", False):
         return OutOfMemory(evidence=evidence)
     return outcome
+
+
+def of_lost_gpus(outcome: Outcome, uuids: tuple[str, ...]) -> TargetMissing:
+    """A failure while GPUs in use disappeared: whatever it says, that is why."""
+    said = getattr(outcome, "message", "").partition("\n")[0]
+    return TargetMissing(
+        message=f"A GPU is gone: NVIDIA's driver reports {', '.join(uuids)} no more."
+        + (f" The worker said: {said}" if said else ""),
+        hint="nvidia-smi and the kernel's log (dmesg, lines with Xid) may say why. What was "
+        "measured is kept, for when it is back.",
+        is_device=True,
+    )
 
 
 def _evidence(log: str) -> str | None:

@@ -223,3 +223,16 @@ def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
         assert "TensorFlow does not see it" in outcome.message
         assert len(list(tmp_path.glob("*-inspect.log"))) == logs
     assert told == []  # for it did not help
+
+
+@pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_gpu_that_disappears_is_told_unless_the_driver_does_not_answer(tmp_path, answers):
+    gpu = machine.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1", uuid="GPU-7")
+    surveys = [machine.GpuSurvey(gpus=(gpu,)), machine.GpuSurvey(answers=answers)]
+    target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
+    executor = LocalExecutor(target, tmp_path, survey_gpus=lambda: surveys.pop(0))
+    outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)
+    assert isinstance(outcome, TargetMissing)
+    gone = "A GPU is gone: NVIDIA's driver reports GPU-7 no more. The worker said: There is a GPU"
+    assert outcome.message.startswith(gone if answers else "There is a GPU")

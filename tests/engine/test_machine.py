@@ -11,8 +11,10 @@ from autobatch.engine.machine import (
     CPU_SHARE,
     Gpu,
     GpuProcess,
+    GpuSurvey,
     Memory,
     gpus,
+    lost,
     memory,
     nvidia_cards,
     spare_bytes,
@@ -349,3 +351,13 @@ def test_this_machine_can_be_read():
     here = memory()
     assert 0 < here.spare_bytes < here.total_bytes
     assert isinstance(survey().gpus, tuple)
+
+
+def test_a_gpu_is_lost_where_the_driver_answers_and_does_not_report_it():
+    one = gpu(1, "GPU-1")
+    assert lost(("GPU-0", "GPU-1"), GpuSurvey(gpus=(one,))) == ("GPU-0",)
+    assert lost(("GPU-1",), GpuSurvey(gpus=(one,))) == ()
+    broken = survey(Driver(error(pynvml.NVML_ERROR_GPU_IS_LOST)))
+    assert lost(("GPU-0",), broken) == ("GPU-0",)
+    silent = survey(Driver(card(), starts=error(pynvml.NVML_ERROR_UNKNOWN)))
+    assert lost(("GPU-0",), silent) == ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.engine.verdict import of_answer, of_dead_process
+from autobatch.engine.verdict import of_answer, of_dead_process, of_lost_gpus
 from autobatch.protocol import Crashed, OutOfMemory, UserCodeFailed
 
 TENSORFLOW_OOM = (
@@ -83,3 +83,13 @@ def test_an_exit_code_without_an_answer_is_a_crash():
 def test_what_our_own_watch_killed_for_memory_is_out_of_memory():
     found = of_dead_process(exit_code=-9, log="", killed_for_memory="resident memory reached 9 GiB")
     assert found == OutOfMemory(evidence="resident memory reached 9 GiB", host_memory=True)
+
+
+def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():
+    crash = Crashed(signal=6, exit_code=None, log_tail="CUDA_ERROR_UNKNOWN")
+    assert of_lost_gpus(crash, ("GPU-1", "GPU-2")).message == (
+        "A GPU is gone: NVIDIA's driver reports GPU-1, GPU-2 no more."
+    )
+    failed = UserCodeFailed(message="InternalError: launch failed\nmore")
+    told = of_lost_gpus(failed, ("GPU-1",)).message
+    assert told.endswith("GPU-1 no more. The worker said: InternalError: launch failed")
