@@ -5,9 +5,11 @@
 2. The whole benchmark of one recipe 20 times: how often its 95 % intervals hold the median of all.
 3. What binds: a pipeline that sleeps, and one that does not.
 
-    python bench/throughput.py accuracy|intervals|diagnosis [REPEATS]
+    python bench/throughput.py accuracy|intervals|diagnosis [--repeats N] [--recipe NAME]...
+                               [--backend BACKEND]
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -27,7 +29,7 @@ SECONDS = 20
 PROBED: dict[Path, str] = {}  # the record of a recipe's first run, without its benchmarks
 
 
-def measured(recipe: Path, sizes: tuple[int, ...]) -> BenchmarkResult:
+def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkResult:
     """Measured anew; but what fits, which costs as much and is not the question, only once."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch, "run")
@@ -35,6 +37,7 @@ def measured(recipe: Path, sizes: tuple[int, ...]) -> BenchmarkResult:
         if recipe in PROBED:
             (run / FILE_NAME).write_text(PROBED[recipe])
         overrides = [f"batch_sizes.max={max(sizes)}", f"baseline.batch_size={sizes[0]}"]
+        overrides.append(f"backend={backend}")
         found = autobatch.benchmark(recipe, overrides=overrides, run_directory=run, sizes=sizes)
         header, *entries = (run / FILE_NAME).read_text().splitlines(keepends=True)
         probes = [e for e in entries if json.loads(e).get("task", {}).get("type") == "probe"]
@@ -51,17 +54,18 @@ def plain_fit(name: str, size: int, environment: dict[str, str] | None = None) -
     return float(ended.stdout.split()[-1])
 
 
-def accuracy(repeats: int) -> None:
+def accuracy(repeats: int, names: list[str], backend: str) -> None:
     print("| recipe | batch | named, samples/s | `fit` for 20 s | difference, median | each |")
     print("| --- " * 6 + "|")
-    for name, sizes in SIZES.items():
+    for name in names:
+        sizes = SIZES[name]
         named: dict[int, list[float]] = {size: [] for size in sizes}
         delivered: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(repeats):
-            for point in measured(RECIPES / f"{name}.yaml", sizes).points:
+            for point in measured(RECIPES / f"{name}.yaml", sizes, backend).points:
                 named[point.batch_size].append(point.samples_per_second)
             for size in sizes:
-                delivered[size].append(plain_fit(name, size))
+                delivered[size].append(plain_fit(name, size, {"KERAS_BACKEND": backend}))
         for size in sizes:
             pairs = zip(named[size], delivered[size], strict=True)
             differences = [ours / theirs - 1 for ours, theirs in pairs]
@@ -74,11 +78,11 @@ def accuracy(repeats: int) -> None:
             sys.stdout.flush()
 
 
-def intervals(repeats: int) -> None:
-    name, sizes = "digits_mlp", SIZES["digits_mlp"]
+def intervals(repeats: int, names: list[str], backend: str) -> None:
+    name, sizes = names[0], SIZES[names[0]]  # the first named: it takes its time
     points: dict[int, list[BenchmarkPoint]] = {size: [] for size in sizes}
     for _ in range(repeats):
-        for point in measured(RECIPES / f"{name}.yaml", sizes).points:
+        for point in measured(RECIPES / f"{name}.yaml", sizes, backend).points:
             points[point.batch_size].append(point)
     print("| batch | long-run median | held by | half-width, median | spread of the medians |")
     print("| --- " * 5 + "|")
@@ -91,7 +95,7 @@ def intervals(repeats: int) -> None:
         print(f"| {size} | {truth:,.0f} | {held} of {len(found)} | {width:.1%} | {spread:.1%} |")
 
 
-def diagnosis(repeats: int) -> None:
+def diagnosis(repeats: int, _: list[str], backend: str) -> None:
     print("| pipeline | bound by | evidence |")
     print("| --- " * 3 + "|")
     for loader in ("sleeping_pipeline", "quick_pipeline"):
@@ -101,16 +105,21 @@ def diagnosis(repeats: int) -> None:
                 recipe.write_text(
                     f"model: {HERE}/models.py:small\ndata: {HERE}/models.py:{loader}\n"
                 )
-                found = measured(recipe, (16, 32, 64, 128))
+                found = measured(recipe, (16, 32, 64, 128), backend)
             evidence = next(p.evidence for p in found.points if p.batch_size == found.best)
             print(f"| {loader} | {found.bound_by} | {evidence} |")
 
 
 def main() -> None:
-    what = sys.argv[1] if len(sys.argv) > 1 else "accuracy"
-    repeats = {"accuracy": 3, "intervals": 20, "diagnosis": 1}[what]
-    tasks = {"accuracy": accuracy, "intervals": intervals, "diagnosis": diagnosis}
-    tasks[what](int(sys.argv[2]) if len(sys.argv) > 2 else repeats)
+    tasks = {"accuracy": (accuracy, 3), "intervals": (intervals, 20), "diagnosis": (diagnosis, 1)}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=tasks, default="accuracy")
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--recipe", action="append", choices=SIZES)
+    parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    given = parser.parse_args()
+    task, repeats = tasks[given.what]
+    task(given.repeats or repeats, given.recipe or list(SIZES), given.backend)
 
 
 if __name__ == "__main__":
