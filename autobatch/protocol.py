@@ -101,6 +101,7 @@ class Trial(Tagged):
     settings: dict[str, float] = {}  # of the optimizer: beta_2, epsilon, ...
     schedule_speed: float = 1.0  # steps of a learning-rate schedule for each step of training
     limit_bytes: int | None = None
+    sharpness: bool = False  # to be measured, too, where the trial ends
 
 
 class Gradients(Tagged):
@@ -305,6 +306,7 @@ class Trained(Tagged):
     steps: int
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
     peak_bytes: int | None
+    sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
 
 
 class GradientMoments(Struct):
@@ -601,6 +603,7 @@ class Candidate(Struct):
     val_loss_at_equal_steps: float | None
     val_loss_at_equal_samples: float | None
     status: str  # finalist | pruned | diverged | not reached | ...
+    sharpness: float | None = None  # mean over seeds, where it was asked for; decides nothing
 
 
 class Recommendation(Struct):

@@ -76,6 +76,9 @@ class Trials(Section, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^val_.+", description="val_ and a metric, such as val_loss or val_accuracy"),
     ] = "val_loss"
+    sharpness: Annotated[
+        bool, Meta(description="true or false: whether finalists' sharpness is measured, too")
+    ] = False
 
 
 class Wishes(Section, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 speedup=choice.standing.speedups.get(setting),
                 val_loss_at_equal_steps=at_steps.get(setting),
                 val_loss_at_equal_samples=at_samples.get(setting),
+                sharpness=evidence.mean_sharpness(setting),
                 status=status
                 if times
                 else _failure(evidence, setting)

@@ -8,6 +8,11 @@ from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, Probe
 from autobatch.units import format_duration
 
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
+SHARPNESS = (
+    "Sharpness (the largest eigenvalue of the training loss' Hessian where trials ended) decided "
+    "nothing: it changes where weights are merely written differently (Dinh et al. 2017), falls as "
+    "the learning rate rises, and tells little of new data (Andriushchenko et al. 2023)."
+)
 
 
 def warnings(
@@ -46,6 +51,8 @@ def warnings(
             f"{inspected.batch_norm_momentum:g}."
         )
     found.extend(_on_the_optimizer(choice, evidence, inspected))
+    if evidence.sharpness:
+        found.append(SHARPNESS)
     if wished is not None:
         found.append(_effective(wished))
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)

@@ -38,6 +38,7 @@ class Evidence:
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
     failed: dict[Setting, str] = field(default_factory=dict)  # why a trial gave no curve
+    sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     initial_cost: float = float("inf")  # of the untrained model
     first_seconds: float = 0.0
     final_seconds: float = 0.0
@@ -94,6 +95,10 @@ class Evidence:
     def costs(self, batch_size: int) -> dict[int, float | None]:
         """What the first trials found at one size, by rung."""
         return {s.rung: cost for s, cost in self.first.items() if s.batch_size == batch_size}
+
+    def mean_sharpness(self, setting: Setting) -> float | None:
+        found = self.sharpness.get(setting)
+        return sum(found) / len(found) if found else None
 
     def on_the_brink(self, setting: Setting) -> bool:
         """Whether twice the learning rate of `setting` no longer learns."""

@@ -132,7 +132,7 @@ class _Trials:
                 self._out_of_time()
                 break
             try:  # a seed counts when all of them have it
-                block = {s: self._train(s, evidence.final_seconds, seed) for s in finalists}
+                block = {s: self._train_final(s, seed) for s in finalists}
             except InterruptedRunError:
                 self._out_of_time()
                 break
@@ -144,6 +144,10 @@ class _Trials:
             self.refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
             self._refuse_baseline()
+
+    def _train_final(self, setting: Setting, seed: int) -> Curve | None:
+        is_asked = self.session.recipe.trials.sharpness
+        return self._train(setting, self.evidence.final_seconds, seed, sharpness=is_asked)
 
     def refuse_time_limit(self) -> NoReturn:
         needed = self.session.spent_seconds + self._finals_seconds()
@@ -175,7 +179,9 @@ class _Trials:
         if note not in self.evidence.notes:
             self.evidence.notes.append(note)
 
-    def _train(self, setting: Setting, seconds: float, seed: int) -> Curve | None:
+    def _train(
+        self, setting: Setting, seconds: float, seed: int, *, sharpness: bool = False
+    ) -> Curve | None:
         """(training seconds, cost) of one trial; None if it diverged or failed."""
         evidence = self.evidence
         size, rate = setting.batch_size, evidence.learning_rate(setting)
@@ -192,6 +198,7 @@ class _Trials:
             settings=evidence.hyperparameters(setting),
             schedule_speed=self._schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
+            sharpness=sharpness,
         )
         entry = self.session.ask(
             "trials",
@@ -204,6 +211,8 @@ class _Trials:
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
             return None
+        if entry.outcome.sharpness is not None:
+            evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
         self._pace.append(entry.outcome.train_seconds / (entry.outcome.steps * step_seconds))
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric

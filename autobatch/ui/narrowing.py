@@ -22,7 +22,7 @@ class Column(NamedTuple):
 class NarrowingTable:
     """Rows of cells, none of which is ever cut off while a column can be spared instead.
 
-    `dispensable` names the columns that may go, the first first.
+    `dispensable` names the columns that may go, the first first; those of one group at once.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class NarrowingTable:
         title: str,
         columns: Sequence[Column],
         rows: Iterable[Sequence[RenderableType]],
-        dispensable: Sequence[str],
+        dispensable: Sequence[str | tuple[str, ...]],
     ) -> None:
         self.title, self.columns, self.dispensable = title, tuple(columns), tuple(dispensable)
         self.rows = [tuple(row) for row in rows]
@@ -38,7 +38,8 @@ class NarrowingTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbounded = options.update(max_width=UNBOUNDED)
         for spared in range(len(self.dispensable) + 1):
-            table = self._table(self.dispensable[:spared])
+            groups = [g if isinstance(g, tuple) else (g,) for g in self.dispensable[:spared]]
+            table = self._table([name for group in groups for name in group])
             if Measurement.get(console, unbounded, table).maximum <= options.max_width:
                 break
         table.title = self.title  # which wraps

@@ -67,6 +67,8 @@ def _written(value: Any) -> str:
 
     if isinstance(value, Share):
         return f"{value:.0%}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return (
         format_duration(value).replace(" 00 s", "") if isinstance(value, Duration) else str(value)
     )

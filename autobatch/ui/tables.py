@@ -134,15 +134,16 @@ def recommendation_table(result: Recommendation) -> RenderableType:
 
 def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
-    metric = escape(result.metric)
+    told, metric = words.measures(result), escape(result.metric)
     table = NarrowingTable(
         f"Finalists at equal training time; target {metric} {result.target_loss:.4g}",
         (
-            *(Column("batch"), Column("rate"), Column(metric), Column("reached in")),
-            *(Column("sooner"), Column("95 %, all at once"), Column("(mark)", is_text=True)),
+            *(Column("batch"), Column("rate"), *(Column(escape(name)) for name in told)),
+            *(Column("reached in"), Column("sooner"), Column("95 %, all at once")),
+            Column("(mark)", is_text=True),
         ),
         (_candidate_cells(candidate, result) for candidate in finalists),
-        dispensable=("95 %, all at once", "reached in", metric),
+        dispensable=(told[1:], "95 %, all at once", "reached in", metric),
     )
     return Group(table, f"[dim]{words.dropped(result)}[/]")
 
@@ -156,7 +157,7 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
     return [
         str(candidate.batch_size),
         f"{candidate.learning_rate:.4g}",
-        "" if candidate.val_loss is None else f"{candidate.val_loss:.4g}",
+        *words.measured(candidate, result),
         words.reached_in(candidate),
         sooner,
         interval,

@@ -33,6 +33,8 @@ CONFIDENCE = {
     "low": "low: the trials could not tell",
 }
 
+EQUAL = ("at equal steps", "at equal samples")
+
 
 def verdict(result: Recommendation) -> str:
     speedup = result.speedup
@@ -122,6 +124,27 @@ def evidence(result: BenchmarkResult) -> str:
 def is_chosen(candidate: Candidate, result: Recommendation) -> bool:
     chosen = (result.batch_size, result.learning_rate)
     return (candidate.batch_size, candidate.learning_rate) == chosen
+
+
+def measures(result: Recommendation) -> tuple[str, ...]:
+    """What is told of every candidate: the metric after equal time, steps and samples, and more."""
+    asked = any(c.sharpness is not None for c in result.candidates)
+    return (result.metric, *EQUAL, *(("sharpness",) if asked else ()))
+
+
+def measured(candidate: Candidate, result: Recommendation) -> tuple[str, ...]:
+    """By `measures`; empty where it is not known."""
+    found = (
+        candidate.val_loss,
+        candidate.val_loss_at_equal_steps,
+        candidate.val_loss_at_equal_samples,
+        candidate.sharpness,
+    )
+    return tuple(map(_number, found[: len(measures(result))]))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def reached_in(candidate: Candidate) -> str:

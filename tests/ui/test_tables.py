@@ -46,9 +46,22 @@ def test_what_to_type_is_whole_on_the_narrowest(recommendation):
 
 
 def test_where_there_is_room_nothing_is_left_out(recommendation):
-    text = shown(tables.recommendation_table(recommendation), 100)
-    for heading in ("batch", "rate", "val_loss", "reached in", "sooner", "95 %, all at once"):
+    text = shown(tables.recommendation_table(recommendation), 120)
+    for heading in (
+        *("batch", "rate", "val_loss", "at equal steps", "at equal samples", "reached in"),
+        *("sooner", "95 %, all at once"),
+    ):
         assert heading in text
+    assert "sharpness" not in text  # it was not asked for
+
+
+def test_sharpness_is_shown_where_it_was_asked_for(recommendation):
+    first, *others = recommendation.candidates
+    asked = msgspec.structs.replace(
+        recommendation, candidates=(msgspec.structs.replace(first, sharpness=12.34), *others)
+    )
+    text = shown(tables.recommendation_table(asked), 140)
+    assert "sharpness" in text and "12.34" in text
 
 
 def test_names_with_brackets_are_shown_as_they_are(recommendation):

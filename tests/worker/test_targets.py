@@ -4,9 +4,11 @@ from pathlib import Path
 
 import keras
 import msgspec
+import numpy as np
 import psutil
 import pytest
 from asking import ask
+from kinds import rows
 
 from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
@@ -103,6 +105,20 @@ def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
     assert point.device_samples_per_second > 2 * point.samples_per_second
     bound = diagnosis.diagnosed([point], None)[0]
     assert bound.bound_by == "input_pipeline"
+
+
+def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
+    found = ask_kind(
+        tmp_path,
+        Benchmark(batch_size=10, seconds=1),
+        *("dense", "feeds.py:short_epochs"),
+        callbacks="kinds.py:starts_unevenly",
+    )
+    assert not found.whole_epochs
+    starts = found.epoch_overhead_seconds
+    assert len(starts) >= 5  # a second has three or four of them
+    assert {start > 0.3 for start in starts} == {True, False}
+    assert throughput.delivered(found).value < 50 / (0.2 + 0.3 * 0.4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,6 +221,19 @@ def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path)
     assert (fits.steps, fits.ragged_samples) == (fits.full_steps * 3 // 2, 10)
     fits = ask_kind(tmp_path, Probe(batch_size=40, limit_bytes=LIMIT), *target)
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
+
+
+def test_sharpness_of_a_linear_regression_is_its_largest_eigenvalue(tmp_path):
+    task = msgspec.structs.replace(TRIAL, validation_batch_size=50, sharpness=True)
+    found = ask_kind(tmp_path, task, "dense", "arrays")
+    x, _ = rows()
+    extended = np.column_stack([x, np.ones(len(x))])  # with the bias
+    expected = np.linalg.eigvalsh(2 * extended.T @ extended / len(x))[-1]
+    assert found.sharpness == pytest.approx(expected, rel=0.03)
+    # It is looked at when all is done, and changes nothing.
+    plain = ask_kind(tmp_path, msgspec.structs.replace(task, sharpness=False), "dense", "arrays")
+    assert plain.sharpness is None
+    assert plain.evaluations == found.evaluations
 
 
 def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_path):

@@ -80,14 +80,18 @@ def ranking_table(result: Recommendation) -> Table:
     """Everything that was tried, as ranked."""
     return Table(
         caption=f"Finalists at equal training time; target {result.metric} "
-        f"{result.target_loss:.4g}",
-        columns=("batch", "rate", "seeds", result.metric, "reached in", "sooner", "95 %", ""),
+        f"{result.target_loss:.4g}. Beside it, {result.metric} where all had made as many steps, "
+        "and seen as many samples",
+        columns=(
+            *("batch", "rate", "seeds", *words.measures(result)),
+            *("reached in", "sooner", "95 %", ""),
+        ),
         rows=tuple(
             (
                 str(c.batch_size),
                 f"{c.learning_rate:.4g}",
                 str(c.seeds),
-                "" if c.val_loss is None else f"{c.val_loss:.4g}",
+                *words.measured(c, result),
                 words.reached_in(c) if c.seeds > 1 else "",
                 *words.speedup(c),
                 _status(c, result),

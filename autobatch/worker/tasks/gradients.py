@@ -39,7 +39,7 @@ def run(
     model = build_model(
         target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
     )
-    if reason := _why_not(model):
+    if reason := why_no_gradients(model):
         return Differentiated(moments=(), reason=reason)
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
     micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
@@ -50,7 +50,8 @@ def run(
     return Differentiated(moments=tuple(meter.found), reason=reason)
 
 
-def _why_not(model: keras.Model) -> str | None:
+def why_no_gradients(model: keras.Model) -> str | None:
+    """Why the loss alone cannot be differentiated; None where it can."""
     if type(model).train_step is not keras.Model.train_step:
         return (
             f"{type(model).__name__} has a train_step of its own: its loss cannot be had apart "

@@ -18,7 +18,9 @@ from autobatch.worker.batch_norm import reestimated
 from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import batch_norm_layers, change_settings, scale_learning_rates
+from autobatch.worker.sharpness import sharpness
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
+from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.watch import Watch, fit
 
 
@@ -42,17 +44,21 @@ def run(
     )
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
-    batch = backend.first_batch(sample) if batch_norm_layers(model) else None
+    is_sharpness_asked = task.sharpness and why_no_gradients(model) is None
+    needs_batch = is_sharpness_asked or batch_norm_layers(model)
+    batch = backend.first_batch(sample) if needs_batch else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
     fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
+    train_seconds = time.perf_counter() - watch.began - watch.paused_seconds
     return Trained(
         evaluations=tuple(watch.evaluations),
         steps=watch.steps,
-        train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
+        train_seconds=train_seconds,
         peak_bytes=backend.peak_bytes(),
+        sharpness=sharpness(model, batch, backend) if is_sharpness_asked else None,
     )
 
 

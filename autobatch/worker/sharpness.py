@@ -1,0 +1,77 @@
+"""How sharply the training loss curves where a trial ended: its Hessian's largest eigenvalue.
+
+By power iteration (as PyHessian: Yao et al. 2020), largest in magnitude. A product of the Hessian
+with a vector is a central difference of the user's own gradient, in float32, so that two digits
+hold at best. What is drawn at random (dropout) is the same on both sides.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from autobatch.worker.backends import Backend
+
+RADIUS = 1e-3  # of the central difference, in norms of the weights
+ITERATIONS = 30  # at most, of two gradients each
+CLOSE = 0.01  # change of the eigenvalue from one iteration to the next
+
+Vector = list[np.ndarray]
+
+
+def sharpness(model: keras.Model, batch: Any, backend: Backend) -> float | None:
+    """On one batch; None where a gradient is not finite. The model is left as it was."""
+    gradient, restore = _gradient_function(model, batch, backend)
+    weights = [keras.ops.convert_to_numpy(v).astype("float32") for v in model.trainable_weights]
+    radius = RADIUS * (1.0 + _norm(weights))
+    random = np.random.default_rng(0)
+    direction = _unit([random.standard_normal(w.shape).astype("float32") for w in weights])
+    value = 0.0
+    for _ in range(ITERATIONS):
+        ahead = gradient([w + radius * d for w, d in zip(weights, direction, strict=True)])
+        behind = gradient([w - radius * d for w, d in zip(weights, direction, strict=True)])
+        product = [(a - b) / (2 * radius) for a, b in zip(ahead, behind, strict=True)]
+        before, value = value, _dot(direction, product)
+        settled = abs(value - before) <= CLOSE * abs(value)
+        if settled or not np.isfinite(value) or not _norm(product):
+            break
+        direction = _unit(product)
+    restore(weights)
+    return value if np.isfinite(value) else None
+
+
+def _gradient_function(
+    model: keras.Model, batch: Any, backend: Backend
+) -> tuple[Callable[[Vector], Vector], Callable[[Vector], None]]:
+    """(the gradient at given weights, what puts them and all that layers keep back)."""
+    kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
+    differentiate = backend.gradients(model)
+    restore_random = backend.random_state()
+
+    def restore(weights: Vector) -> None:
+        restore_random()
+        for variable, value in (*kept, *zip(model.trainable_weights, weights, strict=True)):
+            variable.assign(value)
+
+    def gradient(weights: Vector) -> Vector:
+        restore(weights)
+        return [keras.ops.convert_to_numpy(each) for each in differentiate(batch)]
+
+    return gradient, restore
+
+
+def _dot(one: Vector, other: Vector) -> float:
+    return sum(
+        float(np.vdot(a.astype("float64"), b.astype("float64")))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _norm(vector: Vector) -> float:
+    return float(np.sqrt(_dot(vector, vector)))
+
+
+def _unit(vector: Vector) -> Vector:
+    norm = _norm(vector)
+    return [each / np.float32(norm) for each in vector]
