@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import msgspec
 
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
@@ -44,22 +45,23 @@ def run(
     )
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
-    is_sharpness_asked = task.sharpness and why_no_gradients(model) is None
-    needs_batch = is_sharpness_asked or batch_norm_layers(model)
-    batch = backend.first_batch(sample) if needs_batch else None
+    batch = backend.first_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
     fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
-    train_seconds = time.perf_counter() - watch.began - watch.paused_seconds
-    return Trained(
+    trained = Trained(
         evaluations=tuple(watch.evaluations),
         steps=watch.steps,
-        train_seconds=train_seconds,
+        train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
         peak_bytes=backend.peak_bytes(),
-        sharpness=sharpness(model, batch, backend) if is_sharpness_asked else None,
     )
+    if not task.sharpness or why_no_gradients(model) is not None:
+        return trained
+    keras.utils.set_random_seed(task.seed)  # drawn only now: that it is asked for changes nothing
+    found = sharpness(model, backend.first_batch(sample), backend)
+    return msgspec.structs.replace(trained, sharpness=found)
 
 
 class _Evaluator(Watch):
