@@ -194,6 +194,7 @@ class PretendDevice:
             steps=task.steps,
             train_seconds=task.steps * self.step_seconds(size),
             peak_bytes=None,
+            sharpness=float(size) if task.sharpness else None,
         )
 
 

@@ -119,6 +119,14 @@ def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):
     assert max(seconds) - min(seconds) < 2 * device.step_seconds(4096)
 
 
+def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
+    found = tune(tmp_path, PretendDevice(), "trials.sharpness=true")
+    for candidate in found.candidates:
+        asked = candidate.status != "pruned"
+        assert candidate.sharpness == (candidate.batch_size if asked else None)
+    assert any("Sharpness" in warning for warning in found.warnings)
+
+
 def test_the_choice_is_verified_in_memory_at_its_very_size(tmp_path):
     device = PretendDevice()
     found = tune(tmp_path, device)
