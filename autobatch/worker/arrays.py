@@ -71,6 +71,19 @@ class Arrays:
         x, y, weight = keras.tree.map_structure(take, (self.x, self.y, self.sample_weight))
         return Arrays(x, y, weight, len(order), shuffled=False)
 
+    def after(self, first: "Arrays") -> "Arrays":
+        import tensorflow as tf
+
+        def joined(one: Any, other: Any) -> Any:
+            if one is None:
+                return None
+            return (tf.concat if is_ragged(one) else np.concatenate)([one, other], 0)
+
+        x, y, weight = keras.tree.map_structure(
+            joined, (first.x, first.y, first.sample_weight), (self.x, self.y, self.sample_weight)
+        )
+        return Arrays(x, y, weight, first.count + self.count, shuffled=False)
+
     def fingerprint(self) -> list[bytes]:
         """Shapes, types, and rows from both ends of every array."""
         found = []

@@ -51,6 +51,10 @@ class DatasetBatches:
 
         return replace(self, dataset=tf.data.Dataset.from_tensors(best), count=batch_size)
 
+    def after(self, first: "DatasetBatches") -> "DatasetBatches":
+        dataset = first.dataset.concatenate(self.dataset)
+        return replace(self, dataset=dataset, count=first.count + self.count)
+
     def fingerprint(self) -> list[bytes]:
         return [f"{self.dataset.element_spec} {self.count}".encode()]
 
@@ -86,6 +90,11 @@ class PythonBatches:
         looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
         best = _largest((self.batches[index] for index in looked_at), batch_size)
         return replace(self, batches=_Listed([best]), count=batch_size)
+
+    def after(self, first: "PythonBatches") -> "PythonBatches":
+        both = (first.batches, self.batches)
+        batches = [each[index] for each in both for index in range(each.num_batches)]
+        return replace(self, batches=_Listed(batches), count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
         first = leaves(self.batches[0])

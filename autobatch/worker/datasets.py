@@ -62,6 +62,10 @@ class Unbatched:
         )
         return replace(self, dataset=dataset, count=len(samples))
 
+    def after(self, first: "Unbatched") -> "Unbatched":
+        dataset = first.dataset.concatenate(self.dataset)
+        return replace(self, dataset=dataset, count=first.count + self.count)
+
     def fingerprint(self) -> list[bytes]:
         return [f"{self.dataset.element_spec} {self.count}".encode()]
 

@@ -30,7 +30,10 @@ class Source(Protocol):
         """`count` of the samples: for batches built by the user, ending with a batch as ragged."""
 
     def longest(self, batch_size: int) -> "Source":
-        """Where samples vary in size, at least a batch of the largest seen; else all of them."""
+        """Where samples vary in size, a batch of the largest seen; else this, with all of them."""
+
+    def after(self, first: Any) -> "Source":
+        """The samples of `first`, which is of the same kind, then these; in that order."""
 
     def fingerprint(self) -> list[bytes]:
         """What identifies the samples, as far as it is the same each time."""

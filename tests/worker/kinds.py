@@ -185,6 +185,11 @@ def labels(count):
     return (np.arange(count) % 2).astype("float32")[:, None]
 
 
+def seldom_long(count):
+    """One or two tokens, and 20,000 in the last that fill a batch of four: beyond the first ten."""
+    return [[3] * (20_000 if n // 4 == count // 4 - 1 else 1 + n // 4 % 2) for n in range(count)]
+
+
 def ragged_text():
     def part(count):
         return tf.ragged.constant(texts(count)), labels(count)
@@ -192,24 +197,41 @@ def ragged_text():
     return part(SAMPLES), part(20)
 
 
+def text_dataset(written):
+    """Of single texts, each as long as it is."""
+
+    def each():
+        for text, label in zip(written, labels(len(written)), strict=True):
+            yield np.array(text, "int32"), label
+
+    signature = (tf.TensorSpec((None,), "int32"), tf.TensorSpec((1,), "float32"))
+    return tf.data.Dataset.from_generator(each, output_signature=signature)
+
+
 def unpadded_text():
-    """A dataset of single texts, each as long as it is."""
+    return text_dataset(texts(SAMPLES)), text_dataset(texts(20))
 
-    def part(count):
-        def each():
-            for text, label in zip(texts(count), labels(count), strict=True):
-                yield np.array(text, "int32"), label
 
-        signature = (tf.TensorSpec((None,), "int32"), tf.TensorSpec((1,), "float32"))
-        return tf.data.Dataset.from_generator(each, output_signature=signature)
+def seldom_long_ragged():
+    return (tf.ragged.constant(seldom_long(SAMPLES)), labels(SAMPLES)), None
 
-    return part(SAMPLES), part(20)
+
+def seldom_long_unpadded():
+    return text_dataset(seldom_long(SAMPLES)), None
+
+
+def seldom_long_batches(batch_size):
+    return text_dataset(seldom_long(SAMPLES)).padded_batch(batch_size), None
+
+
+def seldom_long_padded(batch_size):
+    return Padded(SAMPLES, batch_size, seldom_long), None
 
 
 class Padded(keras.utils.PyDataset):
-    def __init__(self, count, batch_size):
+    def __init__(self, count, batch_size, written=texts):
         super().__init__()
-        self.texts, self.labels, self.batch_size = texts(count), labels(count), batch_size
+        self.texts, self.labels, self.batch_size = written(count), labels(count), batch_size
 
     def __len__(self):
         return -(-len(self.texts) // self.batch_size)

@@ -50,6 +50,8 @@ KINDS = {
     "PyDataset that pads": ("text_model", "padded_text"),
 }
 
+VARIED = ("ragged tensors", "texts of any length", "PyDataset that pads")  # in the samples' length
+
 
 def ask_kind(tmp_path, task, model, data=None, **target):
     target["model"] = f"kinds.py:{model}"
@@ -71,7 +73,8 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *KINDS[kind])
     assert isinstance(found, Fits), found
     assert found.full_steps >= 10
-    assert (found.steps, found.ragged_samples) == (found.full_steps * 3 // 2, 10)  # 20, 20, 10
+    full = 2 + (kind in VARIED)  # of an epoch: 20, 20, 10, and the longest samples before them
+    assert (found.steps, found.ragged_samples) == (found.full_steps * (full + 1) // full, 10)
     assert found.validated
     assert found.least_peak_bytes <= found.peak_bytes
     assert found.leak_bytes_per_step == 0
@@ -140,12 +143,29 @@ def test_every_kind_is_tried(tmp_path, kind):
     assert found.evaluations[0].metrics["val_loss"] != found.evaluations[2].metrics["val_loss"]
 
 
-@pytest.mark.parametrize("kind", ["ragged tensors", "texts of any length", "PyDataset that pads"])
+@pytest.mark.parametrize("kind", VARIED)
 def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, kind):
     found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])
     assert any("vary in length" in note and "probes use the l" in note for note in found.notes)
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), *KINDS[kind])
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("ragged_reader", "seldom_long_ragged"),
+        ("text_model", "seldom_long_unpadded"),
+        ("text_model", "seldom_long_batches"),
+        ("text_model", "seldom_long_padded"),
+    ],
+)
+def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(tmp_path, model, data, verify):
+    task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify)
+    found = ask_kind(tmp_path, task, model, data)
+    assert isinstance(found, Fits), found
+    assert found.peak_bytes > 4 * 20_000 * 3 * 4  # what its embedding takes, in float32
 
 
 def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend, tmp_path):

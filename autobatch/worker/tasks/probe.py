@@ -79,15 +79,19 @@ def _arguments(
 
     Where the user's epoch is longer than needed, a part of it that ends with the same ragged batch:
     memory in pieces of another size is often what does not fit, and so full steps follow it. A
-    verification has longer epochs, and a validation after each.
+    verification has longer epochs, and a validation after each. Where samples vary in size, a probe
+    has the largest alone, and epochs of a verification begin with them: others leave other gaps.
     """
     size = task.batch_size
     epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
-    train = data.train if task.verify else data.train.longest(size)
+    longest = data.train.longest(size)
+    train = data.train if task.verify else longest
     full, ragged = divmod(train.count, size)
     steps = needed if task.verify else needed - 1
     if full > steps:
         train = train.part(steps * size + ragged)
+    if task.verify and longest is not data.train:
+        train = train.after(longest)
     arguments = train.fit_arguments(size) | epochs
     if not task.verify:
         return arguments, False
