@@ -1,17 +1,30 @@
 """What the devices of a run can hold, and what of it the recipe allows."""
 
+import os
+
 from autobatch.engine import machine
 from autobatch.errors import UsageError
 from autobatch.protocol import Target
 from autobatch.recipe import Recipe
 from autobatch.units import Share
 
+# Of a GPU, which JAX takes at most unless one of these variables says otherwise.
+SHARE_OF_JAX = 0.75
+SHARES_OF_JAX = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+
 
 def free_bytes(question: Target) -> int:
     """Of the CPU's memory, or of the fullest of the GPUs that are used."""
     if question.device != "gpu":
         return machine.spare_bytes()
-    found = machine.gpus()
+    return free_of(machine.gpus(), question)
+
+
+def free_of(found: list[machine.Gpu], question: Target) -> int:
+    """Bytes that the user's own training, too, could have on the fullest of the first GPUs.
+
+    Raises UsageError where there are too few, or one has no room for any model.
+    """
     if not found:
         raise UsageError(
             "device.kind is gpu, but NVIDIA's driver reports no GPU here.",
@@ -22,7 +35,38 @@ def free_bytes(question: Target) -> int:
             f"device.replicas is {question.replicas}, and GPUs that can be used: {len(found)}.",
             hint=f"Use --set device.replicas={len(found)}, or check CUDA_VISIBLE_DEVICES.",
         )
-    return min(gpu.free_bytes for gpu in found[: question.replicas])
+    fullest = min(found[: question.replicas], key=lambda gpu: gpu.free_bytes)
+    if fullest.free_bytes < machine.NEEDED_ON_GPU_BYTES:
+        raise UsageError(
+            f"There is no room for a model: {fullest.state}",
+            hint="End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES.",
+        )
+    if question.backend != "jax":
+        return fullest.free_bytes
+    return min(fullest.free_bytes, int(_share_of_jax() * fullest.total_bytes))
+
+
+def _share_of_jax() -> float:
+    for name in SHARES_OF_JAX:
+        if written := os.environ.get(name):
+            try:
+                return float(written)
+            except ValueError:
+                raise UsageError(
+                    f"The environment has {name}={written}, which is not a number.",
+                    hint="Unset it, or give a share such as 0.9.",
+                ) from None
+    return SHARE_OF_JAX
+
+
+def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:
+    """A sentence where several replicas found no GPU, and nobody asked for the CPU."""
+    if question.device != "cpu" or question.replicas == 1 or recipe.device.kind != "auto":
+        return None
+    return (
+        f"There is no GPU that {question.backend} can use: the {question.replicas} replicas are "
+        "devices made of the CPU, which share its memory and its cores."
+    )
 
 
 def limit_bytes(recipe: Recipe, free: int) -> int:

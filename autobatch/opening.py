@@ -104,6 +104,8 @@ def open_run(
     for path in (question.folder, question.model, str(directory.absolute())):
         _refuse_unless_text(path)
     free = budget.free_bytes(question)
+    if told := budget.made_of_the_cpu(question, recipe):
+        on_event(Note(text=told))
     with Record(
         directory, question, free_bytes=free, version=_version("keras-autobatch")
     ) as record:

@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import DISTRIBUTIONS, Facts, Finding, blocks, warns
-from autobatch.engine.machine import Gpu
-from autobatch.errors import one_line
-from autobatch.units import format_bytes
+from autobatch.engine.machine import NEEDED_ON_GPU_BYTES, Gpu
 
 TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
-NEEDED_ON_GPU_BYTES = 1 << 30  # CUDA's context and cuDNN's workspace, before any model
-HIDDEN = "a process that cannot be seen from here"  # of another container or user
 HELD = 0.5  # share of a GPU held by others, likewise
 
 
@@ -64,15 +60,11 @@ def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
 
 def _judge_room(gpu: Gpu) -> Iterator[Finding]:
     held = gpu.total_bytes - gpu.free_bytes
-    state = (
-        f"GPU {gpu.index} has {format_bytes(gpu.free_bytes)} free of "
-        f"{format_bytes(gpu.total_bytes)}{_holders(gpu)}."
-    )
     remedy = "End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES."
     if gpu.free_bytes < NEEDED_ON_GPU_BYTES:
-        yield blocks(state, remedy)
+        yield blocks(gpu.state, remedy)
     elif held > HELD * gpu.total_bytes:
-        yield warns(state, remedy)
+        yield warns(gpu.state, remedy)
 
 
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
@@ -100,17 +92,6 @@ def _uses_gpus(name: str, facts: Facts) -> bool:
         return False
     # For Arm, PyPI has none with CUDA; NVIDIA's own builds carry their name in the version.
     return facts.architecture == "x86_64" or "+nv" in facts.packages[name]
-
-
-def _holders(gpu: Gpu) -> str:
-    if gpu.processes is None:
-        return "; the driver does not say who holds the rest"
-    told = [
-        f"{one_line(process.command or HIDDEN, 40)} (pid {process.pid}"
-        + (f", {format_bytes(process.held_bytes)})" if process.held_bytes is not None else ")")
-        for process in gpu.processes[:3]
-    ]
-    return f"; held by {', '.join(told)}" if told else ""
 
 
 def _count(number: int, what: str) -> str:

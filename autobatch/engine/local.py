@@ -34,7 +34,7 @@ REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
 
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
 
-_templates: list[str] = []  # backends of the templates that this process started
+_templates: list[tuple[str, str]] = []  # (backend, device) of those that this process started
 
 OnProgress = Callable[[JobProgress], None]
 SPAWNING = (
@@ -133,7 +133,8 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
         )
-        with without_main():
+        # A fork has them from its template; a fresh interpreter would import without.
+        with environment(self._variables()), without_main():
             process.start()
         theirs.close()
         try:
@@ -213,18 +214,27 @@ class LocalExecutor:
         return self.logs / f"{number:04d}-{name}.log"
 
     def _start_template(self, context: ForkServerContext) -> None:
-        """There is one in a process; that of another backend has imported the wrong Keras."""
+        """There is one in a process; another backend's, or device's, has imported otherwise."""
         from multiprocessing import forkserver
 
-        backend = backends.load(self.target.backend)
-        if _templates and _templates[-1] != self.target.backend:
+        wanted = (self.target.backend, self.target.device)
+        if _templates and _templates[-1] != wanted:
             forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
-        _templates.append(self.target.backend)
-        context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
-        variables = backend.template_environment(str(self.logs.resolve()))
-        variables |= {"KERAS_BACKEND": self.target.backend}  # read when keras is imported
-        with environment(variables), output_to(self.logs / "template.log"), without_main():
+        _templates.append(wanted)
+        preload = [*backends.load(self.target.backend).PRELOAD, "autobatch.worker.tasks"]
+        context.set_forkserver_preload(preload)
+        with (
+            environment(self._variables()),
+            output_to(self.logs / "template.log"),
+            without_main(),
+        ):
             forkserver.ensure_running()
+
+    def _variables(self) -> dict[str, str]:
+        """For all processes of the run, before they import anything."""
+        backend = backends.load(self.target.backend)
+        variables = backend.template_environment(str(self.logs.resolve()), self.target.device)
+        return variables | {"KERAS_BACKEND": self.target.backend}
 
 
 def _kernel_oom_kills() -> int:

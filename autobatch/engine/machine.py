@@ -15,7 +15,12 @@ from typing import Any
 import psutil
 
 from autobatch.engine.cgroups import ControlGroup, control_groups
+from autobatch.errors import one_line
 from autobatch.protocol import Struct
+from autobatch.units import format_bytes
+
+NEEDED_ON_GPU_BYTES = 1 << 30  # CUDA's context and cuDNN's workspace, before any model
+HIDDEN = "a process that cannot be seen from here"  # of another container or user
 
 CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
 NVIDIA_VENDOR = "0x10de"
@@ -40,6 +45,23 @@ class Gpu(Struct):
     index: int = 0  # of the driver; MIG instances have that of the GPU they are of
     uuid: str = ""
     processes: tuple[GpuProcess, ...] | None = ()  # None: the driver does not tell us
+
+    @property
+    def state(self) -> str:
+        """What is free of it, and who holds most of the rest; as a sentence."""
+        free, total = format_bytes(self.free_bytes), format_bytes(self.total_bytes)
+        return f"GPU {self.index} has {free} free of {total}{self._held_by}."
+
+    @property
+    def _held_by(self) -> str:
+        if self.processes is None:
+            return "; the driver does not say who holds the rest"
+        told = [
+            f"{one_line(process.command or HIDDEN, 40)} (pid {process.pid}"
+            + (f", {format_bytes(process.held_bytes)})" if process.held_bytes is not None else ")")
+            for process in self.processes[:3]
+        ]
+        return f"; held by {', '.join(told)}" if told else ""
 
 
 class GpuSurvey(Struct):

@@ -54,8 +54,11 @@ class Backend(Protocol):
 
     PRELOAD: tuple[str, ...]  # modules that the template process imports
 
-    def template_environment(self, folder: str) -> dict[str, str]:
-        """Variables for all processes of a run; `folder` is theirs to keep things in."""
+    def template_environment(self, folder: str, device: str) -> dict[str, str]:
+        """Variables for all processes of a run, from before the framework is imported.
+
+        `folder` is theirs to keep things in.
+        """
 
     def environment(
         self, device: str, limit_bytes: int | None, replicas: int, notes: str | None

@@ -19,9 +19,10 @@ PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_
 THREADS_PER_REPLICA = 4
 
 
-def template_environment(folder: str) -> dict[str, str]:
+def template_environment(folder: str, device: str) -> dict[str, str]:
     """Trials of one size run one program: each process after the first finds it compiled."""
-    return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
+    platforms = {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {}  # read when it is imported
+    return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"} | platforms
 
 
 def environment(
@@ -29,17 +30,18 @@ def environment(
 ) -> dict[str, str]:
     if device == "cpu":
         if replicas == 1:
-            return {"JAX_PLATFORMS": "cpu"}
+            return {}
         devices = f"--xla_force_host_platform_device_count={replicas}"
         flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip()
         # Replicas wait for each other in threads of one pool (by default, one for each core): with
         # too few of them a step waits for ever for the one before it.
         threads = str(THREADS_PER_REPLICA * replicas)
-        return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "NPROC": threads}
+        return {"XLA_FLAGS": flags, "NPROC": threads}
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if limit_bytes is not None:
         share = limit_bytes / _total_bytes()
         variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{min(1.0, share):.6f}"
+        variables["XLA_CLIENT_MEM_FRACTION"] = ""  # the newer name: both together are refused
     return variables
 
 
@@ -63,7 +65,7 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     if device == "gpu" and jax.default_backend() != "gpu":
         raise DeviceError(
             "There is a GPU, but JAX does not see it.",
-            hint="Install jax[cuda12], or use --set device.kind=cpu.",
+            hint="Install jax[cuda13] (or jax[cuda12]), or use --set device.kind=cpu.",
         )
     memory.limit_bytes = limit_bytes
     if replicas > 1:

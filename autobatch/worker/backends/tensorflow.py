@@ -20,7 +20,7 @@ MEBIBYTE = 1 << 20
 RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 
 
-def template_environment(folder: str) -> dict[str, str]:
+def template_environment(folder: str, device: str) -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "1"}  # read when it is imported
 
 

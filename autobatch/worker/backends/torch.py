@@ -20,21 +20,27 @@ from autobatch.worker.mistakes import DeviceError
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 SAMPLE_SECONDS = 0.002
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
+    # Of CUDA and its libraries, beyond what PyTorch's allocator holds.
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
 # Of Python itself, where not even an exception could be allocated.
 NO_EXCEPTION = ("without exception set", "without setting an exception")
 
 
-def template_environment(folder: str) -> dict[str, str]:
-    # Its CUDA check at import would make forks of the process unusable.
-    return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+def template_environment(folder: str, device: str) -> dict[str, str]:
+    # Keras looks for a GPU when it is imported; there is to be none where the CPU is asked for.
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    # PyTorch's own look would make forks of the process unusable.
+    return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"} | hidden
 
 
 def environment(
     device: str, limit_bytes: int | None, replicas: int, notes: str | None
 ) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    return {}
 
 
 def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
@@ -48,12 +54,28 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
                 "There is a GPU, but PyTorch does not see it.",
                 hint="Install a PyTorch built for CUDA, or use --set device.kind=cpu.",
             )
+        _start_cuda()
         if limit_bytes is not None:
             total = torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total))
         return
     _start_threads()
     _memory.start(limit_bytes)
+
+
+def _start_cuda() -> None:
+    """Refused in a fork of a process that has used it."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:
+        if out_of_memory_evidence(error) is not None:
+            raise
+        raise DeviceError(
+            f"There is a GPU, but PyTorch cannot use it: {str(error).splitlines()[0]}",
+            hint="Check nvidia-smi, or use --set device.kind=cpu.",
+        ) from None
 
 
 def watch_memory(give_up: Callable[[str], None]) -> None:

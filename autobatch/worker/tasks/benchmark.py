@@ -98,6 +98,7 @@ class _WindowClock(Watch):
         self._measuring_since: float | None = None
         self._opened: float | None = None
         self._epoch_ended: float | None = None
+        self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -115,10 +116,13 @@ class _WindowClock(Watch):
             self._warm()
         elif not self.whole_epochs and self._opened is not None:
             window = self.seconds / WINDOWS
-            if last or time.perf_counter() - self._opened >= window:
+            if not (last and self._is_ragged_new) and (
+                last or time.perf_counter() - self._opened >= window
+            ):
                 self._close()
             if last:
                 self._end_epoch()
+        self._is_ragged_new = self._is_ragged_new and not last
 
     def epoch_ended(self) -> None:
         if self._measuring_since is None:

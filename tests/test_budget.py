@@ -1,0 +1,79 @@
+"""What a run may take of the GPUs that are there."""
+
+import msgspec
+import pytest
+from pretend import TARGET
+
+from autobatch import budget
+from autobatch.engine.machine import Gpu, GpuProcess
+from autobatch.errors import UsageError
+from autobatch.recipe import make_recipe
+
+GIB = 1 << 30
+ON_GPU = msgspec.structs.replace(TARGET, device="gpu")
+
+
+def gpu(free, index=0, **more):
+    return Gpu(
+        name="A", total_bytes=80 * GIB, free_bytes=free * GIB, driver="1", index=index, **more
+    )
+
+
+def test_the_fullest_of_the_gpus_that_are_used_decides():
+    found = [gpu(70), gpu(60), gpu(50)]
+    assert budget.free_of(found, ON_GPU) == 70 * GIB
+    assert budget.free_of(found, msgspec.structs.replace(ON_GPU, replicas=2)) == 60 * GIB
+
+
+def test_fewer_gpus_than_replicas_are_refused_with_what_to_do():
+    with pytest.raises(UsageError, match="replicas is 2, and GPUs that can be used: 1") as refused:
+        budget.free_of([gpu(70)], msgspec.structs.replace(ON_GPU, replicas=2))
+    assert "device.replicas=1" in refused.value.hint
+    with pytest.raises(UsageError, match="reports no GPU"):
+        budget.free_of([], ON_GPU)
+
+
+def test_a_full_gpu_is_refused_with_who_holds_it():
+    holder = GpuProcess(pid=7, command="python other.py", held_bytes=79 * GIB)
+    with pytest.raises(UsageError) as refused:
+        budget.free_of([gpu(0.5, processes=(holder,))], ON_GPU)
+    assert (
+        "GPU 0 has 512.0 MiB free of 80.0 GiB; held by python other.py (pid 7, 79.0 GiB)."
+        in str(refused.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "share"),
+    [(None, 0.75), ("XLA_CLIENT_MEM_FRACTION", 0.5), ("XLA_PYTHON_CLIENT_MEM_FRACTION", 0.5)],
+)
+def test_jax_takes_no_more_of_a_gpu_than_in_the_users_training(monkeypatch, variable, share):
+    for name in budget.SHARES_OF_JAX:
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "0.5")
+    on_jax = msgspec.structs.replace(ON_GPU, backend="jax")
+    assert budget.free_of([gpu(79)], on_jax) == share * 80 * GIB
+    assert budget.free_of([gpu(20)], on_jax) == 20 * GIB
+
+
+def test_a_share_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "most")
+    with pytest.raises(UsageError, match="XLA_CLIENT_MEM_FRACTION=most, which is not a number"):
+        budget.free_of([gpu(79)], msgspec.structs.replace(ON_GPU, backend="jax"))
+
+
+def test_replicas_made_of_the_cpu_are_told_unless_they_were_asked_for():
+    shared = msgspec.structs.replace(TARGET, replicas=4)
+    auto = make_recipe({"model": "train.py:build_model"})
+    assert "4 replicas are devices made of the CPU" in budget.made_of_the_cpu(shared, auto)
+    assert budget.made_of_the_cpu(TARGET, auto) is None
+    asked = make_recipe({"model": "train.py:build_model"}, ["device.kind=cpu"])
+    assert budget.made_of_the_cpu(shared, asked) is None
+
+
+@pytest.mark.parametrize(("written", "limit"), [("50%", 5000), ("2KiB", 2048), (None, 10_000)])
+def test_a_limit_is_a_size_or_a_share_of_what_is_free(written, limit):
+    asked = [f"device.memory_limit={written}"] if written else []
+    recipe = make_recipe({"model": "train.py:build_model"}, asked)
+    assert budget.limit_bytes(recipe, 10_000) == limit
