@@ -16,16 +16,19 @@ from autobatch.core import recommend as conclusion
 from autobatch.engine.record_file import Answer, Entry
 from autobatch.errors import (
     InterruptedRunError,
+    NothingFitsError,
     RecipeError,
     TimeLimitError,
     UsageError,
     UserCodeError,
+    one_line,
 )
 from autobatch.protocol import (
     BenchmarkResult,
     Inspect,
     Inspected,
     Outcome,
+    OutOfMemory,
     ProbeResult,
     Recommendation,
     Struct,
@@ -153,6 +156,13 @@ def inspect(session: Session) -> Inspected:
     if first is not None and first != task:  # what depends on the size is comparable only there
         _inspect(session, first)
     entry = _inspect(session, task)
+    if isinstance(entry.outcome, OutOfMemory):
+        raise NothingFitsError(
+            "Nothing fits: the model runs out of memory before it trains, on a few samples and "
+            f"without a limit of ours: {one_line(entry.outcome.evidence, 300)}.",
+            hint="Make the model or its inputs smaller. `autobatch doctor` says what memory there "
+            "is, and who holds it.",
+        )
     if not isinstance(entry.outcome, Inspected):
         raise UserCodeError(
             f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",

@@ -426,6 +426,13 @@ def test_what_the_user_must_mend_ends_the_run_with_their_message(tmp_path, outco
         tune(tmp_path, PretendDevice(answers={(Inspect, 32): [outcome]}))
 
 
+def test_a_model_that_runs_out_of_memory_before_it_trains_fits_nothing(tmp_path):
+    out = OutOfMemory(evidence="its resident memory reached 9.0 GiB", host_memory=True)
+    with pytest.raises(NothingFitsError, match="before it trains, on a few samples .* 9.0 GiB"):
+        probe(tmp_path, PretendDevice(answers={(Inspect, 32): [out]}))
+    assert probe(tmp_path, PretendDevice()).largest_fitting  # there is more memory now
+
+
 def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):
     failure = UserCodeFailed(message="ValueError: no batch will do")
     device = PretendDevice(answers={(Probe, size): [failure] for size in (32, 8, 2, 1)})

@@ -114,11 +114,12 @@ class Record:
 
     def first_inspection(self) -> Inspect | None:
         """What the first process was asked: asked again, it shows whether all is as it was."""
-        return next((e.task for e in self._entries.values() if isinstance(e.task, Inspect)), None)
+        inspected = (e for e in self._entries.values() if isinstance(e.outcome, Inspected))
+        return next((e.task for e in inspected if isinstance(e.task, Inspect)), None)
 
     def _check_identity(self, entry: Entry) -> None:
         before = self.find(entry.task)
-        if before is None:
+        if before is None or not isinstance(before.outcome, Inspected):
             return
         _refuse_difference(
             self.directory,

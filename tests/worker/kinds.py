@@ -104,6 +104,21 @@ def anchored_data(batch_size):
     return part(SAMPLES), part(20)
 
 
+class TakesFew(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        if x.shape[0] >= 16:
+            raise ValueError("at most 15 samples")
+        return self.dense(x)
+
+
+def takes_few():
+    return compiled(TakesFew(), run_eagerly=True)
+
+
 class Gan(keras.Model):
     """As in the Keras guide: a step of its own, two optimizers, nothing to evaluate."""
 

@@ -151,6 +151,15 @@ def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, k
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
 
+@pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched", "feeds.py:batched"])
+def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(tmp_path, data):
+    found = ask_kind(tmp_path, Inspect(batch_size=20), "takes_few", data)
+    assert isinstance(found, Inspected), found
+    failed = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "takes_few", data)
+    assert isinstance(failed, UserCodeFailed), failed
+    assert "at most 15 samples" in failed.message
+
+
 @pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize(
     ("model", "data"),

@@ -22,7 +22,7 @@ from autobatch.worker.optimizer import (
 from autobatch.worker.source import Source, bytes_of, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, scalars
 
-SYNTHETIC_SAMPLES = 8  # enough to see shapes
+FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
 LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, once
 
 
@@ -30,14 +30,14 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     keras.utils.set_random_seed(target.seed)
     size = task.batch_size
     model = build_model(target, backend, batch_size=size)
-    samples = user_data.fixed_batch_size(model) or SYNTHETIC_SAMPLES * target.replicas
+    few = user_data.fixed_batch_size(model) or FEW_SAMPLES * target.replicas
     data = user_data.load(
-        target, model, batch_size=size, samples=samples, look_seconds=LOOK_SECONDS, anew=True
+        target, model, batch_size=size, samples=few, look_seconds=LOOK_SECONDS, anew=True
     )
     synthetic = data.source == "synthetic"
-    few = data.train.part(min(data.train.count, size))
-    metrics, notes = _try_out(model, few, size)
-    batch = backend.first_batch(few.fit_arguments(size) | {"class_weight": target.class_weight})
+    metrics, notes = _try_out(model, data.train.part(min(data.train.count, size, few)))
+    first = data.train.part(min(data.train.count, size))
+    batch = backend.first_batch(first.fit_arguments(size) | {"class_weight": target.class_weight})
     notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
     kind, device_name = backend.device()
@@ -60,7 +60,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         batch_norm_momentum=momenta[0].momentum if momenta else None,
         train_samples=None if synthetic else data.count,
         validation_samples=None if data.validation is None else data.validation.count,
-        sample_bytes=bytes_of(batch) // few.count,
+        sample_bytes=bytes_of(batch) // first.count,
         data_source=data.source,
         code_fingerprint=users_code(),
         data_fingerprint=user_data.fingerprint(data),
@@ -77,12 +77,12 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     )
 
 
-def _try_out(model: keras.Model, few: Source, size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _try_out(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(metrics, notes). Model and data go together, or this raises, before anything costly starts.
 
     It builds a model that knows no input shape yet, and names its metrics.
     """
-    arguments = few.fit_arguments(min(size, few.count))
+    arguments = few.fit_arguments(few.count)
     if can_evaluate(model):
         arguments.pop("shuffle", None)
         logs = model.evaluate(**arguments, verbose=0, return_dict=True)
