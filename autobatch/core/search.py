@@ -8,7 +8,7 @@ costs more than binary search and a constant. No size is tried twice.
 """
 
 from collections.abc import Callable, Mapping
-from math import ceil, inf, isqrt, log, log2
+from math import ceil, inf, isqrt, log2
 
 from autobatch.protocol import Struct
 
@@ -74,7 +74,7 @@ def tries_left(
     As measured on memory that varies by a tenth from run to run: affine memory takes fewer.
     """
     if bracket.good == 0:
-        return 6 if bracket.bad is None else 1 + ceil(log(max(1.0, bracket.bad / lower), 4))
+        return 6 if bracket.bad is None else min(6, 1 + ceil(log2(max(1.0, bracket.bad / lower))))
     if bracket.bad is None:
         return 0 if bracket.good == upper else 4
     step = max(multiple, step_of(bracket.good, tolerance))
@@ -114,8 +114,8 @@ def _next_size(
     if good == 0:
         if bad is None:
             return min(max(start, lower), upper)
-        # Downwards by large steps: the smallest size that may fit is soon known.
-        return None if bad <= lower else max(lower, bad // 4)
+        # The least there is: what it needs shows where to look, and failures are dear.
+        return None if bad <= lower else lower
     step = step_of(good, tolerance)
     guess = _prediction(peaks, good, limit_bytes, upper)
     guess -= int(guess * tolerance / 2)  # just below: a size too large costs ten small ones
