@@ -182,7 +182,7 @@ def _inspect(session: Session, task: Inspect) -> Entry:
         task,
         session.record.header.target.model,
         _describe,
-        deadline_seconds=INSPECT_DEADLINE_SECONDS,
+        deadline_seconds=session.deadline_seconds(INSPECT_DEADLINE_SECONDS),
         reuse=False,
     )
 

@@ -92,12 +92,14 @@ class PretendDevice:
         self.facts = facts or inspected()
         self.answers = answers or {}
         self.tasks = []
+        self.deadlines = []  # seconds, of all tasks
 
     def log_path(self) -> Path | None:
         return None
 
     def run(self, task, *, deadline_seconds, on_progress=None):
         self.tasks.append(task)
+        self.deadlines.append(deadline_seconds)
         answers = self.answers.get((type(task), getattr(task, "batch_size", None)))
         if answers:
             answer = answers.pop(0)

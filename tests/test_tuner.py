@@ -433,6 +433,13 @@ def test_a_model_that_runs_out_of_memory_before_it_trains_fits_nothing(tmp_path)
     assert probe(tmp_path, PretendDevice()).largest_fitting  # there is more memory now
 
 
+@pytest.mark.parametrize(("limit", "deadline"), [("1s", 60), ("5min", 300), ("1h", 600)])
+def test_a_hang_is_not_waited_for_beyond_the_time_limit(tmp_path, limit, deadline):
+    device = PretendDevice()
+    probe(tmp_path, device, f"time_limit={limit}")
+    assert max(device.deadlines) == pytest.approx(deadline, abs=2)
+
+
 def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):
     failure = UserCodeFailed(message="ValueError: no batch will do")
     device = PretendDevice(answers={(Probe, size): [failure] for size in (32, 8, 2, 1)})

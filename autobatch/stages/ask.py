@@ -29,6 +29,7 @@ from autobatch.protocol import (
 from autobatch.recipe import Recipe
 from autobatch.units import format_duration
 
+LEAST_DEADLINE_SECONDS = 60.0
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
 OnEvent = Callable[[Event], None]
@@ -60,6 +61,10 @@ class Session:
 
     def seconds_left(self) -> float:
         return self.recipe.time_limit - (time.monotonic() - self.started)
+
+    def deadline_seconds(self, at_most: float) -> float:
+        """For a job that should take far less: what `time_limit` leaves, but a minute at least."""
+        return min(at_most, max(LEAST_DEADLINE_SECONDS, self.seconds_left()))
 
     def is_to_end(self) -> bool:
         """Whether to conclude now from what is known: time is up, or somebody asked for it."""

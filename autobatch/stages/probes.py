@@ -73,7 +73,7 @@ class Probes:
             task,
             f"{what}{size}",
             _phrase,
-            deadline_seconds=DEADLINE_SECONDS,
+            deadline_seconds=self.session.deadline_seconds(DEADLINE_SECONDS),
             user_code_may_fail=True,
         )
         if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
