@@ -293,7 +293,7 @@ def test_the_machines_memory_may_be_what_bounds_it(tmp_path):
 
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
-    with pytest.raises(NothingFitsError, match="even a batch of 1 does not"):
+    with pytest.raises(NothingFitsError, match=r"even a batch of 1 does not: it runs out of memory \(OOM when"):
         probe(tmp_path, PretendDevice(fits_up_to=0))
 
 

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 from autobatch.core.leak import leak_sentence
 from autobatch.engine.record_file import Entry
-from autobatch.errors import NothingFitsError, UserCodeError
+from autobatch.errors import NothingFitsError, UserCodeError, one_line
 from autobatch.protocol import (
     VERIFY_STEPS,
     Crashed,
@@ -162,6 +162,9 @@ class Probes:
             )
         free_bytes = self.session.record.header.free_bytes
         needs = "it runs out of memory"
+        if isinstance(outcome, OutOfMemory):
+            held = f", {format_bytes(outcome.peak_bytes)} held" if outcome.peak_bytes else ""
+            needs += f" ({one_line(outcome.evidence, 120)}{held})"
         if budget_bytes < free_bytes and (fits := self.ask(size, free_bytes)):
             needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
         allowed = format_bytes(budget_bytes)
