@@ -182,6 +182,8 @@ class Inspected(Tagged):
     accumulation_steps: int = 1  # batches for one update of the weights
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
+    # How the user trains on their kind of data; `{size}` stands for the batch size.
+    fit_call: str = "model.fit(x, y, batch_size={size})"
 
 
 class Fits(Tagged):

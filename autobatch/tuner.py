@@ -172,7 +172,7 @@ def inspect(session: Session) -> Inspected:
     session.end("inspect", _describe(entry.outcome))
     session.note(*entry.outcome.notes)
     if entry.outcome.nan:
-        session.note(f"The training data: {entry.outcome.nan}.")
+        session.note(f"The data: {entry.outcome.nan}.")
     return entry.outcome
 
 

@@ -57,6 +57,10 @@ def nan_data():
     return (x, y), validation
 
 
+def nan_in_validation():
+    return data()[0], nan_data()[0]
+
+
 def no_data():
     return None
 

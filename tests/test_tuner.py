@@ -127,6 +127,13 @@ def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
     assert any("Sharpness" in warning for warning in found.warnings)
 
 
+def test_what_to_type_is_for_the_users_kind_of_data(tmp_path):
+    found = tune(
+        tmp_path, PretendDevice(facts=inspected(fit_call="model.fit(train.batch({size}))"))
+    )
+    assert found.snippet.endswith(f"model.fit(train.batch({found.batch_size}))")
+
+
 def test_the_choice_is_verified_in_memory_at_its_very_size(tmp_path):
     device = PretendDevice()
     found = tune(tmp_path, device)
@@ -293,7 +300,9 @@ def test_the_machines_memory_may_be_what_bounds_it(tmp_path):
 
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
-    with pytest.raises(NothingFitsError, match=r"even a batch of 1 does not: it runs out of memory \(OOM when"):
+    with pytest.raises(
+        NothingFitsError, match=r"even a batch of 1 does not: it runs out of memory \(OOM when"
+    ):
         probe(tmp_path, PretendDevice(fits_up_to=0))
 
 
@@ -428,7 +437,7 @@ def test_what_the_user_must_mend_ends_the_run_with_their_message(tmp_path, outco
 
 def test_a_model_that_runs_out_of_memory_before_it_trains_fits_nothing(tmp_path):
     out = OutOfMemory(evidence="its resident memory reached 9.0 GiB", host_memory=True)
-    with pytest.raises(NothingFitsError, match="before it trains, on a few samples .* 9.0 GiB"):
+    with pytest.raises(NothingFitsError, match=r"before it trains, on a few samples .* 9\.0 GiB"):
         probe(tmp_path, PretendDevice(answers={(Inspect, 32): [out]}))
     assert probe(tmp_path, PretendDevice()).largest_fitting  # there is more memory now
 

@@ -26,7 +26,7 @@ def warnings(
     size = choice.setting.batch_size
     found = list(evidence.notes)
     if inspected.nan:
-        found.append(f"The training data: {inspected.nan}.")
+        found.append(f"The data: {inspected.nan}.")
     ragged = (inspected.train_samples or 0) % size
     if ragged == 1 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
@@ -109,7 +109,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
     for name, value in evidence.hyperparameters(choice.setting).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         lines.append(f"model.optimizer{inner}.{name} = {value:.6g}")
-    lines.append(f"model.fit(x, y, batch_size={choice.setting.batch_size})")
+    lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
     if replicas > 1:
         each = choice.setting.batch_size // replicas
         lines.insert(

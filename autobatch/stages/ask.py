@@ -209,6 +209,8 @@ def why_it_failed(outcome: Outcome) -> str:
             return f"ended with exit code {code} and no answer"
         case UserCodeFailed(message=message):
             return f"your code failed: {message.splitlines()[0][:80]}"
+        case Diverged(step=0):
+            return "the loss of the untrained model is not a finite number"
         case Diverged(step=step):
             return f"diverged at step {step}"
         case _:

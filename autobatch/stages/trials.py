@@ -160,7 +160,7 @@ class _Trials:
 
     def _refuse_baseline(self) -> NoReturn:
         evidence = self.evidence
-        nan = f" The training data: {self.inspected.nan}." if self.inspected.nan else ""
+        nan = f" The data: {self.inspected.nan}." if self.inspected.nan else ""
         raise UserCodeError(
             f"Your baseline (batch {evidence.baseline.batch_size}, learning rate "
             f"{evidence.baseline_learning_rate:.3g}) cannot be trained: "

@@ -42,6 +42,11 @@ class Arrays:
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-self.count // batch_size)
 
+    def fit_call(self, loader: str) -> str:
+        given = "x" if self.y is None else "x, y"
+        weighted = ", sample_weight=sample_weight" if self.sample_weight is not None else ""
+        return f"model.fit({given}{weighted}, batch_size={{size}})"
+
     def part(self, count: int) -> "Arrays":
         return self.rows(0, count)
 

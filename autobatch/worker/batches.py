@@ -33,6 +33,9 @@ class DatasetBatches:
     def steps_per_epoch(self, batch_size: int) -> int:
         return math.ceil(self.count / self.size)
 
+    def fit_call(self, loader: str) -> str:
+        return built_for_the_size(loader)
+
     def part(self, count: int) -> "DatasetBatches":
         if count >= self.count:
             return self
@@ -74,6 +77,9 @@ class PythonBatches:
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return int(self.batches.num_batches)
+
+    def fit_call(self, loader: str) -> str:
+        return built_for_the_size(loader)
 
     def part(self, count: int) -> "PythonBatches":
         if count >= self.count:
@@ -156,6 +162,10 @@ def of_pydataset(batches: keras.utils.PyDataset, size: int, source: str) -> Pyth
     varied = len(shapes) > 1
     notes = (longest_note(source, number),) if varied else ()
     return PythonBatches(batches, size, (number - 1) * size + rows_of_batch(last), notes, varied)
+
+
+def built_for_the_size(loader: str) -> str:
+    return f"train, validation = {loader}(batch_size={{size}})\nmodel.fit(train)"
 
 
 def _given(batch: tuple[Any, ...]) -> Any:

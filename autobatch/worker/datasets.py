@@ -35,6 +35,9 @@ class Unbatched:
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-self.count // batch_size)
 
+    def fit_call(self, loader: str) -> str:
+        return f"model.fit(train.{'padded_batch' if self.padded else 'batch'}({{size}}))"
+
     def part(self, count: int) -> "Unbatched":
         count = min(count, self.count)
         return replace(self, dataset=self.dataset.take(count), count=count)

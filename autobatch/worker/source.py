@@ -26,6 +26,9 @@ class Source(Protocol):
 
     def steps_per_epoch(self, batch_size: int) -> int: ...
 
+    def fit_call(self, loader: str) -> str:
+        """What the user types to train on samples that `loader` returns; `{size}` in it."""
+
     def part(self, count: int) -> "Source":
         """`count` of the samples: for batches built by the user, ending with a batch as ragged."""
 

@@ -115,6 +115,8 @@ def test_one_dataset_is_split_and_that_is_said(tmp_path):
 def test_nan_in_the_data_is_seen(tmp_path):
     outcome, _ = ask(tmp_path, Inspect(batch_size=8), data="targets.py:nan_data")
     assert outcome.nan == "x has NaN in 1 of 48 samples (first: sample 3)"
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), data="targets.py:nan_in_validation")
+    assert outcome.nan == "validation x has NaN in 1 of 48 samples (first: sample 3)"
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,26 @@ def test_every_kind_is_inspected_and_its_samples_counted(tmp_path, kind):
     assert found.sample_bytes > 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    {
+        "sequential": "model.fit(x, y, batch_size={size})",
+        "dicts and sample weights": "model.fit(x, y, sample_weight=sample_weight, "
+        "batch_size={size})",
+        "unbatched dataset": "model.fit(train.batch({size}))",
+        "texts of any length": "model.fit(train.padded_batch({size}))",
+        "dataset built for the size": "train, validation = batched(batch_size={size})\n"
+        "model.fit(train)",
+        "PyDataset that pads": "train, validation = padded_text(batch_size={size})\n"
+        "model.fit(train)",
+    }.items(),
+)
+def test_what_to_type_goes_with_the_kind_of_data(on_each_backend, tmp_path, kind, call):
+    if on_each_backend != "tensorflow":
+        pytest.skip("the data is the same")
+    assert ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind]).fit_call == call
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
     found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *KINDS[kind])

@@ -64,7 +64,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         data_source=data.source,
         code_fingerprint=users_code(),
         data_fingerprint=user_data.fingerprint(data),
-        nan=_nan_report(data.train, batch),
+        nan=_nan_report(data, batch),
         notes=notes,
         versions={"python": platform.python_version(), "keras": keras.__version__}
         | backend.versions(),
@@ -74,6 +74,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         saved_seconds=data.saved_seconds,
+        fit_call=data.train.fit_call((target.data or "load_data").partition(":")[2] or "load_data"),
     )
 
 
@@ -109,11 +110,17 @@ def _optimizer_notes(model: keras.Model) -> tuple[str, ...]:
     )
 
 
-def _nan_report(train: Source, batch: Any) -> str | None:
-    if isinstance(train, Arrays):
-        return nan_phrase({"x": train.x, "y": train.y}, "")
-    parts = batch if isinstance(batch, tuple) else (batch,)
-    return nan_phrase(dict(zip(("x", "y"), parts, strict=False)), "the first ")
+def _nan_report(data: user_data.Data, batch: Any) -> str | None:
+    """Of all arrays; of the first batch of what is no array."""
+    if isinstance(data.train, Arrays):
+        found = nan_phrase({"x": data.train.x, "y": data.train.y}, "")
+    else:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        found = nan_phrase(dict(zip(("x", "y"), parts, strict=False)), "the first ")
+    if found is None and isinstance(data.validation, Arrays):
+        named = {"validation x": data.validation.x, "validation y": data.validation.y}
+        return nan_phrase(named, "")
+    return found
 
 
 def _precision(model: keras.Model) -> str:
