@@ -170,6 +170,8 @@ def main() -> None:
         network.fit(**arguments, epochs=10**9, callbacks=[watch])
         print(watch.done)
         return
+    if size > len(train[1]):
+        sys.exit(f"no such batch: there are {len(train[1])} samples")
     if not on_gpu:
         limit_cpu(limit_mib, network, train, validation, size)
     if seconds := os.environ.get("AT_MOST_SECONDS"):

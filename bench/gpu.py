@@ -3,22 +3,28 @@
 On each backend that is installed (or is named): `probe` against the truth of plain fits, within 16
 GiB and with all that is free; `benchmark` against plain fits of 20 s; one `recommend`. On a
 convolution net and a transformer that are large enough to matter; with --cpu, on small ones on the
-CPU, as a rehearsal.
+CPU, as a rehearsal. What fails has a row that says so, and the next goes on.
 
-    python bench/gpu.py [probe] [benchmark] [recommend] [--backend NAME ...] [--cpu]
+    pip install "keras-autobatch[jax,torch]" "jax[cuda13]" "tensorflow[and-cuda]"
+    python bench/gpu.py [probe] [benchmark] [recommend]
+                        [--backend NAME]... [--model NAME]... [--cpu]
 """
 
 import argparse
 import importlib.util
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from probe import MODELS, ON_GPU, Question, head, print_head, recipe_in, row
 from throughput import plain_fit
 
 import autobatch
+from autobatch.engine import machine
 from autobatch.errors import AutobatchError
 
 LIMIT_MIB = 16 * 1024
@@ -31,28 +37,41 @@ def probe(questions: list[Question]) -> None:
     for question in questions:
         limits = (LIMIT_MIB, None) if question.gpu else (MODELS[question.name][3],)
         for limit in limits:
-            print(row(Question(question.name, False, question.backend, question.gpu, limit)))
-            sys.stdout.flush()
+            asked = Question(question.name, False, question.backend, question.gpu, limit)
+            told(asked, lambda asked=asked: print(row(asked)))
 
 
 def benchmark(questions: list[Question]) -> None:
     head("model", "backend", "batch", "named, samples/s", "95 %", "`fit` for 20 s", "difference")
     for question in questions:
-        with tempfile.TemporaryDirectory() as scratch:
-            found = autobatch.benchmark(
-                recipe_in(Path(scratch), question.name),
-                overrides=[*question.overrides(), f"batch_sizes.max={max(sizes_of(question))}"],
-                run_directory=Path(scratch, "run"),
-                sizes=sizes_of(question),
-            )
-        for point in found.points:
-            fit = plain_fit(question.name, point.batch_size, question.environment())
-            print(
-                f"| {question.name} | {question.backend} | {point.batch_size} | "
-                f"{point.samples_per_second:,.0f} | {point.low:,.0f} to {point.high:,.0f} | "
-                f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} |"
-            )
-            sys.stdout.flush()
+        told(question, lambda question=question: benchmark_one(question))
+
+
+def benchmark_one(question: Question) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        found = autobatch.benchmark(
+            recipe_in(Path(scratch), question.name),
+            overrides=[*question.overrides(), f"batch_sizes.max={max(sizes_of(question))}"],
+            run_directory=Path(scratch, "run"),
+            sizes=sizes_of(question),
+        )
+    for point in found.points:
+        fit = plain_fit(question.name, point.batch_size, question.environment())
+        print(
+            f"| {question.name} | {question.backend} | {point.batch_size} | "
+            f"{point.samples_per_second:,.0f} | {point.low:,.0f} to {point.high:,.0f} | "
+            f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} |"
+        )
+
+
+def told(question: Question, do: Callable[[], None]) -> None:
+    """A row of its own, or why there is none."""
+    try:
+        do()
+    except (AutobatchError, SystemExit, subprocess.CalledProcessError) as error:
+        why = getattr(error, "message", None) or getattr(error, "stderr", None) or str(error)
+        print(f"| {question.name} | {question.backend} | failed: {' '.join(why.split())[-300:]} |")
+    sys.stdout.flush()
 
 
 def sizes_of(question: Question) -> tuple[int, ...]:
@@ -62,24 +81,33 @@ def sizes_of(question: Question) -> tuple[int, ...]:
 def recommend(questions: list[Question]) -> None:
     head("model", "backend", "batch", "learning rate", "verdict", "sooner", "peak", "in all")
     for question in questions:
-        with tempfile.TemporaryDirectory() as scratch:
-            began = time.perf_counter()
-            try:
-                found = autobatch.recommend(
-                    recipe_in(Path(scratch), question.name),
-                    overrides=[*question.overrides(), "time_limit=8min", "trials.budget=3min"],
-                    run_directory=Path(scratch, "run"),
-                )
-            except AutobatchError as error:
-                print(f"| {question.name} | {question.backend} | {error.message} |")
-                continue
-        sooner = f"{found.speedup.value:.2g} ({found.speedup.low:.2g} to {found.speedup.high:.2g})"
-        print(
-            f"| {question.name} | {question.backend} | {found.batch_size} | "
-            f"{found.learning_rate:.4g} | {found.verdict} | {sooner} | "
-            f"{found.peak_bytes / 2**30:.2f} GiB | {time.perf_counter() - began:.0f} s |"
+        told(question, lambda question=question: recommend_one(question))
+
+
+def recommend_one(question: Question) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        found = autobatch.recommend(
+            recipe_in(Path(scratch), question.name),
+            overrides=[*question.overrides(), "time_limit=15min", "trials.budget=3min"],
+            run_directory=Path(scratch, "run"),
         )
-        sys.stdout.flush()
+    sooner = f"{found.speedup.value:.2g} ({found.speedup.low:.2g} to {found.speedup.high:.2g})"
+    print(
+        f"| {question.name} | {question.backend} | {found.batch_size} | "
+        f"{found.learning_rate:.4g} | {found.verdict} | {sooner} | "
+        f"{found.peak_bytes / 2**30:.2f} GiB | {time.perf_counter() - began:.0f} s |"
+    )
+
+
+def about(backends: list[str]) -> str:
+    """What machine and versions the tables are of."""
+    gpus = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in machine.gpus()) or "no GPU"
+    packages = packages_distributions()  # TensorFlow's may be tensorflow or tensorflow-cpu
+    versions = ", ".join(
+        f"{p} {version(p)}" for name in (*backends, "keras") for p in packages[name]
+    )
+    return f"{gpus}; {versions}; {time.strftime('%Y-%m-%d')}"
 
 
 def main() -> None:
@@ -87,16 +115,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--backend", action="append", choices=("tensorflow", "jax", "torch"))
+    parser.add_argument("--model", action="append", choices=(*ON_GPU, *REHEARSED))
     parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
     installed = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]
     questions = [
         Question(name, backend=backend, gpu=not given.cpu)
         for backend in given.backend or installed
-        for name in (REHEARSED if given.cpu else ON_GPU)
+        for name in given.model or (REHEARSED if given.cpu else ON_GPU)
     ]
     if unknown := set(given.parts) - parts.keys():
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    print(f"{about(given.backend or installed)}\n")
     for part in given.parts or parts:
         parts[part](questions)
         print()

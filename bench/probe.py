@@ -34,6 +34,7 @@ SURVIVES = "survives"
 OUT_OF_MEMORY = (
     *("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory"),
     *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
+    *("_STATUS_ALLOC_FAILED", "Dst tensor is not initialized"),
 )
 REPEATS = 3  # of a size that is called fitting
 LOOK_ABOVE = 3  # sizes that fail in a row, before all above are held to
@@ -104,7 +105,7 @@ class Truth:
     def survives(self, size: int, repeats: int) -> bool:
         """Every time; one failure is enough."""
         said = self.said.setdefault(size, [])
-        while len(said) < repeats and "out of memory" not in said:
+        while len(said) < repeats and said.count(SURVIVES) == len(said):
             said.append(plain_fit(self.question, size, TRUTH_SECONDS))
         return said.count(SURVIVES) >= repeats
 
@@ -148,7 +149,8 @@ class Truth:
         size = near
         while True:
             self.survives(size, 1)
-            bad = min((s for s, said in self.said.items() if "out of memory" in said), default=None)
+            failed = (s for s, said in self.said.items() if said.count(SURVIVES) < len(said))
+            bad = min(failed, default=None)
             good = max((s for s in self.said if bad is None or s < bad), default=0)
             if good == upper or (bad is not None and bad - good <= within):
                 return good
@@ -169,6 +171,8 @@ def plain_fit(question: Question, size: int, at_most_seconds: float = 3600) -> s
     if ended.returncode == 0:
         return SURVIVES
     log = ended.stdout + ended.stderr
+    if "no such batch" in log:
+        return "no such batch"
     if ended.returncode < 0 or any(sign in log for sign in OUT_OF_MEMORY):
         return "out of memory"
     raise SystemExit(f"{question.name}, batch {size}: {log[-2000:]}")
@@ -207,7 +211,8 @@ def row(question: Question) -> str:
     failures = sum(point.outcome != "fits" for point in ran)
     truth = str(low) if low == high else f"{low} to {high}"
     return (
-        f"| {question.name} | {question.limit} | {ours.largest_fitting} | {truth} | "
+        f"| {question.name} | {question.backend} | {question.limit} | "
+        f"{ours.largest_fitting} | {truth} | "
         f"{' to '.join(off)} | {len(ran)} | {failures} | "
         f"{len(compiled) or ''} | "
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
@@ -222,8 +227,8 @@ def head(*columns: str) -> None:
 
 def print_head() -> None:
     head(
-        *("model", "limit", "ours", "truth", "error", "probes", "failures", "only compiled"),
-        *("search", "with headroom", "in all"),
+        *("model", "backend", "limit", "ours", "truth", "error", "probes", "failures"),
+        *("only compiled", "search", "with headroom", "in all"),
         *("200 steps at ours", "with headroom", "above truth"),
     )
 
