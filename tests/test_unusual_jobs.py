@@ -1,0 +1,101 @@
+"""What a recommendation says of jobs that are unusual: few samples, odd losses, other wishes."""
+
+import msgspec
+import pytest
+from pretend import PretendDevice, inspected, session
+
+from autobatch import tuner
+from autobatch.errors import UserCodeError
+from autobatch.protocol import Trained, Trial
+
+
+def tune(tmp_path, device, *overrides):
+    with session(tmp_path, device, overrides) as opened:
+        return tuner.tune(opened)
+
+
+def shifted(device, by):
+    """The same losses, `by` higher."""
+    learn = device._trial
+
+    def trial(task):
+        trained = learn(task)
+        if not isinstance(trained, Trained):
+            return trained
+        moved = [
+            msgspec.structs.replace(e, metrics={"val_loss": e.metrics["val_loss"] + by})
+            for e in trained.evaluations
+        ]
+        return msgspec.structs.replace(trained, evaluations=tuple(moved))
+
+    device._trial = trial
+    return device
+
+
+def test_twenty_samples_are_enough_for_an_answer(tmp_path):
+    device = PretendDevice(facts=inspected(train_samples=20, validation_samples=5))
+    found = tune(tmp_path, device, "baseline.batch_size=8")
+    assert found.batch_size <= 20
+    assert {t.batch_size for t in device.tasks if isinstance(t, Trial)} <= set(range(1, 21))
+    assert found.steps_per_epoch == -(-20 // found.batch_size)
+
+
+def test_negative_losses_are_ranked_like_others(tmp_path):
+    plain = tune(tmp_path / "plain", PretendDevice())
+    negative = tune(tmp_path / "negative", shifted(PretendDevice(), -5))
+    assert (negative.batch_size, negative.learning_rate) == (plain.batch_size, plain.learning_rate)
+    assert negative.verdict == "better"
+    assert negative.val_loss == pytest.approx(plain.val_loss - 5)
+
+
+def test_without_validation_samples_nothing_is_ranked(tmp_path):
+    device = PretendDevice(facts=inspected(validation_samples=None))
+    with pytest.raises(UserCodeError, match="no validation samples to rank trials by") as refused:
+        tune(tmp_path, device)
+    assert "Return (train, validation)" in refused.value.hint
+    assert not [task for task in device.tasks if isinstance(task, Trial)]
+
+
+def test_an_unknown_optimizer_is_tuned_from_its_own_rate_and_that_is_said(tmp_path):
+    device = PretendDevice(facts=inspected(optimizer="Shampoo"))
+    found = tune(tmp_path, device)
+    assert found.learning_rate_rule == "none"
+    assert found.verdict == "better"
+    assert any("Shampoo" in reason for reason in found.reasons)
+
+
+def test_the_largest_of_equals_is_preferred_where_that_is_asked(tmp_path):
+    small = tune(tmp_path / "small", PretendDevice(critical_batch=400.0))
+    large = tune(tmp_path / "large", PretendDevice(critical_batch=400.0), "recommend.prefer=large")
+    assert small.batch_size < large.batch_size
+
+
+@pytest.mark.parametrize(("samples", "warns"), [(4097, True), (4096, False)])
+def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns):
+    found = tune(tmp_path, PretendDevice(facts=inspected(train_samples=samples)))
+    assert found.ragged_samples == (1 if warns else 0)
+    told = [w for w in found.warnings if f"only 1 of {found.batch_size} samples" in w]
+    assert bool(told) == warns
+
+
+def test_beside_equal_time_stand_equal_steps_and_equal_samples(tmp_path):
+    """Where all had made as many steps, each curve is read there; so for samples."""
+    device = PretendDevice(noise=0.0)
+    found = tune(tmp_path, device)
+    finalists = [c for c in found.candidates if c.seeds > 1]
+    trials = [t for t in device.tasks if isinstance(t, Trial)]
+
+    def steps(candidate):
+        return max(t.steps for t in trials if t.batch_size == candidate.batch_size)
+
+    def loss(candidate, at):
+        share = candidate.learning_rate / device.best_rate(candidate.batch_size)
+        speed = share * (2 - share) / (1 + device.critical_batch / candidate.batch_size)
+        return (1 + speed * at) ** -0.5
+
+    fewest = min(map(steps, finalists))
+    least = min(steps(c) * c.batch_size for c in finalists)
+    assert len({c.batch_size for c in finalists}) > 1
+    for c in finalists:
+        assert c.val_loss_at_equal_steps == pytest.approx(loss(c, fewest), rel=0.03)
+        assert c.val_loss_at_equal_samples == pytest.approx(loss(c, least / c.batch_size), rel=0.03)
