@@ -16,6 +16,14 @@ def regression():
     return model
 
 
+def half_precision_regression():
+    """Its gradients would vanish in float16, were the loss not scaled as in training."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = regression()
+    model.compile(keras.optimizers.SGD(1e-12), "mse", loss_weights=1e-7)
+    return model
+
+
 def fast_regression():
     model = regression()
     model.compile(keras.optimizers.SGD(0.01), "mse")

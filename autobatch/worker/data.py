@@ -119,10 +119,13 @@ class _Loading:
         loaded = self.call()
         seconds = time.perf_counter() - began
         found = self.data(loaded)
-        note = keep(loaded, path, seconds, str(self.target.data)) if path and anew else None
+        if not path or not anew:
+            return found
+        for_one = self.accepts_batch_size
+        note = keep(loaded, path, seconds, str(self.target.data), is_for_one_size=for_one)
         if note is None:
             return found
-        saved = seconds if path and path.exists() else 0.0
+        saved = seconds if path.exists() else 0.0
         return replace(found, notes=(*found.notes, note), saved_seconds=saved)
 
     def data(self, loaded: Any) -> Data:

@@ -19,15 +19,20 @@ SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
 
 
-def keep(loaded: Any, path: Path, seconds: float, source: str) -> str | None:
-    """Keep what took `seconds` to load. Returns a sentence for the user where that is worth one."""
+def keep(
+    loaded: Any, path: Path, seconds: float, source: str, *, is_for_one_size: bool
+) -> str | None:
+    """Keep what took `seconds` to load. Returns a sentence for the user where that is worth one.
+
+    What was asked for with a batch size may be another with the next one.
+    """
     path.unlink(missing_ok=True)
     if seconds < SLOW_SECONDS:
         return None
     told = f"{source} took {format_duration(seconds)}"
     every = "it is called again in each process"
-    if not all(_is_array(leaf) for leaf in keras.tree.flatten(loaded)):
-        return f"{told}, and {every}. Of arrays instead, that would be paid once."
+    if is_for_one_size or not all(_is_array(leaf) for leaf in keras.tree.flatten(loaded)):
+        return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
     needed = bytes_of(loaded)
     aside = path.with_suffix(".tmp")
     try:

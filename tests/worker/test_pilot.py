@@ -38,6 +38,11 @@ def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, d
     assert not early.preconditioned
 
 
+def test_the_noise_scale_in_half_precision_is_of_the_scaled_loss(tmp_path):
+    early = gradients(tmp_path, "half_precision_regression", micro_batches=400).moments[0]
+    assert noise_scale(early).value == pytest.approx(4.2058, rel=0.1)
+
+
 def test_adam_is_measured_in_its_own_geometry_and_training_goes_on_undisturbed(tmp_path):
     outcome = gradients(tmp_path, "adam_regression")
     assert all(each.preconditioned for each in outcome.moments)

@@ -205,14 +205,16 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     import torch
 
     weights = [variable.value for variable in model.trainable_weights]
+    # Of float16, small gradients would vanish; it is divided out again.
+    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))
 
     def differentiate(batch: Any) -> list[Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         predicted = model(x, training=True)
-        loss = model._compute_loss(x, y, predicted, sample_weight, training=True)
+        loss = scale * model._compute_loss(x, y, predicted, sample_weight, training=True)
         found = torch.autograd.grad(loss, weights, allow_unused=True)
         return [
-            (torch.zeros_like(w) if g is None else g).detach().to(torch.float32)
+            (torch.zeros_like(w) if g is None else g).detach().to(torch.float32) / scale
             for g, w in zip(found, weights, strict=True)
         ]
 
