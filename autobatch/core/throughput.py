@@ -185,14 +185,18 @@ def trend(measured: Measured) -> float:
     return moved if abs(moved) > TREND_SHARE else 0.0
 
 
-def sizes_to_measure(lower: int, ceiling: int, replicas: int = 1) -> list[int]:
+def sizes_to_measure(
+    lower: int, ceiling: int, replicas: int = 1, *, few: bool = False
+) -> list[int]:
     """Powers of two from `lower` to the ceiling, and the ceiling itself; for each replica.
+
+    With `few`, every second power.
 
     That is rounded down to a multiple of 8, in which matrix units compute, where it costs little.
     """
     least, most = -(-lower // replicas), ceiling // replicas
     top = most - most % 8 if most >= ROUNDED_FROM else most
-    powers = [1 << k for k in range(most.bit_length())]
+    powers = [1 << k for k in range(0, most.bit_length(), 2 if few else 1)]
     shares = {size for size in powers if least <= size <= most} | {max(top, least)}
     return sorted(share * replicas for share in shares)
 

@@ -29,7 +29,9 @@ DEADLINE_SECONDS = 180.0
 
 def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> BenchmarkResult:
     """Points of all sizes that could be measured; a failing size never loses the others."""
-    sizes, skipped = _sizes(session, inspected, probed)
+    is_named = not isinstance(session.recipe.benchmark.sizes, str)
+    few = not is_named and _compiles_dearly(session, inspected)
+    sizes, skipped = _sizes(session, inspected, probed, few=few)
     rounds = 2 if len(sizes) > MANY_SIZES else 3
     timer = _Timer(session, skipped, rounds)
     session.begin(
@@ -80,7 +82,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         bound_by=bound_by,
         skipped=tuple(skipped),
         wall_seconds=timer.wall_seconds,
-        notes=(*timer.notes, *_notes(moved, timer.out_of_memory, ceiling)),
+        notes=(*timer.notes, *_notes(moved, timer.out_of_memory, ceiling, few=few)),
         ceiling=ceiling,
         advice=(diagnosis.advice(at[knee], executions, faster),),
         step_time=fitted,
@@ -187,7 +189,14 @@ def _faster(moved: float) -> str:
     return "faster" if moved > 0 else "slower"
 
 
-def _notes(moved: float, out_of_memory: list[int], ceiling: int | None) -> Iterator[str]:
+def _notes(
+    moved: float, out_of_memory: list[int], ceiling: int | None, *, few: bool
+) -> Iterator[str]:
+    if few:
+        yield (
+            "XLA compiles each size anew in each process, so that only every second power of two "
+            "was measured: name others with --sizes."
+        )
     if out_of_memory:
         yield (
             f"Batch {min(out_of_memory)} ran out of memory here, although its probe had passed: "
@@ -201,7 +210,7 @@ def _notes(moved: float, out_of_memory: list[int], ceiling: int | None) -> Itera
 
 
 def _sizes(
-    session: Session, inspected: Inspected, probed: ProbeResult
+    session: Session, inspected: Inspected, probed: ProbeResult, *, few: bool
 ) -> tuple[list[int], list[str]]:
     """Sizes to measure, the baseline always among them where it fits; and why others are not."""
     samples = inspected.train_samples
@@ -209,16 +218,16 @@ def _sizes(
     asked = recipe.benchmark.sizes
     if isinstance(asked, str):
         replicas = recipe.device.replicas
-        sizes = sizes_to_measure(recipe.batch_sizes.min, probed.ceiling, replicas)
+        sizes = sizes_to_measure(recipe.batch_sizes.min, probed.ceiling, replicas, few=few)
     else:
         sizes = sorted(set(asked))
     baseline = recipe.baseline.batch_size
     if baseline <= probed.largest_fitting:
         sizes = sorted({*sizes, baseline})
     above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"
-    few = f"there are {samples} training samples"
+    too_few = f"there are {samples} training samples"
     skipped = [
-        f"{size}: {few if samples is not None and size > samples else above}"
+        f"{size}: {too_few if samples is not None and size > samples else above}"
         for size in sizes
         if size > probed.largest_fitting
     ]
@@ -228,6 +237,12 @@ def _sizes(
             f"None of benchmark.sizes fits; {probed.name_of_largest}: {probed.largest_fitting}."
         )
     return kept, skipped
+
+
+def _compiles_dearly(session: Session, inspected: Inspected) -> bool:
+    """Whether each process compiles its size anew by XLA: TensorFlow keeps no programs on disk."""
+    target = session.record.header.target
+    return inspected.jit_compile and (target.backend, target.device) == ("tensorflow", "gpu")
 
 
 def _phrase(size: int, outcome: Outcome) -> str:

@@ -167,6 +167,7 @@ def test_sizes_are_powers_of_two_and_the_ceiling():
     assert throughput.sizes_to_measure(101, 103) == [101]
     assert throughput.sizes_to_measure(1, 10, replicas=3) == [3, 6, 9]
     assert throughput.sizes_to_measure(4, 32, replicas=2) == [4, 8, 16, 32]
+    assert throughput.sizes_to_measure(1, 100, few=True) == [1, 4, 16, 64, 96]
 
 
 def test_the_order_of_sizes_is_interleaved_and_complete():
