@@ -6,19 +6,15 @@ A failed allocation is an exception at once.
 """
 
 import contextlib
-import resource
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from autobatch.worker.backends import StepCount, StepLog, adapter
+from autobatch.worker.backends.private_memory import PrivateMemory
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
-SAMPLE_SECONDS = 0.002
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
@@ -96,41 +92,7 @@ def _start_threads() -> None:
     torch.ones(1 << 20).sum()
 
 
-class _PrivateMemory:
-    """The process' private writable memory beyond its base, sampled."""
-
-    def __init__(self) -> None:
-        self.limit_bytes: int | None = None
-        self._base = self._peak = 0
-
-    def start(self, limit_bytes: int | None) -> None:
-        self._base = self._now()
-        self.limit_bytes = limit_bytes
-        threading.Thread(target=self._watch, daemon=True).start()
-        if limit_bytes is not None:
-            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-            resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))
-
-    def held_bytes(self) -> int:
-        return max(0, self._now() - self._base)
-
-    def peak_bytes(self) -> int:
-        return max(0, self._peak - self._base)
-
-    def reset_peak(self) -> None:
-        self._peak = self._now()
-
-    def _watch(self) -> None:
-        while True:
-            self._peak = max(self._peak, self._now())
-            time.sleep(SAMPLE_SECONDS)
-
-    def _now(self) -> int:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-        return pages * resource.getpagesize()
-
-
-_memory = _PrivateMemory()
+_memory = PrivateMemory()
 
 
 def _on_gpu() -> bool:

@@ -1,0 +1,42 @@
+"""Memory on a CPU where no allocator counts it: what the kernel says of a process; its limit."""
+
+import resource
+import threading
+import time
+from pathlib import Path
+
+SAMPLE_SECONDS = 0.002
+
+
+class PrivateMemory:
+    """The process' private writable memory beyond its base, sampled."""
+
+    def __init__(self) -> None:
+        self.limit_bytes: int | None = None
+        self._base = self._peak = 0
+
+    def start(self, limit_bytes: int | None) -> None:
+        self._base = self._now()
+        self.limit_bytes = limit_bytes
+        threading.Thread(target=self._watch, daemon=True).start()
+        if limit_bytes is not None:
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))
+
+    def held_bytes(self) -> int:
+        return max(0, self._now() - self._base)
+
+    def peak_bytes(self) -> int:
+        return max(0, self._peak - self._base)
+
+    def reset_peak(self) -> None:
+        self._peak = self._now()
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, self._now())
+            time.sleep(SAMPLE_SECONDS)
+
+    def _now(self) -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        return pages * resource.getpagesize()
