@@ -469,7 +469,8 @@ def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(
     device._probe = lambda task: fits(task) if task.batch_size < 64 else failure
     found = probe(tmp_path, device)
     assert (found.largest_fitting, found.bounded_by) == (63, "failure")
-    assert any("Not about memory" in note for note in found.notes)
+    (told,) = [note for note in found.notes if "Not about memory" in note]
+    assert told.startswith("Batch 64 and ") and "larger that were tried: " in told
 
 
 def test_verification_that_fails_again_and_again_ends_at_a_size_that_passes(tmp_path):

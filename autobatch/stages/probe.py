@@ -14,6 +14,7 @@ from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeRes
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import VERIFICATIONS, Verification
 from autobatch.units import format_bytes
 
@@ -104,7 +105,7 @@ class Prober:
             verified=self.made.doubt is None,
             probes=tuple(self.made.points),
             wall_seconds=sum(point.seconds for point in self.made.points),
-            notes=(*self.made.notes, *self.made.leaks(), *self.made.uneven(limit_bytes)),
+            notes=remarks(self.made),
         )
         session.end(
             "probe",

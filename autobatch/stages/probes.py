@@ -2,7 +2,6 @@
 
 from typing import NoReturn
 
-from autobatch.core.leak import leak_sentence
 from autobatch.engine.record_file import Entry
 from autobatch.errors import NothingFitsError, UserCodeError, one_line
 from autobatch.protocol import (
@@ -11,7 +10,6 @@ from autobatch.protocol import (
     Fits,
     Outcome,
     OutOfMemory,
-    OverBudget,
     Predicted,
     Probe,
     ProbePoint,
@@ -76,8 +74,6 @@ class Probes:
             deadline_seconds=self.session.deadline_seconds(DEADLINE_SECONDS),
             user_code_may_fail=True,
         )
-        if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
-            self.notes.append(f"Batch {size}: {why_it_failed(entry.outcome)}. Not about memory.")
         self.points.append(point_of(task, entry))
         return entry
 
@@ -208,35 +204,6 @@ class Probes:
             return max(told.peak_bytes for _, told in at if isinstance(told, Predicted))
         tightest = min(limit for limit, _ in ran)
         return max(peak for limit, peak in ran if limit == tightest)
-
-    def leaks(self) -> list[str]:
-        """A sentence on the largest size seen to hold more after every step."""
-        leaking = [
-            (task.batch_size, entry.outcome)
-            for task, entry in self.entries.items()
-            if isinstance(entry.outcome, Fits) and entry.outcome.leak_bytes_per_step
-        ]
-        if not leaking:
-            return []
-        size, fits = max(leaking, key=lambda found: found[0])
-        return [leak_sentence(size, fits, self.session.limit_bytes)]
-
-    def uneven(self, limit_bytes: int) -> list[str]:
-        """A sentence, where a size failed for memory though it, or a larger one, had trained."""
-        under = [
-            (task.batch_size, entry.outcome)
-            for task, entry in self.entries.items()
-            if task.limit_bytes == limit_bytes
-        ]
-        failed = [size for size, outcome in under if isinstance(outcome, (OutOfMemory, OverBudget))]
-        fitted = [size for size, outcome in under if isinstance(outcome, Fits)]
-        if not failed or not fitted or max(fitted) < min(failed):
-            return []
-        return [
-            f"Memory is uneven: {max(fitted)} trained in one process, {min(failed)} did not in "
-            "another. It varies from run to run, or does not grow with each sample: train with "
-            "the size that keeps the headroom."
-        ]
 
 
 def point_of(task: Probe, entry: Entry) -> ProbePoint:

@@ -3,6 +3,7 @@
 from autobatch.core.search import Bracket, bracket_of
 from autobatch.protocol import ProbeResult
 from autobatch.stages.probes import Probes
+from autobatch.stages.remarks import remarks
 
 
 def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
@@ -40,5 +41,5 @@ def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
         verified=False,
         probes=tuple(made.points),
         wall_seconds=sum(point.seconds for point in made.points),
-        notes=(told, *made.notes, *made.leaks()),
+        notes=(told, *remarks(made)),
     )

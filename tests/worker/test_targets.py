@@ -172,7 +172,11 @@ def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, k
 
 
 @pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched", "feeds.py:batched"])
-def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(tmp_path, data):
+def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
+    on_each_backend, tmp_path, data
+):
+    if on_each_backend != "tensorflow" and data != "arrays":
+        pytest.skip("the data is the same")
     found = ask_kind(tmp_path, Inspect(batch_size=20), "takes_few", data)
     assert isinstance(found, Inspected), found
     failed = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "takes_few", data)
@@ -180,7 +184,6 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
     assert "at most 15 samples" in failed.message
 
 
-@pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize(
     ("model", "data"),
     [
@@ -190,11 +193,14 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
         ("text_model", "seldom_long_padded"),
     ],
 )
-def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(tmp_path, model, data, verify):
-    task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify)
-    found = ask_kind(tmp_path, task, model, data)
-    assert isinstance(found, Fits), found
-    assert found.peak_bytes > 4 * 20_000 * 3 * 4  # what its embedding takes, in float32
+def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(on_each_backend, tmp_path, model, data):
+    if on_each_backend != "tensorflow" and data != "seldom_long_padded":
+        pytest.skip("the data is the same")
+    for verify in (False, True):
+        task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify)
+        found = ask_kind(tmp_path, task, model, data)
+        assert isinstance(found, Fits), found
+        assert found.peak_bytes > 4 * 20_000 * 3 * 4  # what its embedding takes, in float32
 
 
 def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend, tmp_path):
