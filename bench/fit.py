@@ -102,15 +102,13 @@ def limit_gpu(limit_mib: int) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def limit_cpu(limit_mib: int, network, train: tuple, validation: tuple, size: int) -> None:
+def limit_cpu(limit_mib: int) -> None:
+    """Before there is a model: its weights are in the limit, too. On JAX none can be set."""
     match keras.backend.backend():
-        case "jax":
-            compile_within(limit_mib, network, train, validation, size)
-            sys.exit()
+        case "tensorflow":
+            reserve(limit_mib)
         case "torch":
             limit_data(limit_mib)
-        case _:
-            reserve(limit_mib)
 
 
 def compile_within(limit_mib: int, network, train: tuple, validation: tuple, size: int) -> None:
@@ -155,9 +153,9 @@ def main() -> None:
         return getattr(importlib.import_module(module.removesuffix(".py")), function)()
 
     limit_mib = int(os.environ.get("LIMIT_MIB", "0"))
-    on_gpu = bool(os.environ.get("ON_GPU"))
-    if on_gpu:
-        limit_gpu(limit_mib)
+    on_gpu, is_timed = bool(os.environ.get("ON_GPU")), long.endswith("s")
+    if not is_timed or on_gpu:
+        (limit_gpu if on_gpu else limit_cpu)(limit_mib)
     network = call(model)
     if data is None:  # as many as the probe makes
         x = np.random.default_rng(0).standard_normal((size + size // 2, *network.input_shape[1:]))
@@ -165,15 +163,16 @@ def main() -> None:
     else:
         train, validation = call(data)
     arguments = {"x": train[0], "y": train[1], "batch_size": size, "verbose": 0}
-    if long.endswith("s"):
+    if is_timed:
         watch = Stopwatch(len(train[1]), size, float(long[:-1]))
         network.fit(**arguments, epochs=10**9, callbacks=[watch])
         print(watch.done)
         return
     if size > len(train[1]):
         sys.exit(f"no such batch: there are {len(train[1])} samples")
-    if not on_gpu:
-        limit_cpu(limit_mib, network, train, validation, size)
+    if keras.backend.backend() == "jax" and not on_gpu:
+        compile_within(limit_mib, network, train, validation, size)
+        return
     if seconds := os.environ.get("AT_MOST_SECONDS"):
         arguments["callbacks"] = [AtMost(float(seconds))]
     arguments["epochs"] = math.ceil(int(long) / math.ceil(len(train[1]) / size))

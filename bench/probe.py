@@ -152,6 +152,8 @@ class Truth:
             failed = (s for s, said in self.said.items() if said.count(SURVIVES) < len(said))
             bad = min(failed, default=None)
             good = max((s for s in self.said if bad is None or s < bad), default=0)
+            if bad == 1:
+                raise SystemExit(f"{self.question.name}: not even a batch of 1 survives")
             if good == upper or (bad is not None and bad - good <= within):
                 return good
             if bad is None or good == 0:
