@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 
 from autobatch.core import recommend as conclusion
+from autobatch.engine import machine
 from autobatch.engine.record_file import Answer, Entry
 from autobatch.errors import (
     InterruptedRunError,
@@ -38,7 +39,7 @@ from autobatch.protocol import (
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
-from autobatch.stages.probe import Prober
+from autobatch.stages.probe import Prober, UnverifiedError
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 
@@ -108,10 +109,10 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     size, note = choice.setting.batch_size, None
     try:
         peak_bytes = prober.verified_peak(size)
-    except InterruptedRunError:
+    except UnverifiedError as why:
         peak_bytes = probed.ceiling_peak_bytes
         note = (
-            f"The run was interrupted before batch {size} was verified: the peak told is that of "
+            f"Batch {size} was not verified by itself ({why}): the peak told is that of "
             f"{probed.ceiling}, which was."
         )
     recommendation = conclusion.compose(
@@ -158,10 +159,11 @@ def inspect(session: Session) -> Inspected:
     entry = _inspect(session, task)
     if isinstance(entry.outcome, OutOfMemory):
         raise NothingFitsError(
-            "Nothing fits: the model runs out of memory before it trains, on a few samples and "
-            f"without a limit of ours: {one_line(entry.outcome.evidence, 300)}.",
-            hint="Make the model or its inputs smaller. `autobatch doctor` says what memory there "
-            "is, and who holds it.",
+            "Nothing fits: memory runs out before anything trains, without a limit of ours: "
+            f"{one_line(entry.outcome.evidence, 300)}.",
+            hint="Make the model or its inputs smaller; where the model or load_data is built for "
+            f"one batch size, lower baseline.batch_size, too ({task.batch_size}). `autobatch "
+            "doctor` says what memory there is, and who holds it.",
         )
     if not isinstance(entry.outcome, Inspected):
         raise UserCodeError(
@@ -207,9 +209,10 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "replicas": session.recipe.device.replicas,
         "precision": inspected.precision,
         "jit_compile": inspected.jit_compile,
-        "versions": inspected.versions,
+        "versions": inspected.versions | _driver(inspected),
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
+        "code_fingerprint": inspected.code_fingerprint,
         "model": session.record.header.target.model,
         "folder": session.record.header.target.folder,
         "parameters": inspected.parameters,
@@ -217,6 +220,11 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),
         "recipe": cast(object, msgspec.to_builtins(session.recipe, enc_hook=_plain)),
     }
+
+
+def _driver(inspected: Inspected) -> dict[str, str]:
+    gpus = machine.gpus() if inspected.device_kind == "gpu" else []
+    return {"NVIDIA driver": gpus[0].driver} if gpus else {}
 
 
 def _plain(value: object) -> object:

@@ -118,6 +118,8 @@ def main() -> None:
     parser.add_argument("--model", action="append", choices=(*ON_GPU, *REHEARSED))
     parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
+    if given.cpu and (large := set(given.model or ()) & ON_GPU.keys()):
+        parser.error(f"{', '.join(large)}: too large for --cpu")
     installed = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]
     questions = [
         Question(name, backend=backend, gpu=not given.cpu)

@@ -146,7 +146,11 @@ def main() -> None:
             found = {"autobatch": (ours.batch_size, ours.learning_rate)}
             if not given.without_tuners:
                 for kind in ("random search", "Hyperband"):
-                    found[kind] = tuned(kind, given.recipe, sizes, base, wall_seconds)
+                    told = kept / f"{kind}.json"
+                    if not told.exists():
+                        chosen = tuned(kind, given.recipe, sizes, base, wall_seconds)
+                        told.write_text(json.dumps(chosen))
+                    found[kind] = tuple(json.loads(told.read_text()))
             work.spent_seconds = work.beyond_seconds = 0.0
             grid = {}
             for size in sizes:

@@ -114,12 +114,11 @@ class Record:
 
     def first_inspection(self) -> Inspect | None:
         """What the first process was asked: asked again, it shows whether all is as it was."""
-        inspected = (e for e in self._entries.values() if isinstance(e.outcome, Inspected))
-        return next((e.task for e in inspected if isinstance(e.task, Inspect)), None)
+        return next((e.task for e in self._entries.values() if isinstance(e.task, Inspect)), None)
 
     def _check_identity(self, entry: Entry) -> None:
         before = self.find(entry.task)
-        if before is None or not isinstance(before.outcome, Inspected):
+        if before is None:
             return
         _refuse_difference(
             self.directory,
@@ -130,7 +129,8 @@ class Record:
         )
 
     def _remember(self, entry: Entry) -> None:
-        if not isinstance(entry.outcome, TRANSIENT):
+        is_moot = isinstance(entry.task, Inspect) and not isinstance(entry.outcome, Inspected)
+        if not is_moot and not isinstance(entry.outcome, TRANSIENT):
             self._entries[_key(entry.task)] = entry
 
     def _append(self, line: Line) -> None:

@@ -29,7 +29,7 @@ from autobatch.protocol import (
 from autobatch.recipe import Recipe
 from autobatch.units import format_duration
 
-LEAST_DEADLINE_SECONDS = 60.0
+LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR = 60.0, 10.0
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
 OnEvent = Callable[[Event], None]
@@ -63,8 +63,12 @@ class Session:
         return self.recipe.time_limit - (time.monotonic() - self.started)
 
     def deadline_seconds(self, at_most: float) -> float:
-        """For a job that should take far less: what `time_limit` leaves, but a minute at least."""
-        return min(at_most, max(LEAST_DEADLINE_SECONDS, self.seconds_left()))
+        """For a job that should take far less: what `time_limit` leaves, but a minute at least.
+
+        And many times what a process takes to have model and data ready.
+        """
+        slow = DEADLINE_FACTOR * self.job_seconds
+        return min(at_most, max(LEAST_DEADLINE_SECONDS, slow, self.seconds_left()))
 
     def is_to_end(self) -> bool:
         """Whether to conclude now from what is known: time is up, or somebody asked for it."""

@@ -195,7 +195,7 @@ def _notes(
     if few:
         yield (
             "XLA compiles each size anew in each process, so that only every second power of two "
-            "was measured: name others with --sizes."
+            "was measured: name others with --set benchmark.sizes=[...]."
         )
     if out_of_memory:
         yield (

@@ -12,7 +12,7 @@ from autobatch.core.search import (
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeResult
 from autobatch.stages import unfinished
-from autobatch.stages.ask import Session
+from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import VERIFICATIONS, Verification
@@ -27,6 +27,10 @@ MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than p
 
 Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time"]
 MEMORY = ("memory", "host_memory")
+
+
+class UnverifiedError(Exception):
+    """A size that was chosen did not pass a verification of its own: why."""
 
 
 class _OutOfTimeError(Exception):
@@ -125,10 +129,15 @@ class Prober:
         return less
 
     def verified_peak(self, size: int) -> int:
-        """The peak of `size` in a verification of its own."""
-        if self.made.final(size, self.session.limit_bytes) is None:
-            self.made.refuse(self.lower, self.session.limit_bytes)
-        return self.made.peak(size)
+        """The peak of `size` in a verification of its own. Raises UnverifiedError without one."""
+        try:
+            if self.made.final(size, self.session.limit_bytes) is not None:
+                return self.made.peak(size)
+        except InterruptedRunError:
+            raise UnverifiedError("the run was interrupted before") from None
+        raise UnverifiedError(
+            why_it_failed(self.made.failure(size, self.session.limit_bytes).outcome)
+        )
 
     def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:

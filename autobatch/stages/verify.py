@@ -23,7 +23,7 @@ from autobatch.units import format_bytes
 ROUNDS = 3  # processes that time it: rates differ between them
 # Of these, another value makes another question; the others are told.
 MATTERS = ("optimizer", "parameters", "precision", "data_fingerprint", "replicas")
-TOLD = ("model", "device", "jit_compile")
+TOLD = ("model", "code_fingerprint", "device", "jit_compile")
 
 
 def verify(

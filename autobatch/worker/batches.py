@@ -4,13 +4,14 @@ They go to `fit` as they are. The loader decides the size: it is checked to be t
 """
 
 import math
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import keras
 
-from autobatch.worker.datasets import cardinality, count_rows
+from autobatch.worker.datasets import LOOK_SECONDS, cardinality, count_rows
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import bytes_of, leaves, rows_of
 
@@ -130,8 +131,10 @@ def of_dataset(
     check_size(rows, size, alone=batches in (1, None), source=source)
     specs = leaves(dataset.element_spec)
     fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
-    if fixed and batches is not None:  # it drops the remainder: all batches are alike
-        return DatasetBatches(dataset, size, batches * rows)
+    varied = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
+    if fixed and batches is not None:  # it drops the remainder
+        note = (longest_note(source, batches),) if varied else ()
+        return DatasetBatches(dataset, size, batches * rows, note, varied)
     count, counted = count_rows(dataset, look_seconds, rows_of_batch)
     notes: tuple[str, ...] = ()
     if not counted and batches is not None:
@@ -139,7 +142,6 @@ def of_dataset(
     elif not counted:
         notes = (f"{source} does not know its size and has at least {count} samples.",)
         dataset = dataset.take(math.ceil(count / size)) if whole else dataset
-    varied = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     return DatasetBatches(dataset, size, count, notes, varied)
@@ -185,10 +187,17 @@ def rows_of_batch(batch: Any) -> int:
 
 
 def _largest(batches: Any, size: int) -> Any:
-    full = [batch for batch in batches if rows_of_batch(batch) == size]
-    if not full:
+    largest, until = None, time.monotonic() + LOOK_SECONDS
+    for batch in batches:  # one at a time: they may fill the memory that is being measured
+        if rows_of_batch(batch) == size and (
+            largest is None or bytes_of(batch) > bytes_of(largest)
+        ):
+            largest = batch
+        if largest is not None and time.monotonic() > until:
+            break
+    if largest is None:
         raise UserError(f"None of the first {LOOK_BATCHES} batches has {size} samples.")
-    return max(full, key=bytes_of)
+    return largest
 
 
 def check_size(rows: int, size: int, *, alone: bool, source: str) -> None:
@@ -210,5 +219,5 @@ def refuse_empty(source: str, size: int) -> NoReturn:
 def longest_note(source: str, batches: int) -> str:
     return (
         f"{source}: samples vary in length; probes use the largest of the first "
-        f"{min(LOOK_BATCHES, batches)} batches."
+        f"{min(LOOK_BATCHES, batches)} batches (or of those seen in {LOOK_SECONDS:g} s)."
     )

@@ -154,8 +154,9 @@ def test_linear_regression_has_the_noise_scale_of_its_formula(h, delta, noise, s
     )
     assert found.value == pytest.approx(simple, rel=0.05)
     rotation, _ = np.linalg.qr(rng.normal(size=(len(h), len(h))))
-    turned = moments((per_sample @ rotation).reshape(-1, 10, len(h)).mean(axis=1), batch=10)
-    assert noise_scale.noise_scale(turned).value == pytest.approx(found.value, rel=1e-9)
+    for other in (per_sample @ rotation, 7.0 * per_sample):
+        again = moments(other.reshape(-1, 10, len(h)).mean(axis=1), batch=10)
+        assert noise_scale.noise_scale(again).value == pytest.approx(found.value, rel=1e-9)
 
 
 def test_equal_gradients_are_no_crash():
@@ -261,10 +262,14 @@ def test_the_noisy_quadratic_model_has_a_critical_batch_that_the_hyperbola_finds
     h = 1 / np.arange(1, 1001)
     known = {1: 90_344, 8: 11_442, 32: 2_998, 128: 963, 512: 574, 2048: 494, 65536: 437}
     target = 0.01 * h.sum() / 2
-    found = {
-        size: min(quadratic_steps(size, rate, h, target) for rate in np.geomspace(0.005, 1.98, 300))
-        for size in known
-    }
+    rates = np.geomspace(0.005, 1.98, 300)
+    tries = {s: [(quadratic_steps(s, rate, h, target), rate) for rate in rates] for s in known}
+    found = {size: min(tried)[0] for size, tried in tries.items()}
+    best = {size: min(tried)[1] for size, tried in tries.items()}
+    # As many samples up to 32; a rate that grows with the batch, up to where 2 / h_max limits it.
+    assert [found[s] * s / found[1] for s in (8, 32)] == pytest.approx([1, 1], abs=0.07)
+    assert [best[s] / best[1] / s for s in (8, 32)] == pytest.approx([1, 1], abs=0.25)
+    assert all(1.7 <= best[size] <= 1.98 for size in (512, 2048, 65536))
     for size, steps_needed in known.items():
         assert found[size] == pytest.approx(steps_needed, rel=0.03)
     least, critical, off = noise_scale.hyperbola(list(found.items()))

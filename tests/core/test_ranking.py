@@ -69,6 +69,21 @@ def test_a_planted_difference_is_found_with_its_interval():
     assert found["fast"].low < 4 < found["fast"].high
 
 
+def test_a_gap_of_three_standard_deviations_is_flagged_whatever_the_order_of_seeds_and_names():
+    """science T12: five candidates, five seeds, one of them 3 sigma faster."""
+    rng = np.random.default_rng(3)
+    flagged = 0
+    for _ in range(200):
+        block = rng.normal(0, 1, 5)
+        times = {k: np.exp(block + rng.normal(0, 0.3, 5) - 0.9 * (k == 4)) for k in range(5)}
+        found = ranking.speedups(times, baseline=0)
+        shuffled = rng.permutation(5)
+        again = ranking.speedups({k: times[k][shuffled] for k in (3, 4, 0, 2, 1)}, baseline=0)
+        assert all(again[k].low == pytest.approx(found[k].low) for k in found)
+        flagged += found[4].low > 1
+    assert flagged / 200 > 0.9
+
+
 def test_equal_times_do_not_crash_and_are_no_difference():
     found = ranking.speedups({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]}, baseline="a")
     assert (found["b"].low, found["b"].value, found["b"].high) == (1, 1, 1)

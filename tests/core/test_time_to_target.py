@@ -43,6 +43,21 @@ def test_the_optimum_is_flat(off, excess, bound):
     assert found <= bound == pytest.approx((off + 1 / off - 2) / 4, abs=1e-3)
 
 
+def test_the_least_time_over_sizes_is_seen_where_one_part_of_the_model_vanishes():
+    """T11: 5 ms a step and nothing for a sample: the largest; no noise: the smallest."""
+    sizes = [2**k for k in range(11)]
+
+    def best(seconds, critical):
+        found = time_to_target.relative_times({b: seconds(b) for b in sizes}, critical)
+        return min(found, key=found.get)
+
+    assert best(lambda b: 5e-3, 800) == 1024
+    assert best(lambda b: 5e-3 + 20e-6 * b, 0) == 1
+    assert best(lambda b: 5e-3 + 20e-6 * b, 1e6) == 1024  # its optimum lies beyond
+    times = {447.21: 5e-3 + 20e-6 * 447.21}
+    assert times[447.21] * (1 + 800 / 447.21) == pytest.approx(0.0388885, rel=1e-4)  # T* / S_min
+
+
 def test_efficiency_is_that_of_pollux():
     assert time_to_target.efficiency(32, 32, 100) == 1
     assert time_to_target.efficiency(100, 50, 100) == pytest.approx(0.75)

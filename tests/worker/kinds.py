@@ -261,6 +261,10 @@ class ByProcesses(Padded):
         super().__init__(count, batch_size)
         self.workers, self.use_multiprocessing = 2, True
 
+    def __getitem__(self, index):
+        texts, part_labels = super().__getitem__(index)
+        return keras.utils.pad_sequences(texts, 10), part_labels
+
 
 def by_processes(batch_size):
     return ByProcesses(SAMPLES, batch_size), Padded(20, batch_size)

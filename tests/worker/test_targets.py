@@ -171,7 +171,7 @@ def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, k
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
 
-@pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched", "feeds.py:batched"])
+@pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched"])
 def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
     on_each_backend, tmp_path, data
 ):
@@ -194,7 +194,9 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
     ],
 )
 def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(on_each_backend, tmp_path, model, data):
-    if on_each_backend != "tensorflow" and data != "seldom_long_padded":
+    if on_each_backend == "torch":
+        pytest.skip("there more than that varies from process to process")
+    if on_each_backend == "jax" and data != "seldom_long_padded":
         pytest.skip("the data is the same")
     for verify in (False, True):
         task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify)

@@ -11,6 +11,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
+from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
 from autobatch.worker.optimizer import (
     accumulation_steps,
@@ -35,8 +36,9 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         target, model, batch_size=size, samples=few, look_seconds=LOOK_SECONDS, anew=True
     )
     synthetic = data.source == "synthetic"
-    metrics, notes = _try_out(model, data.train.part(min(data.train.count, size, few)))
     first = data.train.part(min(data.train.count, size))
+    cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
+    metrics, notes = _try_out(model, first.part(min(first.count, few)) if cuts else first)
     batch = backend.first_batch(first.fit_arguments(size) | {"class_weight": target.class_weight})
     notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
@@ -83,7 +85,7 @@ def _try_out(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[st
 
     It builds a model that knows no input shape yet, and names its metrics.
     """
-    arguments = few.fit_arguments(few.count)
+    arguments = few.fit_arguments(few.count)  # at most a batch of them
     if can_evaluate(model):
         arguments.pop("shuffle", None)
         logs = model.evaluate(**arguments, verbose=0, return_dict=True)

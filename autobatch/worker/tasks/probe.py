@@ -95,11 +95,15 @@ def _arguments(
     arguments = train.fit_arguments(size) | epochs
     if not task.verify:
         return arguments, False
-    if data.validation is None or not can_evaluate(model):
+    # Who gives no data will validate all the same: on samples as those that they train on.
+    validation = data.train if data.source == "synthetic" else data.validation
+    if validation is None or not can_evaluate(model):
         return arguments, False
-    part = data.validation.part(needed * size).fit_arguments(size)
-    given = [part[name] for name in ("x", "y", "sample_weight") if part.get(name) is not None]
-    return arguments | {"validation_data": tuple(given) if len(given) > 1 else given[0]}, True
+    part = validation.part(needed * size).fit_arguments(size)
+    if "y" not in part:  # a dataset
+        return arguments | {"validation_data": part["x"]}, True
+    given = (part[name] for name in ("x", "y", "sample_weight"))
+    return arguments | {"validation_data": tuple(g for g in given if g is not None)}, True
 
 
 def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None:

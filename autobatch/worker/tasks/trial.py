@@ -6,6 +6,7 @@ buys steps with training time at the measured rate.
 
 import math
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -59,9 +60,22 @@ def run(
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
-    keras.utils.set_random_seed(task.seed)  # drawn only now: that it is asked for changes nothing
-    found = sharpness(model, backend.first_batch(sample), backend)
-    return msgspec.structs.replace(trained, sharpness=found)
+    return msgspec.structs.replace(
+        trained, sharpness=_sharpness(task, target, model, sample, backend)
+    )
+
+
+def _sharpness(
+    task: Trial, target: Target, model: keras.Model, sample: dict[str, Any], backend: Backend
+) -> float | None:
+    """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
+    keras.utils.set_random_seed(task.seed)
+    try:
+        batch = backend.first_batch(sample | {"class_weight": target.class_weight})
+        return sharpness(model, batch, backend)
+    except Exception:  # a diagnostic costs no trial; what was the matter is in its log
+        traceback.print_exc()
+        return None
 
 
 class _Evaluator(Watch):
