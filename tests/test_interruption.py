@@ -143,7 +143,7 @@ def test_a_recommendation_whose_own_size_was_not_verified_says_so(tmp_path):
     assert last.batch_size == found.batch_size
     (*_, told) = interrupted(tmp_path / "part", tuner.tune, Stopped(lambda t: t == last, 1))
     assert told.batch_size == found.batch_size
-    assert "interrupted before batch" in told.warnings[0]
+    assert "not verified by itself (the run was interrupted before)" in told.warnings[0]
     assert not any(reason.startswith("Memory:") for reason in told.reasons)
 
 

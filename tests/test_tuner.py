@@ -271,6 +271,19 @@ def test_a_size_that_trains_in_one_process_of_two_is_not_the_answer(tmp_path):
     assert "did not pass verification" in found.notes[1]
 
 
+def test_where_processes_were_seen_to_differ_a_third_is_asked(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    out = OutOfMemory(evidence="laid out less luckily")
+    bounds = {0: 10**9, 1: 1900, 2: 1850}  # that the first, the second and the third process allow
+    device._probe = lambda task: out if task.batch_size > bounds[task.repeat] else fits(task)
+    found = probe(tmp_path, device, limit_bytes=200 * MIB)
+    assert 1830 < found.largest_fitting <= 1850
+    steady = PretendDevice(fits_up_to=10**9)
+    probe(tmp_path / "steady", steady, limit_bytes=200 * MIB)
+    assert max(task.repeat for task in steady.tasks if isinstance(task, Probe)) == 1
+
+
 def test_an_exact_search_looks_at_the_next_size_where_a_confirmation_fails(tmp_path):
     device = PretendDevice(fits_up_to=1000)
     fits = device._probe

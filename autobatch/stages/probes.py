@@ -121,9 +121,10 @@ class Probes:
             for task, entry in self.entries.items()
         )
 
-    def confirm(self, size: int, limit_bytes: int) -> Fits | None:
-        """The same again in another process, where memory may be laid out less luckily."""
-        return self._ask(_final(size, limit_bytes, repeat=1))
+    def confirm(self, size: int, limit_bytes: int, processes: int) -> bool:
+        """The same again in so many others, where memory may be laid out less luckily."""
+        repeats = range(1, processes + 1)
+        return all(self._ask(_final(size, limit_bytes, repeat)) is not None for repeat in repeats)
 
     def ran(self, size: int) -> bool:
         """Whether it trained under some limit, other than by prediction."""
@@ -141,7 +142,7 @@ class Probes:
     def failure(self, size: int, limit_bytes: int) -> Entry:
         """The entry of the final verification, or of its confirmation, that failed."""
         quick = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
-        asked = (quick, _final(size, limit_bytes), _final(size, limit_bytes, repeat=1))
+        asked = (quick, *(_final(size, limit_bytes, repeat) for repeat in range(3)))
         found = (self.entries[task] for task in asked if task in self.entries)
         return next(entry for entry in found if not isinstance(entry.outcome, Fits))
 

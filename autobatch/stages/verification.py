@@ -30,17 +30,17 @@ class Verification:
     def confirmed(self, size: int, limit_bytes: int, is_bound: Callable[[int], bool]) -> int:
         """A size that passes verification in two processes, where memory is what bounds it.
 
-        `is_bound` says whether it does.
+        In three, once one was seen to fail where another had not. `is_bound` says whether it does.
         """
-        good = self.largest(size, limit_bytes)
+        good, others = self.largest(size, limit_bytes), 1
         while not self.made.predicts and is_bound(good):
             if self.session.seconds_left() <= 0:
                 if self.made.doubt is None:
                     self.made.not_proved(good, "one process")
                 break
-            if self.made.confirm(good, limit_bytes) is not None:
+            if self.made.confirm(good, limit_bytes, others):
                 break
-            failed = good
+            failed, others = good, 2
             self._expect_more()
             if failed == self.lower:
                 self.made.refuse(self.lower, limit_bytes)
