@@ -103,13 +103,17 @@ def test_memory_is_that_of_the_record_in_chart_and_table(page, better):
 def test_every_candidate_is_in_the_ranking_with_its_interval(page, better):
     for c in better.recommendation.candidates:
         row = next(r for r in page.rows if r[:2] == [str(c.batch_size), f"{c.learning_rate:.4g}"]
-                   and len(r) == 8 and r[3] == f"{c.val_loss:.4g}")  # fmt: skip
+                   and len(r) == 10 and r[3] == f"{c.val_loss:.4g}")  # fmt: skip
         if c.speedup:
-            assert row[5:7] == [
+            assert row[4:6] == [
+                f"{c.val_loss_at_equal_steps:.4g}",
+                f"{c.val_loss_at_equal_samples:.4g}",
+            ]
+            assert row[6] == format_duration(c.time_to_target_seconds)
+            assert row[7:9] == [
                 f"{c.speedup.value:.2f}×",
                 f"{c.speedup.low:.2f}–{c.speedup.high:.2f}",
             ]
-            assert row[4] == format_duration(c.time_to_target_seconds)
 
 
 def test_curves_of_finalists_reach_the_target_when_the_record_says_so(better):
