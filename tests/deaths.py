@@ -121,17 +121,6 @@ class Computing(Waiting):
             return tf.identity(held)
 
 
-class AsleepInPython(Waiting):
-    def go_on(self, held):
-        import tensorflow as tf
-
-        def sleep(held):
-            time.sleep(2)
-            return held
-
-        return tf.ensure_shape(tf.py_function(sleep, [held], tf.float32), held.shape)
-
-
 class WaitingForData(keras.layers.Layer):
     """TensorFlow waits, and not for memory."""
 
