@@ -37,8 +37,11 @@ def innermost_is_ours(error: BaseException) -> bool:
 
 def users_message(error: BaseException) -> str:
     """What the exception says, without the graph's own stack that TensorFlow appends to it."""
-    text = "".join(traceback.format_exception_only(error)).strip()
-    text = re.split(r"\n\s*(?:Detected at node|Stack trace for op definition)", text)[0]
+    whole = "".join(traceback.format_exception_only(error)).strip()
+    text = re.split(r"\n\s*(?:Detected at node|Stack trace for op definition)", whole)[0].rstrip()
+    what = re.search(r"^(\S.*)\n\s+\[\[\{\{node", whole, re.MULTILINE)  # after that stack
+    if text.endswith("Graph execution error:") and what:
+        text = f"{text} {what[1]}"
     lines = text.splitlines()
     return "\n".join(lines[:MESSAGE_LINES])
 

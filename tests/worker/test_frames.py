@@ -1,0 +1,23 @@
+"""What of an exception the user is told."""
+
+from autobatch.worker.frames import users_message
+
+GRAPH = """Graph execution error:
+
+Detected at node sequential/dense/MatMul defined at (most recent call last):
+  File "train.py", line 1, in <module>
+
+Matrix size-incompatible: In[0]: [32,700], In[1]: [784,512]
+\t [[{{node sequential/dense/MatMul}}]] [Op:__inference_one_step_123]"""
+
+
+def test_of_an_error_in_tensorflows_graph_what_was_the_matter_is_told_and_not_its_stack():
+    told = users_message(ValueError(GRAPH))
+    assert told == (
+        "ValueError: Graph execution error: "
+        "Matrix size-incompatible: In[0]: [32,700], In[1]: [784,512]"
+    )
+
+
+def test_other_messages_stay_as_they_are():
+    assert users_message(ValueError("no\nbatch")) == "ValueError: no\nbatch"
