@@ -89,6 +89,10 @@ class Waiting(keras.layers.Layer):
     def go_on(self, held):
         raise NotImplementedError
 
+    def some_time_after(self, held):
+        """The first element of `held`; later, where what goes on must have begun by then."""
+        return held[0]
+
     def call(self, x):
         import tensorflow as tf
 
@@ -105,20 +109,38 @@ class Waiting(keras.layers.Layer):
 
         held = tf.fill([38 << 18], x[0, 0])
         first = tf.py_function(check, [self.go_on(held)], tf.float32)
-        size = (28 << 18) + tf.cast(held[0] - held[1], tf.int32)
+        size = (28 << 18) + tf.cast(self.some_time_after(held) - held[1], tf.int32)
         return x + tf.stop_gradient(tf.reduce_max(tf.ones([size])) + tf.reshape(first, []))
 
 
-class Computing(Waiting):
-    """One operation, without a pause."""
+def computed(held):
+    """`held`, after one operation of some tenths of a second, without a pause."""
+    import tensorflow as tf
 
+    matrix = tf.random.normal([500, 500]) + held[0]
+    last = tf.linalg.svd(matrix, compute_uv=True)[0]
+    with tf.control_dependencies([last]):
+        return tf.identity(held)
+
+
+class Computing(Waiting):
+    def go_on(self, held):
+        return computed(held)
+
+
+class AsleepInPython(Waiting):
     def go_on(self, held):
         import tensorflow as tf
 
-        matrix = tf.random.normal([500, 500]) + held[0]
-        last = tf.linalg.svd(matrix, compute_uv=True)[0]
-        with tf.control_dependencies([last]):
-            return tf.identity(held)
+        def sleep(held):
+            time.sleep(2)
+            return held
+
+        return tf.ensure_shape(tf.py_function(sleep, [held], tf.float32), held.shape)
+
+    def some_time_after(self, held):
+        """Else the thread that is to sleep may come to wait for the memory first: in vain."""
+        return computed(held[:2])[0]
 
 
 class WaitingForData(keras.layers.Layer):

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autobatch.core.search import Bracket, largest_fitting, tries_left
@@ -174,6 +174,7 @@ def test_no_shape_costs_more_than_binary_search_and_a_constant(
 
 
 @settings(max_examples=1000)
+@example(constant=484 * MIB, per_sample=140_959, limit=1024 * MIB, seed=130)
 @given(
     constant=st.integers(0, 512).map(lambda n: n * MIB),
     per_sample=st.integers(4096, 2 * MIB),
@@ -194,8 +195,8 @@ def test_peaks_that_vary_by_a_tenth_still_end_within_1_percent(constant, per_sam
     )
     truth = min(65536, (limit - constant) // per_sample)
     assert truth * 0.99 - 1 <= bracket.good <= truth
-    assert len(device.tried) <= 20  # 18 is the worst found
-    assert device.failures <= 13
+    assert len(device.tried) <= 17
+    assert device.failures <= 12  # 11 was asserted, and was never true: see the example
 
 
 @pytest.mark.parametrize("upper", [1, 2, 31, 32, 33, 1437])

@@ -117,7 +117,7 @@ def test_where_another_thread_may_go_on_the_allocator_itself_says_when_it_waited
     assert "nothing runs" not in outcome.evidence
 
 
-@pytest.mark.parametrize("layer", ["Computing", "WaitingForData"])
+@pytest.mark.parametrize("layer", ["Computing", "AsleepInPython", "WaitingForData"])
 def test_an_allocation_that_can_be_served_is_waited_for(tmp_path, layer):
     task = Probe(batch_size=8, limit_bytes=64 * MIB)
     outcome = ask(tmp_path, task, "model_with", layer=layer)
