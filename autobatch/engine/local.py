@@ -94,7 +94,7 @@ class LocalExecutor:
         self._survey_gpus = survey_gpus
         self._gpus: tuple[str, ...] = ()  # those in use
         if target.device == "gpu":
-            found = machine.visible(survey_gpus().gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+            found = machine.gpus(survey_gpus())
             self._gpus = tuple(gpu.uuid for gpu in found[: target.replicas])
         try:
             logs.mkdir(parents=True, exist_ok=True)
@@ -133,8 +133,7 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
         )
-        # A fork has them from its template; a fresh interpreter would import without.
-        with environment(self._variables()), without_main():
+        with without_main():
             process.start()
         theirs.close()
         try:
@@ -221,20 +220,12 @@ class LocalExecutor:
         if _templates and _templates[-1] != wanted:
             forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
         _templates.append(wanted)
-        preload = [*backends.load(self.target.backend).PRELOAD, "autobatch.worker.tasks"]
-        context.set_forkserver_preload(preload)
-        with (
-            environment(self._variables()),
-            output_to(self.logs / "template.log"),
-            without_main(),
-        ):
-            forkserver.ensure_running()
-
-    def _variables(self) -> dict[str, str]:
-        """For all processes of the run, before they import anything."""
         backend = backends.load(self.target.backend)
+        context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
         variables = backend.template_environment(str(self.logs.resolve()), self.target.device)
-        return variables | {"KERAS_BACKEND": self.target.backend}
+        variables |= {"KERAS_BACKEND": self.target.backend}  # read when keras is imported
+        with environment(variables), output_to(self.logs / "template.log"), without_main():
+            forkserver.ensure_running()
 
 
 def _kernel_oom_kills() -> int:

@@ -168,8 +168,10 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     os.environ["KERAS_BACKEND"] = job.target.backend
     limit_bytes = getattr(job.task, "limit_bytes", None)
     target = job.target
-    # Absolute: the user's code may go elsewhere. A benchmark would be slowed by them.
-    notes = str(Path(log_path).absolute()) + NOTES if isinstance(job.task, Probe) else None
+    absolute = Path(log_path).absolute()  # the user's code may go elsewhere
+    # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
+    os.environ.update(backend.template_environment(str(absolute.parent), target.device))
+    notes = str(absolute) + NOTES if isinstance(job.task, Probe) else None  # they slow a benchmark
     os.environ.update(backend.environment(target.device, limit_bytes, target.replicas, notes))
     sys.path.insert(0, str(Path(job.target.folder)))
 
