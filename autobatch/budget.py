@@ -39,7 +39,7 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
     if fullest.free_bytes < machine.NEEDED_ON_GPU_BYTES:
         raise UsageError(
             f"There is no room for a model: {fullest.state}",
-            hint="End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES.",
+            hint=machine.FREE_A_GPU,
         )
     if question.backend != "jax":
         return fullest.free_bytes

@@ -38,13 +38,13 @@ def probe(questions: list[Question]) -> None:
         limits = (LIMIT_MIB, None) if question.gpu else (MODELS[question.name][3],)
         for limit in limits:
             asked = Question(question.name, False, question.backend, question.gpu, limit)
-            told(asked, lambda asked=asked: print(row(asked)))
+            told(asked, lambda question: print(row(question)))
 
 
 def benchmark(questions: list[Question]) -> None:
     head("model", "backend", "batch", "named, samples/s", "95 %", "`fit` for 20 s", "difference")
     for question in questions:
-        told(question, lambda question=question: benchmark_one(question))
+        told(question, benchmark_one)
 
 
 def benchmark_one(question: Question) -> None:
@@ -64,10 +64,10 @@ def benchmark_one(question: Question) -> None:
         )
 
 
-def told(question: Question, do: Callable[[], None]) -> None:
+def told(question: Question, do: Callable[[Question], None]) -> None:
     """A row of its own, or why there is none."""
     try:
-        do()
+        do(question)
     except (AutobatchError, SystemExit, subprocess.CalledProcessError) as error:
         why = getattr(error, "message", None) or getattr(error, "stderr", None) or str(error)
         print(f"| {question.name} | {question.backend} | failed: {' '.join(why.split())[-300:]} |")
@@ -81,7 +81,7 @@ def sizes_of(question: Question) -> tuple[int, ...]:
 def recommend(questions: list[Question]) -> None:
     head("model", "backend", "batch", "learning rate", "verdict", "sooner", "peak", "in all")
     for question in questions:
-        told(question, lambda question=question: recommend_one(question))
+        told(question, recommend_one)
 
 
 def recommend_one(question: Question) -> None:

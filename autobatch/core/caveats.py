@@ -10,7 +10,7 @@ from autobatch.units import format_duration
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 SHARPNESS = (
     "Sharpness (the largest eigenvalue of the training loss' Hessian where trials ended, on one "
-    "batch of 1024 samples, or of the size itself where load_data builds the batches) decided "
+    "batch of validation's size, or of the trial's where load_data builds the batches) decided "
     "nothing: it changes where weights are merely written differently (Dinh et al. 2017), falls as "
     "the learning rate rises, and tells little of new data (Andriushchenko et al. 2023)."
 )

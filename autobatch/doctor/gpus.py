@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import DISTRIBUTIONS, Facts, Finding, blocks, warns
-from autobatch.engine.machine import NEEDED_ON_GPU_BYTES, Gpu
+from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu
 
 TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
 HELD = 0.5  # share of a GPU held by others, likewise
@@ -60,11 +60,10 @@ def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
 
 def _judge_room(gpu: Gpu) -> Iterator[Finding]:
     held = gpu.total_bytes - gpu.free_bytes
-    remedy = "End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES."
     if gpu.free_bytes < NEEDED_ON_GPU_BYTES:
-        yield blocks(gpu.state, remedy)
+        yield blocks(gpu.state, FREE_A_GPU)
     elif held > HELD * gpu.total_bytes:
-        yield warns(gpu.state, remedy)
+        yield warns(gpu.state, FREE_A_GPU)
 
 
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:

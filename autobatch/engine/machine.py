@@ -19,6 +19,7 @@ from autobatch.errors import one_line
 from autobatch.protocol import Struct
 from autobatch.units import format_bytes
 
+FREE_A_GPU = "End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES."
 NEEDED_ON_GPU_BYTES = 1 << 30  # CUDA's context and cuDNN's workspace, before any model
 HIDDEN = "a process that cannot be seen from here"  # of another container or user
 
@@ -97,9 +98,9 @@ class Memory(Struct):
 # --- GPUs ------------------------------------------------------------------------------------
 
 
-def gpus() -> list[Gpu]:
+def gpus(found: GpuSurvey | None = None) -> list[Gpu]:
     """NVIDIA GPUs that a framework started here would use, in its order; empty without a driver."""
-    return visible(survey().gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return visible((found or survey()).gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def visible(found: tuple[Gpu, ...], setting: str | None) -> list[Gpu]:

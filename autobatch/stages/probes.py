@@ -140,11 +140,14 @@ class Probes:
         return failures[-1] if failures else None
 
     def failure(self, size: int, limit_bytes: int) -> Entry:
-        """The entry of the final verification, or of its confirmation, that failed."""
-        quick = Probe(batch_size=size, limit_bytes=limit_bytes, verify=True)
-        asked = (quick, *(_final(size, limit_bytes, repeat) for repeat in range(3)))
-        found = (self.entries[task] for task in asked if task in self.entries)
-        return next(entry for entry in found if not isinstance(entry.outcome, Fits))
+        """The entry of the verification of a size, or of a confirmation, that failed."""
+        return next(
+            entry
+            for task, entry in self.entries.items()
+            if task.verify
+            and (task.batch_size, task.limit_bytes) == (size, limit_bytes)
+            and not isinstance(entry.outcome, Fits)
+        )
 
     def refuse(self, size: int, budget_bytes: int) -> NoReturn:
         """Not even the smallest size trains: why, by what it came to."""

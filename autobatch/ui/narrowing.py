@@ -32,14 +32,14 @@ class NarrowingTable:
         rows: Iterable[Sequence[RenderableType]],
         dispensable: Sequence[str | tuple[str, ...]],
     ) -> None:
-        self.title, self.columns, self.dispensable = title, tuple(columns), tuple(dispensable)
+        self.title, self.columns = title, tuple(columns)
+        self.dispensable = [each if isinstance(each, tuple) else (each,) for each in dispensable]
         self.rows = [tuple(row) for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbounded = options.update(max_width=UNBOUNDED)
         for spared in range(len(self.dispensable) + 1):
-            groups = [g if isinstance(g, tuple) else (g,) for g in self.dispensable[:spared]]
-            table = self._table([name for group in groups for name in group])
+            table = self._table([name for group in self.dispensable[:spared] for name in group])
             if Measurement.get(console, unbounded, table).maximum <= options.max_width:
                 break
         table.title = self.title  # which wraps

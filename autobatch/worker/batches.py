@@ -187,12 +187,10 @@ def rows_of_batch(batch: Any) -> int:
 
 
 def _largest(batches: Any, size: int) -> Any:
-    largest, until = None, time.monotonic() + LOOK_SECONDS
+    largest, most, until = None, -1, time.monotonic() + LOOK_SECONDS
     for batch in batches:  # one at a time: they may fill the memory that is being measured
-        if rows_of_batch(batch) == size and (
-            largest is None or bytes_of(batch) > bytes_of(largest)
-        ):
-            largest = batch
+        if rows_of_batch(batch) == size and (held := bytes_of(batch)) > most:
+            largest, most = batch, held
         if largest is not None and time.monotonic() > until:
             break
     if largest is None:

@@ -194,14 +194,15 @@ class _WindowClock(Watch):
 
     def _is_known(self, elapsed: float) -> bool:
         """Precisely, or as well as the time asked allows: it is not for how epochs start."""
+        if elapsed < PRECISE_SHARE * self.seconds:
+            return False
         found = epoch_rate(self.windows, self.samples, self.overheads)
         epoch_seconds = self.samples / found.value
         if not self.whole_epochs and not starts_are_known(
             self.overheads, epoch_seconds, self.seconds
         ):
             return False
-        is_precise = found.high - found.low <= 2 * PRECISE * found.low
-        return elapsed >= self.seconds * (PRECISE_SHARE if is_precise else 1.0)
+        return elapsed >= self.seconds or found.high - found.low <= 2 * PRECISE * found.low
 
 
 def _input_windows(

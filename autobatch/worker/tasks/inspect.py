@@ -76,7 +76,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         saved_seconds=data.saved_seconds,
-        fit_call=data.train.fit_call((target.data or "load_data").partition(":")[2] or "load_data"),
+        fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
 
 
