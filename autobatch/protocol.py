@@ -499,6 +499,7 @@ class BenchmarkPoint(Struct):
     allocator_warnings: int = 0
     bound_by: BoundBy | None = None
     evidence: str = ""  # of `bound_by`: one sentence with the figures
+    advice: str = ""  # settings to try at this size
 
 
 class Baseline(Struct):
@@ -564,7 +565,6 @@ class BenchmarkResult(Struct):
     skipped: tuple[str, ...]
     wall_seconds: float
     notes: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()  # settings to try, and why
     ceiling: int | None = None  # lower than the probe's where a size ran out of memory here
     step_time: StepTime | None = None  # None where fewer than three sizes were measured
     drift: float = 0.0  # how much rates had moved when measured again; 0.1: 10 % faster; 0: none

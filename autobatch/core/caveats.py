@@ -58,7 +58,11 @@ def warnings(
         found.append(_effective(wished))
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)
     if measured.steps_per_execution:
-        found.extend(measured.advice)
+        found.extend(
+            point.advice
+            for point in measured.points
+            if (point.batch_size, point.bound_by) == (size, "step_overhead")
+        )
     return (*found, *probed.notes, *measured.notes)
 
 

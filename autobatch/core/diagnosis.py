@@ -1,4 +1,4 @@
-"""What holds training back at a batch size, with the evidence, and what to try.
+"""What holds training back at each batch size, with the evidence, and what to try.
 
 Three times are compared for one batch: the step as `fit` delivers it, the same step on a batch
 that is on the device already, and drawing the batch from the input pipeline without training. The
@@ -23,9 +23,9 @@ ADVICE: dict[BoundBy, str] = {
     ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
     "step_overhead": "A larger batch has fewer steps; compile(jit_compile=True) makes each of them "
     "fewer launches.",
-    "compute": "The device is busy. Mixed precision (keras.config.set_dtype_policy("
+    "compute": "Mixed precision (keras.config.set_dtype_policy("
     '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
-    "memory": "The largest sizes are slowed by lack of memory: a smaller batch is faster.",
+    "memory": "A smaller batch is faster here.",
 }
 
 
@@ -116,17 +116,31 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms"
 
 
-def advice(point: BenchmarkPoint, executions: Sequence[Execution], faster: int | None) -> str:
-    """What to try at this size; what was tried, with the gain."""
-    assert point.bound_by is not None
+def advised(
+    points: Sequence[BenchmarkPoint], knee: int, executions: Sequence[Execution], faster: int | None
+) -> tuple[BenchmarkPoint, ...]:
+    """The points with what to try at each: by what binds it, and by what was tried at the knee."""
+    advice = dict(ADVICE)
+    if executions:
+        at_knee = next(point for point in points if point.batch_size == knee)
+        advice["step_overhead"] = _of_executions(at_knee, executions, faster)
+    return tuple(changed(p, advice=advice[p.bound_by] if p.bound_by else "") for p in points)
+
+
+def _of_executions(
+    knee: BenchmarkPoint, executions: Sequence[Execution], faster: int | None
+) -> str:
+    size = knee.batch_size
     if faster is None:
-        tried = max((each.steps_per_execution for each in executions), default=None)
-        nothing = f"steps_per_execution up to {tried} was tried and brings nothing certain. "
-        return (nothing if tried else "") + ADVICE[point.bound_by]
+        tried = max(each.steps_per_execution for each in executions)
+        return (
+            f"steps_per_execution up to {tried} was tried at batch {size} and brings nothing "
+            f"certain. {ADVICE['step_overhead']}"
+        )
     found = next(each for each in executions if each.steps_per_execution == faster)
-    gain = found.samples_per_second / point.samples_per_second
+    gain = found.samples_per_second / knee.samples_per_second
     return (
         f"compile(steps_per_execution={faster}) delivers {found.samples_per_second:,.0f} samples/s "
-        f"at batch {point.batch_size}, {gain:.1f}x as many, by the same mathematics; callbacks are "
-        f"then called once in {faster} steps."
+        f"at batch {size}, {gain:.1f}x as many, by the same mathematics; callbacks are then called "
+        f"once in {faster} steps."
     )

@@ -76,7 +76,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     bound_by = at[best].bound_by
     assert bound_by is not None
     return BenchmarkResult(
-        points=points,
+        points=diagnosis.advised(points, knee, executions, faster),
         knee=knee,
         best=best,
         bound_by=bound_by,
@@ -84,7 +84,6 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         wall_seconds=timer.wall_seconds,
         notes=(*timer.notes, *_notes(moved, timer.out_of_memory, ceiling, few=few)),
         ceiling=ceiling,
-        advice=(diagnosis.advice(at[knee], executions, faster),),
         step_time=fitted,
         drift=moved,
         executions=tuple(executions),

@@ -22,7 +22,8 @@ class Column(NamedTuple):
 class NarrowingTable:
     """Rows of cells, none of which is ever cut off while a column can be spared instead.
 
-    `dispensable` names the columns that may go, the first first; those of one group at once.
+    A column of empty cells is left out. `dispensable` names the columns that may go, the first
+    first; those of one group at once.
     """
 
     def __init__(
@@ -47,7 +48,11 @@ class NarrowingTable:
 
     def _table(self, without: Sequence[str]) -> Table:
         table = Table(title_justify="left", box=None)
-        kept = [number for number, column in enumerate(self.columns) if column.name not in without]
+        kept = [
+            number
+            for number, column in enumerate(self.columns)
+            if column.name not in without and any(row[number] != "" for row in self.rows)
+        ]
         for number in kept:
             column = self.columns[number]
             justify: Literal["left", "right"] = "left" if column.is_text else "right"

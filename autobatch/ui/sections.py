@@ -86,11 +86,7 @@ def _throughput_facts(measured: BenchmarkResult) -> Iterator[tuple[str, str]]:
         yield "devices", words.shared(measured.knee, measured.replicas)
     if measured.step_time:
         yield "a step takes", words.step_time(measured.step_time)
-    yield "held back by", words.HOLDS_BACK[measured.bound_by]
-    if measured.best in {p.batch_size for p in measured.points}:
-        yield "", words.evidence(measured)
-    for advice in measured.advice:
-        yield "try", advice
+    yield from words.held_back(measured)
 
 
 def _trials(found: Findings) -> Section | None:

@@ -62,25 +62,25 @@ def _probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[RenderableType, .
 
 
 def benchmark_table(result: BenchmarkResult) -> RenderableType:
-    peaks = any(point.peak_bytes is not None for point in result.points)
     table = NarrowingTable(
         "Samples per second that fit delivers (95 % interval)",
         (
             *(Column("batch"), Column("samples/s"), Column("±"), Column("(knee)", is_text=True)),
             *(Column("(bar)", is_text=True), Column("step")),
-            *((Column("peak"),) if peaks else ()),
+            *(Column("peak"), Column("J/sample")),
         ),
         (_benchmark_cells(point, result) for point in result.points),
-        dispensable=("(bar)", "peak", "step"),
+        dispensable=("(bar)", "peak", "step", "J/sample"),
     )
     facts = _facts(
         ("knee", f"[bold]{result.knee}[/] {words.knee(result)}"),
         ("fastest", str(result.best)),
         *_shared(result.knee, result.replicas),
         *([("a step takes", words.step_time(result.step_time))] if result.step_time else []),
-        ("held back by", words.HOLDS_BACK[result.bound_by]),
-        ("", f"[dim]{words.evidence(result)}[/]"),
-        *(("try", escape(each)) for each in result.advice),
+        *(
+            (name, escape(fact) if name else f"[dim]{escape(fact)}[/]")
+            for name, fact in words.held_back(result)
+        ),
     )
     notes = (*result.notes, *(f"not measured: {reason}" for reason in result.skipped))
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in notes))
@@ -96,7 +96,8 @@ def _benchmark_cells(point: BenchmarkPoint, result: BenchmarkResult) -> tuple[st
         "[bold]knee[/]" if point.batch_size == result.knee else "",
         f"[cyan]{bar}[/]",
         words.step(point),
-        format_bytes(point.peak_bytes or 0),
+        words.peak(point),
+        words.energy(point),
     )
 
 

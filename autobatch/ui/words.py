@@ -1,5 +1,7 @@
 """Phrases about results, plain text: the terminal's tables and the HTML report say the same."""
 
+from collections.abc import Iterator, Sequence
+
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -99,6 +101,16 @@ def step(point: BenchmarkPoint) -> str:
     return f"{point.step_seconds * 1000:.3g} ms"
 
 
+def energy(point: BenchmarkPoint) -> str:
+    """In joules per sample; empty where it was not counted."""
+    joules = point.joules_per_sample
+    return "" if joules is None else f"{joules:.3g}"
+
+
+def peak(point: BenchmarkPoint) -> str:
+    return "" if point.peak_bytes is None else format_bytes(point.peak_bytes)
+
+
 def knee(result: BenchmarkResult) -> str:
     """What a knee is, and where it may lie."""
     told = "(smallest within 5 % of the best)"
@@ -115,10 +127,31 @@ def step_time(fitted: StepTime) -> str:
     return told if fitted.describes else f"{told}, which not all sizes follow"
 
 
-def evidence(result: BenchmarkResult) -> str:
-    """Of what holds back the fastest size."""
-    point = next(point for point in result.points if point.batch_size == result.best)
-    return f"at batch {point.batch_size}, {point.evidence}"
+def held_back(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
+    """What holds back which sizes, by the evidence at the knee or the fastest of them; what to try.
+
+    Each as (name, fact); the name of evidence is empty.
+    """
+    causes = dict.fromkeys(point.bound_by for point in result.points)
+    for cause in causes:
+        if cause is None:
+            continue
+        points = [point for point in result.points if point.bound_by == cause]
+        shown = max(points, key=lambda p: (p.batch_size == result.knee, p.samples_per_second))
+        sizes = f"batch {_sizes(points, result)}: " if len(causes) > 1 else ""
+        yield "held back by", sizes + HOLDS_BACK[cause]
+        yield "", f"at batch {shown.batch_size}, {shown.evidence}"
+        if shown.advice:
+            yield "try", shown.advice
+
+
+def _sizes(points: Sequence[BenchmarkPoint], result: BenchmarkResult) -> str:
+    """A range where all that were measured in it are among them."""
+    first, last = points[0].batch_size, points[-1].batch_size
+    within = [point for point in result.points if first <= point.batch_size <= last]
+    if len(points) > 2 and len(within) == len(points):
+        return f"{first} to {last}"
+    return ", ".join(str(point.batch_size) for point in points)
 
 
 def is_chosen(candidate: Candidate, result: Recommendation) -> bool:

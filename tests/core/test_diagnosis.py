@@ -4,7 +4,7 @@ import pytest
 from points import point
 
 from autobatch.core import diagnosis
-from autobatch.protocol import Execution
+from autobatch.protocol import Execution, changed
 
 MIB = 1 << 20
 
@@ -72,5 +72,22 @@ def test_the_fewest_steps_per_execution_that_are_as_fast_as_any_are_recommended(
     tried = [execution(4, 1.5 * rate), execution(16, 2 * rate), execution(64, 2.01 * rate)]
     assert diagnosis.best_execution(now, tried) == 16
     assert diagnosis.best_execution(now, [execution(4, 1.03 * rate)]) is None
-    assert "2.0x as many" in diagnosis.advice(now, tried, 16)
-    assert "nothing certain" in diagnosis.advice(now, tried[:1], None)
+    (faster,) = diagnosis.advised([now], now.batch_size, tried, 16)
+    (no_faster,) = diagnosis.advised([now], now.batch_size, tried[:1], None)
+    assert "steps_per_execution=16) delivers" in faster.advice
+    assert "2.0x as many" in faster.advice
+    assert "nothing certain" in no_faster.advice
+
+
+def test_each_size_has_the_advice_of_what_binds_it():
+    points = [
+        *(changed(point(size, 1000 * size), bound_by="step_overhead") for size in (8, 16)),
+        changed(point(32, 20_000), bound_by="compute"),
+        changed(point(64, 15_000), bound_by="memory"),
+    ]
+    found = diagnosis.advised(points, 32, [], None)
+    assert [each.advice.split()[0] for each in found] == ["A", "A", "Mixed", "A"]
+    assert found[0].advice == found[1].advice != found[3].advice
+    at_knee = diagnosis.advised(points, 16, [execution(4, 48_000)], 4)
+    assert "at batch 16, 3.0x as many" in at_knee[0].advice
+    assert "Mixed precision" in at_knee[2].advice

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from autobatch.engine.record_file import FILE_NAME, read_record
+from autobatch.protocol import changed
 from autobatch.ui import tables
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
@@ -67,3 +68,43 @@ def test_sharpness_is_shown_where_it_was_asked_for(recommendation):
 def test_names_with_brackets_are_shown_as_they_are(recommendation):
     odd = msgspec.structs.replace(recommendation, metric="val_[/]")
     assert "val_[/]" in shown(tables.recommendation_table(odd), 100)
+
+
+def benchmark_of(recommendation, *bound):
+    """Its sizes, bound by these causes in turn."""
+    points = [
+        changed(point, bound_by=cause, evidence=f"evidence of {point.batch_size}", advice=cause)
+        for point, cause in zip(recommendation.benchmark.points, bound, strict=False)
+    ]
+    return changed(
+        recommendation.benchmark,
+        points=tuple(points),
+        knee=points[1].batch_size,
+        best=points[-1].batch_size,
+        bound_by=bound[-1],
+    )
+
+
+def test_sizes_that_are_held_back_by_the_same_are_told_together(recommendation):
+    found = benchmark_of(recommendation, "step_overhead", "step_overhead", "compute", "memory")
+    first, knee, third, last = (point.batch_size for point in found.points)
+    text = shown(tables.benchmark_table(found), 120)
+    assert text.count("held back by") == text.count("try ") == 3
+    assert f"batch {first}, {knee}: the fixed cost of each step" in text
+    assert f"at batch {knee}, evidence of {knee}" in text  # of the knee, where it is among them
+    assert f"batch {third}: computation" in text
+    assert f"batch {last}: memory" in text
+
+
+def test_one_cause_of_all_sizes_names_none(recommendation):
+    text = shown(tables.benchmark_table(benchmark_of(recommendation, *["compute"] * 4)), 120)
+    assert "held back by  computation: the device is busy" in text
+
+
+def test_a_range_of_sizes_is_named_by_its_ends_only_where_all_are_in_it(recommendation):
+    found = benchmark_of(recommendation, "compute", "step_overhead", "compute", "compute")
+    sizes = ", ".join(str(found.points[i].batch_size) for i in (0, 2, 3))
+    assert f"batch {sizes}: computation" in shown(tables.benchmark_table(found), 120)
+    found = benchmark_of(recommendation, "step_overhead", "compute", "compute", "compute")
+    ends = f"batch {found.points[1].batch_size} to {found.points[3].batch_size}: computation"
+    assert ends in shown(tables.benchmark_table(found), 120)

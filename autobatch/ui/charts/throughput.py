@@ -18,7 +18,6 @@ from autobatch.ui.charts.axes import (
     whiskers,
 )
 from autobatch.ui.findings import Findings
-from autobatch.units import format_bytes
 
 WIDE = 4.0  # ratio of an interval's bound to the nearest rate, from which on it is cut off
 
@@ -117,11 +116,12 @@ def _rate(value: float) -> str:
 
 
 def _table(points: Sequence[BenchmarkPoint]) -> Table:
-    peaks = any(p.peak_bytes is not None for p in points)
     columns = ("batch", "samples/s", "±", "95 %", "device alone", "drawn alone", "step")
+    peaks = any(p.peak_bytes is not None for p in points)
+    joules = any(p.joules_per_sample is not None for p in points)
     return Table(
         caption="Samples per second that fit delivers (95 % interval)",
-        columns=(*columns, "peak") if peaks else columns,
+        columns=(*columns, *(("peak",) if peaks else ()), *(("J/sample",) if joules else ())),
         rows=tuple(
             (
                 str(p.batch_size),
@@ -131,7 +131,8 @@ def _table(points: Sequence[BenchmarkPoint]) -> Table:
                 "" if p.device_samples_per_second is None else _rate(p.device_samples_per_second),
                 "" if p.input_samples_per_second is None else _rate(p.input_samples_per_second),
                 words.step(p),
-                *((format_bytes(p.peak_bytes or 0),) if peaks else ()),
+                *((words.peak(p),) if peaks else ()),
+                *((words.energy(p),) if joules else ()),
             )
             for p in points
         ),
