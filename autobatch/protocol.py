@@ -290,7 +290,7 @@ class Measured(Tagged):
     steps_per_execution: int = 1
     # Of each epoch that began, where windows lie inside epochs. Their mean, up to record format 4.
     epoch_overhead_seconds: tuple[float, ...] | float | None = ()
-    joules: float | None = None  # spent by the GPU during `windows`; None where it has no counter
+    joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
 
 

@@ -41,8 +41,7 @@ def benchmark_point(
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
     epoch_seconds = latest.samples_per_epoch / rate
-    joules = [measured.joules for measured in rounds if measured.joules is not None]
-    samples = sum(w.samples for m in rounds if m.joules is not None for w in m.windows)
+    joules = [m.joules_per_sample for m in rounds if m.joules_per_sample is not None]
     windows = [[window.samples_per_second for window in measured.windows] for measured in rounds]
     off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in windows])
     return BenchmarkPoint(
@@ -57,7 +56,7 @@ def benchmark_point(
         windows=sum(len(each) for each in windows),
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_median_rate([w for m in rounds for w in m.input_windows]),
-        joules_per_sample=sum(joules) / samples if joules else None,
+        joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )
 

@@ -1,10 +1,10 @@
 """Devices and memory: a made-up driver, made-up trees of control groups, and this machine."""
 
 import os
-from types import SimpleNamespace
 
 import pynvml
 import pytest
+from nvml import GIB, Driver, card, error, process
 
 from autobatch.engine.cgroups import control_groups
 from autobatch.engine.machine import (
@@ -22,78 +22,7 @@ from autobatch.engine.machine import (
     visible,
 )
 
-GIB = 1 << 30
 NO_LIMIT_V1 = 9223372036854771712
-
-
-def error(code):
-    return pynvml.NVMLError(code)
-
-
-def process(pid, held_bytes):
-    return SimpleNamespace(pid=pid, usedGpuMemory=held_bytes)
-
-
-class Driver:
-    """NVML with made-up devices: each a dict; an exception in place of a value is raised."""
-
-    def __init__(self, *devices, starts=None):
-        self.devices = devices
-        self.starts = starts
-        self.open = 0
-
-    def nvmlInit(self):
-        answer(self.starts)
-        self.open += 1
-
-    def nvmlShutdown(self):
-        self.open -= 1
-
-    def nvmlSystemGetDriverVersion(self):
-        return b"580.65.06"
-
-    def nvmlDeviceGetCount(self):
-        return len(self.devices)
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return answer(self.devices[index])
-
-    def nvmlDeviceGetName(self, device):
-        return answer(device["name"])
-
-    def nvmlDeviceGetUUID(self, device):
-        return device.get("uuid", "GPU-0")
-
-    def nvmlDeviceGetMemoryInfo(self, device):
-        return answer(device["memory"])
-
-    def nvmlDeviceGetComputeRunningProcesses(self, device):
-        return answer(device.get("computing", []))
-
-    def nvmlDeviceGetGraphicsRunningProcesses(self, device):
-        return answer(device.get("drawing", []))
-
-    def nvmlDeviceGetMigMode(self, device):
-        if "instances" not in device:
-            raise error(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return [1, 1]
-
-    def nvmlDeviceGetMaxMigDeviceCount(self, device):
-        return len(device["instances"])
-
-    def nvmlDeviceGetMigDeviceHandleByIndex(self, device, index):
-        return answer(device["instances"][index])
-
-
-def answer(value):
-    if isinstance(value, Exception):
-        raise value
-    return value
-
-
-def card(**changes):
-    free = SimpleNamespace(total=80 * GIB, free=79 * GIB)
-    return {"name": "NVIDIA A100", "memory": free} | changes
 
 
 def gpu(index, uuid):

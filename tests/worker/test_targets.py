@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from asking import ask
-from kinds import rows
+from kinds import SLOW_SECONDS, rows
 
 from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
@@ -142,6 +142,16 @@ def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
     assert len(starts) >= 5  # a second has three or four of them
     assert {start > 0.3 for start in starts} == {True, False}
     assert throughput.delivered(found).value < 50 / (0.2 + 0.3 * 0.4)
+
+
+def test_slow_first_steps_are_warm_up_and_in_no_window(tmp_path):
+    found = ask_kind(
+        tmp_path,
+        Benchmark(batch_size=10, seconds=2),
+        *("dense", "arrays"),
+        callbacks="kinds.py:starts_slowly",
+    )
+    assert found.warmup_seconds > SLOW_SECONDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

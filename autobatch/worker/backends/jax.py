@@ -14,6 +14,7 @@ from typing import Any
 from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.nvidia import visible_handles
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 THREADS_PER_REPLICA = 4
@@ -49,13 +50,7 @@ def _total_bytes() -> int:
     """Of the first visible GPU, by its driver: JAX must not have started yet."""
     import pynvml
 
-    pynvml.nvmlInit()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-    handle = (
-        pynvml.nvmlDeviceGetHandleByIndex(int(visible))
-        if visible.isdigit()
-        else pynvml.nvmlDeviceGetHandleByUUID(visible)
-    )
+    (handle,) = visible_handles(pynvml)
     return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
 
 

@@ -12,20 +12,17 @@ from typing import Any
 import keras
 
 from autobatch.core.throughput import epoch_rate, starts_are_known
+from autobatch.core.warm_up import WarmUp
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import WRITERS
-from autobatch.worker.energy import EnergyCounter
+from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch, fit
 
 SYNTHETIC_BATCHES = 4
-WARMUP_STEPS = 3  # tracing and compilation, optimizer slots, caches: at least
-WARMUP_SECONDS = 0.25  # of each of the stretches that are compared
-WARM_SHARE = 0.95  # of the stretch before: what is not faster than that by more is warm
-WARMUP_PATIENCE = 1.0  # times the seconds asked: a step time that never settles is measured too
 WINDOWS = 20  # aimed at within the seconds asked
 PRECISE = 0.02  # half the width of the interval of the rate, relative: enough is known
 PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
@@ -46,11 +43,10 @@ def run(
     data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
-    clock = _WindowClock(task.seconds, train, size, backend.synchronise, report)
-    energy = EnergyCounter(target.device)
-    clock.on_warm = energy.start
+    energy = EnergyCounter(target.device, target.replicas)
+    clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     fit(model, train, target, size, clock, leave_out=WRITERS)
-    joules = energy.joules()
+    joules_per_sample = energy.joules_per_sample()
     input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
     return Measured(
         windows=tuple(clock.windows),
@@ -65,11 +61,11 @@ def run(
         peak_bytes=backend.peak_bytes(),
         input_windows=input_windows,
         steps_per_execution=int(model.steps_per_execution),
-        joules=joules,
+        joules_per_sample=joules_per_sample,
     )
 
 
-class _WindowClock(Watch):
+class WindowClock(Watch):
     """Cuts training into windows once it is warm; ends it when the time is up."""
 
     def __init__(
@@ -78,21 +74,19 @@ class _WindowClock(Watch):
         train: Source,
         size: int,
         synchronise: Callable[[], None],
+        energy: EnergyCounter,
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(train.steps_per_epoch(size))
         self.seconds, self.size, self.samples = seconds, size, train.count
         self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
-        self.synchronise, self.report = synchronise, report
+        self.synchronise, self.energy, self.report = synchronise, energy, report
         self.windows: list[Window] = []
         self.overheads: list[float] = []
         self.whole_epochs = False
         self.warmup_seconds = 0.0
         self._began = time.perf_counter()
-        self.on_warm: Callable[[], None] = lambda: None
-        self._stretch: tuple[float, int] | None = None  # when it began, and after how many steps
-        self._first_seconds = 0.0
-        self._stretch_step_seconds: float | None = None  # of the stretch before
+        self._warm_up = WarmUp(self._began, seconds)
         self._window_steps = 0
         self._window_samples = 0
         self._measuring_since: float | None = None
@@ -110,8 +104,10 @@ class _WindowClock(Watch):
             self._open(now)
 
     def stepped(self, steps: int, *, last: bool) -> None:
+        samples = steps * self.size - (self.missing if last else 0)
         self._window_steps += steps
-        self._window_samples += steps * self.size - (self.missing if last else 0)
+        self._window_samples += samples
+        self.energy.trained(samples)
         if self._measuring_since is None:
             self._warm()
         elif not self.whole_epochs and self._opened is not None:
@@ -141,31 +137,22 @@ class _WindowClock(Watch):
         self._epoch_ended, self._opened = time.perf_counter(), None
 
     def _warm(self) -> None:
-        """Stretches of steps after the first execution, until one is not faster than the last."""
-        now = time.perf_counter()
-        if self._stretch is None:  # the first execution traces and compiles
-            self._stretch, self._first_seconds = (now, self.steps), now - self._began
-            return
-        began, steps_before = self._stretch
-        if self.steps < WARMUP_STEPS or now - began < min(WARMUP_SECONDS, self.seconds / 4):
+        if not self._warm_up.is_comparable(time.perf_counter(), self.steps):
             return
         self.synchronise()
         now = time.perf_counter()
-        step_seconds = (now - began) / (self.steps - steps_before)
-        before, self._stretch_step_seconds = self._stretch_step_seconds, step_seconds
-        self._stretch = now, self.steps
-        warming = before is None or step_seconds < WARM_SHARE * before
-        if warming and now - self._began < self.seconds * WARMUP_PATIENCE + self._first_seconds:
+        if not self._warm_up.is_over(now, self.steps):
             return
-        self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
+        epoch_seconds = self._warm_up.step_seconds * self.steps_per_epoch
+        self.whole_epochs = epoch_seconds * MIN_WINDOWS <= self.seconds
         self._measuring_since = now
         self.warmup_seconds = now - self._began
-        self.on_warm()
         if not self.whole_epochs:
             self._open(now)
 
     def _open(self, now: float) -> None:
         self._opened, self._window_steps, self._window_samples = now, 0, 0
+        self.energy.start()
 
     def _close(self) -> None:
         assert self._opened is not None and self._measuring_since is not None

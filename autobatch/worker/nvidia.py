@@ -1,0 +1,63 @@
+"""NVIDIA's driver (NVML), asked for the GPUs that this process sees.
+
+`nvml` is `pynvml`, or has its interface.
+"""
+
+import contextlib
+import os
+from typing import Any
+
+
+def visible_handles(nvml: Any, count: int = 1) -> list[Any]:
+    """Of the first `count` GPUs, or MIG instances, that CUDA_VISIBLE_DEVICES leaves."""
+    nvml.nvmlInit()
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in setting.split(",") if name.strip()]
+    return [
+        nvml.nvmlDeviceGetHandleByIndex(int(name))
+        if name.isdigit()
+        else nvml.nvmlDeviceGetHandleByUUID(name)
+        for name in (names or map(str, range(count)))
+    ][:count]
+
+
+class EnergyCounter:
+    """Joules that the GPUs spend for each sample, by their own counters (Volta and later).
+
+    It counts from `start` on. Where one of them has no counter, and on other devices, it knows
+    nothing.
+    """
+
+    def __init__(self, device: str, replicas: int = 1, nvml: Any = None) -> None:
+        import pynvml
+
+        self._nvml, self._error = nvml or pynvml, pynvml.NVMLError
+        self._handles: list[Any] = []
+        self._began: float | None = None
+        self._samples = 0
+        if device == "gpu":
+            with contextlib.suppress(self._error):
+                self._handles = visible_handles(self._nvml, replicas)
+
+    def start(self) -> None:
+        """Once: what follows is counted."""
+        if self._began is None:
+            self._began = self._joules()
+
+    def trained(self, samples: int) -> None:
+        if self._began is not None:
+            self._samples += samples
+
+    def joules_per_sample(self) -> float | None:
+        now = self._joules()
+        if now is None or self._began is None or not self._samples:
+            return None
+        return (now - self._began) / self._samples
+
+    def _joules(self) -> float | None:
+        if not self._handles:
+            return None
+        with contextlib.suppress(self._error):
+            read = map(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles)
+            return float(sum(read)) / 1000  # of millijoules
+        return None
