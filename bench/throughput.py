@@ -3,7 +3,7 @@
 1. Every shipped recipe at three sizes: the rate named, against a plain `fit` of 20 s in an
    interpreter of its own; in turn, several times.
 2. The whole benchmark of one recipe 20 times: how often its 95 % intervals hold the median of all.
-3. What binds: a pipeline that sleeps, and one that does not.
+3. What binds: the small MLP, a pipeline that sleeps, and one that does not.
 
     python bench/throughput.py accuracy|intervals|diagnosis [--repeats N] [--recipe NAME]...
                                [--backend BACKEND]
@@ -96,18 +96,20 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
 
 
 def diagnosis(repeats: int, _: list[str], backend: str) -> None:
-    print("| pipeline | bound by | evidence |")
-    print("| --- " * 3 + "|")
-    for loader in ("sleeping_pipeline", "quick_pipeline"):
-        for _ in range(repeats):
-            with tempfile.TemporaryDirectory() as scratch:
-                recipe = Path(scratch, "recipe.yaml")
-                recipe.write_text(
-                    f"model: {HERE}/models.py:small\ndata: {HERE}/models.py:{loader}\n"
-                )
-                found = measured(recipe, (16, 32, 64, 128), backend)
-            evidence = next(p.evidence for p in found.points if p.batch_size == found.best)
-            print(f"| {loader} | {found.bound_by} | {evidence} |")
+    print("| job | batch | bound by | evidence |")
+    print("| --- " * 4 + "|")
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs = {"digits_mlp": RECIPES / "digits_mlp.yaml"}
+        for loader in ("sleeping_pipeline", "quick_pipeline"):
+            jobs[loader] = Path(scratch, f"{loader}.yaml")
+            jobs[loader].write_text(
+                f"model: {HERE}/models.py:small\ndata: {HERE}/models.py:{loader}\n"
+            )
+        for job, recipe in jobs.items():
+            for _ in range(repeats):
+                for point in measured(recipe, (16, 32, 64, 128), backend).points:
+                    print(f"| {job} | {point.batch_size} | {point.bound_by} | {point.evidence} |")
+                    sys.stdout.flush()
 
 
 def main() -> None:
