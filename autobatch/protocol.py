@@ -288,7 +288,8 @@ class Measured(Tagged):
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
     steps_per_execution: int = 1
-    # Of each epoch that began, where windows lie inside epochs. Their mean, up to record format 4.
+    # From the last step of an epoch to the first of the next, of each that began; windows of whole
+    # epochs have it in them. The mean, up to record format 4, and there none for whole epochs.
     epoch_overhead_seconds: tuple[float, ...] | float | None = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
@@ -477,7 +478,7 @@ class ProbeResult(Struct):
         return "largest that fits" if self.verified else "largest seen to fit"
 
 
-BoundBy = Literal["input_pipeline", "step_overhead", "compute", "memory"]
+BoundBy = Literal["input_pipeline", "step_overhead", "epoch_overhead", "compute", "memory"]
 
 
 class BenchmarkPoint(Struct):
@@ -495,6 +496,7 @@ class BenchmarkPoint(Struct):
     windows: int
     mad_samples_per_second: float = 0.0  # median absolute deviation of the windows' rates
     input_samples_per_second: float | None = None  # of the pipeline alone
+    epoch_overhead_seconds: float | None = None  # between the last step of an epoch and the next
     joules_per_sample: float | None = None
     allocator_warnings: int = 0
     bound_by: BoundBy | None = None

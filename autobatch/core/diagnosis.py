@@ -2,7 +2,8 @@
 
 Three times are compared for one batch: the step as `fit` delivers it, the same step on a batch
 that is on the device already, and drawing the batch from the input pipeline without training. The
-part of the device's step that grows with the batch is computation; the rest is overhead.
+part of the device's step that grows with the batch is computation; the rest is overhead, of the
+steps themselves or of the epochs that they are in.
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,18 @@ INPUT_SHARE = 0.75  # of the delivered step that drawing its batch takes, when t
 COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when computation binds
 NEAR_LIMIT = 0.9  # of the memory limit
 SLOWER = 0.93  # than the best of smaller sizes, when memory binds
+TOLD_SHARE = 0.05  # of the delivered step, from which on the epoch's overhead is told
 PAYS = 1.05  # times the rate, for certain, that a setting must bring to be recommended
 
+OVERHEADS: tuple[BoundBy, ...] = ("step_overhead", "epoch_overhead")
 ADVICE: dict[BoundBy, str] = {
     "input_pipeline": "Give the input pipeline more to do at once: "
     "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
     ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
     "step_overhead": "A larger batch has fewer steps; compile(jit_compile=True) makes each of them "
     "fewer launches.",
+    "epoch_overhead": "Epochs are short: repeat the data within them, by dataset.repeat(10) and a "
+    "tenth of the epochs; validation then comes as seldom.",
     "compute": "Mixed precision (keras.config.set_dtype_policy("
     '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
     "memory": "A smaller batch is faster here.",
@@ -72,7 +77,7 @@ def _binds(
     step = size / point.samples_per_second
     device = size / point.device_samples_per_second if point.device_samples_per_second else None
     drawing = size / point.input_samples_per_second if point.input_samples_per_second else None
-    told = f"a step takes {_ms(step)} in fit"
+    told = f"a full batch takes {_ms(step)} in fit"
     if device is not None:
         told += f", {_ms(device)} with its batch on the device"
     if drawing is not None:
@@ -91,14 +96,17 @@ def _binds(
     else:
         computing = per_sample * size
         told += f"; {_ms(computing)} of it grows with the batch"
-    if computing is not None and computing < COMPUTE_SHARE * step:
-        return "step_overhead", told
-    return "compute", told
+    of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
+    if of_epoch >= TOLD_SHARE * step:
+        told += f"; {_ms(of_epoch)} are its share of what an epoch takes to end and to start"
+    if computing is None or computing >= COMPUTE_SHARE * step:
+        return "compute", told
+    return ("epoch_overhead" if of_epoch > (step - computing) / 2 else "step_overhead"), told
 
 
 def executions_to_try(point: BenchmarkPoint, steps_per_epoch: int) -> list[int]:
     """Values of `steps_per_execution` worth a measurement; none where overhead is no matter."""
-    if point.bound_by != "step_overhead":
+    if point.bound_by not in OVERHEADS:
         return []
     return [steps for steps in (4, 16, 64) if steps <= steps_per_epoch]
 
@@ -123,7 +131,8 @@ def advised(
     advice = dict(ADVICE)
     if executions:
         at_knee = next(point for point in points if point.batch_size == knee)
-        advice["step_overhead"] = _of_executions(at_knee, executions, faster)
+        tried = _of_executions(at_knee, executions, faster)
+        advice |= {cause: f"{tried} {ADVICE[cause]}" for cause in OVERHEADS}
     return tuple(changed(p, advice=advice[p.bound_by] if p.bound_by else "") for p in points)
 
 
@@ -135,7 +144,7 @@ def _of_executions(
         tried = max(each.steps_per_execution for each in executions)
         return (
             f"steps_per_execution up to {tried} was tried at batch {size} and brings nothing "
-            f"certain. {ADVICE['step_overhead']}"
+            "certain."
         )
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / knee.samples_per_second

@@ -41,6 +41,7 @@ def benchmark_point(
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
     epoch_seconds = latest.samples_per_epoch / rate
+    overheads = [seconds for measured in rounds for seconds in _overheads(measured)]
     joules = [m.joules_per_sample for m in rounds if m.joules_per_sample is not None]
     windows = [[window.samples_per_second for window in measured.windows] for measured in rounds]
     off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in windows])
@@ -56,6 +57,7 @@ def benchmark_point(
         windows=sum(len(each) for each in windows),
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_median_rate([w for m in rounds for w in m.input_windows]),
+        epoch_overhead_seconds=fmean(overheads) if overheads else None,
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )
@@ -66,10 +68,15 @@ def delivered(measured: Measured) -> Interval:
 
     Windows of whole epochs have the overhead in them; to others it is added once an epoch.
     """
+    starts = () if measured.whole_epochs else _overheads(measured)
+    return epoch_rate(measured.windows, measured.samples_per_epoch, starts)
+
+
+def _overheads(measured: Measured) -> tuple[float, ...]:
     found = measured.epoch_overhead_seconds
-    if not isinstance(found, tuple):
-        found = () if found is None else (found, found)  # a mean, by many
-    return epoch_rate(measured.windows, measured.samples_per_epoch, found)
+    if isinstance(found, tuple):
+        return found
+    return () if found is None else (found, found)  # a mean, by many
 
 
 def epoch_rate(windows: Sequence[Window], samples: int, starts: Sequence[float]) -> Interval:

@@ -41,6 +41,17 @@ def test_steps_that_fit_makes_much_slower_are_overhead():
 
 
 @pytest.mark.parametrize(
+    ("overhead", "expected"), [(0.06, "epoch_overhead"), (0.04, "step_overhead")]
+)
+def test_where_epochs_are_short_their_own_overhead_may_be_most_of_it(overhead, expected):
+    """Steps of 13.6 ms where 1.4 ms compute, and 0.1 s an epoch: half of the rest is 45 ms."""
+    found = binds(*steps(1e-9, 1.0625e-5, slowed=10, epoch_overhead_seconds=overhead))
+    per_epoch = found.epoch_seconds / found.step_seconds
+    assert found.bound_by == expected
+    assert f"{overhead / per_epoch * 1000:.3g} ms are its share of" in found.evidence
+
+
+@pytest.mark.parametrize(
     ("more", "expected"),
     [
         ({"peak_bytes": 95 * MIB}, "memory"),

@@ -162,6 +162,7 @@ def test_every_kind_is_benchmarked(tmp_path, kind):
     steps = sum(window.steps for window in found.windows if not window.steps % 3)
     samples = sum(window.samples for window in found.windows if not window.steps % 3)
     assert samples == pytest.approx(steps * 50 / 3) or not found.whole_epochs
+    assert found.epoch_overhead_seconds
     assert found.device_windows
 
 

@@ -91,7 +91,7 @@ class WindowClock(Watch):
         self._window_samples = 0
         self._measuring_since: float | None = None
         self._opened: float | None = None
-        self._epoch_ended: float | None = None
+        self._epoch_ended: float | None = None  # its last step
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -101,7 +101,8 @@ class WindowClock(Watch):
             now = time.perf_counter()
             self.overheads.append(now - self._epoch_ended)
             self._epoch_ended = None
-            self._open(now)
+            if not self.whole_epochs:
+                self._open(now)
 
     def stepped(self, steps: int, *, last: bool) -> None:
         samples = steps * self.size - (self.missing if last else 0)
@@ -110,7 +111,11 @@ class WindowClock(Watch):
         self.energy.trained(samples)
         if self._measuring_since is None:
             self._warm()
-        elif not self.whole_epochs and self._opened is not None:
+        elif self.whole_epochs:
+            if last:
+                self.synchronise()
+                self._epoch_ended = time.perf_counter()
+        elif self._opened is not None:
             window = self.seconds / WINDOWS
             if not (last and self._is_ragged_new) and (
                 last or time.perf_counter() - self._opened >= window
@@ -183,7 +188,8 @@ class WindowClock(Watch):
         """Precisely, or as well as the time asked allows: it is not for how epochs start."""
         if elapsed < PRECISE_SHARE * self.seconds:
             return False
-        found = epoch_rate(self.windows, self.samples, self.overheads)
+        starts = () if self.whole_epochs else self.overheads
+        found = epoch_rate(self.windows, self.samples, starts)
         epoch_seconds = self.samples / found.value
         if not self.whole_epochs and not starts_are_known(
             self.overheads, epoch_seconds, self.seconds
