@@ -32,14 +32,19 @@ class Stopwatch(keras.callbacks.Callback):
         self.began = self.opened = self.done = 0.0
         self.counted = 0
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.began = self.began or time.perf_counter()  # tracing and compilation are over
-        self.counted += min(self.size, self.samples - batch * self.size)
+    def on_train_batch_begin(self, batch, logs=None):  # an end of its own would make Keras wait
+        if batch:
+            self.stepped(self.size)
         if batch % 50 == 49:
             self.look()
 
     def on_epoch_end(self, epoch, logs=None):
+        self.stepped((self.samples - 1) % self.size + 1)
         self.look()
+
+    def stepped(self, samples):
+        self.began = self.began or time.perf_counter()  # tracing and compilation are over
+        self.counted += samples
 
     def look(self):
         now = time.perf_counter()

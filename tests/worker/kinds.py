@@ -1,5 +1,6 @@
 """Models and data of every kind that a user may bring, as small as they can be."""
 
+import threading
 import time
 
 import keras
@@ -320,6 +321,20 @@ class StartsUnevenly(keras.callbacks.Callback):
 
 def starts_unevenly():
     return [StartsUnevenly()]
+
+
+class InAThread(keras.callbacks.Callback):
+    """Keras calls it there, as long as all callbacks of steps are safe to be called so."""
+
+    async_safe = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            raise RuntimeError("in the main thread")
+
+
+def in_a_thread():
+    return [InAThread()]
 
 
 class StartsSlowly(keras.callbacks.Callback):

@@ -83,7 +83,7 @@ def test_a_benchmark_counts_no_sample_without_its_joules(steps_per_epoch):
             clock.on_train_batch_begin(batch)
             time.sleep(0.001)
             device["millijoules"] += 1000 * (size - 3 if batch == steps_per_epoch - 1 else size)
-            clock.on_train_batch_end(batch)
+            clock.executed(batch)
             if model.stop_training:
                 break
         else:

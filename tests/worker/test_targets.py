@@ -144,6 +144,14 @@ def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
     assert throughput.delivered(found).value < 50 / (0.2 + 0.3 * 0.4)
 
 
+def test_a_benchmark_lets_keras_leave_the_logs_of_steps_to_a_thread(on_each_backend, tmp_path):
+    if on_each_backend == "tensorflow":
+        pytest.skip("Keras never does, there")
+    task = Benchmark(batch_size=10, seconds=0.2)
+    found = ask_kind(tmp_path, task, "dense", "arrays", callbacks="kinds.py:in_a_thread")
+    assert isinstance(found, Measured), found
+
+
 def test_slow_first_steps_are_warm_up_and_in_no_window(tmp_path):
     found = ask_kind(
         tmp_path,

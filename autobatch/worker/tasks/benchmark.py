@@ -66,7 +66,13 @@ def run(
 
 
 class WindowClock(Watch):
-    """Cuts training into windows once it is warm; ends it when the time is up."""
+    """Cuts training into windows once it is warm; ends it when the time is up.
+
+    It watches the function that `fit` executes. For an `on_train_batch_end` of ours, Keras would
+    wait for the logs of each step, which on JAX and PyTorch it otherwise leaves to a thread.
+    """
+
+    on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
 
     def __init__(
         self,
@@ -93,6 +99,20 @@ class WindowClock(Watch):
         self._opened: float | None = None
         self._epoch_ended: float | None = None  # its last step
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        model = self._model
+        self._train_function = model.train_function
+
+        def watched(*arguments: Any) -> Any:
+            found = self._train_function(*arguments)
+            self.executed(self._first + model.steps_per_execution - 1)
+            return found
+
+        model.train_function = watched
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._model.train_function = self._train_function
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)

@@ -31,6 +31,10 @@ class Watch(keras.callbacks.Callback):
         self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.executed(batch)
+
+    def executed(self, batch: int) -> None:
+        """Steps up to `batch` of this epoch."""
         # The last execution of an epoch may have fewer steps than Keras says.
         ran = max(1, min(batch, self.steps_per_epoch - 1) - self._first + 1)
         self.steps += ran
