@@ -288,8 +288,9 @@ class Measured(Tagged):
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
     steps_per_execution: int = 1
-    # From the last step of an epoch to the first of the next, of each that began; windows of whole
-    # epochs have it in them. The mean, up to record format 4, and there none for whole epochs.
+    # From the last step of an epoch to the first of the next, of each that began while it was
+    # measured; where windows are whole epochs, and have it in them, while it warmed up. The mean,
+    # up to record format 4, and there none for whole epochs.
     epoch_overhead_seconds: tuple[float, ...] | float | None = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
