@@ -1,10 +1,11 @@
 """Memory on a CPU where no allocator counts it: what the kernel says of a process; its limit."""
 
+import os
 import resource
 import threading
 import time
-from pathlib import Path
 
+PAGE_BYTES = resource.getpagesize()
 SAMPLE_SECONDS = 0.002
 
 
@@ -14,8 +15,10 @@ class PrivateMemory:
     def __init__(self) -> None:
         self.limit_bytes: int | None = None
         self._base = self._peak = 0
+        self._statm = -1  # kept open: read many times a second, beside the training
 
     def start(self, limit_bytes: int | None) -> None:
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._base = self._now()
         self.limit_bytes = limit_bytes
         threading.Thread(target=self._watch, daemon=True).start()
@@ -38,5 +41,4 @@ class PrivateMemory:
             time.sleep(SAMPLE_SECONDS)
 
     def _now(self) -> int:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-        return pages * resource.getpagesize()
+        return int(os.pread(self._statm, 200, 0).split()[5]) * PAGE_BYTES

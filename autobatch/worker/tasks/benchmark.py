@@ -133,7 +133,7 @@ class WindowClock(Watch):
             self._warm()
             if last and self._measuring_since is None:
                 # What short epochs take to end and to start is seen now: to wait for the last step
-                # costs time (where steps take 0.4 ms on JAX, 6 %), which windows are to have none of.
+                # costs time (where steps take 0.4 ms on JAX, 6 %), of which windows are to be free.
                 self.synchronise()
                 self._epoch_ended = time.perf_counter()
         elif not self.whole_epochs and self._opened is not None:
