@@ -1,6 +1,8 @@
 """Models for benches beside the shipped recipes. Named `models.py:function`; data is random."""
 
+import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -219,3 +221,12 @@ def quick_pipeline(sleep_seconds=0.0):
 
 def sleeping_pipeline():
     return quick_pipeline(sleep_seconds=0.001)
+
+
+def digits_in_long_epochs(times=10):
+    """Those of recipes/digits.py, so many times in each epoch."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
+    from digits import load_flat
+
+    (x, y), validation = load_flat()
+    return (np.tile(x, (times, 1)), np.tile(y, times)), validation

@@ -3,7 +3,8 @@
 1. Every shipped recipe at three sizes: the rate named, against a plain `fit` of 20 s in an
    interpreter of its own; in turn, several times.
 2. The whole benchmark of one recipe 20 times: how often its 95 % intervals hold the median of all.
-3. What binds: the small MLP, a pipeline that sleeps, and one that does not.
+3. What binds: the small MLP, the same with its data ten times in each epoch, a pipeline that sleeps,
+   and one that does not.
 
     python bench/throughput.py accuracy|intervals|diagnosis [--repeats N] [--recipe NAME]...
                                [--backend BACKEND]
@@ -96,19 +97,24 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
 
 
 def diagnosis(repeats: int, _: list[str], backend: str) -> None:
-    print("| job | batch | bound by | evidence |")
-    print("| --- " * 4 + "|")
+    print("| job | batch | samples/s | bound by | evidence |")
+    print("| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as scratch:
         jobs = {"digits_mlp": RECIPES / "digits_mlp.yaml"}
-        for loader in ("sleeping_pipeline", "quick_pipeline"):
+        for loader, model in (
+            ("digits_in_long_epochs", f"{RECIPES}/digits.py:build_mlp"),
+            ("sleeping_pipeline", f"{HERE}/models.py:small"),
+            ("quick_pipeline", f"{HERE}/models.py:small"),
+        ):
             jobs[loader] = Path(scratch, f"{loader}.yaml")
-            jobs[loader].write_text(
-                f"model: {HERE}/models.py:small\ndata: {HERE}/models.py:{loader}\n"
-            )
+            jobs[loader].write_text(f"model: {model}\ndata: {HERE}/models.py:{loader}\n")
         for job, recipe in jobs.items():
             for _ in range(repeats):
                 for point in measured(recipe, (16, 32, 64, 128), backend).points:
-                    print(f"| {job} | {point.batch_size} | {point.bound_by} | {point.evidence} |")
+                    print(
+                        f"| {job} | {point.batch_size} | {point.samples_per_second:,.0f} | "
+                        f"{point.bound_by} | {point.evidence} |"
+                    )
                     sys.stdout.flush()
 
 
