@@ -3,7 +3,7 @@
 1. Every shipped recipe at three sizes: the rate named, against a plain `fit` of 20 s in an
    interpreter of its own; in turn, several times.
 2. The whole benchmark of one recipe 20 times: how often its 95 % intervals hold the median of all.
-3. What binds: the small MLP, the same with its data ten times in each epoch, a pipeline that sleeps,
+3. What binds: the small MLP, the same with its data ten times an epoch, a pipeline that sleeps,
    and one that does not.
 
     python bench/throughput.py accuracy|intervals|diagnosis [--repeats N] [--recipe NAME]...
