@@ -7,7 +7,8 @@ limit is RLIMIT_DATA, above what the process holds once it has imported it. JAX 
 nor count there: nothing is trained, but its steps are compiled as Keras does it, and XLA's analysis
 is compared. It trains STEPS steps, in whole epochs with validation after each, or, of slow ones,
 for as many as AT_MOST_SECONDS allow. Given seconds, it trains for so long after a warm-up, and
-prints the samples per second that it delivered.
+prints the samples per second that it delivered. Steps on a GPU may have been begun, and not ended,
+when it looks: of 20 s, those are few.
 """
 
 import importlib

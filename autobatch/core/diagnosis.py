@@ -19,15 +19,14 @@ SLOWER = 0.93  # than the best of smaller sizes, when memory binds
 TOLD_SHARE = 0.05  # of the delivered step, from which on the epoch's overhead is told
 PAYS = 1.05  # times the rate, for certain, that a setting must bring to be recommended
 
-OVERHEADS: tuple[BoundBy, ...] = ("step_overhead", "epoch_overhead")
 ADVICE: dict[BoundBy, str] = {
     "input_pipeline": "Give the input pipeline more to do at once: "
     "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
     ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
     "step_overhead": "A larger batch has fewer steps; compile(jit_compile=True) makes each of them "
     "fewer launches.",
-    "epoch_overhead": "Epochs are short: repeat the data within them, by dataset.repeat(10) and a "
-    "tenth of the epochs; validation then comes as seldom.",
+    "epoch_overhead": "Have the data several times in each epoch, by dataset.repeat(10) or, of "
+    "arrays, numpy.tile, in a tenth of the epochs.",
     "compute": "Mixed precision (keras.config.set_dtype_policy("
     '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
     "memory": "A smaller batch is faster here.",
@@ -106,7 +105,7 @@ def _binds(
 
 def executions_to_try(point: BenchmarkPoint, steps_per_epoch: int) -> list[int]:
     """Values of `steps_per_execution` worth a measurement; none where overhead is no matter."""
-    if point.bound_by not in OVERHEADS:
+    if point.bound_by != "step_overhead":
         return []
     return [steps for steps in (4, 16, 64) if steps <= steps_per_epoch]
 
@@ -131,8 +130,7 @@ def advised(
     advice = dict(ADVICE)
     if executions:
         at_knee = next(point for point in points if point.batch_size == knee)
-        tried = _of_executions(at_knee, executions, faster)
-        advice |= {cause: f"{tried} {ADVICE[cause]}" for cause in OVERHEADS}
+        advice["step_overhead"] = _of_executions(at_knee, executions, faster)
     return tuple(changed(p, advice=advice[p.bound_by] if p.bound_by else "") for p in points)
 
 
@@ -144,7 +142,7 @@ def _of_executions(
         tried = max(each.steps_per_execution for each in executions)
         return (
             f"steps_per_execution up to {tried} was tried at batch {size} and brings nothing "
-            "certain."
+            f"certain. {ADVICE['step_overhead']}"
         )
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / knee.samples_per_second

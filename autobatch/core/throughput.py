@@ -41,7 +41,7 @@ def benchmark_point(
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
     epoch_seconds = latest.samples_per_epoch / rate
-    overheads = [seconds for measured in rounds for seconds in _overheads(measured)]
+    overheads = [_overhead(measured) for measured in rounds if _overheads(measured)]
     joules = [m.joules_per_sample for m in rounds if m.joules_per_sample is not None]
     windows = [[window.samples_per_second for window in measured.windows] for measured in rounds]
     off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in windows])
@@ -70,6 +70,12 @@ def delivered(measured: Measured) -> Interval:
     """
     starts = () if measured.whole_epochs else _overheads(measured)
     return epoch_rate(measured.windows, measured.samples_per_epoch, starts)
+
+
+def _overhead(measured: Measured) -> float:
+    """Between two epochs: the mean, as in the rate; of those of the warm-up, the median."""
+    found = _overheads(measured)
+    return float(np.median(found)) if measured.whole_epochs else fmean(found)
 
 
 def _overheads(measured: Measured) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 Steps are timed in stretches. As long as one is faster than the stretch before it, something still
 settles. A step time that never does is measured too, once there is no patience left. Times are in
-seconds, of any one clock.
+seconds, of any one clock, and of steps that have ended: the device is idle.
 """
 
 from math import inf
@@ -26,7 +26,7 @@ class WarmUp:
         self._since, self._steps = began, 0  # of the stretch: when it began, after which step
 
     def is_comparable(self, now: float, steps: int) -> bool:
-        """Whether `steps` in all make a stretch: the device is to be waited for, to time it."""
+        """Whether a stretch ends after `steps` in all."""
         if self._first is None:
             self._first = self._since = now
             self._steps = steps
@@ -34,7 +34,7 @@ class WarmUp:
         return steps >= MIN_STEPS and now - self._since >= self._stretch_seconds
 
     def is_over(self, now: float, steps: int) -> bool:
-        """At the end of a stretch, with the device idle: whether what follows is to be measured."""
+        """At the end of a stretch: whether what follows is to be measured."""
         assert self._first is not None
         before, self.step_seconds = self.step_seconds, (now - self._since) / (steps - self._steps)
         self._since, self._steps = now, steps

@@ -69,6 +69,8 @@ def test_executions_are_tried_only_where_overhead_binds_and_an_epoch_has_the_ste
     overhead, compute = binds(*steps(1e-2, 1e-6)), binds(*steps(1e-5, 1e-4))
     assert diagnosis.executions_to_try(overhead, steps_per_epoch=50) == [4, 16]
     assert diagnosis.executions_to_try(compute, steps_per_epoch=50) == []
+    short_epochs = changed(overhead, bound_by="epoch_overhead")
+    assert diagnosis.executions_to_try(short_epochs, steps_per_epoch=50) == []
 
 
 def execution(steps, rate):
@@ -87,6 +89,7 @@ def test_the_fewest_steps_per_execution_that_are_as_fast_as_any_are_recommended(
     (no_faster,) = diagnosis.advised([now], now.batch_size, tried[:1], None)
     assert "steps_per_execution=16) delivers" in faster.advice
     assert "2.0x as many" in faster.advice
+    assert "A larger batch" not in faster.advice
     assert "nothing certain" in no_faster.advice
 
 

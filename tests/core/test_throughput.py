@@ -1,5 +1,6 @@
 """Rates, intervals and the knee from raw windows."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,6 +27,17 @@ def test_epoch_overhead_counts_in_the_delivered_rate():
         found = throughput.benchmark_point(100, [measured(windows, overheads=overheads)])
         rates = found.low, found.samples_per_second, found.high
         assert rates == pytest.approx((rate, rate, rate))
+
+
+def test_what_windows_of_whole_epochs_have_in_them_is_not_added_again():
+    """The first end of an epoch compiles."""
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    whole = msgspec.structs.replace(
+        measured(windows), epoch_overhead_seconds=(5.0, 0.1, 0.1), joules_per_sample=0.5
+    )
+    found = throughput.benchmark_point(100, [whole, whole])
+    assert found.samples_per_second == pytest.approx(1000)
+    assert (found.epoch_overhead_seconds, found.joules_per_sample) == (0.1, 0.5)
 
 
 def test_step_seconds_is_the_mean_over_an_epoch_with_its_ragged_batch():

@@ -96,6 +96,15 @@ def test_sizes_that_are_held_back_by_the_same_are_told_together(recommendation):
     assert f"batch {last}: memory" in text
 
 
+def test_joules_are_shown_where_they_were_counted(recommendation):
+    found = recommendation.benchmark
+    assert "J/sample" not in shown(tables.benchmark_table(found), 120)
+    points = [changed(point, joules_per_sample=0.01234) for point in found.points]
+    text = shown(tables.benchmark_table(changed(found, points=tuple(points))), 120)
+    assert text.count("0.0123") == len(points)
+    assert "J/sample" in text
+
+
 def test_one_cause_of_all_sizes_names_none(recommendation):
     text = shown(tables.benchmark_table(benchmark_of(recommendation, *["compute"] * 4)), 120)
     assert "held back by  computation: the device is busy" in text

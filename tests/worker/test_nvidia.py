@@ -1,14 +1,10 @@
-"""A GPU's counter of joules, of a made-up driver; and what the benchmark's clock counts by it."""
-
-import time
-from types import SimpleNamespace
+"""A GPU's counter of joules, of a made-up driver."""
 
 import pynvml
 import pytest
 from nvml import Driver, card, error
 
 from autobatch.worker.nvidia import EnergyCounter, visible_handles
-from autobatch.worker.tasks.benchmark import WindowClock
 
 
 def counted(driver, *, replicas=1, spent=0):
@@ -65,29 +61,3 @@ def test_the_first_visible_gpu_is_asked(monkeypatch, setting, expected):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
     driver = Driver(card(uuid="GPU-a"), card(uuid="GPU-b", instances=[card(uuid="MIG-c")]))
     assert [found["uuid"] for found in visible_handles(driver)] == [expected]
-
-
-@pytest.mark.parametrize("steps_per_epoch", [4, 1000], ids=["whole epochs", "inside an epoch"])
-def test_a_benchmark_counts_no_sample_without_its_joules(steps_per_epoch):
-    """Each costs 1 J; where whole epochs are windows, the first begins after the warm-up's end."""
-    device, size = card(millijoules=0), 8
-    energy = EnergyCounter("gpu", nvml=Driver(device))
-    samples = steps_per_epoch * size - 3  # a ragged batch
-    source = SimpleNamespace(count=samples, steps_per_epoch=lambda size: steps_per_epoch)
-    clock = WindowClock(0.2, source, size, lambda: None, energy, lambda progress: None)
-    clock.set_model(model := SimpleNamespace(stop_training=False))
-    epoch = 0
-    while not model.stop_training:
-        clock.on_epoch_begin(epoch)
-        for batch in range(steps_per_epoch):
-            clock.on_train_batch_begin(batch)
-            time.sleep(0.001)
-            device["millijoules"] += 1000 * (size - 3 if batch == steps_per_epoch - 1 else size)
-            clock.executed(batch)
-            if model.stop_training:
-                break
-        else:
-            clock.on_epoch_end(epoch)
-        epoch += 1
-    assert len(clock.windows) >= 8
-    assert energy.joules_per_sample() == pytest.approx(1.0)

@@ -40,17 +40,17 @@ class Watch(keras.callbacks.Callback):
         self.steps += ran
         self._epoch_steps += ran
         self.stepped(ran, last=batch >= self.steps_per_epoch - 1)
-        self._end_if_done()
+        self.end_if_done()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._epoch_steps == 0:
             raise UserError(f"The training data had no batch in epoch {epoch + 1}.")
         self.epoch_ended()
-        self._end_if_done()
+        self.end_if_done()
 
-    def _end_if_done(self) -> None:
-        # Not by `model`, at which JAX writes all of its state back, and reads it again. It is set
-        # after each of the user's callbacks, which may have set it, too.
+    def end_if_done(self) -> None:
+        """Or go on, whatever the user's callbacks have set before this."""
+        # Not by `model`, at which JAX writes all of its state back, and reads it again.
         if self._model.stop_training != self.done:
             self._model.stop_training = self.done
 

@@ -1,0 +1,146 @@
+"""The clock of a benchmark, on a made-up device that trains while Python goes on."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from nvml import Driver, card
+
+from autobatch.core import throughput
+from autobatch.protocol import Measured
+from autobatch.worker.nvidia import EnergyCounter
+from autobatch.worker.tasks.window_clock import WindowClock
+
+SIZE = 8
+
+
+class Device:
+    """Steps are begun at once, and end one after the other; each sample costs 1 J."""
+
+    def __init__(self, step_seconds):
+        self.step_seconds, self.busy_until = step_seconds, 0.0
+        self.card = card(millijoules=0)
+        self.steps_per_execution, self.stop_training = 1, False
+        self.train_function = self.train
+
+    def train(self, samples):
+        self.busy_until = max(time.perf_counter(), self.busy_until) + self.step_seconds
+        self.card["millijoules"] += 1000 * samples
+
+    def synchronise(self):
+        time.sleep(max(0.0, self.busy_until - time.perf_counter()))
+
+
+def fit(device, *, steps_per_epoch, seconds=0.4, ends_after=None, epoch_seconds=0.0, on_step=None):
+    """As Keras calls the clock, with a ragged batch of 5 samples; the clock, and its energy."""
+    energy = EnergyCounter("gpu", nvml=Driver(device.card))
+    samples = steps_per_epoch * SIZE - 3
+    source = SimpleNamespace(count=samples, steps_per_epoch=lambda size: steps_per_epoch)
+    clock = WindowClock(seconds, source, SIZE, device.synchronise, energy, lambda progress: None)
+    clock.set_model(device)
+    epoch = 0
+    while not device.stop_training:
+        clock.on_epoch_begin(epoch)
+        for batch in range(ends_after or steps_per_epoch):
+            clock.on_train_batch_begin(batch)
+            device.train_function(SIZE - 3 if batch == steps_per_epoch - 1 else SIZE)
+            if on_step:
+                on_step(device)
+            clock.on_train_batch_end(batch)
+            if device.stop_training:
+                break
+        else:
+            device.synchronise()  # the logs of the epoch
+            time.sleep(epoch_seconds)
+            clock.on_epoch_end(epoch)
+        epoch += 1
+    clock.on_train_end()
+    return clock, energy
+
+
+def rate(clock):
+    found = Measured(
+        windows=tuple(clock.windows),
+        whole_epochs=clock.whole_epochs,
+        steps_per_epoch=clock.steps_per_epoch,
+        samples_per_epoch=clock.samples,
+        warmup_seconds=clock.warmup_seconds,
+        device_windows=(),
+        peak_bytes=None,
+        epoch_overhead_seconds=tuple(clock.overheads),
+    )
+    return throughput.delivered(found)
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "whole"), [(4, True), (1000, False)], ids=["whole epochs", "inside epochs"]
+)
+def test_no_sample_is_counted_without_its_joules(steps_per_epoch, whole):
+    clock, energy = fit(Device(0.002), steps_per_epoch=steps_per_epoch)
+    assert clock.whole_epochs == whole
+    assert energy.joules_per_sample() == pytest.approx(1.0)
+
+
+def test_steps_that_are_only_begun_are_timed_by_when_they_end():
+    """Of 50 ms, where nothing but `synchronise` waits: begun, an epoch of them takes no time."""
+    clock, _ = fit(Device(0.05), steps_per_epoch=200)
+    assert len(clock.windows) >= 8
+    assert all(window.seconds >= 0.045 * window.steps for window in clock.windows)
+    assert rate(clock).value <= SIZE / 0.045
+
+
+@pytest.mark.parametrize("steps_per_epoch", [4, 20])
+def test_what_epochs_take_to_end_is_measured(steps_per_epoch):
+    clock, _ = fit(Device(0.01), steps_per_epoch=steps_per_epoch, epoch_seconds=0.03)
+    assert clock.overheads
+    assert min(clock.overheads) >= 0.03
+
+
+@pytest.mark.parametrize("steps_per_epoch", [4, 20])
+@pytest.mark.parametrize("step_seconds", [0.002, 0.01])
+def test_what_epochs_that_end_early_take_is_lost_nowhere(steps_per_epoch, step_seconds):
+    """It is in a window, or between two."""
+    clock, _ = fit(
+        Device(step_seconds), steps_per_epoch=steps_per_epoch, ends_after=3, epoch_seconds=0.03
+    )
+    assert clock.overheads
+    epochs = sum(window.steps for window in clock.windows) // 3
+    between = 0 if clock.whole_epochs else sum(clock.overheads)
+    took = between + sum(window.seconds for window in clock.windows)
+    assert took >= (epochs - 1) * (3 * step_seconds + 0.03)
+
+
+def test_epochs_of_one_step_are_measured_with_what_they_take_to_end():
+    clock, _ = fit(Device(0.1), steps_per_epoch=1, epoch_seconds=0.1)
+    assert not clock.whole_epochs
+    assert min(clock.overheads) >= 0.1
+    assert rate(clock).value <= clock.samples / 0.19
+
+
+def test_a_callback_that_ends_the_training_does_not_end_the_measurement():
+    def end(device):
+        device.stop_training = True
+
+    clock, _ = fit(Device(0.002), steps_per_epoch=4, on_step=end)
+    assert len(clock.windows) >= 8
+    assert all(window.steps % 4 == 0 for window in clock.windows)
+
+
+def test_a_training_function_made_anew_is_watched_and_kept():
+    device = Device(0.002)
+
+    def make_anew(device):
+        if device.train_function != device.train and not hasattr(device, "anew"):
+            device.anew = device.train_function = lambda samples: device.train(samples)
+
+    clock, _ = fit(device, steps_per_epoch=4, on_step=make_anew)
+    assert len(clock.windows) >= 8
+    assert device.train_function == device.anew
+
+
+def test_training_by_a_callback_is_not_a_step_of_the_epoch():
+    def train_on_batch(device):
+        device.train_function(1)
+
+    clock, _ = fit(Device(0.002), steps_per_epoch=4, on_step=train_on_batch)
+    assert all(window.samples == window.steps / 4 * clock.samples for window in clock.windows)
