@@ -139,9 +139,9 @@ class WindowClock(Watch):
     def _warm(self) -> None:
         self.synchronise()
         now = time.perf_counter()
-        if not self._warm_up.is_comparable(now, self.steps):
-            return
-        if not self._warm_up.is_over(now, self.steps):
+        if not (
+            self._warm_up.is_comparable(now, self.steps) and self._warm_up.is_over(now, self.steps)
+        ):
             return
         step_seconds = self._warm_up.step_seconds
         self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
