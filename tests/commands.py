@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ def start(*arguments, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"COLUMNS": "100"},
+        # Where the tests run in a shell's background, SIGINT is ignored, and would be by this, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
