@@ -16,26 +16,21 @@ PATIENCE = 1.0  # times the seconds that are to be measured, after the first exe
 class WarmUp:
     """Told of every execution while it lasts; `step_seconds` is that of the latest stretch."""
 
-    def __init__(self, began: float, seconds: float) -> None:
-        """For a measurement of `seconds`, where `fit` was called at `began`."""
+    def __init__(self, seconds: float) -> None:
+        """For a measurement of `seconds`."""
         self.step_seconds = inf
-        self._began = began
         self._stretch_seconds = min(STRETCH_SECONDS, seconds / 4)
         self._patience = seconds * PATIENCE
         self._first: float | None = None  # when the first execution, which compiles, had ended
-        self._since, self._steps = began, 0  # of the stretch: when it began, after which step
-
-    def is_comparable(self, now: float, steps: int) -> bool:
-        """Whether a stretch ends after `steps` in all."""
-        if self._first is None:
-            self._first = self._since = now
-            self._steps = steps
-            return False
-        return steps >= MIN_STEPS and now - self._since >= self._stretch_seconds
+        self._since, self._steps = 0.0, 0  # of the stretch: when it began, after which step
 
     def is_over(self, now: float, steps: int) -> bool:
-        """At the end of a stretch: whether what follows is to be measured."""
-        assert self._first is not None
+        """After `steps` in all: whether what follows is to be measured."""
+        if self._first is None:
+            self._first, self._since, self._steps = now, now, steps
+            return False
+        if steps < MIN_STEPS or now - self._since < self._stretch_seconds:
+            return False
         before, self.step_seconds = self.step_seconds, (now - self._since) / (steps - self._steps)
         self._since, self._steps = now, steps
         return self.step_seconds >= SETTLED_SHARE * before or now - self._first >= self._patience

@@ -14,11 +14,11 @@ def warmed(step_seconds, *, seconds=SECONDS, steps_each=1):
 
     `step_seconds`: of the nth step, from 1 on.
     """
-    warm_up, now, steps = WarmUp(100.0, seconds), 100.0, 0
+    warm_up, now, steps = WarmUp(seconds), 100.0, 0
     while True:
         now += sum(step_seconds(steps + k) for k in range(1, steps_each + 1))
         steps += steps_each
-        if warm_up.is_comparable(now, steps) and warm_up.is_over(now, steps):
+        if warm_up.is_over(now, steps):
             return steps, now - 100.0, warm_up.step_seconds
 
 

@@ -50,7 +50,7 @@ class WindowClock(Watch):
         self.whole_epochs = False
         self.warmup_seconds = 0.0
         self._began = time.perf_counter()
-        self._warm_up = WarmUp(self._began, seconds)
+        self._warm_up = WarmUp(seconds)
         self._steps_per_window = 1
         self._window_steps = 0
         self._window_samples = 0
@@ -139,9 +139,7 @@ class WindowClock(Watch):
     def _warm(self) -> None:
         self.synchronise()
         now = time.perf_counter()
-        if not (
-            self._warm_up.is_comparable(now, self.steps) and self._warm_up.is_over(now, self.steps)
-        ):
+        if not self._warm_up.is_over(now, self.steps):
             return
         step_seconds = self._warm_up.step_seconds
         self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
