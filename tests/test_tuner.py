@@ -37,6 +37,7 @@ from autobatch.protocol import (
     TargetMissing,
     Trial,
     UserCodeFailed,
+    changed,
 )
 from autobatch.recipe import make_recipe
 from autobatch.stages.ask import Session
@@ -428,6 +429,39 @@ def test_steps_per_execution_is_tried_where_overhead_binds_and_recommended_where
     assert [each.steps_per_execution for each in found.executions] == [4, 16, 64]
     assert found.steps_per_execution is None  # the pretend device is no faster for it
     assert all("nothing certain" in point.advice for point in found.points)
+
+
+def test_an_execution_of_more_steps_that_pays_is_recommended_and_its_cost_told(tmp_path):
+    class Launching(PretendDevice):
+        def _benchmark(self, task):
+            self.step_seconds = lambda _: 0.001 + 0.05 / min(task.steps_per_execution or 1, 16)
+            return super()._benchmark(task)
+
+    events = []
+    with session(tmp_path, Launching(), ["batch_sizes.max=64"], events=events) as opened:
+        found = tuner.benchmark(opened)
+    assert found.steps_per_execution == 16  # 64 are as fast, and callbacks are called less often
+    gain = (0.001 + 0.05) / (0.001 + 0.05 / 16)
+    assert all(f"{gain:.1f}x as many" in point.advice for point in found.points)
+    told = [event.jobs_left for event in events if isinstance(event, StageExpects)]
+    assert told[-3:] == [3, 2, 1]
+
+
+def test_a_size_that_slows_down_while_it_is_measured_is_told_of(tmp_path):
+    class Throttling(PretendDevice):
+        def _benchmark(self, task):
+            found = super()._benchmark(task)
+            if task.batch_size != 64:
+                return found
+            windows = enumerate(found.windows)
+            slower = tuple(changed(w, seconds=w.seconds * (1 + k / 10)) for k, w in windows)
+            return changed(found, windows=slower)
+
+    with session(tmp_path, Throttling(), ["batch_sizes.max=64"]) as opened:
+        notes = tuner.benchmark(opened).notes
+    # The last three windows took 1.9 times their own, in the middle, and the first three 1.1.
+    assert "Batch 64 became 43% slower while it was measured." in notes
+    assert not any("Batch 32" in note for note in notes)
 
 
 def test_a_trial_that_crashes_drops_its_candidate_alone(tmp_path):

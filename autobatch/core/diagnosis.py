@@ -9,7 +9,7 @@ steps themselves or of the epochs that they are in.
 from collections.abc import Sequence
 
 from autobatch.core.step_time import step_time
-from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, changed
+from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Measured, changed
 from autobatch.units import format_bytes
 
 INPUT_SHARE = 0.75  # of the delivered step that drawing its batch takes, when the pipeline binds
@@ -103,11 +103,15 @@ def _binds(
     return ("epoch_overhead" if of_epoch > (step - computing) / 2 else "step_overhead"), told
 
 
-def executions_to_try(point: BenchmarkPoint, steps_per_epoch: int) -> list[int]:
-    """Values of `steps_per_execution` worth a measurement; none where overhead is no matter."""
+def executions_to_try(point: BenchmarkPoint, measured: Measured) -> list[int]:
+    """Values of `steps_per_execution` worth a measurement; none where overhead is no matter.
+
+    They are above the one that the point was measured with.
+    """
     if point.bound_by != "step_overhead":
         return []
-    return [steps for steps in (4, 16, 64) if steps <= steps_per_epoch]
+    now = measured.steps_per_execution
+    return [steps for steps in (4, 16, 64) if now < steps <= measured.steps_per_epoch]
 
 
 def best_execution(point: BenchmarkPoint, executions: Sequence[Execution]) -> int | None:

@@ -36,8 +36,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     timer = _Timer(session, skipped, rounds)
     session.begin(
         "benchmark",
-        rounds * len(sizes),
-        rounds * len(sizes) * (timer.seconds * SECONDS_SHARE + session.job_seconds),
+        *timer.cost(rounds * len(sizes)),
         f"{len(sizes)} sizes, each in {rounds} processes of {timer.seconds:g} s",
     )
     # The user's own size first, should time run out; and every second round backwards: what changes
@@ -109,6 +108,10 @@ class _Timer:
         self.notes: list[str] = []
         self._failed: Entry | None = None
 
+    def cost(self, jobs: int) -> tuple[int, float]:
+        """The jobs, and the seconds that they are expected to take."""
+        return jobs, jobs * (self.seconds * SECONDS_SHARE + self.session.job_seconds)
+
     def measure(self, size: int, round_: int) -> None:
         """Once more. A size that does not fit after all is measured no more, and forgotten."""
         label = f"{size} again" if round_ else str(size)
@@ -136,9 +139,10 @@ class _Timer:
         if self.session.record.header.target.backend == "torch":  # Keras has it not there
             return []
         size = point.batch_size
-        steps_per_epoch = self.found[size][0].steps_per_epoch
+        to_try = diagnosis.executions_to_try(point, self.found[size][0])
         executions = []
-        for steps in diagnosis.executions_to_try(point, steps_per_epoch):
+        for done, steps in enumerate(to_try):
+            self.session.expect("benchmark", *self.cost(len(to_try) - done))
             if self.session.is_to_end():
                 break
             label = f"{size}, {steps} steps per execution"

@@ -4,7 +4,7 @@ import pytest
 from points import point
 
 from autobatch.core import diagnosis
-from autobatch.protocol import Execution, changed
+from autobatch.protocol import Execution, Measured, changed
 
 MIB = 1 << 20
 
@@ -67,10 +67,21 @@ def test_a_large_batch_that_is_slower_for_lack_of_memory_says_so(more, expected)
 
 def test_executions_are_tried_only_where_overhead_binds_and_an_epoch_has_the_steps():
     overhead, compute = binds(*steps(1e-2, 1e-6)), binds(*steps(1e-5, 1e-4))
-    assert diagnosis.executions_to_try(overhead, steps_per_epoch=50) == [4, 16]
-    assert diagnosis.executions_to_try(compute, steps_per_epoch=50) == []
+    measured = Measured(
+        windows=(),
+        whole_epochs=True,
+        steps_per_epoch=50,
+        samples_per_epoch=800,
+        warmup_seconds=0.1,
+        device_windows=(),
+        peak_bytes=None,
+    )
+    assert diagnosis.executions_to_try(overhead, measured) == [4, 16]
+    assert diagnosis.executions_to_try(compute, measured) == []
     short_epochs = changed(overhead, bound_by="epoch_overhead")
-    assert diagnosis.executions_to_try(short_epochs, steps_per_epoch=50) == []
+    assert diagnosis.executions_to_try(short_epochs, measured) == []
+    by_four = changed(measured, steps_per_execution=4)
+    assert diagnosis.executions_to_try(overhead, by_four) == [16]
 
 
 def execution(steps, rate):
