@@ -14,7 +14,8 @@ from types import ModuleType
 import autobatch
 
 OURS = f"{Path(autobatch.__file__).parent}/"
-GENERATED = f"{tempfile.gettempdir()}/__autograph_generated_file"
+GENERATED_MODULE = "__autograph_generated_file"  # what TensorFlow makes of a user's function
+GENERATED = f"{tempfile.gettempdir()}/{GENERATED_MODULE}"
 LIBRARIES = tuple(
     {
         *site.getsitepackages(),
@@ -98,6 +99,14 @@ def users_code() -> str:
         with contextlib.suppress(OSError):
             digest.update(Path(file).name.encode() + Path(file).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def remove_generated() -> None:
+    """Delete the files that TensorFlow has made; it does so at a shutdown of the interpreter."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(GENERATED_MODULE):
+            with contextlib.suppress(OSError):
+                Path(str(module.__file__)).unlink()
 
 
 def users_frames(told: str) -> str:

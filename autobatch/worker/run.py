@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 import msgspec
 
@@ -43,6 +43,7 @@ from autobatch.worker.frames import (
     FRAMEWORKS,
     innermost_is_ours,
     other_framework,
+    remove_generated,
     users_frames,
     users_message,
     users_traceback,
@@ -183,7 +184,7 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
 
     def give_up(outcome: Outcome) -> None:
         send(outcome)
-        os._exit(0)
+        _end(0)
 
     exit_code = 0
     try:
@@ -195,8 +196,13 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     sys.stderr.flush()
     for child in multiprocessing.active_children():
         child.kill()
-    # No interpreter shutdown: after an out-of-memory error the runtime may hang or crash in it,
-    # and the answer has been given.
+    _end(exit_code)
+
+
+def _end(exit_code: int) -> NoReturn:
+    """Without the interpreter's shutdown: after an out-of-memory error the runtime may hang or
+    crash in it, and the answer has been given."""
+    remove_generated()
     os._exit(exit_code)
 
 
@@ -213,4 +219,5 @@ def _die_with_parent(pipe: Connection) -> None:
     try:
         pipe.recv_bytes()  # the parent never sends: this returns only when its end closes
     except (EOFError, OSError):
+        remove_generated()
         os.killpg(0, signal.SIGKILL)

@@ -198,6 +198,36 @@ def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
     assert outcome.signal == signal.SIGKILL
 
 
+GENERATING = """
+import os, tempfile
+import keras, numpy as np, tensorflow as tf
+
+HERE = os.path.dirname(__file__)
+tempfile.tempdir = f"{HERE}/temporary"
+os.mkdir(tempfile.tempdir)
+
+def model():
+    found = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+
+def data():
+    x = np.ones((64, 2), "float32")
+    train = tf.data.Dataset.from_tensor_slices((x, x[:, :1])).map(lambda x, y: (2 * x, y))
+    open(f"{HERE}/made", "w").write(str(len(os.listdir(tempfile.tempdir))))
+    return train, (x, x[:, :1])
+"""
+
+
+def test_the_files_that_tensorflow_generates_do_not_stay(tmp_path):
+    (tmp_path / "train.py").write_text(GENERATING)
+    where = {"folder": tmp_path, "model": "train.py:model", "data": "train.py:data"}
+    outcome, _ = ask(tmp_path, Inspect(batch_size=8), **where)
+    assert isinstance(outcome, Inspected)
+    assert int((tmp_path / "made").read_text()) > 0
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_what_the_users_code_started_ends_with_its_worker(tmp_path):
     ask(tmp_path, Inspect(batch_size=8), model="deaths.py:model_that_starts_a_process")
     time.sleep(0.2)
