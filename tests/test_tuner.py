@@ -120,6 +120,15 @@ def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):
     assert max(seconds) - min(seconds) < 2 * device.step_seconds(4096)
 
 
+def test_momentum_is_kept_and_what_that_means_is_told(tmp_path):
+    facts = inspected(optimizer_settings={"momentum": 0.9})
+    found = tune(tmp_path, PretendDevice(facts=facts))
+    (told,) = [warning for warning in found.warnings if "Momentum" in warning]
+    assert told.startswith("Momentum stays 0.9")
+    assert f"over {found.batch_size / 32:.4g} times the samples" in told
+    assert "momentum" not in found.snippet
+
+
 def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
     found = tune(tmp_path, PretendDevice(), "trials.sharpness=true")
     for candidate in found.candidates:

@@ -74,6 +74,12 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
             f"Trials at batch {size} had {told}, so that averages forget as fast in samples as at "
             "your size; the snippet sets them too."
         )
+    if size != own and (momentum := inspected.optimizer_settings.get("momentum")):
+        kappa = size / own
+        yield (
+            f"Momentum stays {momentum:g}, as is usual; it averages over {kappa:.4g} times the "
+            f"samples that it does at your size (to match, it would be {momentum**kappa:.2g})."
+        )
     if inspected.learning_rate_schedule is None:
         return
     yield (

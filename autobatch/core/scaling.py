@@ -31,7 +31,8 @@ RULES: dict[str, Rule] = {
 AVERAGES = ("beta_2", "rho", "ema_momentum")
 # What is added to the root of averaged squared gradients, whose noise falls with the batch.
 EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdamW")
-SETTINGS = (*AVERAGES, "epsilon", "weight_decay", "initial_accumulator_value")
+# The last is told of, and kept (Goyal et al. 2017).
+SETTINGS = (*AVERAGES, "epsilon", "weight_decay", "initial_accumulator_value", "momentum")
 LEAST_AVERAGE = 0.9  # of squared gradients: beta_2 below beta_1 makes Adam unstable
 
 

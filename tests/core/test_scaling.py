@@ -162,6 +162,7 @@ def test_what_goes_with_the_batch_beside_the_rate():
     assert hyperparameters("SGD", {"weight_decay": 0.01}, kappa=8, rate_ratio=8) == {
         "weight_decay": pytest.approx(0.01)
     }
+    assert hyperparameters("SGD", {"momentum": 0.9}, kappa=8, rate_ratio=8) == {}
     assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1, rate_ratio=2) == {}
     assert hyperparameters("Mine", {"beta_2": 0.999}, kappa=8, rate_ratio=2) == {}  # re-tuned only
     inside = hyperparameters("RMSprop", {"rho": 0.9, "epsilon": 1e-7}, kappa=4, rate_ratio=2)
