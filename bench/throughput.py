@@ -19,7 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import autobatch
+import msgspec
+
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult
 
@@ -31,15 +32,19 @@ PROBED: dict[Path, str] = {}  # the record of a recipe's first run, without its 
 
 
 def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkResult:
-    """Measured anew; but what fits, which costs as much and is not the question, only once."""
+    """Anew, by the command that users run; but what fits, which is not the question, only once."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch, "run")
         run.mkdir()
         if recipe in PROBED:
             (run / FILE_NAME).write_text(PROBED[recipe])
-        overrides = [f"batch_sizes.max={max(sizes)}", f"baseline.batch_size={sizes[0]}"]
-        overrides.append(f"backend={backend}")
-        found = autobatch.benchmark(recipe, overrides=overrides, run_directory=run, sizes=sizes)
+        command = [sys.executable, "-c", "from autobatch.ui.cli import main; main()", "benchmark"]
+        command += [str(recipe), "--json", "--quiet", "--run-dir", str(run)]
+        command += ["--sizes", ",".join(map(str, sizes)), "--set", f"backend={backend}"]
+        command += ["--set", f"batch_sizes.max={max(sizes)}"]
+        command += ["--set", f"baseline.batch_size={sizes[0]}"]
+        told = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        found = msgspec.json.decode(told, type=BenchmarkResult)
         header, *entries = (run / FILE_NAME).read_text().splitlines(keepends=True)
         probes = [e for e in entries if json.loads(e).get("task", {}).get("type") == "probe"]
         PROBED.setdefault(recipe, header + "".join(probes))
