@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import traceback
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
 
@@ -105,8 +106,10 @@ def remove_generated() -> None:
     """Delete the files that TensorFlow has made; it does so at a shutdown of the interpreter."""
     for name, module in list(sys.modules.items()):
         if name.startswith(GENERATED_MODULE):
-            with contextlib.suppress(OSError):
-                Path(str(module.__file__)).unlink()
+            made = str(module.__file__)
+            for path in (made, cache_from_source(made)):
+                with contextlib.suppress(OSError):
+                    Path(path).unlink()
 
 
 def users_frames(told: str) -> str:

@@ -225,7 +225,7 @@ def test_the_files_that_tensorflow_generates_do_not_stay(tmp_path):
     outcome, _ = ask(tmp_path, Inspect(batch_size=8), **where)
     assert isinstance(outcome, Inspected)
     assert int((tmp_path / "made").read_text()) > 0
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list((tmp_path / "temporary").rglob("*.py*")) == []
 
 
 def test_what_the_users_code_started_ends_with_its_worker(tmp_path):
