@@ -3,6 +3,7 @@
 import threading
 import time
 
+import keras
 import tensorflow as tf
 from kinds import SAMPLES, Padded, rows
 
@@ -51,6 +52,28 @@ def smaller_batches(batch_size):
 
 def empty_generator(batch_size):
     return generator(0, batch_size), None
+
+
+TRAINED = []
+
+
+class Breaking(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        TRAINED.append(True)
+
+
+def breaking():
+    return [Breaking()]
+
+
+def broken_after_training(batch_size):
+    def broken():
+        if TRAINED:
+            raise ValueError("the file is gone")
+        yield from generator(SAMPLES, batch_size)
+
+    signature = dataset().batch(batch_size).element_spec
+    return tf.data.Dataset.from_generator(broken, output_signature=signature), dataset(20)
 
 
 def broken_in_mid_epoch(batch_size):

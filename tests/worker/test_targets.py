@@ -120,9 +120,10 @@ def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
     assert "Nothing counts the memory of steps that are not compiled" in found.message
 
 
-def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path):
-    found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=1), "dense", "feeds.py:sleeping")
-    point = throughput.benchmark_point(10, [found])
+@pytest.mark.parametrize("size", [10, 40, 48, 50])  # epochs of 5, 2, 2 and 1 batches
+def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path, size):
+    found = ask_kind(tmp_path, Benchmark(batch_size=size, seconds=1), "dense", "feeds.py:sleeping")
+    point = throughput.benchmark_point(size, [found])
     assert point.input_samples_per_second < 1 / 0.01
     assert point.samples_per_second < 1 / 0.01
     assert point.device_samples_per_second > 2 * point.samples_per_second
@@ -324,6 +325,15 @@ def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_
     measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), *target)
     window = measured.windows[0]
     assert window.samples == window.steps * 50 / 3 or not measured.whole_epochs
+    assert all(window.steps % 2 == 0 for window in measured.device_windows)
+
+
+def test_what_fails_after_training_does_not_lose_the_rate(tmp_path):
+    target = {"data": "feeds.py:broken_after_training", "callbacks": "feeds.py:breaking"}
+    found = ask_kind(tmp_path, Benchmark(batch_size=10, seconds=0.2), "dense", **target)
+    assert isinstance(found, Measured), found
+    assert found.windows
+    assert (found.input_windows, found.device_windows) == ((), ())
 
 
 def test_a_model_whose_train_function_exists_is_counted_too(tmp_path):

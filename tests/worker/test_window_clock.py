@@ -31,11 +31,24 @@ class Device:
         time.sleep(max(0.0, self.busy_until - time.perf_counter()))
 
 
-def fit(device, *, steps_per_epoch, seconds=0.4, ends_after=None, epoch_seconds=0.0, on_step=None):
-    """As Keras calls the clock, with a ragged batch of 5 samples; the clock, and its energy."""
+def fit(
+    device,
+    *,
+    steps_per_epoch,
+    counted=None,
+    seconds=0.4,
+    ends_after=None,
+    epoch_seconds=0.0,
+    on_step=None,
+):
+    """As Keras calls the clock, with a ragged batch of 5 samples; the clock, and its energy.
+
+    `counted` are the steps of an epoch as they were counted, where those are not all.
+    """
     energy = EnergyCounter("gpu", nvml=Driver(device.card))
-    samples = steps_per_epoch * SIZE - 3
-    source = SimpleNamespace(count=samples, steps_per_epoch=lambda size: steps_per_epoch)
+    known = counted or steps_per_epoch
+    samples = known * SIZE - 3
+    source = SimpleNamespace(count=samples, steps_per_epoch=lambda size: known)
     clock = WindowClock(seconds, source, SIZE, device.synchronise, energy, lambda progress: None)
     clock.set_model(device)
     epoch = 0
@@ -144,3 +157,20 @@ def test_training_by_a_callback_is_not_a_step_of_the_epoch():
 
     clock, _ = fit(Device(0.002), steps_per_epoch=4, on_step=train_on_batch)
     assert all(window.samples == window.steps / 4 * clock.samples for window in clock.windows)
+
+
+@pytest.mark.parametrize(
+    ("counted", "steps_per_epoch"), [(20, 100_000), (2, 100_000), (20, 60), (2, 6)]
+)
+def test_an_epoch_that_goes_on_beyond_what_was_counted_is_measured(counted, steps_per_epoch):
+    """And what its end takes is shared by all the samples that it has."""
+    clock, energy = fit(
+        Device(0.004), steps_per_epoch=steps_per_epoch, counted=counted, epoch_seconds=0.04
+    )
+    assert len(clock.windows) >= 8
+    epoch_seconds = steps_per_epoch * 0.004 + 0.04
+    assert rate(clock).value <= 1.05 * steps_per_epoch * SIZE / epoch_seconds
+    assert rate(clock).value >= 0.5 * steps_per_epoch * SIZE / epoch_seconds
+    assert energy.joules_per_sample() == pytest.approx(1.0, rel=0.1)  # one batch may be ragged
+    if steps_per_epoch < 1000:
+        assert clock.steps_per_epoch == steps_per_epoch

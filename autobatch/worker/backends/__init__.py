@@ -108,8 +108,11 @@ class Backend(Protocol):
     def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
         """The same as `fit` gives it to the training step, shared among the replicas."""
 
-    def train_step(self, model: Any, batch: Any) -> None:
-        """One step on a resident batch, by the very function that `fit` calls."""
+    def execution(self, model: Any, batch: Any) -> Callable[[], int]:
+        """Calls the very function that `fit` calls, on a resident batch; the steps that it ran.
+
+        They are as many as the model's `steps_per_execution`.
+        """
 
     def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
         """The batches of an epoch, whole, as `fit` draws them."""

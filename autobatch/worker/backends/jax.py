@@ -169,12 +169,15 @@ def _state(model: Any) -> Any:
     )
 
 
-_states: dict[int, Any] = {}  # of models stepped outside `fit`, whose own variables were donated
+def execution(model: Any, batch: Any) -> Callable[[], int]:
+    steps = int(model.steps_per_execution)
+    states = [_state(model)]  # the latest: the model's own variables are donated with the first
 
+    def execute() -> int:
+        _, states[0] = model.train_function(states[0], iter((batch,) * steps))
+        return steps
 
-def train_step(model: Any, batch: Any) -> None:
-    state = _states.pop(id(model), None) or _state(model)
-    _, _states[id(model)] = model.train_function(state, iter((batch,)))
+    return execute
 
 
 def gradients(model: Any) -> Callable[[Any], list[Any]]:

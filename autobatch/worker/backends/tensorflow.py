@@ -7,12 +7,15 @@ freed before it gives up, on GPU as on CPU; where waiting.py can tell that it is
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.worker.backends import StepCount, adapter, waiting
+from autobatch.worker.backends.tensorflow_errors import error_in_data as error_in_data
+from autobatch.worker.backends.tensorflow_errors import (
+    out_of_memory_evidence as out_of_memory_evidence,
+)
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
@@ -213,8 +216,19 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     return compiled
 
 
-def train_step(model: Any, batch: Any) -> None:
-    model.train_function(iter((batch,)))
+def execution(model: Any, batch: Any) -> Callable[[], int]:
+    import tensorflow as tf
+
+    steps = int(model.steps_per_execution)
+    # Only of its own iterator does TensorFlow take the steps of an execution by itself.
+    by_itself = steps > 1 and not _strategies
+    repeated = iter(tf.data.Dataset.from_tensors(batch).repeat()) if by_itself else None
+
+    def execute() -> int:
+        model.train_function(repeated or iter((batch,) * steps))
+        return steps
+
+    return execute
 
 
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
@@ -245,26 +259,3 @@ def _replicas() -> int:
 
 def random_state() -> Callable[[], None]:
     return lambda: None  # a pipeline that shuffles has a generator of its own
-
-
-def error_in_data(error: BaseException) -> tuple[str, str] | None:
-    """Python code that tf.data called: its exception comes as text, its traceback within."""
-    import tensorflow as tf
-
-    if not isinstance(error, tf.errors.OpError):
-        return None
-    head, mark, rest = str(error).partition("Traceback (most recent call last):\n")
-    lines = [line.strip() for line in head.strip().splitlines()]
-    if not mark or not lines:
-        return None
-    message = re.sub(r"^\{\{function_node .*?\}\} ?", "", lines[-1])
-    return message.removeprefix("UserError: "), rest
-
-
-def out_of_memory_evidence(error: BaseException) -> str | None:
-    import tensorflow as tf
-
-    if not isinstance(error, tf.errors.ResourceExhaustedError):
-        return None
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])

@@ -189,8 +189,12 @@ def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
     return lambda: next(batches, end) is not end
 
 
-def train_step(model: Any, batch: Any) -> None:
-    model.train_function([batch])
+def execution(model: Any, batch: Any) -> Callable[[], int]:
+    def execute() -> int:
+        model.train_function([batch])
+        return 1
+
+    return execute
 
 
 def only_predict() -> None:

@@ -5,6 +5,7 @@ pipeline.
 """
 
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
 
 SYNTHETIC_BATCHES = 4
 INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
+LEAST_STEPS = 3  # of an epoch whose first batch can be left out
 DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
 
 
@@ -39,64 +41,85 @@ def run(
     energy = EnergyCounter(target.device, target.replicas)
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     fit(model, train, target, size, clock, leave_out=WRITERS)
-    joules_per_sample = energy.joules_per_sample()
-    input_windows = _input_windows(train, size, task.seconds * INPUT_SHARE, backend)
+    joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
+    input_windows = _aside(lambda: _input_windows(train, size, task.seconds * INPUT_SHARE, backend))
+    device_windows = _aside(
+        lambda: _resident_windows(
+            model, arguments, min(size, train.count), task.seconds * DEVICE_SHARE, backend
+        )
+    )
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
         epoch_overhead_seconds=tuple(clock.overheads),
         steps_per_epoch=clock.steps_per_epoch,
-        samples_per_epoch=train.count,
+        samples_per_epoch=clock.samples,
         warmup_seconds=clock.warmup_seconds,
-        device_windows=_resident_windows(
-            model, arguments, min(size, train.count), task.seconds * DEVICE_SHARE, backend
-        ),
-        peak_bytes=backend.peak_bytes(),
+        device_windows=device_windows,
+        peak_bytes=peak_bytes,
         input_windows=input_windows,
         steps_per_execution=int(model.steps_per_execution),
         joules_per_sample=joules_per_sample,
     )
 
 
+def _aside(measure: Callable[[], tuple[Window, ...]]) -> tuple[Window, ...]:
+    """What explains the rate of `fit` is not worth losing it."""
+    try:
+        return measure()
+    except Exception:  # out of memory, or the user's; what was the matter is in the log
+        traceback.print_exc()
+        return ()
+
+
 def _input_windows(
     train: Source, size: int, seconds: float, backend: Backend
 ) -> tuple[Window, ...]:
-    """Batches drawn as `fit` draws them, without training on them: one epoch, or `seconds` of it.
+    """Batches drawn as `fit` draws them, without training on them, for `seconds`.
 
-    The first batch is not counted: with it the pipeline starts.
+    The first batch of an epoch is not counted, with it the pipeline starts; but where an epoch has
+    no more than one or two.
     """
-    draw = backend.input_batches(train.fit_arguments(size))
-    draw()
+    steps = train.steps_per_epoch(size)
+    uncounted = 1 if steps >= LEAST_STEPS else 0
     windows: list[Window] = []
-    end, left = time.perf_counter() + seconds, train.steps_per_epoch(size) - 1
-    while left > 0 and (opened := time.perf_counter()) < end:
-        steps = 0
-        while left > 0 and (steps == 0 or time.perf_counter() - opened < seconds / WINDOWS):
-            if not draw():
-                left = 0
-                break
-            steps, left = steps + 1, left - 1
-        if steps:
-            windows.append(
-                Window(steps=steps, samples=steps * size, seconds=time.perf_counter() - opened)
-            )
+    end = time.perf_counter() + seconds
+    while not windows or time.perf_counter() < end:
+        draw = backend.input_batches(train.fit_arguments(size))
+        step = sum(draw() for _ in range(uncounted))
+        is_left = step == uncounted
+        while is_left and step < steps and (not windows or time.perf_counter() < end):
+            first, opened = step, time.perf_counter()
+            while step < steps and (
+                step == first or time.perf_counter() - opened < seconds / WINDOWS
+            ):
+                is_left = draw()
+                if not is_left:
+                    break
+                step += 1
+            if step > first:
+                drawn = min(step * size, train.count) - first * size  # the last may be ragged
+                windows.append(
+                    Window(steps=step - first, samples=drawn, seconds=time.perf_counter() - opened)
+                )
+        if not is_left:
+            break
     return tuple(windows)
 
 
 def _resident_windows(
     model: keras.Model, arguments: dict[str, Any], samples: int, seconds: float, backend: Backend
 ) -> tuple[Window, ...]:
-    """The very step that `fit` ran, without `fit` around it."""
-    batch = backend.resident_batch(arguments)
-    backend.train_step(model, batch)  # its shapes are all known now: TensorFlow traces anew
+    """The very function that `fit` executed, without `fit` around it."""
+    execute = backend.execution(model, backend.resident_batch(arguments))
+    execute()  # its shapes are all known now: TensorFlow traces anew
     backend.synchronise()
     windows: list[Window] = []
     end = time.perf_counter() + seconds
     while (opened := time.perf_counter()) < end:
         steps = 0
         while time.perf_counter() - opened < seconds / WINDOWS:
-            backend.train_step(model, batch)
-            steps += 1
+            steps += execute()
         backend.synchronise()
         windows.append(
             Window(steps=steps, samples=steps * samples, seconds=time.perf_counter() - opened)

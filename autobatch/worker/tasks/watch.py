@@ -13,6 +13,9 @@ from autobatch.worker.source import Source
 class Watch(keras.callbacks.Callback):
     """Counts steps; with `steps_per_execution`, Keras calls it once for several.
 
+    An epoch may have more steps than it is told: a dataset that does not know its size was counted
+    for some seconds. `steps_per_epoch` then grows with them, until the epoch ends.
+
     It is the last of the callbacks, so that none of the user's (EarlyStopping) ends a measurement.
     """
 
@@ -23,6 +26,7 @@ class Watch(keras.callbacks.Callback):
         self.done = False
         self._first = 0  # step of the epoch that the execution begins with
         self._epoch_steps = 0
+        self._grows = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_steps = 0
@@ -35,17 +39,24 @@ class Watch(keras.callbacks.Callback):
 
     def executed(self, batch: int) -> None:
         """Steps up to `batch` of this epoch."""
+        goes_on = not self._grows and self._first >= self.steps_per_epoch
+        if goes_on or self._grows:
+            self.steps_per_epoch, self._grows = batch + 2, True  # one more, at least
         # The last execution of an epoch may have fewer steps than Keras says.
         ran = max(1, min(batch, self.steps_per_epoch - 1) - self._first + 1)
         self.steps += ran
         self._epoch_steps += ran
         self.stepped(ran, last=batch >= self.steps_per_epoch - 1)
+        if goes_on:
+            self.goes_on()
         self.end_if_done()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._epoch_steps == 0:
             raise UserError(f"The training data had no batch in epoch {epoch + 1}.")
         self.epoch_ended()
+        if self._grows:
+            self.steps_per_epoch, self._grows = self._epoch_steps, False
         self.end_if_done()
 
     def end_if_done(self) -> None:
@@ -56,6 +67,9 @@ class Watch(keras.callbacks.Callback):
 
     def stepped(self, steps: int, *, last: bool) -> None:
         """After an execution of `steps` steps; `last`: of the epoch, as far as its size is known"""
+
+    def goes_on(self) -> None:
+        """After the first step beyond what was taken for the last of the epoch."""
 
     def epoch_ended(self) -> None:
         """After the last step, and validation if there is any."""

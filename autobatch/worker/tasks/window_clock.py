@@ -42,7 +42,7 @@ class WindowClock(Watch):
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(train.steps_per_epoch(size))
-        self.seconds, self.size, self.samples = seconds, size, train.count
+        self.seconds, self.size = seconds, size
         self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
         self.synchronise, self.energy, self.report = synchronise, energy, report
         self.windows: list[Window] = []
@@ -60,6 +60,11 @@ class WindowClock(Watch):
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
         self._train_function: Any = None
         self._is_begun = False  # by `fit`, not a callback's train_on_batch
+
+    @property
+    def samples(self) -> int:
+        """Of an epoch, at least."""
+        return self.steps_per_epoch * self.size - self.missing
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -108,6 +113,16 @@ class WindowClock(Watch):
         if last and not self._has_epochs_as_windows:
             self._end_epoch()
         self._is_ragged_new = self._is_ragged_new and not last
+
+    def goes_on(self) -> None:
+        """For how long, nobody knows: windows are inside the epoch, and none is of a whole one."""
+        self._epoch_ended, self.missing = None, 0
+        if self.whole_epochs:
+            self.whole_epochs = False
+            self.windows.clear()
+            self.overheads.clear()
+        if self._measuring_since is not None:
+            self._open(time.perf_counter())
 
     def epoch_ended(self) -> None:
         if self._has_epochs_as_windows:

@@ -1,0 +1,26 @@
+"""What TensorFlow's errors say: of memory, and of Python code that its pipelines call."""
+
+import re
+
+
+def error_in_data(error: BaseException) -> tuple[str, str] | None:
+    """Python code that tf.data called: its exception comes as text, its traceback within."""
+    import tensorflow as tf
+
+    if not isinstance(error, tf.errors.OpError):
+        return None
+    head, mark, rest = str(error).partition("Traceback (most recent call last):\n")
+    lines = [line.strip() for line in head.strip().splitlines()]
+    if not mark or not lines:
+        return None
+    message = re.sub(r"^\{\{function_node .*?\}\} ?", "", lines[-1])
+    return message.removeprefix("UserError: "), rest
+
+
+def out_of_memory_evidence(error: BaseException) -> str | None:
+    import tensorflow as tf
+
+    if not isinstance(error, tf.errors.ResourceExhaustedError):
+        return None
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])
