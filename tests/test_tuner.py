@@ -414,6 +414,48 @@ def test_a_size_that_runs_out_of_memory_after_its_probe_lowers_the_ceiling(tmp_p
     assert max(sizes(device, Trial)) <= 1024
 
 
+def test_what_is_larger_than_a_size_without_memory_is_not_recommended(tmp_path):
+    device = PretendDevice(answers={(Benchmark, 512): [OutOfMemory(evidence="OOM")]})
+    with session(tmp_path, device, ["baseline.batch_size=2048"]) as opened:
+        found = tuner.benchmark(opened)
+    measured = [point.batch_size for point in found.points]
+    assert (found.ceiling, measured[-2:]) == (256, [256, 2048])  # and the user's own
+    assert "1024: above 512, which ran out of memory" in found.skipped
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["benchmark.sizes=[5000]"], r"\(5000: there are 4096 training samples\)"),
+        (["benchmark.sizes=[128]", "batch_sizes.max=64"], r"\(128: above batch_sizes.max \(64\)\)"),
+    ],
+)
+def test_sizes_that_cannot_be_measured_are_refused_with_the_reason(tmp_path, settings, why):
+    """Not answered with the user's own size, which is measured beside those they name."""
+    with (
+        session(tmp_path, PretendDevice(), settings) as opened,
+        pytest.raises(UsageError, match=why),
+    ):
+        tuner.benchmark(opened)
+
+
+def test_what_takes_long_to_be_ready_is_waited_for(tmp_path):
+    with session(tmp_path, PretendDevice()) as opened:
+        quick = opened.deadline_of_work(3)
+        opened.job_seconds = 200.0
+        assert opened.deadline_of_work(3) == quick + 2000 - 300
+
+
+def test_epochs_longer_than_what_is_measured_are_told_of(tmp_path):
+    class InsideEpochs(PretendDevice):
+        def _benchmark(self, task):
+            return changed(super()._benchmark(task), whole_epochs=False)
+
+    with session(tmp_path, InsideEpochs(), ["benchmark.sizes=[64]"]) as opened:
+        notes = tuner.benchmark(opened).notes
+    assert any(note.startswith("Epochs of batch 32, 64 are longer") for note in notes)
+
+
 def test_sizes_are_measured_again_backwards_and_a_machine_that_changed_is_told(tmp_path):
     class Slowed(PretendDevice):
         def _benchmark(self, task):

@@ -9,7 +9,7 @@ steps themselves or of the epochs that they are in.
 from collections.abc import Sequence
 
 from autobatch.core.step_time import step_time
-from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Measured, changed
+from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Inspected, Measured, changed
 from autobatch.units import format_bytes
 
 INPUT_SHARE = 0.75  # of the delivered step that drawing its batch takes, when the pipeline binds
@@ -17,20 +17,29 @@ COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when com
 NEAR_LIMIT = 0.9  # of the memory limit
 SLOWER = 0.93  # than the best of smaller sizes, when memory binds
 TOLD_SHARE = 0.05  # of the delivered step, from which on the epoch's overhead is told
+OVERHEADS = ("step_overhead", "epoch_overhead")
 PAYS = 1.05  # times the rate, for certain, that a setting must bring to be recommended
 
-ADVICE: dict[BoundBy, str] = {
-    "input_pipeline": "Give the input pipeline more to do at once: "
-    "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
-    ".prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
-    "step_overhead": "A larger batch has fewer steps; compile(jit_compile=True) makes each of them "
-    "fewer launches.",
-    "epoch_overhead": "Have the data several times in each epoch, by dataset.repeat(10) or, of "
-    "arrays, numpy.tile, in a tenth of the epochs.",
-    "compute": "Mixed precision (keras.config.set_dtype_policy("
-    '"mixed_float16") on a GPU) or compile(jit_compile=True) may make it faster.',
-    "memory": "A smaller batch is faster here.",
-}
+COMPILED = "compile(jit_compile=True)"
+MIXED = 'keras.config.set_dtype_policy("mixed_float16") on a GPU'
+
+
+def _advice(inspected: Inspected) -> dict[BoundBy, str]:
+    """What to try where a cause binds, without what the model has already."""
+    compiled = [] if inspected.jit_compile else [COMPILED]
+    mixed = [] if "mixed" in inspected.precision else [f"mixed precision ({MIXED})"]
+    launches = f" {COMPILED} makes each of them fewer launches." if compiled else ""
+    faster = " or ".join([*mixed, *compiled])
+    return {
+        "input_pipeline": "Give the input pipeline more to do at once: "
+        "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in "
+        "memory, .prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
+        "step_overhead": f"A larger batch has fewer steps.{launches}",
+        "epoch_overhead": "Have the data several times in each epoch, by dataset.repeat(10) or, of "
+        "arrays, numpy.tile, in a tenth of the epochs.",
+        "compute": f"To be tried: {faster}." if faster else "",
+        "memory": "A smaller batch is faster here.",
+    }
 
 
 def diagnosed(
@@ -108,7 +117,7 @@ def executions_to_try(point: BenchmarkPoint, measured: Measured) -> list[int]:
 
     They are above the one that the point was measured with.
     """
-    if point.bound_by != "step_overhead":
+    if point.bound_by not in OVERHEADS:
         return []
     now = measured.steps_per_execution
     return [steps for steps in (4, 16, 64) if now < steps <= measured.steps_per_epoch]
@@ -128,13 +137,22 @@ def _ms(seconds: float) -> str:
 
 
 def advised(
-    points: Sequence[BenchmarkPoint], knee: int, executions: Sequence[Execution], faster: int | None
+    points: Sequence[BenchmarkPoint],
+    knee: int,
+    executions: Sequence[Execution],
+    faster: int | None,
+    inspected: Inspected,
 ) -> tuple[BenchmarkPoint, ...]:
     """The points with what to try at each: by what binds it, and by what was tried at the knee."""
-    advice = dict(ADVICE)
+    advice = _advice(inspected)
     if executions:
         at_knee = next(point for point in points if point.batch_size == knee)
-        advice["step_overhead"] = _of_executions(at_knee, executions, faster)
+        told = _of_executions(at_knee, executions, faster)
+        if faster is None:
+            told = f"{told} {advice['step_overhead']}"
+        elif at_knee.bound_by == "epoch_overhead":
+            advice["epoch_overhead"] += f" {told}"
+        advice["step_overhead"] = told
     return tuple(changed(p, advice=advice[p.bound_by] if p.bound_by else "") for p in points)
 
 
@@ -146,7 +164,7 @@ def _of_executions(
         tried = max(each.steps_per_execution for each in executions)
         return (
             f"steps_per_execution up to {tried} was tried at batch {size} and brings nothing "
-            f"certain. {ADVICE['step_overhead']}"
+            "certain."
         )
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / knee.samples_per_second

@@ -29,7 +29,7 @@ from autobatch.protocol import (
 from autobatch.recipe import Recipe
 from autobatch.units import format_duration
 
-LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR = 60.0, 10.0
+LEAST_DEADLINE_SECONDS, READY_SECONDS, DEADLINE_FACTOR = 60.0, 300.0, 10.0
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
 OnEvent = Callable[[Event], None]
@@ -69,6 +69,11 @@ class Session:
         """
         slow = DEADLINE_FACTOR * self.job_seconds
         return min(at_most, max(LEAST_DEADLINE_SECONDS, slow, self.seconds_left()))
+
+    def deadline_of_work(self, seconds: float) -> float:
+        """For a job that works for `seconds` once it has model and data ready."""
+        ready = max(READY_SECONDS, DEADLINE_FACTOR * self.job_seconds)
+        return ready + DEADLINE_FACTOR * seconds
 
     def is_to_end(self) -> bool:
         """Whether to conclude now from what is known: time is up, or somebody asked for it."""

@@ -23,7 +23,6 @@ from autobatch.stages.ask import Session, why_it_failed
 
 PILOT_JOBS = 2
 PILOT_SHARE = 3.0  # of the training of one first trial, both jobs together
-DEADLINE_SECONDS, DEADLINE_FACTOR = 300.0, 10.0
 LEAST_MICRO_BATCHES, MOST_MICRO_BATCHES = 32, 256
 WANTED_SAMPLES = 4096  # differentiated: resolves a noise scale of 1000
 EARLY_SHARE = 0.1  # of the steps of the late measurement
@@ -100,7 +99,7 @@ def _ask(
         task,
         label,
         phrase,
-        deadline_seconds=deadline_seconds(evidence.first_seconds),
+        deadline_seconds=session.deadline_of_work(evidence.first_seconds),
         user_code_may_fail=True,
     )
     evidence.wall_seconds += entry.seconds
@@ -117,10 +116,6 @@ def _found(outcome: Outcome, rate: float) -> float | None:
 def rate_factor(rate: float, inspected: Inspected) -> float:
     """`rate` over the compiled one: what schedules are multiplied by."""
     return rate / (inspected.learning_rate or rate)
-
-
-def deadline_seconds(training_seconds: float) -> float:
-    return DEADLINE_SECONDS + training_seconds * DEADLINE_FACTOR
 
 
 def _why_not(outcome: Outcome) -> str:

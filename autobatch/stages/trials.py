@@ -21,7 +21,7 @@ from autobatch.protocol import (
     Trial,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.pilot import deadline_seconds, pilot, rate_factor
+from autobatch.stages.pilot import pilot, rate_factor
 from autobatch.stages.plan import (
     FINALISTS,
     JOB_OVERHEAD_SECONDS,
@@ -205,7 +205,7 @@ class _Trials:
             task,
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
             self._phrase,
-            deadline_seconds=deadline_seconds(seconds),
+            deadline_seconds=self.session.deadline_of_work(seconds),
         )
         evidence.wall_seconds += entry.seconds
         if not isinstance(entry.outcome, Trained):

@@ -16,7 +16,6 @@ from autobatch.protocol import (
     Verification,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.benchmark import deadline_seconds
 from autobatch.stages.probes import Probes
 from autobatch.units import format_bytes
 
@@ -92,7 +91,7 @@ def _timed(session: Session, size: int, seconds: float) -> BenchmarkPoint | None
             ),
             f"{size} timed, {round_ + 1} of {ROUNDS}",
             _phrase,
-            deadline_seconds=deadline_seconds(seconds),
+            deadline_seconds=session.deadline_of_work(seconds),
             user_code_may_fail=True,
         )
         if isinstance(entry.outcome, Measured):

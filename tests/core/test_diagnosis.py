@@ -2,6 +2,7 @@
 
 import pytest
 from points import point
+from pretend import inspected
 
 from autobatch.core import diagnosis
 from autobatch.protocol import Execution, Measured, changed
@@ -79,7 +80,7 @@ def test_executions_are_tried_only_where_overhead_binds_and_an_epoch_has_the_ste
     assert diagnosis.executions_to_try(overhead, measured) == [4, 16]
     assert diagnosis.executions_to_try(compute, measured) == []
     short_epochs = changed(overhead, bound_by="epoch_overhead")
-    assert diagnosis.executions_to_try(short_epochs, measured) == []
+    assert diagnosis.executions_to_try(short_epochs, measured) == [4, 16]
     by_four = changed(measured, steps_per_execution=4)
     assert diagnosis.executions_to_try(overhead, by_four) == [16]
 
@@ -96,12 +97,16 @@ def test_the_fewest_steps_per_execution_that_are_as_fast_as_any_are_recommended(
     tried = [execution(4, 1.5 * rate), execution(16, 2 * rate), execution(64, 2.01 * rate)]
     assert diagnosis.best_execution(now, tried) == 16
     assert diagnosis.best_execution(now, [execution(4, 1.03 * rate)]) is None
-    (faster,) = diagnosis.advised([now], now.batch_size, tried, 16)
-    (no_faster,) = diagnosis.advised([now], now.batch_size, tried[:1], None)
+    (faster,) = diagnosis.advised([now], now.batch_size, tried, 16, inspected())
+    (no_faster,) = diagnosis.advised([now], now.batch_size, tried[:1], None, inspected())
     assert "steps_per_execution=16) delivers" in faster.advice
     assert "2.0x as many" in faster.advice
     assert "A larger batch" not in faster.advice
     assert "nothing certain" in no_faster.advice
+    short_epochs = changed(now, bound_by="epoch_overhead")
+    (both,) = diagnosis.advised([short_epochs], now.batch_size, tried, 16, inspected())
+    assert "several times in each epoch" in both.advice
+    assert "steps_per_execution=16) delivers" in both.advice
 
 
 def test_each_size_has_the_advice_of_what_binds_it():
@@ -110,9 +115,25 @@ def test_each_size_has_the_advice_of_what_binds_it():
         changed(point(32, 20_000), bound_by="compute"),
         changed(point(64, 15_000), bound_by="memory"),
     ]
-    found = diagnosis.advised(points, 32, [], None)
-    assert [each.advice.split()[0] for each in found] == ["A", "A", "Mixed", "A"]
+    found = diagnosis.advised(points, 32, [], None, inspected())
+    assert [each.advice.split()[0] for each in found] == ["A", "A", "To", "A"]
     assert found[0].advice == found[1].advice != found[3].advice
-    at_knee = diagnosis.advised(points, 16, [execution(4, 48_000)], 4)
+    at_knee = diagnosis.advised(points, 16, [execution(4, 48_000)], 4, inspected())
     assert "at batch 16, 3.0x as many" in at_knee[0].advice
-    assert "Mixed precision" in at_knee[2].advice
+    assert "mixed precision" in at_knee[2].advice
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, ("mixed_float16", "jit_compile")),
+        ({"jit_compile": True}, ("mixed_float16",)),
+        ({"precision": "mixed_float16"}, ("jit_compile",)),
+        ({"jit_compile": True, "precision": "mixed_bfloat16"}, ()),
+    ],
+)
+def test_what_the_model_has_already_is_not_advised(facts, told):
+    computes = binds(*steps(1e-5, 1e-4))
+    (found,) = diagnosis.advised([computes], computes.batch_size, [], None, inspected(**facts))
+    assert found.bound_by == "compute"
+    assert [word for word in ("mixed_float16", "jit_compile") if word in found.advice] == [*told]

@@ -1,0 +1,124 @@
+"""Times batch sizes, one process after the other; a failing one never loses the others."""
+
+from autobatch.core import diagnosis, throughput
+from autobatch.engine.record_file import Entry
+from autobatch.errors import InterruptedRunError
+from autobatch.protocol import Benchmark, BenchmarkPoint, Execution, Measured, Outcome, OutOfMemory
+from autobatch.stages.ask import Session, why_it_failed
+
+SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
+
+
+class Timer:
+    """Asks for one measurement after the other; a failing one never loses the others."""
+
+    def __init__(self, session: Session, skipped: list[str], rounds: int) -> None:
+        self.session, self.skipped = session, skipped
+        self.seconds = session.recipe.benchmark.seconds / rounds
+        self.wall_seconds = 0.0
+        self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
+        self.out_of_memory: list[int] = []  # sizes
+        self.notes: list[str] = []
+        self._failed: Entry | None = None
+
+    def cost(self, jobs: int) -> tuple[int, float]:
+        """The jobs, and the seconds that they are expected to take."""
+        return jobs, jobs * (self.seconds * SECONDS_SHARE + self.session.job_seconds)
+
+    def measure(self, size: int, round_: int) -> None:
+        """Once more. A size that does not fit after all is measured no more, and forgotten."""
+        label = f"{size} again" if round_ else str(size)
+        try:
+            outcome = self._ask(label, batch_size=size, repeat=round_)
+        except InterruptedRunError:
+            if not self.found:
+                raise
+            return self.leave_out(size, round_)
+        if isinstance(outcome, Measured):
+            self.found.setdefault(size, []).append(outcome)
+        elif isinstance(outcome, OutOfMemory):
+            self.out_of_memory.append(size)
+            self.found.pop(size, None)
+
+    def leave_out(self, size: int, round_: int) -> None:
+        told = self.session.why_it_ends()
+        if round_ == 0:
+            self.skipped.append(f"{size}: {told}")
+        elif (note := f"Not every size was measured again, since {told}.") not in self.notes:
+            self.notes.append(note)
+
+    def leave_out_above_memory(self) -> None:
+        """What is larger than a size that ran out of memory is not to be recommended, either.
+
+        The user's own size stays, and whatever there is if nothing is smaller.
+        """
+        least = min(self.out_of_memory, default=None)
+        if least is None or least < min(self.found):
+            return
+        kept = self.session.recipe.baseline.batch_size
+        for size in [size for size in self.found if size > least and size != kept]:
+            del self.found[size]
+            self.skipped.append(f"{size}: above {least}, which ran out of memory")
+
+    def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
+        """The rates of larger `steps_per_execution` at this size, where overhead matters."""
+        if self.session.record.header.target.backend == "torch":  # Keras has it not there
+            return []
+        size = point.batch_size
+        to_try = diagnosis.executions_to_try(point, self.found[size][0])
+        executions = []
+        for done, steps in enumerate(to_try):
+            self.session.expect("benchmark", *self.cost(len(to_try) - done))
+            if self.session.is_to_end():
+                break
+            label = f"{size}, {steps} steps per execution"
+            try:
+                outcome = self._ask(label, batch_size=size, steps_per_execution=steps)
+            except InterruptedRunError:
+                break
+            if isinstance(outcome, Measured):
+                found = throughput.benchmark_point(size, [outcome], spread)
+                executions.append(
+                    Execution(
+                        steps_per_execution=steps,
+                        samples_per_second=found.samples_per_second,
+                        low=found.low,
+                        high=found.high,
+                    )
+                )
+        return executions
+
+    def _ask(self, label: str, **what: int) -> Outcome:
+        limit = self.session.job_limit_bytes
+        task = Benchmark(seconds=self.seconds, limit_bytes=limit, **what)
+        entry = self.session.ask(
+            "benchmark",
+            task,
+            label,
+            lambda outcome: _phrase(task.batch_size, outcome),
+            deadline_seconds=self.session.deadline_of_work(self.seconds),
+            user_code_may_fail=True,  # at some sizes: the others are measured all the same
+        )
+        self.wall_seconds += entry.seconds
+        if not isinstance(entry.outcome, Measured):
+            self._failed = entry
+            self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
+        elif moved := throughput.trend(entry.outcome):
+            self.notes.append(f"Batch {label} became {changed_by(moved)} while it was measured.")
+        return entry.outcome
+
+    def raise_for_user(self) -> None:
+        if self._failed is not None:
+            self.session.raise_for_user(self._failed)
+
+
+def changed_by(moved: float) -> str:
+    return f"{abs(moved):.0%} {'faster' if moved > 0 else 'slower'}"
+
+
+def _phrase(size: int, outcome: Outcome) -> str:
+    if isinstance(outcome, Measured):
+        point = throughput.benchmark_point(size, [outcome])
+        spread = (point.high - point.low) / 2 / point.samples_per_second
+        return f"{point.samples_per_second:,.0f} samples/s ± {spread:.0%}"
+    return why_it_failed(outcome)
