@@ -7,20 +7,25 @@ data, evaluate one batch), in turn, in one run. The first fork also pays for the
 And what a slow loader costs: 256 MiB of arrays after 5 s. The first process calls it; the next find
 the arrays kept, or, with that file removed, call it again.
 
+And what training itself costs there: processor time of an epoch of the digits' network at batch 32
+(steps of 1.5 ms), in a worker of either kind and by a plain `fit`.
+
     python bench/process_start.py [REPEATS]
 """
 
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
+from autobatch.protocol import Benchmark, Fits, Inspect, Inspected, Measured, Probe, Target, changed
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+HERE = Path(__file__).parent
+RECIPES = HERE.parent / "recipes"
 TARGET = Target(folder=str(RECIPES), model="digits.py:build_mlp", data="digits.py:load_flat")
 
 
@@ -55,6 +60,39 @@ def seconds_with_a_slow_loader(folder: Path, repeats: int) -> dict[str, list[flo
     return found
 
 
+PLAIN = f"""
+import sys
+sys.path[:0] = [{str(RECIPES)!r}, {str(HERE)!r}]
+from digits import build_mlp, load_flat
+from models import processor_time
+build_mlp().fit(*load_flat()[0], batch_size=32, epochs=1000, verbose=0, callbacks=processor_time())
+"""
+
+
+def processor_milliseconds_of_an_epoch(folder: Path, repeats: int) -> dict[str, list[float]]:
+    """By what `processor_time` prints."""
+    target = changed(TARGET, callbacks=f"{HERE}/models.py:processor_time")
+    workers = {
+        "trained in a fork": LocalExecutor(target, folder / "in-fork"),
+        "in a fresh interpreter": LocalExecutor(target, folder / "fresh", start_method="spawn"),
+    }
+    found: dict[str, list[float]] = {name: [] for name in (*workers, "by a plain fit")}
+    for _ in range(repeats):
+        for name, executor in workers.items():
+            outcome = executor.run(Benchmark(batch_size=32, seconds=10), deadline_seconds=120)
+            assert isinstance(outcome, Measured), outcome
+            log = executor.log_path()
+            assert log is not None
+            found[name].append(_printed(log.read_text()))
+        plain = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True)
+        found["by a plain fit"].append(_printed(plain.stdout))
+    return found
+
+
+def _printed(text: str) -> float:
+    return float(text.partition("processor milliseconds of an epoch: ")[2].split()[0])
+
+
 def seconds_to_answer(executor: LocalExecutor) -> float:
     began = time.perf_counter()
     outcome = executor.run(Inspect(batch_size=32), deadline_seconds=120)
@@ -73,11 +111,15 @@ def main() -> None:
             times["forked from the template"].append(seconds_to_answer(forked))
             times["fresh interpreter"].append(seconds_to_answer(spawned))
         times |= seconds_with_a_slow_loader(Path(logs), min(repeats, 3))
+        training = processor_milliseconds_of_an_epoch(Path(logs), repeats)
     print(f"{platform.machine()}, Python {platform.python_version()}, {repeats} repeats")
     print(f"{'first fork, template included':<32}{first:6.2f} s")
     for name, seconds in times.items():
         low, high = min(seconds), max(seconds)
         print(f"{name:<32}{statistics.median(seconds):6.2f} s   ({low:.2f} to {high:.2f})")
+    for name, found in training.items():
+        low, high = min(found), max(found)
+        print(f"{name:<32}{statistics.median(found):6.1f} ms  ({low:.1f} to {high:.1f})")
 
 
 if __name__ == "__main__":
