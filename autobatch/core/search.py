@@ -60,7 +60,10 @@ def largest_fitting(
         size = _next_size(peaks, bracket, wasted, lower, upper, start, limit_bytes, tolerance)
         if size is None:
             return bracket
+        is_first_line = sum(peak is not None for peak in peaks.values()) == 1
         peaks[size] = probe(size)
+        if is_first_line and peaks[size] is not None:
+            continue  # through the origin, it promises little, and shows where to look
         if bracket.good and bracket.bad is not None:
             wasted += _width(bracket_of(peaks, lower, upper)) * 2 > _width(bracket)
     return bracket_of(peaks, lower, upper)

@@ -70,6 +70,8 @@ def test_sizes_that_replicas_share_are_multiples_and_the_largest_of_them_is_foun
     assert len(device.tried) == len(set(device.tried))
 
 
+# Where the truth is half of a start that failed, good predictions hardly halve the bracket.
+@example(constant=509 * MIB, per_sample=7_261_911, limit=3286 * MIB, start=793, tolerance=0.005)
 @settings(max_examples=2000)
 @given(
     constant=st.integers(0, 4096).map(lambda n: n * MIB),
