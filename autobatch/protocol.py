@@ -484,7 +484,7 @@ BoundBy = Literal["input_pipeline", "step_overhead", "epoch_overhead", "compute"
 
 class BenchmarkPoint(Struct):
     """The rate that `fit` delivers, all samples over all seconds; `low` and `high` bound its 95 %
-    interval. Rates of the device and of the input pipeline are medians."""
+    interval. That of the input pipeline is, too; the device's is a median of windows."""
 
     batch_size: int
     samples_per_second: float

@@ -57,16 +57,20 @@ def probe(session: Session, *, exact: bool = False) -> ProbeResult:
 
 
 def benchmark(session: Session) -> BenchmarkResult:
-    """What is fast? Sizes up to what fits."""
+    """What is fast? Sizes up to what fits; of named ones, whether the largest does."""
+    sizes = session.recipe.benchmark.sizes
+    own = session.recipe.baseline.batch_size
+    at_most = None if isinstance(sizes, str) else max(*sizes, own)
     with _told_when_interrupted() as known:
         inspected = inspect(session)
-        probed = Prober(session, inspected).run()
+        probed = Prober(session, inspected, at_most=at_most).run()
         known.append(probed)
         session.end_if_stopped()
         measured = benchmark_stage(session, inspected, probed)
         known.append(measured)
         session.end_if_stopped()
-    _keep(session, Answer(probe=probed, benchmark=measured))
+    whole = probed if at_most is None else None  # else it says less than an earlier one may
+    _keep(session, Answer(probe=whole, benchmark=measured))
     return measured
 
 

@@ -420,6 +420,7 @@ def test_what_is_larger_than_a_size_without_memory_is_not_recommended(tmp_path):
         found = tuner.benchmark(opened)
     measured = [point.batch_size for point in found.points]
     assert (found.ceiling, measured[-2:]) == (256, [256, 2048])  # and the user's own
+    assert (found.best, found.knee) == (256, 256)
     assert "1024: above 512, which ran out of memory" in found.skipped
 
 
@@ -437,6 +438,15 @@ def test_sizes_that_cannot_be_measured_are_refused_with_the_reason(tmp_path, set
         pytest.raises(UsageError, match=why),
     ):
         tuner.benchmark(opened)
+
+
+def test_where_sizes_are_named_no_larger_one_is_probed(tmp_path):
+    device = PretendDevice()
+    with session(tmp_path, device, ["benchmark.sizes=[16, 48]"]) as opened:
+        found = tuner.benchmark(opened)
+    assert [point.batch_size for point in found.points] == [16, 32, 48]
+    assert max(sizes(device, Probe)) == 48
+    assert len(sizes(device, Probe)) <= 4
 
 
 def test_what_takes_long_to_be_ready_is_waited_for(tmp_path):

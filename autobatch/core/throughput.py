@@ -56,7 +56,7 @@ def benchmark_point(
         peak_bytes=max((m.peak_bytes for m in rounds if m.peak_bytes is not None), default=None),
         windows=sum(len(each) for each in windows),
         mad_samples_per_second=float(np.median(off)),
-        input_samples_per_second=_median_rate([w for m in rounds for w in m.input_windows]),
+        input_samples_per_second=_rate([w for m in rounds for w in m.input_windows]),
         epoch_overhead_seconds=fmean(overheads) if overheads else None,
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
@@ -140,6 +140,12 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
     return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _rate(windows: Sequence[Window]) -> float | None:
+    """All samples over all seconds: of two batches an epoch, every second window is ragged."""
+    seconds = sum(window.seconds for window in windows)
+    return sum(window.samples for window in windows) / seconds if windows else None
 
 
 def _median_rate(windows: Sequence[Window]) -> float | None:

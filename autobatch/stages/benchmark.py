@@ -59,8 +59,9 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     fine = [size for size in timer.found if size < min(timer.out_of_memory, default=0)]
     ceiling = max(fine, default=None)
     moved = throughput.drift(timer.found.values())
-    fitted = step_time(points)
-    knee, best = knee_of(points, fitted), throughput.best(points)
+    usable = [point for point in points if ceiling is None or point.batch_size <= ceiling]
+    fitted = step_time(usable)
+    knee, best = knee_of(usable, fitted), throughput.best(usable)
     at = {point.batch_size: point for point in points}
     executions = timer.executions(at[knee], spread)
     faster = diagnosis.best_execution(at[knee], executions)
@@ -77,7 +78,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         notes=(
             *timer.notes,
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
-            *_on_long_epochs(timer.found),
+            *(_on_long_epochs(timer.found) if inspected.train_samples is not None else ()),
         ),
         ceiling=ceiling,
         step_time=fitted,

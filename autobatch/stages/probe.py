@@ -38,15 +38,26 @@ class _OutOfTimeError(Exception):
 
 
 class Prober:
-    """The search for one model: which size to try next, and what is concluded."""
+    """The search for one model: which size to try next, and what is concluded.
 
-    def __init__(self, session: Session, inspected: Inspected, *, exact: bool = False) -> None:
+    Sizes beyond `at_most` are of no interest.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        inspected: Inspected,
+        *,
+        exact: bool = False,
+        at_most: int | None = None,
+    ) -> None:
         self.session, self.exact = session, exact
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
         self.replicas = session.recipe.device.replicas  # every size is a multiple of them
         self.lower = -(-sizes.min // self.replicas) * self.replicas
-        self.upper = min(sizes.max, self.samples or sizes.max) // self.replicas * self.replicas
+        self.most = min(sizes.max, max(at_most or sizes.max, self.lower))
+        self.upper = min(self.most, self.samples or self.most) // self.replicas * self.replicas
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
@@ -141,8 +152,8 @@ class Prober:
 
     def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:
-            most = self.session.recipe.batch_sizes.max
-            return "samples" if self.samples is not None and self.samples <= most else "range"
+            few = self.samples is not None and self.samples <= self.most
+            return "samples" if few else "range"
         if largest == self.left_off_at:
             return "time"
         above = {

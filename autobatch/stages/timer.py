@@ -103,7 +103,13 @@ class Timer:
         if not isinstance(entry.outcome, Measured):
             self._failed = entry
             self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
-        elif moved := throughput.trend(entry.outcome):
+            return entry.outcome
+        if not entry.outcome.device_windows:
+            self.notes.append(
+                f"What holds batch {label} back is not known: training on one resident batch "
+                f"failed, and its log ({entry.log}) says why."
+            )
+        if moved := throughput.trend(entry.outcome):
             self.notes.append(f"Batch {label} became {changed_by(moved)} while it was measured.")
         return entry.outcome
 

@@ -219,5 +219,7 @@ def _die_with_parent(pipe: Connection) -> None:
     try:
         pipe.recv_bytes()  # the parent never sends: this returns only when its end closes
     except (EOFError, OSError):
-        remove_generated()
-        os.killpg(0, signal.SIGKILL)
+        try:
+            remove_generated()
+        finally:
+            os.killpg(0, signal.SIGKILL)

@@ -9,6 +9,7 @@ from nvml import Driver, card
 from autobatch.core import throughput
 from autobatch.protocol import Measured
 from autobatch.worker.nvidia import EnergyCounter
+from autobatch.worker.tasks.benchmark import input_alone
 from autobatch.worker.tasks.window_clock import WindowClock
 
 SIZE = 8
@@ -160,12 +161,19 @@ def test_training_by_a_callback_is_not_a_step_of_the_epoch():
 
 
 @pytest.mark.parametrize(
-    ("counted", "steps_per_epoch"), [(20, 100_000), (2, 100_000), (20, 60), (2, 6)]
+    ("counted", "steps_per_epoch", "seconds"),
+    [(20, 100_000, 0.4), (2, 100_000, 0.4), (2, 100_000, 4), (20, 60, 0.4), (2, 6, 0.4)],
 )
-def test_an_epoch_that_goes_on_beyond_what_was_counted_is_measured(counted, steps_per_epoch):
+def test_an_epoch_that_goes_on_beyond_what_was_counted_is_measured(
+    counted, steps_per_epoch, seconds
+):
     """And what its end takes is shared by all the samples that it has."""
     clock, energy = fit(
-        Device(0.004), steps_per_epoch=steps_per_epoch, counted=counted, epoch_seconds=0.04
+        Device(0.004),
+        steps_per_epoch=steps_per_epoch,
+        counted=counted,
+        seconds=seconds,
+        epoch_seconds=0.04,
     )
     assert len(clock.windows) >= 8
     epoch_seconds = steps_per_epoch * 0.004 + 0.04
@@ -174,3 +182,36 @@ def test_an_epoch_that_goes_on_beyond_what_was_counted_is_measured(counted, step
     assert energy.joules_per_sample() == pytest.approx(1.0, rel=0.1)  # one batch may be ragged
     if steps_per_epoch < 1000:
         assert clock.steps_per_epoch == steps_per_epoch
+
+
+@pytest.mark.parametrize(
+    ("steps", "samples", "first_counts"),
+    [(5, 50, False), (3, 21, False), (2, 11, True), (1, 10, True)],
+)
+def test_of_the_input_alone_every_batch_counts_as_what_it_is(steps, samples, first_counts):
+    """Batches of 10, the last of what is left; epoch after epoch."""
+    epochs = []  # the batches drawn in each
+
+    def start():
+        drawn = []
+        epochs.append(drawn)
+
+        def draw():
+            if len(drawn) == steps:
+                return False
+            time.sleep(0.001)
+            drawn.append(min(10, samples - 10 * len(drawn)))
+            return True
+
+        return draw
+
+    windows = input_alone(start, batch_size=10, steps=steps, samples=samples, seconds=0.1)
+    counted = [epoch if first_counts else epoch[1:] for epoch in epochs]
+    assert len(epochs) > 2
+    assert sum(window.samples for window in windows) == sum(map(sum, counted))
+    assert sum(window.steps for window in windows) == sum(map(len, counted))
+
+
+def test_an_input_that_ends_early_is_not_asked_for_ever():
+    windows = input_alone(lambda: lambda: False, batch_size=10, steps=5, samples=50, seconds=0.1)
+    assert windows == ()

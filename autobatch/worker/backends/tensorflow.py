@@ -220,7 +220,8 @@ def execution(model: Any, batch: Any) -> Callable[[], int]:
     import tensorflow as tf
 
     steps = int(model.steps_per_execution)
-    # Only of its own iterator does TensorFlow take the steps of an execution by itself.
+    # Only of its own iterator does TensorFlow take the steps of an execution by itself; which, on a
+    # GPU, brings the batch there each time.
     by_itself = steps > 1 and not _strategies
     repeated = iter(tf.data.Dataset.from_tensors(batch).repeat()) if by_itself else None
 

@@ -16,7 +16,6 @@ from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import WRITERS
 from autobatch.worker.nvidia import EnergyCounter
-from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import fit
 from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
@@ -42,10 +41,18 @@ def run(
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     fit(model, train, target, size, clock, leave_out=WRITERS)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
-    input_windows = _aside(lambda: _input_windows(train, size, task.seconds * INPUT_SHARE, backend))
+    input_windows = _aside(
+        lambda: input_alone(
+            lambda: backend.input_batches(train.fit_arguments(size)),
+            batch_size=size,
+            steps=clock.steps_per_epoch,
+            samples=clock.samples,
+            seconds=task.seconds * INPUT_SHARE,
+        )
+    )
     device_windows = _aside(
         lambda: _resident_windows(
-            model, arguments, min(size, train.count), task.seconds * DEVICE_SHARE, backend
+            model, arguments, min(size, clock.samples), task.seconds * DEVICE_SHARE, backend
         )
     )
     return Measured(
@@ -72,20 +79,25 @@ def _aside(measure: Callable[[], tuple[Window, ...]]) -> tuple[Window, ...]:
         return ()
 
 
-def _input_windows(
-    train: Source, size: int, seconds: float, backend: Backend
+def input_alone(
+    start: Callable[[], Callable[[], bool]],
+    *,
+    batch_size: int,
+    steps: int,
+    samples: int,
+    seconds: float,
 ) -> tuple[Window, ...]:
     """Batches drawn as `fit` draws them, without training on them, for `seconds`.
 
-    The first batch of an epoch is not counted, with it the pipeline starts; but where an epoch has
-    no more than one or two.
+    `start` begins an epoch, of so many steps and samples, and returns what draws its next batch, or
+    says that there is none. The first is not counted, with it the pipeline starts; but where an
+    epoch has no more than one or two.
     """
-    steps = train.steps_per_epoch(size)
     uncounted = 1 if steps >= LEAST_STEPS else 0
     windows: list[Window] = []
     end = time.perf_counter() + seconds
     while not windows or time.perf_counter() < end:
-        draw = backend.input_batches(train.fit_arguments(size))
+        draw = start()
         step = sum(draw() for _ in range(uncounted))
         is_left = step == uncounted
         while is_left and step < steps and (not windows or time.perf_counter() < end):
@@ -98,9 +110,13 @@ def _input_windows(
                     break
                 step += 1
             if step > first:
-                drawn = min(step * size, train.count) - first * size  # the last may be ragged
                 windows.append(
-                    Window(steps=step - first, samples=drawn, seconds=time.perf_counter() - opened)
+                    Window(
+                        steps=step - first,
+                        # The last batch of the epoch may be ragged.
+                        samples=min(step * batch_size, samples) - first * batch_size,
+                        seconds=time.perf_counter() - opened,
+                    )
                 )
         if not is_left:
             break

@@ -82,9 +82,9 @@ class WindowClock(Watch):
                 self._open(now)
 
     def _watched(self, *arguments: Any) -> Any:
+        is_begun, self._is_begun = self._is_begun, False  # also where there is no batch left
         found = self._train_function(*arguments)
-        if self._is_begun:
-            self._is_begun = False
+        if is_begun:
             self.executed(self._first + self._model.steps_per_execution - 1)
         return found
 
@@ -115,13 +115,17 @@ class WindowClock(Watch):
         self._is_ragged_new = self._is_ragged_new and not last
 
     def goes_on(self) -> None:
-        """For how long, nobody knows: windows are inside the epoch, and none is of a whole one."""
-        self._epoch_ended, self.missing = None, 0
+        """For how long, nobody knows: windows are inside the epoch, and none is of a whole one.
+
+        How many samples its last batch will have, either: half as many as others.
+        """
+        self._epoch_ended, self.missing = None, self.size // 2
         if self.whole_epochs:
             self.whole_epochs = False
             self.windows.clear()
             self.overheads.clear()
         if self._measuring_since is not None:
+            self.synchronise()
             self._open(time.perf_counter())
 
     def epoch_ended(self) -> None:
@@ -157,7 +161,8 @@ class WindowClock(Watch):
         if not self._warm_up.is_over(now, self.steps):
             return
         step_seconds = self._warm_up.step_seconds
-        self.whole_epochs = step_seconds * self.steps_per_epoch * MIN_WINDOWS <= self.seconds
+        epochs_seconds = step_seconds * self.steps_per_epoch * MIN_WINDOWS
+        self.whole_epochs = not self._grows and epochs_seconds <= self.seconds
         self._steps_per_window = max(1, round(self.seconds / WINDOWS / step_seconds))
         self._measuring_since = now
         self.warmup_seconds = now - self._began
