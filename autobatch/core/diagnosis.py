@@ -45,12 +45,19 @@ def _advice(inspected: Inspected) -> dict[BoundBy, str]:
 def diagnosed(
     points: Sequence[BenchmarkPoint], limit_bytes: int | None
 ) -> tuple[BenchmarkPoint, ...]:
-    """The points with what binds each, and why."""
+    """The points, by size, with what binds each, and why.
+
+    Where an epoch is one batch, the input pipeline alone cannot be told from its start: it is taken
+    to be as fast as at the size before.
+    """
     per_sample = compute_seconds_per_sample(points)
-    found = []
+    found: list[BenchmarkPoint] = []
+    drawn = None
     for point in points:
-        smaller = [p.samples_per_second for p in points if p.batch_size < point.batch_size]
-        bound_by, evidence = _binds(point, per_sample, max(smaller, default=0.0), limit_bytes)
+        drawn = point.input_samples_per_second or drawn
+        fastest = max((p.samples_per_second for p in found), default=0.0)
+        known = changed(point, input_samples_per_second=drawn)
+        bound_by, evidence = _binds(known, per_sample, fastest, limit_bytes)
         found.append(changed(point, bound_by=bound_by, evidence=evidence))
     return tuple(found)
 

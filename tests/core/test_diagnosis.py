@@ -27,6 +27,13 @@ def test_a_pipeline_as_slow_as_the_step_binds():
     assert "drawing a batch takes 42.7 ms" in found.evidence
 
 
+def test_where_an_epoch_is_one_batch_the_pipeline_is_as_fast_as_before():
+    slow = steps(1e-3, 1e-5, slowed=10, input_samples_per_second=3000)
+    whole = changed(slow[-1], input_samples_per_second=None)
+    found = binds(*slow[:-1], whole)
+    assert (found.bound_by, found.input_samples_per_second) == ("input_pipeline", None)
+
+
 def test_a_fast_pipeline_does_not_bind():
     assert binds(*steps(1e-5, 1e-4, input_samples_per_second=1e6)).bound_by == "compute"
 

@@ -22,7 +22,6 @@ from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
 
 SYNTHETIC_BATCHES = 4
 INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
-LEAST_STEPS = 3  # of an epoch whose first batch can be left out
 DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
 
 
@@ -90,16 +89,14 @@ def input_alone(
     """Batches drawn as `fit` draws them, without training on them, for `seconds`.
 
     `start` begins an epoch, of so many steps and samples, and returns what draws its next batch, or
-    says that there is none. The first is not counted, with it the pipeline starts; but where an
-    epoch has no more than one or two.
+    says that there is none. The first is not counted, with it the pipeline starts: of an epoch of
+    one batch there are no windows.
     """
-    uncounted = 1 if steps >= LEAST_STEPS else 0
     windows: list[Window] = []
     end = time.perf_counter() + seconds
-    while not windows or time.perf_counter() < end:
+    while steps > 1 and (not windows or time.perf_counter() < end):
         draw = start()
-        step = sum(draw() for _ in range(uncounted))
-        is_left = step == uncounted
+        step, is_left = 1, draw()
         while is_left and step < steps and (not windows or time.perf_counter() < end):
             first, opened = step, time.perf_counter()
             while step < steps and (
