@@ -47,8 +47,8 @@ def diagnosed(
 ) -> tuple[BenchmarkPoint, ...]:
     """The points, by size, with what binds each, and why.
 
-    Where an epoch is one batch, the input pipeline alone cannot be told from its start: it is taken
-    to be as fast as at the size before.
+    Where an epoch is one full batch, the input pipeline alone cannot be told from its start: it is
+    taken to be as fast as at the size before.
     """
     per_sample = compute_seconds_per_sample(points)
     found: list[BenchmarkPoint] = []

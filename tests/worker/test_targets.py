@@ -120,12 +120,12 @@ def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
     assert "Nothing counts the memory of steps that are not compiled" in found.message
 
 
-@pytest.mark.parametrize("size", [10, 40])  # epochs of five batches, and of two
+@pytest.mark.parametrize("size", [10, 25])  # epochs of five batches, and of two
 def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path, size):
     found = ask_kind(tmp_path, Benchmark(batch_size=size, seconds=1), "dense", "feeds.py:sleeping")
     point = throughput.benchmark_point(size, [found])
     # The second of two begins to be drawn a moment before the first is handed over.
-    assert point.input_samples_per_second < (1 if size == 10 else 1.2) / 0.01
+    assert point.input_samples_per_second < (1 if size == 10 else 1.1) / 0.01
     assert point.samples_per_second < 1 / 0.01
     assert point.device_samples_per_second > 2 * point.samples_per_second
     bound = diagnosis.diagnosed([point], None)[0]

@@ -44,7 +44,6 @@ def run(
         lambda: input_alone(
             lambda: backend.input_batches(train.fit_arguments(size)),
             batch_size=size,
-            steps=clock.steps_per_epoch,
             samples=clock.samples,
             seconds=task.seconds * INPUT_SHARE,
         )
@@ -79,27 +78,23 @@ def _aside(measure: Callable[[], tuple[Window, ...]]) -> tuple[Window, ...]:
 
 
 def input_alone(
-    start: Callable[[], Callable[[], bool]],
-    *,
-    batch_size: int,
-    steps: int,
-    samples: int,
-    seconds: float,
+    start: Callable[[], Callable[[], bool]], *, batch_size: int, samples: int, seconds: float
 ) -> tuple[Window, ...]:
-    """Batches drawn as `fit` draws them, without training on them, for `seconds`.
+    """Full batches drawn as `fit` draws them, without training on them, for `seconds`.
 
-    `start` begins an epoch, of so many steps and samples, and returns what draws its next batch, or
-    says that there is none. The first is not counted, with it the pipeline starts: of an epoch of
-    one batch there are no windows.
+    `start` begins an epoch, of so many samples, and returns what draws its next batch, or says that
+    there is none. The first is not counted, with it the pipeline starts: of an epoch of one full
+    batch there are no windows.
     """
+    full = samples // batch_size
     windows: list[Window] = []
     end = time.perf_counter() + seconds
-    while steps > 1 and (not windows or time.perf_counter() < end):
+    while full > 1 and (not windows or time.perf_counter() < end):
         draw = start()
         step, is_left = 1, draw()
-        while is_left and step < steps and (not windows or time.perf_counter() < end):
+        while is_left and step < full and (not windows or time.perf_counter() < end):
             first, opened = step, time.perf_counter()
-            while step < steps and (
+            while step < full and (
                 step == first or time.perf_counter() - opened < seconds / WINDOWS
             ):
                 is_left = draw()
@@ -107,14 +102,8 @@ def input_alone(
                     break
                 step += 1
             if step > first:
-                windows.append(
-                    Window(
-                        steps=step - first,
-                        # The last batch of the epoch may be ragged.
-                        samples=min(step * batch_size, samples) - first * batch_size,
-                        seconds=time.perf_counter() - opened,
-                    )
-                )
+                took, steps = time.perf_counter() - opened, step - first
+                windows.append(Window(steps=steps, samples=steps * batch_size, seconds=took))
         if not is_left:
             break
     return tuple(windows)
