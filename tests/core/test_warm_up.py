@@ -34,13 +34,15 @@ def test_the_compilation_of_the_first_execution_is_in_no_stretch():
     assert step_seconds == pytest.approx(0.01)
 
 
-@given(slow_seconds=st.floats(0.01, 1.5 * STRETCH_SECONDS), slower=st.floats(1.1, 20))
-def test_first_steps_that_are_slow_for_a_stretch_and_a_half_are_over(slow_seconds, slower):
-    """For longer they are not seen: the second stretch must be faster than the first."""
+@given(slow_seconds=st.floats(0.01, 2 * STRETCH_SECONDS), slower=st.floats(1.1, 20))
+def test_first_steps_that_are_slow_for_less_than_two_stretches_are_over(slow_seconds, slower):
+    """How fast the others are is known only where the second stretch has enough of them."""
     slow_steps = int(slow_seconds / (0.01 * slower))
     steps, _, step_seconds = warmed(lambda n: 0.01 * (slower if 1 < n <= slow_steps else 1))
     assert steps >= slow_steps
-    assert step_seconds <= 0.01 / SETTLED_SHARE**2
+    if slow_seconds <= 1.5 * STRETCH_SECONDS:
+        assert step_seconds <= 0.01 / SETTLED_SHARE**2
+    assert step_seconds <= 0.01 * slower
 
 
 def test_steps_that_become_faster_for_long_are_waited_for():
