@@ -143,7 +143,7 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
 
 
 def _rate(windows: Sequence[Window]) -> float | None:
-    """All samples over all seconds: of two batches an epoch, every second window is ragged."""
+    """All samples over all seconds, as `fit` pays for the stalls of a pipeline, too."""
     seconds = sum(window.seconds for window in windows)
     return sum(window.samples for window in windows) / seconds if windows else None
 

@@ -10,7 +10,7 @@ SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pi
 
 
 class Timer:
-    """Asks for one measurement after the other; a failing one never loses the others."""
+    """What was found so far, by size, and what to say of it."""
 
     def __init__(self, session: Session, skipped: list[str], rounds: int) -> None:
         self.session, self.skipped = session, skipped

@@ -109,10 +109,8 @@ class Backend(Protocol):
         """The same as `fit` gives it to the training step, shared among the replicas."""
 
     def execution(self, model: Any, batch: Any) -> Callable[[], int]:
-        """Calls the very function that `fit` calls, on a resident batch; the steps that it ran.
-
-        They are as many as the model's `steps_per_execution`.
-        """
+        """What calls the very function that `fit` calls, on a resident batch, and returns how many
+        steps it ran: the model's `steps_per_execution`."""
 
     def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
         """The batches of an epoch, whole, as `fit` draws them."""

@@ -89,23 +89,20 @@ def input_alone(
     full = samples // batch_size
     windows: list[Window] = []
     end = time.perf_counter() + seconds
-    while full > 1 and (not windows or time.perf_counter() < end):
+    is_left = full > 1
+    while is_left and (not windows or time.perf_counter() < end):
         draw = start()
-        step, is_left = 1, draw()
-        while is_left and step < full and (not windows or time.perf_counter() < end):
-            first, opened = step, time.perf_counter()
-            while step < full and (
-                step == first or time.perf_counter() - opened < seconds / WINDOWS
-            ):
+        left, is_left = full - 1, draw()
+        while is_left and left and (not windows or time.perf_counter() < end):
+            steps, opened = 0, time.perf_counter()
+            while left and (steps == 0 or time.perf_counter() - opened < seconds / WINDOWS):
                 is_left = draw()
                 if not is_left:
                     break
-                step += 1
-            if step > first:
-                took, steps = time.perf_counter() - opened, step - first
+                steps, left = steps + 1, left - 1
+            if steps:
+                took = time.perf_counter() - opened
                 windows.append(Window(steps=steps, samples=steps * batch_size, seconds=took))
-        if not is_left:
-            break
     return tuple(windows)
 
 
