@@ -90,7 +90,7 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
     for _ in range(repeats):
         for point in measured(RECIPES / f"{name}.yaml", sizes, backend).points:
             points[point.batch_size].append(point)
-    print("| batch | long-run median | held by | half-width, median | spread of the medians |")
+    print("| batch | long-run median | held by | half-width, median | spread of the rates |")
     print("| --- " * 5 + "|")
     for size, found in points.items():
         rates = [point.samples_per_second for point in found]
