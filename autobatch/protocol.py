@@ -575,6 +575,10 @@ class BenchmarkResult(Struct):
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
     replicas: int = 1  # that share each batch; all sizes are of them together
 
+    def is_above_ceiling(self, batch_size: int) -> bool:
+        """Whether a smaller size ran out of memory: measured, and not to be recommended."""
+        return self.ceiling is not None and batch_size > self.ceiling
+
 
 class Prediction(Struct):
     """What the model of steps and step time says of a batch size that was measured."""

@@ -416,12 +416,18 @@ def test_a_size_that_runs_out_of_memory_after_its_probe_lowers_the_ceiling(tmp_p
 
 def test_what_is_larger_than_a_size_without_memory_is_not_recommended(tmp_path):
     device = PretendDevice(answers={(Benchmark, 512): [OutOfMemory(evidence="OOM")]})
-    with session(tmp_path, device, ["baseline.batch_size=2048"]) as opened:
+    with session(tmp_path, device) as opened:
         found = tuner.benchmark(opened)
-    measured = [point.batch_size for point in found.points]
-    assert (found.ceiling, measured[-2:]) == (256, [256, 2048])  # and the user's own
+    above = [p.batch_size for p in found.points if found.is_above_ceiling(p.batch_size)]
+    assert (found.ceiling, above[:2]) == (256, [1024, 2048])  # measured, and told
     assert (found.best, found.knee) == (256, 256)
-    assert "1024: above 512, which ran out of memory" in found.skipped
+
+
+def test_what_stands_for_a_baseline_without_memory_is_below_the_ceiling(tmp_path):
+    device = PretendDevice(answers={(Benchmark, 500): [OutOfMemory(evidence="OOM")]})
+    found = tune(tmp_path, device, "baseline.batch_size=500")
+    assert found.baseline.batch_size == 256
+    assert max(sizes(device, Trial)) <= 256
 
 
 @pytest.mark.parametrize(

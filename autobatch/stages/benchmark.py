@@ -47,7 +47,6 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
             f"No batch size could be measured ({'; '.join(skipped)}).",
             hint="The logs in the run directory say more.",
         )
-    timer.leave_out_above_memory()
     spread = throughput.spread_between(timer.found.values())
     points = diagnosis.diagnosed(
         [

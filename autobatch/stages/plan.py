@@ -36,8 +36,12 @@ def plan(
             hint="`autobatch probe` and `autobatch benchmark` work without one.",
         )
     rule, reason = scaling.rule_for(inspected.optimizer, recipe.trials.learning_rate)
-    step_seconds = {point.batch_size: point.step_seconds for point in measured.points}
     size = recipe.baseline.batch_size
+    step_seconds = {
+        point.batch_size: point.step_seconds
+        for point in measured.points
+        if point.batch_size == size or not measured.is_above_ceiling(point.batch_size)
+    }
     notes = []
     if size not in step_seconds:
         size = min(step_seconds, key=lambda each: abs(log(each / size)))

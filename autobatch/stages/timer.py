@@ -47,19 +47,6 @@ class Timer:
         elif (note := f"Not every size was measured again, since {told}.") not in self.notes:
             self.notes.append(note)
 
-    def leave_out_above_memory(self) -> None:
-        """What is larger than a size that ran out of memory is not to be recommended, either.
-
-        The user's own size stays, and whatever there is if nothing is smaller.
-        """
-        least = min(self.out_of_memory, default=None)
-        if least is None or least < min(self.found):
-            return
-        kept = self.session.recipe.baseline.batch_size
-        for size in [size for size in self.found if size > least and size != kept]:
-            del self.found[size]
-            self.skipped.append(f"{size}: above {least}, which ran out of memory")
-
     def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
         """The rates of larger `steps_per_execution` at this size, where overhead matters."""
         if self.session.record.header.target.backend == "torch":  # Keras has it not there

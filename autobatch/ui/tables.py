@@ -93,12 +93,18 @@ def _benchmark_cells(point: BenchmarkPoint, result: BenchmarkResult) -> tuple[st
         str(point.batch_size),
         f"{point.samples_per_second:,.0f}",
         words.half_width(point),
-        "[bold]knee[/]" if point.batch_size == result.knee else "",
+        _mark(point.batch_size, result),
         f"[cyan]{bar}[/]",
         words.step(point),
         words.peak(point),
         words.energy(point),
     )
+
+
+def _mark(batch_size: int, result: BenchmarkResult) -> str:
+    if batch_size == result.knee:
+        return "[bold]knee[/]"
+    return "[red]above ceiling[/]" if result.is_above_ceiling(batch_size) else ""
 
 
 def recommendation_table(result: Recommendation) -> RenderableType:

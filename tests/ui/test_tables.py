@@ -96,6 +96,14 @@ def test_sizes_that_are_held_back_by_the_same_are_told_together(recommendation):
     assert f"batch {last}: memory" in text
 
 
+def test_sizes_above_one_without_memory_are_shown_as_such(recommendation):
+    found = recommendation.benchmark
+    assert "above ceiling" not in shown(tables.benchmark_table(found), 120)
+    lowered = changed(found, knee=found.points[0].batch_size, ceiling=found.points[1].batch_size)
+    text = shown(tables.benchmark_table(lowered), 120)
+    assert text.count("above ceiling") == len(found.points) - 2
+
+
 def test_joules_are_shown_where_they_were_counted(recommendation):
     found = recommendation.benchmark
     assert "J/sample" not in shown(tables.benchmark_table(found), 120)
