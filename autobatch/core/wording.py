@@ -176,9 +176,10 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     if saving is None:
         return (told,)
     worth = saving >= time_to_target.PAYS
+    share = f"about {saving:.0%}" if saving >= 0.01 else "less than 1%"
     return (
-        f"{told} A batch that grows with the noise scale would save about {saving:.0%} of the "
-        f"time: {'small first, then doubled' if worth else 'not worth it'}.",
+        f"{told} A batch that grows with the noise scale would save {share} of the time: "
+        f"{'small first, then doubled' if worth else 'not worth it'}.",
     )
 
 

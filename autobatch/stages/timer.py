@@ -97,7 +97,10 @@ class Timer:
                 f"failed, and its log ({entry.log}) says why."
             )
         if moved := throughput.trend(entry.outcome):
-            self.notes.append(f"Batch {label} became {changed_by(moved)} while it was measured.")
+            self.notes.append(
+                f"Batch {label} became {changed_by(moved)} while it was measured; its interval "
+                "allows for it. Is something else running?"
+            )
         return entry.outcome
 
     def raise_for_user(self) -> None:

@@ -26,7 +26,7 @@ BOUND_BY = {
 HOLDS_BACK = {
     "input_pipeline": "the input pipeline: training waits for data",
     "step_overhead": "the fixed cost of each step: the device waits for Python and launches",
-    "epoch_overhead": "the fixed cost of each epoch, which are short: to start and to end",
+    "epoch_overhead": "the fixed cost of each epoch, to start and to end: epochs are short here",
     "compute": "computation: the device is busy",
     "memory": "memory: too little of it is left at the largest sizes",
 }
