@@ -40,7 +40,8 @@ class Evidence:
     failed: dict[Setting, str] = field(default_factory=dict)  # why a trial gave no curve
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     initial_cost: float = float("inf")  # of the untrained model
-    first_seconds: float = 0.0
+    budget_seconds: float = 0.0  # of training, all trials together
+    first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)

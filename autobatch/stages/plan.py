@@ -88,6 +88,7 @@ def spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
     finals = (FINALISTS + 1) * trials.seeds
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
     budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
+    evidence.budget_seconds = budget
     evidence.first_seconds = budget / parts
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
@@ -102,6 +103,16 @@ def spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
             f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
         )
     return PILOT_JOBS + first + finals
+
+
+def share_what_is_left(evidence: Evidence, trials: int) -> None:
+    """Among so many trials of finalists, where ladders were longer than expected.
+
+    Each is as long as planned at most, and as a first trial at least.
+    """
+    spent = (PILOT_SHARE + len(evidence.first)) * evidence.first_seconds
+    left = (evidence.budget_seconds - spent) / trials
+    evidence.final_seconds = min(evidence.final_seconds, max(evidence.first_seconds, left))
 
 
 def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:

@@ -27,6 +27,7 @@ from autobatch.stages.plan import (
     JOB_OVERHEAD_SECONDS,
     MIN_STEPS,
     plan,
+    share_what_is_left,
     spend,
 )
 from autobatch.units import format_duration
@@ -127,6 +128,7 @@ class _Trials:
         """Finalists and baseline, with fresh seeds: none that chose the finalists."""
         evidence, recipe = self.evidence, self.session.recipe
         finalists = [evidence.baseline, *evidence.finalists(self.best, FINALISTS)]
+        share_what_is_left(evidence, len(finalists) * recipe.trials.seeds)
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
             if self.session.is_to_end():
                 self._out_of_time()
