@@ -76,6 +76,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         wall_seconds=timer.wall_seconds,
         notes=(
             *timer.notes,
+            *_on_trends(timer.moved),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
             *(_on_long_epochs(timer.found) if inspected.train_samples is not None else ()),
         ),
@@ -106,6 +107,20 @@ def _notes(
             f"The machine's speed moved: when measured again, sizes were {changed_by(moved)}; "
             "the intervals allow for it. Is something else running?"
         )
+
+
+def _on_trends(moved: Mapping[int, Sequence[float]]) -> Iterator[str]:
+    for way in (-1, 1):
+        by_size = {size: [x for x in each if way * x > 0] for size, each in sorted(moved.items())}
+        found = sorted(abs(x) for each in by_size.values() for x in each)
+        if found:
+            sizes = ", ".join(str(size) for size, each in by_size.items() if each)
+            least, most = f"{found[0]:.0%}", changed_by(way * found[-1])
+            told = most if most.startswith(f"{least} ") else f"{least} to {most}"
+            yield (
+                f"Batch {sizes} became {told} while being measured; the intervals allow for it. "
+                "Is something else running, or does a step change as training goes on?"
+            )
 
 
 def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:

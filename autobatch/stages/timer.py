@@ -18,6 +18,7 @@ class Timer:
         self.wall_seconds = 0.0
         self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
         self.out_of_memory: list[int] = []  # sizes
+        self.moved: dict[int, list[float]] = {}  # by size: shares by which a process sped up
         self.notes: list[str] = []
         self._failed: Entry | None = None
 
@@ -97,10 +98,7 @@ class Timer:
                 f"failed, and its log ({entry.log}) says why."
             )
         if moved := throughput.trend(entry.outcome):
-            self.notes.append(
-                f"Batch {label} became {changed_by(moved)} while it was measured; its interval "
-                "allows for it. Is something else running?"
-            )
+            self.moved.setdefault(task.batch_size, []).append(moved)
         return entry.outcome
 
     def raise_for_user(self) -> None:

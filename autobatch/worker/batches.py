@@ -147,7 +147,9 @@ def of_dataset(
     return DatasetBatches(dataset, size, count, notes, varied)
 
 
-def of_pydataset(batches: keras.utils.PyDataset, size: int, source: str) -> PythonBatches:
+def of_pydataset(
+    batches: keras.utils.PyDataset, size: int, source: str, *, fixed_inputs: bool
+) -> PythonBatches:
     number = batches.num_batches
     if number is None:
         raise UserError(
@@ -159,8 +161,11 @@ def of_pydataset(batches: keras.utils.PyDataset, size: int, source: str) -> Pyth
     first = batches[0]
     check_size(rows_of_batch(first), size, alone=number == 1, source=source)
     last = batches[number - 1] if number > 1 else first
-    looked_at = [leaves(batches[index]) for index in range(min(number, 8))]
-    shapes = {tuple(tuple(leaf.shape[1:]) for leaf in batch) for batch in looked_at}
+    shapes: set[Any] = set()
+    for index in range(min(number, 8)):
+        batch = batches[index]
+        shapes.add(inner_shapes(batch))
+        check_variation(shapes, batch, fixed_inputs, source)
     varied = len(shapes) > 1
     notes = (longest_note(source, number),) if varied else ()
     return PythonBatches(batches, size, (number - 1) * size + rows_of_batch(last), notes, varied)
@@ -204,6 +209,23 @@ def check_size(rows: int, size: int, *, alone: bool, source: str) -> None:
     raise UserError(
         f"{source} has batches of {rows} samples where batch_size={size} was asked for.",
         hint="Let load_data(batch_size) build batches of exactly batch_size samples.",
+    )
+
+
+def inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch))
+
+
+def check_variation(shapes: set[Any], batch: Any, fixed_inputs: bool, source: str) -> None:
+    """Refuse `batch` where its inputs, unlike the model's, vary in shape; `shapes`: seen so far."""
+    inputs = inner_shapes(batch[0] if isinstance(batch, tuple) else batch)
+    if not fixed_inputs or all(seen[: len(inputs)] == inputs for seen in shapes):
+        return
+    raise UserError(
+        f"{source}: batches have inputs of different shapes (one of {', '.join(map(str, inputs))}),"
+        " and those of the model are fixed.",
+        hint="Let the model's inputs have None for what varies, as keras.Input((None,)) has; or "
+        "make all samples of one shape.",
     )
 
 

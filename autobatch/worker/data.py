@@ -81,6 +81,12 @@ def fixed_batch_size(model: keras.Model) -> int | None:
     return int(sizes.pop()) if sizes else None
 
 
+def has_fixed_shapes(model: keras.Model) -> bool:
+    """Whether all samples of its inputs must be of one shape; False where that is not known."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
+
+
 def _find_loader(target: Target) -> Any:
     if target.data is None:
         return None
@@ -150,7 +156,8 @@ class _Loading:
             return batches.of_dataset(part, self.size, name, self.look_seconds, whole=validation)
         if isinstance(part, keras.utils.PyDataset):
             self.refuse_batched(name)
-            return batches.of_pydataset(part, self.size, name)
+            fixed = has_fixed_shapes(self.model)
+            return batches.of_pydataset(part, self.size, name, fixed_inputs=fixed)
         if isinstance(part, Iterator):
             self.refuse_batched(name)
 
@@ -159,7 +166,10 @@ class _Loading:
                 return loaded if index is None else loaded[index]
 
             look = self.look_seconds
-            return of_generator(part, again, self.size, name, look, whole=validation)
+            fixed = has_fixed_shapes(self.model)
+            return of_generator(
+                part, again, self.size, name, look, whole=validation, fixed_inputs=fixed
+            )
         if _is_samples(part):
             return arrays(part, name)
         raise UserError(

@@ -16,6 +16,8 @@ import numpy as np
 from autobatch.worker.batches import (
     DatasetBatches,
     check_size,
+    check_variation,
+    inner_shapes,
     longest_note,
     refuse_empty,
     rows_of_batch,
@@ -32,10 +34,12 @@ def of_generator(
     look_seconds: float,
     *,
     whole: bool,
+    fixed_inputs: bool,
 ) -> DatasetBatches:
     """A dataset over the generator `first`, then `again()`, `again()`, ... as each has ended.
 
     With `whole` (validation) every pass is the same: the batches of one, kept in memory.
+    With `fixed_inputs` the model takes samples of one shape only.
     """
     stream = _Stream(first, again, size, source)
     kept: list[Any] = []
@@ -47,7 +51,8 @@ def of_generator(
         ended = batch is None
         if batch is not None:
             count += rows_of_batch(batch)
-            shapes.add(_inner_shapes(batch))
+            shapes.add(inner_shapes(batch))
+            check_variation(shapes, batch, fixed_inputs, source)
             if whole or len(kept) < 2:
                 kept.append(batch)
     if not kept:
@@ -131,7 +136,7 @@ class _Stream:
             self._smaller = self._number
         check_size(rows, self.size, alone=True, source=where)
         kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves(batch)]
-        shapes = _inner_shapes(batch)
+        shapes = inner_shapes(batch)
         self._kinds = self._kinds or kinds
         if kinds != self._kinds or self.shapes not in (None, shapes):
             raise UserError(
@@ -139,10 +144,6 @@ class _Stream:
                 hint="All batches must have arrays of the same types and shapes.",
             )
         return batch
-
-
-def _inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
-    return tuple(leaf.shape[1:] for leaf in leaves(batch))
 
 
 def _told(batch: Any) -> str:

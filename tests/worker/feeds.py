@@ -106,6 +106,31 @@ def changing_shape(batch_size):
     return changing(), None
 
 
+def changing_width(batch_size):
+    def changing():
+        yield from generator(2 * batch_size, batch_size)
+        x, y = rows(batch_size)
+        yield x[:, [0, 0, 1, 2, 3]], y
+
+    return changing(), None
+
+
+class OfChangingWidth(keras.utils.PyDataset):
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batches = [*changing_width(batch_size)[0]]
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+def python_batches_of_changing_width(batch_size):
+    return OfChangingWidth(batch_size), None
+
+
 class Damaged(Padded):
     def __getitem__(self, index):
         if index == 1:

@@ -16,6 +16,8 @@ from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, Us
         ("empty_generator", "ended before its first batch"),
         ("broken_in_mid_epoch", "ValueError: sample 17 is damaged"),
         ("changing_shape", "batch 2 of the generator has arrays of float32 (20, 1, 4)"),
+        ("changing_width", "inputs of different shapes (one of (5,))"),
+        ("python_batches_of_changing_width", "inputs of different shapes (one of (5,))"),
         ("ten_samples", "no batch at batch_size=20"),
     ],
 )
