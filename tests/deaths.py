@@ -83,6 +83,28 @@ class Overflowing(keras.layers.Layer):
         return x + tf.cast(tf.shape(tf.zeros([rows * (1 << 26), 0]))[1], x.dtype)
 
 
+class AllocatingInPython(keras.layers.Layer):
+    """Needs 128 MiB in a function that TensorFlow calls."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        most = tf.py_function(lambda: tf.reduce_sum(tf.zeros(1 << 25)), [], tf.float32)
+        return x + tf.reshape(most, ())
+
+
+class ComplainingInPython(keras.layers.Layer):
+    """Its error speaks of memory, and is none of it."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        def complain():
+            raise ValueError("OOM when allocating a taxi")
+
+        return x + tf.reshape(tf.py_function(complain, [], tf.float32), ())
+
+
 class Waiting(keras.layers.Layer):
     """Needs 28 of 64 MiB, wherever they lie, while what goes on for a while holds 38."""
 

@@ -531,6 +531,17 @@ def test_a_size_that_slows_down_while_it_is_measured_is_told_of(tmp_path):
     assert [note.startswith(told) for note in notes] == [True]
 
 
+def test_sizes_whose_resident_batch_could_not_be_trained_on_are_told_of_once(tmp_path):
+    class Leaking(PretendDevice):
+        def _benchmark(self, task):
+            return changed(super()._benchmark(task), device_windows=())
+
+    with session(tmp_path, Leaking(), ["benchmark.sizes=[16, 64]"]) as opened:
+        notes = tuner.benchmark(opened).notes
+    told = "What holds batch 16, 32, 64 back is not known for certain"
+    assert [note.startswith(told) for note in notes] == [True]
+
+
 def test_a_trial_that_crashes_drops_its_candidate_alone(tmp_path):
     device = PretendDevice()
     device.answers = {(Trial, 256): [killed(signal.SIGSEGV)]}

@@ -77,6 +77,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         notes=(
             *timer.notes,
             *_on_trends(timer.moved),
+            *_on_unknown(timer.logs_of_unknown),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
             *(_on_long_epochs(timer.found) if inspected.train_samples is not None else ()),
         ),
@@ -121,6 +122,15 @@ def _on_trends(moved: Mapping[int, Sequence[float]]) -> Iterator[str]:
                 f"Batch {sizes} became {told} while being measured; the intervals allow for it. "
                 "Is something else running, or does a step change as training goes on?"
             )
+
+
+def _on_unknown(logs: Mapping[int, str | None]) -> Iterator[str]:
+    if logs:
+        yield (
+            f"What holds batch {', '.join(map(str, sorted(logs)))} back is not known for certain: "
+            "training on one resident batch failed, and logs say why (of batch "
+            f"{min(logs)}, {logs[min(logs)]})."
+        )
 
 
 def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:

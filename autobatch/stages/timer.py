@@ -19,6 +19,7 @@ class Timer:
         self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
         self.out_of_memory: list[int] = []  # sizes
         self.moved: dict[int, list[float]] = {}  # by size: shares by which a process sped up
+        self.logs_of_unknown: dict[int, str | None] = {}  # by size: what holds it back
         self.notes: list[str] = []
         self._failed: Entry | None = None
 
@@ -93,10 +94,7 @@ class Timer:
             self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
             return entry.outcome
         if not entry.outcome.device_windows:
-            self.notes.append(
-                f"What holds batch {label} back is not known: training on one resident batch "
-                f"failed, and its log ({entry.log}) says why."
-            )
+            self.logs_of_unknown.setdefault(task.batch_size, entry.log)
         if moved := throughput.trend(entry.outcome):
             self.moved.setdefault(task.batch_size, []).append(moved)
         return entry.outcome

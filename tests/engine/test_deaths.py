@@ -102,6 +102,20 @@ def test_a_32_bit_overflow_is_not_memory(tmp_path):
     assert "At batch 32" in outcome.message
 
 
+def test_no_memory_in_a_python_function_of_a_graph_is_out_of_memory(tmp_path):
+    task = Probe(batch_size=8, limit_bytes=64 * MIB)
+    outcome = ask(tmp_path, task, "model_with", layer="AllocatingInPython")
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert "OOM when allocating tensor" in outcome.evidence
+
+
+def test_an_error_in_a_python_function_of_a_graph_is_the_users_whatever_it_speaks_of(tmp_path):
+    task = Probe(batch_size=8, limit_bytes=64 * MIB)
+    outcome = ask(tmp_path, task, "model_with", layer="ComplainingInPython")
+    assert isinstance(outcome, UserCodeFailed), outcome
+    assert outcome.message == "At batch 8: ValueError: OOM when allocating a taxi"
+
+
 def test_an_allocation_that_nothing_can_serve_is_not_waited_for(tmp_path):
     task = Probe(batch_size=1600, limit_bytes=20 * MIB)
     outcome = ask(tmp_path, task, "targets.py:wide_model", data="targets.py:much_data")

@@ -21,6 +21,7 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
     import tensorflow as tf
 
     if not isinstance(error, tf.errors.ResourceExhaustedError):
-        return None
+        told = error_in_data(error)  # of a tf.py_function, too, where it has another type
+        return told[0] if told and told[0].startswith("ResourceExhaustedError: ") else None
     lines = [line.strip() for line in str(error).splitlines()]
     return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])
