@@ -1,6 +1,7 @@
 """How tests are shared out among processes (`-n 2`), and on which backends they are asked."""
 
 import importlib.util
+from collections import Counter
 
 import asking
 import pytest
@@ -23,11 +24,19 @@ def pytest_xdist_make_scheduler(config, log):
     return OneByOne(config, log)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """How many tests were skipped, by reason: `-rs` has a line for each of them."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
 @pytest.fixture(scope="session", params=["tensorflow", "jax", "torch"])
 def backend(request):
     """Those that are installed."""
     if importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"not installed: pip install 'keras-autobatch[{request.param}]'")
+        pytest.skip(f"{request.param} is not installed (`make backends` does)")
     return request.param
 
 

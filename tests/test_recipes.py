@@ -18,6 +18,7 @@ from autobatch.protocol import (
     Target,
     Trained,
     Trial,
+    changed,
 )
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
@@ -82,16 +83,18 @@ def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
     name, recipe, executor = worker
     steps, loss = LEARNS[name]
     inspected = executor.run(Inspect(batch_size=32), deadline_seconds=120)
+    few = steps // 4
     task = Trial(
         batch_size=recipe.baseline.batch_size,
         learning_rate=inspected.learning_rate,
         learning_rate_factor=1.0,
         steps=steps,
-        evaluate_at=(0, steps),
+        evaluate_at=(0, few, steps),
         validation_batch_size=256,
         seed=1,
     )
-    one, two = (executor.run(task, deadline_seconds=300) for _ in range(2))
-    assert isinstance(one, Trained), one
-    assert one.evaluations[-1].metrics["val_loss"] < loss
-    assert one.evaluations == two.evaluations
+    whole = executor.run(task, deadline_seconds=300)
+    assert isinstance(whole, Trained), whole
+    assert whole.evaluations[-1].metrics["val_loss"] < loss
+    again = executor.run(changed(task, steps=few), deadline_seconds=300)
+    assert again.evaluations == whole.evaluations[:2]
