@@ -574,6 +574,19 @@ def test_a_hang_is_not_waited_for_beyond_the_time_limit(tmp_path, limit, deadlin
     assert max(device.deadlines) == pytest.approx(deadline, abs=2)
 
 
+def test_a_hang_is_waited_for_by_what_probes_took_before(tmp_path):
+    """Ten steps of 10 ms at batch 32, and so of 1.3 s at 4096, take ten times 13 s at most."""
+    device = PretendDevice(fits_up_to=10_000)
+    probe(tmp_path, device)
+    waited = {
+        task.batch_size: seconds
+        for task, seconds in zip(device.tasks, device.deadlines, strict=True)
+        if isinstance(task, Probe) and not task.verify
+    }
+    assert waited[32] == pytest.approx(600, abs=2)  # nothing is known by then
+    assert 100 < max(s for size, s in waited.items() if size != 32) < 140
+
+
 def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):
     failure = UserCodeFailed(message="ValueError: no batch will do")
     device = PretendDevice(answers={(Probe, size): [failure] for size in (32, 8, 2, 1)})

@@ -34,6 +34,18 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
     assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
 
 
+def test_code_that_fails_from_some_size_on_bounds_the_answer_and_is_not_called_memory(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        f"model: {HERE}/deaths.py:model_with\nargs: {{layer: ForFewSamples}}\n"
+        f"data: {HERE}/targets.py:data\n"
+    )
+    code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=ProbeResult)
+    assert (code, result.bounded_by, result.largest_fitting) == (0, "failure", 39)
+    (note,) = result.notes
+    assert "ValueError: 40 samples are too many for me. Not about memory." in note
+
+
 def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(recipe, tmp_path):
     arguments = ("benchmark", recipe, "--json", *settings(*QUICK))
     code, stdout, _ = autobatch(*arguments, cwd=tmp_path)
