@@ -287,6 +287,7 @@ class Measured(Tagged):
     device_windows: tuple[Window, ...]  # the same step on one batch that stays on the device
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
+    input_start_seconds: float | None = None  # of that: until an epoch's first batch was drawn
     steps_per_execution: int = 1
     # From the last step of an epoch to the first of the next, of each that began while it was
     # measured; where windows are whole epochs, and have it in them, while it warmed up. The mean,

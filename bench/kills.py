@@ -45,11 +45,10 @@ class Run:
         self.kind = 0
 
     def start(self) -> subprocess.Popen:
-        code = "from autobatch.ui.cli import main; main()"
         settings = [part for setting in SETTINGS for part in ("--set", setting)]
         return subprocess.Popen(
             [
-                *(sys.executable, "-c", code, "recommend", RECIPE),
+                *(sys.executable, "-m", "autobatch", "recommend", RECIPE),
                 *("--run-dir", self.directory, *settings, "--json", "--quiet"),
             ],
             stdout=subprocess.PIPE,

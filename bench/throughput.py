@@ -38,7 +38,7 @@ def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkRes
         run.mkdir()
         if recipe in PROBED:
             (run / FILE_NAME).write_text(PROBED[recipe])
-        command = [sys.executable, "-c", "from autobatch.ui.cli import main; main()", "benchmark"]
+        command = [sys.executable, "-m", "autobatch", "benchmark"]
         command += [str(recipe), "--json", "--quiet", "--run-dir", str(run)]
         command += ["--sizes", ",".join(map(str, sizes)), "--set", f"backend={backend}"]
         command += ["--set", f"batch_sizes.max={max(sizes)}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from autobatch.engine.record_file import FILE_NAME
 
 HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "autobatch"]
 MEASURING = ("probe", "benchmark", "recommend", "verify")
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
 FAST = (

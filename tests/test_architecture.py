@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "doctor",
     ),
     "objects": (*BASE, "engine"),
+    "__main__": ("ui",),
     "__init__": (*BASE, "stages", "tuner", "opening", "objects", "ui"),
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}

@@ -14,7 +14,7 @@ from autobatch.recipe import make_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "autobatch"]
 
 
 def help_of(*arguments):
@@ -31,7 +31,7 @@ def help_of(*arguments):
 def test_the_help_in_the_readme_is_the_real_one():
     shown = re.search(r"\$ autobatch --help\n(.*?)\n```", README, re.DOTALL)
     assert shown, "no help block"
-    real = help_of().replace("-c ", "autobatch ", 1)
+    real = help_of().replace("python -m autobatch ", "autobatch ", 1)
     assert [line.split() for line in shown[1].splitlines()] == [
         line.split() for line in real.splitlines()
     ]

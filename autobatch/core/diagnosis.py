@@ -17,7 +17,7 @@ COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when com
 NEAR_LIMIT = 0.9  # of the memory limit
 SLOWER = 0.93  # than the best of smaller sizes, when memory binds
 TOLD_SHARE = 0.05  # of the delivered step, from which on the epoch's overhead is told
-OVERHEADS = ("step_overhead", "epoch_overhead")
+OVERHEADS: tuple[BoundBy, ...] = ("step_overhead", "epoch_overhead")
 PAYS = 1.05  # times the rate, for certain, that a setting must bring to be recommended
 
 COMPILED = "compile(jit_compile=True)"
@@ -50,22 +50,22 @@ def diagnosed(
     Where an epoch is one full batch, the input pipeline alone cannot be told from its start: it is
     taken to be as fast as at the size before.
     """
-    per_sample = compute_seconds_per_sample(points)
+    per_sample, at_most = compute_seconds_per_sample(points)
     found: list[BenchmarkPoint] = []
     drawn = None
     for point in points:
         drawn = point.input_samples_per_second or drawn
         fastest = max((p.samples_per_second for p in found), default=0.0)
         known = changed(point, input_samples_per_second=drawn)
-        bound_by, evidence = _binds(known, per_sample, fastest, limit_bytes)
+        bound_by, evidence = _binds(known, per_sample, at_most, fastest, limit_bytes)
         found.append(changed(point, bound_by=bound_by, evidence=evidence))
     return tuple(found)
 
 
-def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> float | None:
+def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> tuple[float | None, str]:
     """The part of the device's step that grows with the batch; None if sizes are too few to tell.
 
-    The least seen where there are two: an upper bound.
+    The least seen where there are two: "at most " so much.
     """
     on_device = [
         changed(
@@ -79,14 +79,18 @@ def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> float | None
     ]
     fitted = step_time(on_device)
     if fitted is not None:
-        return fitted.seconds_per_sample.value
+        return fitted.seconds_per_sample.value, ""
     if len(on_device) < 2:
-        return None
-    return min(1 / point.samples_per_second for point in on_device)
+        return None, ""
+    return min(1 / point.samples_per_second for point in on_device), "at most "
 
 
 def _binds(
-    point: BenchmarkPoint, per_sample: float | None, best_smaller: float, limit_bytes: int | None
+    point: BenchmarkPoint,
+    per_sample: float | None,
+    at_most: str,
+    best_smaller: float,
+    limit_bytes: int | None,
 ) -> tuple[BoundBy, str]:
     size = point.batch_size
     step = size / point.samples_per_second
@@ -110,7 +114,7 @@ def _binds(
         computing = device
     else:
         computing = per_sample * size
-        told += f"; {_ms(computing)} of it grows with the batch"
+        told += f"; {at_most}{_ms(computing)} of it grows with the batch"
     of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
     if of_epoch >= TOLD_SHARE * step:
         told += f"; {_ms(of_epoch)} are its share of what an epoch takes to end and to start"
@@ -155,11 +159,11 @@ def advised(
     if executions:
         at_knee = next(point for point in points if point.batch_size == knee)
         told = _of_executions(at_knee, executions, faster)
-        if faster is None:
-            told = f"{told} {advice['step_overhead']}"
-        elif at_knee.bound_by == "epoch_overhead":
-            advice["epoch_overhead"] += f" {told}"
-        advice["step_overhead"] = told
+        if faster is not None:
+            advice["step_overhead"] = ""
+        for cause in OVERHEADS:
+            if cause == at_knee.bound_by or faster is not None:
+                advice[cause] = f"{advice[cause]} {told}".lstrip()
     return tuple(changed(p, advice=advice[p.bound_by] if p.bound_by else "") for p in points)
 
 
@@ -169,9 +173,16 @@ def _of_executions(
     size = knee.batch_size
     if faster is None:
         tried = max(each.steps_per_execution for each in executions)
+        best = max(executions, key=lambda each: each.samples_per_second)
+        gain = best.samples_per_second / knee.samples_per_second
+        seemed = (
+            f": {best.steps_per_execution} seemed {gain:.1f}x as fast, which may be chance"
+            if gain > PAYS
+            else ""
+        )
         return (
             f"steps_per_execution up to {tried} was tried at batch {size} and brings nothing "
-            "certain."
+            f"certain{seemed}."
         )
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / knee.samples_per_second

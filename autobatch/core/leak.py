@@ -7,6 +7,8 @@ from itertools import pairwise
 from autobatch.protocol import Fits
 from autobatch.units import format_bytes
 
+MOST_STEPS = 1_000_000  # of a training; what lasts for more is no leak to speak of
+
 
 def leak_bytes_per_step(held_bytes: Sequence[int]) -> int:
     """How much more is held after each step than after the one before; 0 where that is steady.
@@ -24,9 +26,14 @@ def leak_bytes_per_step(held_bytes: Sequence[int]) -> int:
     return round((statistics.median(parts[2]) - statistics.median(parts[0])) / (2 * third))
 
 
-def leak_sentence(batch_size: int, fits: Fits, limit_bytes: int) -> str:
-    """What a leak seen at `batch_size` means, and where to look for it."""
+def leak_sentence(batch_size: int, fits: Fits, limit_bytes: int) -> str | None:
+    """What a leak seen at `batch_size` means, and where to look for it; None where it is no matter.
+
+    (Over few steps a kibibyte may well come by chance.)
+    """
     steps_left = (limit_bytes - fits.peak_bytes) // fits.leak_bytes_per_step
+    if steps_left > MOST_STEPS:
+        return None
     return (
         f"Memory leaks: at batch {batch_size} training held "
         f"{format_bytes(fits.leak_bytes_per_step)} more after each of {fits.full_steps} steps than "

@@ -58,7 +58,7 @@ def knee(points: Sequence[BenchmarkPoint], fitted: StepTime | None) -> int:
     if fitted is not None:
         return int(fitted.knee.value)
     best = max(point.samples_per_second for point in points)
-    return min(point.batch_size for point in points if point.high >= KNEE_SHARE * best)
+    return min(p.batch_size for p in points if p.samples_per_second >= KNEE_SHARE * best)
 
 
 def _fit(sizes: Array, rates: Array) -> tuple[float, float]:

@@ -79,10 +79,13 @@ def _overhead(measured: Measured) -> float:
 
 
 def _overheads(measured: Measured) -> tuple[float, ...]:
+    """Where no epoch began while it was measured, what the pipeline alone takes to begin one."""
     found = measured.epoch_overhead_seconds
-    if isinstance(found, tuple):
-        return found
-    return () if found is None else (found, found)  # a mean, by many
+    if isinstance(found, float):
+        return (found, found)  # a mean, by many
+    if not found and not measured.whole_epochs and measured.input_start_seconds is not None:
+        return (measured.input_start_seconds,)
+    return found or ()
 
 
 def epoch_rate(windows: Sequence[Window], samples: int, starts: Sequence[float]) -> Interval:
@@ -114,7 +117,7 @@ def start_doubt(starts: Sequence[float]) -> float:
 def starts_are_known(starts: Sequence[float], epoch_seconds: float, seconds: float) -> bool:
     """Whether the mean of the starts of epochs is known to a share of the epoch that is no matter.
 
-    Of longer epochs than the `seconds` asked for, the first start is not waited for.
+    Starts are waited for `seconds` at most: of epochs that take longer, none is.
     """
     if not starts:
         return epoch_seconds > seconds

@@ -1,6 +1,7 @@
 """What is fast? Samples per second that `fit` delivers, at powers of two up to the ceiling."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 
 from autobatch.core import diagnosis, throughput
 from autobatch.core.step_time import knee as knee_of
@@ -15,7 +16,9 @@ from autobatch.protocol import (
 )
 from autobatch.stages.ask import Session
 from autobatch.stages.timer import Timer, changed_by
+from autobatch.units import format_duration
 
+WIDE_SPREAD = 0.3  # of a rate, from process to process: more than a quiet machine has
 MANY_SIZES = 4  # few ones are each measured in three processes, to know how much rates differ
 
 
@@ -29,7 +32,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     session.begin(
         "benchmark",
         *timer.cost(rounds * len(sizes)),
-        f"{len(sizes)} sizes, each in {rounds} processes of {timer.seconds:g} s",
+        f"{len(sizes)} sizes, each in {rounds} processes of {format_duration(timer.seconds)}",
     )
     # The user's own size first, should time run out; and every second round backwards: what changes
     # steadily with time then cancels out.
@@ -79,6 +82,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
             *_on_trends(timer.moved),
             *_on_unknown(timer.logs_of_unknown),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
+            *_on_spread(spread),
             *(_on_long_epochs(timer.found) if inspected.train_samples is not None else ()),
         ),
         ceiling=ceiling,
@@ -124,6 +128,14 @@ def _on_trends(moved: Mapping[int, Sequence[float]]) -> Iterator[str]:
             )
 
 
+def _on_spread(spread: float) -> Iterator[str]:
+    if spread > WIDE_SPREAD:
+        yield (
+            f"Rates differ much from one process to the next (± {spread:.0%}, 95 %), and the "
+            "intervals are as wide. Is something else running?"
+        )
+
+
 def _on_unknown(logs: Mapping[int, str | None]) -> Iterator[str]:
     if logs:
         yield (
@@ -134,17 +146,34 @@ def _on_unknown(logs: Mapping[int, str | None]) -> Iterator[str]:
 
 
 def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:
-    unseen = [
-        size
+    unseen = {
+        size: [each.input_start_seconds for each in rounds if each.input_start_seconds is not None]
         for size, rounds in sorted(found.items())
         if not any(each.whole_epochs or each.epoch_overhead_seconds for each in rounds)
-    ]
-    if unseen:
+    }
+    unknown = [size for size, starts in unseen.items() if not starts]
+    if unknown:
         yield (
-            f"Epochs of batch {', '.join(map(str, unseen))} are longer than was measured: what "
+            f"Epochs of batch {', '.join(map(str, unknown))} are longer than was measured: what "
             "the start of one takes (a shuffle buffer to fill?) is not in these rates. A longer "
             "benchmark.seconds would see it."
         )
+    slow = {
+        size: median(starts)
+        for size, starts in unseen.items()
+        if starts and median(starts) >= diagnosis.TOLD_SHARE * _epoch_seconds(found[size][0])
+    }
+    if slow:
+        yield (
+            f"Epochs of batch {', '.join(map(str, slow))} are longer than was measured, and begin "
+            f"slowly: the input pipeline alone takes {format_duration(max(slow.values()))} (a "
+            "shuffle buffer to fill?), which is in the rate, and which its interval doubts. "
+            "A longer benchmark.seconds would tell."
+        )
+
+
+def _epoch_seconds(measured: Measured) -> float:
+    return measured.samples_per_epoch / throughput.delivered(measured).value
 
 
 def _sizes(
@@ -162,6 +191,8 @@ def _sizes(
     above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"
     if probed.bounded_by == "range":
         above = f"above batch_sizes.max ({recipe.batch_sizes.max})"
+    if probed.bounded_by == "failure":  # what it was, is in the notes
+        above = " ".join((f"{above}.", *probed.notes))
     too_few = f"there are {samples} training samples"
     skipped = [
         f"{size}: {too_few if samples is not None and size > samples else above}"

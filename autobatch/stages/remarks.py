@@ -38,7 +38,8 @@ def _leaks(made: Probes) -> list[str]:
     if not leaking:
         return []
     size, fits = max(leaking, key=lambda found: found[0])
-    return [leak_sentence(size, fits, made.session.limit_bytes)]
+    told = leak_sentence(size, fits, made.session.limit_bytes)
+    return [told] if told else []
 
 
 def _uneven(made: Probes) -> list[str]:

@@ -82,12 +82,12 @@ def _how_to_go_on() -> str:
 
 def resume_command(argv: Sequence[str]) -> str:
     """What to type; without --fresh, which would set aside what was measured."""
-    program, name = argv[0], Path(argv[0]).name
-    if name in ("-c", "cli.py"):  # python -c, python -m autobatch.ui.cli
-        program = "autobatch"
-    elif shutil.which(name) == program:
-        program = name
-    return shlex.join([program, *(each for each in argv[1:] if each != "--fresh")])
+    program, name = [argv[0]], Path(argv[0]).name
+    if name == "__main__.py":
+        program = ["python", "-m", "autobatch"]
+    elif shutil.which(name) == argv[0]:
+        program = [name]
+    return shlex.join([*program, *(each for each in argv[1:] if each != "--fresh")])
 
 
 def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:

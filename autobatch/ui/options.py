@@ -63,7 +63,7 @@ Sizes = Annotated[
     str | None,
     typer.Option(
         metavar="16,24,32",
-        help="Batch sizes to measure, instead of powers of two.",
+        help="Batch sizes to measure (and yours), instead of powers of two.",
         rich_help_panel=RECIPE,
     ),
 ]

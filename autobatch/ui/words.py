@@ -114,7 +114,10 @@ def peak(point: BenchmarkPoint) -> str:
 
 def knee(result: BenchmarkResult) -> str:
     """What a knee is, and where it may lie."""
-    told = "(smallest within 5 % of the best)"
+    by_fit = (
+        ", by the line fitted to all" if result.step_time and result.step_time.describes else ""
+    )
+    told = f"(smallest within 5 % of the best{by_fit})"
     if result.step_time is None or result.step_time.knee.low == result.step_time.knee.high:
         return told
     return f"{told}, between {result.step_time.knee.low:.0f} and {result.step_time.knee.high:.0f}"
@@ -125,7 +128,8 @@ def step_time(fitted: StepTime) -> str:
         f"{fitted.overhead_seconds.value * 1000:.3g} ms + batch x "
         f"{fitted.seconds_per_sample.value * 1e6:.3g} µs"
     )
-    return told if fitted.describes else f"{told}, which not all sizes follow"
+    told += ", its share of what epochs take to end and to start included"
+    return told if fitted.describes else f"{told}; not all sizes follow that"
 
 
 def held_back(result: BenchmarkResult) -> Iterator[tuple[str, str]]:

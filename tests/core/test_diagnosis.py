@@ -116,6 +116,23 @@ def test_the_fewest_steps_per_execution_that_are_as_fast_as_any_are_recommended(
     assert "steps_per_execution=16) delivers" in both.advice
 
 
+def test_executions_that_seemed_faster_and_may_be_chance_are_told_at_what_binds_the_knee():
+    points = [
+        changed(point(size, 1000 * size), bound_by=cause)
+        for size, cause in ((8, "step_overhead"), (16, "epoch_overhead"))
+    ]
+    seemed = [execution(4, 32_000)]
+    before, knee = diagnosis.advised(points, 16, seemed, None, inspected())
+    assert "at batch 16 and brings nothing certain: 4 seemed 2.0x as fast" in knee.advice
+    assert "steps_per_execution" not in before.advice
+
+
+def test_of_two_sizes_it_is_known_at_most_how_much_grows_with_the_batch():
+    two, all_ = steps(1e-2, 1e-6)[:2], steps(1e-2, 1e-6)
+    assert "; at most " in binds(*two).evidence
+    assert "at most" not in binds(*all_).evidence
+
+
 def test_each_size_has_the_advice_of_what_binds_it():
     points = [
         *(changed(point(size, 1000 * size), bound_by="step_overhead") for size in (8, 16)),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from autobatch.core.leak import leak_bytes_per_step
+from autobatch.core.leak import leak_bytes_per_step, leak_sentence
+from autobatch.protocol import Fits
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,17 @@ from autobatch.core.leak import leak_bytes_per_step
 )
 def test_a_leak_is_growth_in_every_part_of_the_training(held, leak):
     assert leak_bytes_per_step(held) == leak
+
+
+@pytest.mark.parametrize(("leak", "is_told"), [(1 << 20, True), (1 << 10, False)])
+def test_a_leak_that_no_training_is_long_enough_for_is_not_told(leak, is_told):
+    fits = Fits(
+        peak_bytes=1 << 20,
+        full_steps=10,
+        steps=10,
+        seconds=1.0,
+        step_seconds=0.1,
+        leak_bytes_per_step=leak,
+    )
+    told = leak_sentence(32, fits, 20 << 30)
+    assert (told is not None) == is_told

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autobatch.core import throughput
-from autobatch.protocol import Measured, Window
+from autobatch.protocol import Measured, Window, changed
 
 
 def measured(windows, *, samples=1000, steps=10, overheads=()):
@@ -66,6 +66,17 @@ def test_starts_of_epochs_are_waited_for_where_they_matter():
     assert known((0.02,), 0.5, 1.0)  # a small one may be what it likes
     assert not known((0.1,), 0.5, 1.0)
     assert not known((0.1, 0.3, 0.1), 0.5, 1.0) and known((0.1,) * 8 + (0.11,), 0.5, 1.0)
+
+
+def test_where_no_epoch_began_the_start_of_the_pipeline_stands_for_it():
+    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
+    began = throughput.benchmark_point(100, [measured(windows, overheads=(0.5,))])
+    alone = changed(
+        measured(windows), whole_epochs=False, epoch_overhead_seconds=(), input_start_seconds=0.5
+    )
+    assert throughput.benchmark_point(100, [alone]) == began
+    in_epochs = changed(alone, whole_epochs=True)
+    assert throughput.benchmark_point(100, [in_epochs]).samples_per_second == pytest.approx(1000)
 
 
 def test_one_start_of_an_epoch_may_as_well_be_none():

@@ -22,7 +22,7 @@ from autobatch.ui.doctor import diagnosis_table
 
 GIB = 1 << 30
 ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-c", "from autobatch.ui.cli import main; main()", "doctor"]
+COMMAND = [sys.executable, "-m", "autobatch", "doctor"]
 RECORDS = RunDirectory(path="autobatch-runs", writable=True, free_bytes=50 * GIB)
 ROOMY = Memory(total_bytes=32 * GIB, available_bytes=20 * GIB)
 NO_GPU = {"gpus": (), "cudnn": False}

@@ -41,7 +41,7 @@ def interrupted(recipe, folder, kind, *signals, as_json=False):
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert "The same command goes on from there:\n  autobatch recommend" in stderr
+    assert "The same command goes on from there:\n  python -m autobatch recommend" in stderr
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert all(json.loads(line) for line in lines(folder))
     return stdout, stderr

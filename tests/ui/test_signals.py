@@ -49,6 +49,7 @@ def test_a_signal_that_was_ignored_from_the_start_still_is():
 
 
 def test_the_command_to_resume_can_be_pasted_and_sets_nothing_aside():
-    argv = ["-c", "probe", "my recipe.yaml", "--fresh", "--set", "args={width: 9}"]
-    assert resume_command(argv) == "autobatch probe 'my recipe.yaml' --set 'args={width: 9}'"
+    given = ["probe", "my recipe.yaml", "--fresh", "--set", "args={width: 9}"]
+    shown = "probe 'my recipe.yaml' --set 'args={width: 9}'"
+    assert resume_command(["/site/autobatch/__main__.py", *given]) == f"python -m autobatch {shown}"
     assert resume_command(["./bin/autobatch", "probe"]) == "./bin/autobatch probe"

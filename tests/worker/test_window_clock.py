@@ -190,6 +190,7 @@ def test_of_the_input_alone_full_batches_count_after_the_first(samples):
     epochs = []  # the batches drawn in each
 
     def start():
+        time.sleep(0.0 if epochs else 0.05)
         drawn = []
         epochs.append(drawn)
 
@@ -200,7 +201,8 @@ def test_of_the_input_alone_full_batches_count_after_the_first(samples):
 
         return draw
 
-    windows = input_alone(start, batch_size=10, samples=samples, seconds=0.1)
+    windows, start_seconds = input_alone(start, batch_size=10, samples=samples, seconds=0.1)
+    assert start_seconds == pytest.approx(0.051, abs=0.04)  # of the first epoch, and its batch
     counted = [epoch[1:] for epoch in epochs]
     assert len(epochs) > 2
     assert sum(window.samples for window in windows) == sum(map(sum, counted))
@@ -209,5 +211,5 @@ def test_of_the_input_alone_full_batches_count_after_the_first(samples):
 
 
 def test_an_input_that_ends_early_is_not_asked_for_ever():
-    windows = input_alone(lambda: lambda: False, batch_size=10, samples=50, seconds=0.1)
+    windows, _ = input_alone(lambda: lambda: False, batch_size=10, samples=50, seconds=0.1)
     assert windows == ()

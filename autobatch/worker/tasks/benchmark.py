@@ -7,7 +7,7 @@ pipeline.
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -19,6 +19,8 @@ from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import fit
 from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
+
+Found = TypeVar("Found")
 
 SYNTHETIC_BATCHES = 4
 INPUT_SHARE = 0.15  # of the seconds asked, for the input pipeline alone
@@ -40,14 +42,14 @@ def run(
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     fit(model, train, target, size, clock, leave_out=WRITERS)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
-    input_windows = _aside(
+    input_windows, input_start_seconds = _aside(
         lambda: input_alone(
             lambda: backend.input_batches(train.fit_arguments(size)),
             batch_size=size,
             samples=clock.samples,
             seconds=task.seconds * INPUT_SHARE,
         )
-    )
+    ) or ((), None)
     device_windows = _aside(
         lambda: _resident_windows(
             model, arguments, min(size, clock.samples), task.seconds * DEVICE_SHARE, backend
@@ -60,39 +62,44 @@ def run(
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=clock.samples,
         warmup_seconds=clock.warmup_seconds,
-        device_windows=device_windows,
+        device_windows=device_windows or (),
         peak_bytes=peak_bytes,
         input_windows=input_windows,
+        input_start_seconds=input_start_seconds,
         steps_per_execution=int(model.steps_per_execution),
         joules_per_sample=joules_per_sample,
     )
 
 
-def _aside(measure: Callable[[], tuple[Window, ...]]) -> tuple[Window, ...]:
+def _aside(measure: Callable[[], Found]) -> Found | None:
     """What explains the rate of `fit` is not worth losing it."""
     try:
         return measure()
     except Exception:  # out of memory, or the user's; what was the matter is in the log
         traceback.print_exc()
-        return ()
+        return None
 
 
 def input_alone(
     start: Callable[[], Callable[[], bool]], *, batch_size: int, samples: int, seconds: float
-) -> tuple[Window, ...]:
+) -> tuple[tuple[Window, ...], float | None]:
     """Full batches drawn as `fit` draws them, without training on them, for `seconds`.
 
     `start` begins an epoch, of so many samples, and returns what draws its next batch, or says that
-    there is none. The first is not counted, with it the pipeline starts: of an epoch of one full
-    batch there are no windows.
+    there is none. The first is not in the windows, with it the pipeline starts: of an epoch of one
+    full batch there are none. What the first start takes, in seconds, is returned beside them.
     """
     full = samples // batch_size
     windows: list[Window] = []
-    end = time.perf_counter() + seconds
+    began = time.perf_counter()
+    end = began + seconds
+    first_seconds = None
     is_left = full > 1
     while is_left and (not windows or time.perf_counter() < end):
         draw = start()
         left, is_left = full - 1, draw()
+        if first_seconds is None:
+            first_seconds = time.perf_counter() - began
         while is_left and left and (not windows or time.perf_counter() < end):
             steps, opened = 0, time.perf_counter()
             while left and (steps == 0 or time.perf_counter() - opened < seconds / WINDOWS):
@@ -103,7 +110,7 @@ def input_alone(
             if steps:
                 took = time.perf_counter() - opened
                 windows.append(Window(steps=steps, samples=steps * batch_size, seconds=took))
-    return tuple(windows)
+    return tuple(windows), first_seconds
 
 
 def _resident_windows(

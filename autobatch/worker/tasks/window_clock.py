@@ -19,7 +19,7 @@ WINDOWS = 20  # aimed at within the seconds asked
 MIN_WINDOWS = 8  # fewer say little of how they differ
 PRECISE = 0.02  # half the width of the interval of the rate, relative: enough is known
 PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
-PATIENCE = 3  # times the seconds asked, when windows are long or starts of epochs few
+PATIENCE = 3  # times the seconds asked, when windows are long or starts of epochs few or none
 
 
 class WindowClock(Watch):
@@ -207,7 +207,7 @@ class WindowClock(Watch):
         found = epoch_rate(self.windows, self.samples, starts)
         epoch_seconds = self.samples / found.value
         if not self.whole_epochs and not starts_are_known(
-            self.overheads, epoch_seconds, self.seconds
+            self.overheads, epoch_seconds, self.seconds * PATIENCE
         ):
             return False
         return elapsed >= self.seconds or found.high - found.low <= 2 * PRECISE * found.low
