@@ -12,7 +12,7 @@ from autobatch.core.step_time import step_time
 from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Inspected, Measured, changed
 from autobatch.units import format_bytes
 
-INPUT_SHARE = 0.75  # of the delivered step that drawing its batch takes, when the pipeline binds
+INPUT_SHARE = 0.75  # of the step, inside an epoch, that drawing its batch takes, when that binds
 COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when computation binds
 NEAR_LIMIT = 0.9  # of the memory limit
 SLOWER = 0.93  # than the best of smaller sizes, when memory binds
@@ -108,14 +108,16 @@ def _binds(
         times = point.allocator_warnings
         warned = f"; the allocator warned {times} times" if times else ""
         return "memory", f"slower than a smaller batch{held}{warned}"
-    if drawing is not None and drawing >= INPUT_SHARE * step and drawing >= (device or 0.0):
+    of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
+    if drawing is not None and drawing >= max(
+        INPUT_SHARE * (step - of_epoch), device or 0.0, of_epoch
+    ):
         return "input_pipeline", told
     if per_sample is None:
         computing = device
     else:
         computing = per_sample * size
         told += f"; {at_most}{_ms(computing)} of it grows with the batch"
-    of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
     if of_epoch >= TOLD_SHARE * step:
         told += f"; {_ms(of_epoch)} are its share of what an epoch takes to end and to start"
     if computing is None or computing >= COMPUTE_SHARE * step:

@@ -36,7 +36,8 @@ def benchmark_point(
     `spread` is the relative half-width of the interval that one process would have by what rates
     differ from process to process; the intervals of the processes lie in the point's in any case.
     """
-    intervals = [delivered(measured) for measured in rounds]
+    starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
+    intervals = [delivered(measured, starts) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
@@ -63,12 +64,16 @@ def benchmark_point(
     )
 
 
-def delivered(measured: Measured) -> Interval:
+def delivered(measured: Measured, starts: Sequence[float] = ()) -> Interval:
     """Samples per second of one process, over whole epochs.
 
-    Windows of whole epochs have the overhead in them; to others it is added once an epoch.
+    Windows of whole epochs have their starts in them; to others one is added once an epoch: the
+    mean of `starts`, those seen in all processes of that size, or else in this one alone.
     """
-    starts = () if measured.whole_epochs else _overheads(measured)
+    if measured.whole_epochs:
+        starts = ()
+    elif not starts:
+        starts = _overheads(measured)
     return epoch_rate(measured.windows, measured.samples_per_epoch, starts)
 
 

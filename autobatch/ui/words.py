@@ -118,9 +118,10 @@ def knee(result: BenchmarkResult) -> str:
         ", by the line fitted to all" if result.step_time and result.step_time.describes else ""
     )
     told = f"(smallest within 5 % of the best{by_fit})"
-    if result.step_time is None or result.step_time.knee.low == result.step_time.knee.high:
+    if result.step_time is None:
         return told
-    return f"{told}, between {result.step_time.knee.low:.0f} and {result.step_time.knee.high:.0f}"
+    low, high = f"{result.step_time.knee.low:.0f}", f"{result.step_time.knee.high:.0f}"
+    return told if low == high else f"{told}, between {low} and {high}"
 
 
 def step_time(fitted: StepTime) -> str:

@@ -27,6 +27,18 @@ def test_a_pipeline_as_slow_as_the_step_binds():
     assert "drawing a batch takes 42.7 ms" in found.evidence
 
 
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, "step_overhead"), (0.1, "input_pipeline"), (0.75, "epoch_overhead")],
+)
+def test_a_pipeline_binds_by_the_step_without_what_epochs_take_to_start(share, expected):
+    """Steps of 22.8 ms; drawing their batches takes 16 ms."""
+    points = steps(1e-3, 1e-5, slowed=10, input_samples_per_second=8000)
+    starts = share * points[-1].epoch_seconds
+    found = binds(*(changed(each, epoch_overhead_seconds=starts) for each in points))
+    assert found.bound_by == expected
+
+
 def test_where_an_epoch_is_one_batch_the_pipeline_is_as_fast_as_before():
     slow = steps(1e-3, 1e-5, slowed=10, input_samples_per_second=3000)
     whole = changed(slow[-1], input_samples_per_second=None)

@@ -6,6 +6,7 @@ between epochs measured beside them. A device synchronisation closes each window
 
 import time
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from autobatch.core.throughput import epoch_rate, starts_are_known
@@ -15,6 +16,7 @@ from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.source import Source
 from autobatch.worker.tasks.watch import Watch
 
+EXECUTIONS = 4  # of an epoch at least, for the first to count as its start
 WINDOWS = 20  # aimed at within the seconds asked
 MIN_WINDOWS = 8  # fewer say little of how they differ
 PRECISE = 0.02  # half the width of the interval of the rate, relative: enough is known
@@ -74,12 +76,8 @@ class WindowClock(Watch):
             self._train_function = self._model.train_function
             self._model.train_function = self._watched
         # Where the number of steps is not known to it, Keras begins one more than there are.
-        if self._epoch_ended is not None and batch == 0:
-            now = time.perf_counter()
-            self.overheads.append(now - self._epoch_ended)
-            self._epoch_ended = None
-            if self._measuring_since is not None:
-                self._open(now)
+        if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
+            self._end_start(time.perf_counter(), steps=0)
 
     def _watched(self, *arguments: Any) -> Any:
         is_begun, self._is_begun = self._is_begun, False  # also where there is no batch left
@@ -101,6 +99,9 @@ class WindowClock(Watch):
         self._window_steps += steps
         self._window_samples += samples
         self.energy.trained(samples)
+        if self._epoch_ended is not None:
+            self.synchronise()
+            self._end_start(time.perf_counter(), steps)
         if self._measuring_since is None:
             self._warm()
         elif (
@@ -151,6 +152,32 @@ class WindowClock(Watch):
         """
         return self.whole_epochs and self._measuring_since is not None
 
+    @property
+    def _is_start_apart(self) -> bool:
+        """Whether an epoch's first execution counts as its start, for which it waits for data."""
+        return not self._has_few_executions and isfinite(self._step_seconds)
+
+    @property
+    def _has_few_executions(self) -> bool:
+        """In an epoch, so that its first is much of it: then it is no window without the others."""
+        return bool(self._model.steps_per_execution * EXECUTIONS > self.steps_per_epoch)
+
+    @property
+    def _step_seconds(self) -> float:
+        """By the windows; without any, by the warm-up, of which it may be infinite."""
+        steps = sum(window.steps for window in self.windows)
+        if steps == 0:
+            return self._warm_up.step_seconds
+        return sum(window.seconds for window in self.windows) / steps
+
+    def _end_start(self, now: float, steps: int) -> None:
+        assert self._epoch_ended is not None
+        took = now - self._epoch_ended
+        self.overheads.append(max(0.0, took - (steps * self._step_seconds if steps else 0.0)))
+        self._epoch_ended = None
+        if self._measuring_since is not None:
+            self._open(now)
+
     def _end_epoch(self) -> None:
         self.synchronise()
         self._epoch_ended, self._opened = time.perf_counter(), None
@@ -161,8 +188,9 @@ class WindowClock(Watch):
         if not self._warm_up.is_over(now, self.steps):
             return
         step_seconds = self._warm_up.step_seconds
-        epochs_seconds = step_seconds * self.steps_per_epoch * MIN_WINDOWS
-        self.whole_epochs = not self._grows and epochs_seconds <= self.seconds
+        epoch_seconds = step_seconds * self.steps_per_epoch
+        windows = 1 if self._has_few_executions else MIN_WINDOWS
+        self.whole_epochs = not self._grows and windows * epoch_seconds <= self.seconds
         self._steps_per_window = max(1, round(self.seconds / WINDOWS / step_seconds))
         self._measuring_since = now
         self.warmup_seconds = now - self._began
