@@ -289,9 +289,10 @@ class Measured(Tagged):
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
     input_start_seconds: float | None = None  # of that: until an epoch's first batch was drawn
     steps_per_execution: int = 1
-    # From the last step of an epoch to the first of the next, of each that began while it was
-    # measured; where windows are whole epochs, and have it in them, while it warmed up. The mean,
-    # up to record format 4, and there none for whole epochs.
+    # From the last step of an epoch to the first of the next, and what that is slower than others:
+    # it waits for the pipeline to start. Of each epoch that began while it was measured; where
+    # windows are whole epochs, and have it in them, while it warmed up. The mean, up to record
+    # format 4, and there none for whole epochs.
     epoch_overhead_seconds: tuple[float, ...] | float | None = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster

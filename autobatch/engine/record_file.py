@@ -3,7 +3,8 @@
 Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
 3 (2026-11) answers of `probe` and `benchmark` too, so that a `recommendation` may be missing.
 4 (2026-11) probes may be predicted; targets have replicas. 5 (2026-11) benchmarks hold what each
-start of an epoch took, instead of the mean.
+start of an epoch took, instead of the mean; later, with the wait for its first batch, and what the
+pipeline alone takes to start, where it was measured.
 All are read, and files of each are in tests/engine/records. What an older one says in a way that is
 not understood any more is left out: it is asked or concluded anew.
 """
