@@ -42,7 +42,8 @@ def probe(questions: list[Question]) -> None:
 
 
 def benchmark(questions: list[Question]) -> None:
-    head("model", "backend", "batch", "named, samples/s", "95 %", "`fit` for 20 s", "difference")
+    columns = ("model", "backend", "batch", "named, samples/s", "95 %", "`fit` for 20 s")
+    head(*columns, "difference", "J/sample")
     for question in questions:
         told(question, benchmark_one)
 
@@ -57,10 +58,12 @@ def benchmark_one(question: Question) -> None:
         )
     for point in found.points:
         fit = plain_fit(question.name, point.batch_size, question.environment())
+        joules = point.joules_per_sample
         print(
             f"| {question.name} | {question.backend} | {point.batch_size} | "
             f"{point.samples_per_second:,.0f} | {point.low:,.0f} to {point.high:,.0f} | "
-            f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} |"
+            f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} | "
+            f"{'' if joules is None else f'{joules:.3g}'} |"
         )
 
 
