@@ -542,6 +542,48 @@ def test_sizes_whose_resident_batch_could_not_be_trained_on_are_told_of_once(tmp
     assert [note.startswith(told) for note in notes] == [True]
 
 
+def test_rates_that_differ_much_between_processes_are_told_of_however_few_sizes(tmp_path):
+    class Contended(PretendDevice):
+        def _benchmark(self, task):
+            found, slow = super()._benchmark(task), 2.0 if task.repeat == 1 else 1.0
+            windows = tuple(changed(each, seconds=each.seconds * slow) for each in found.windows)
+            return changed(found, windows=windows)
+
+    for device, times in ((PretendDevice(), 0), (Contended(), 1)):
+        with session(tmp_path / str(times), device, ["benchmark.sizes=[32]"]) as opened:
+            notes = tuner.benchmark(opened).notes
+        assert sum("differ much from one process to the next" in note for note in notes) == times
+
+
+def test_a_size_left_out_since_the_users_code_fails_there_says_so(tmp_path):
+    failure = UserCodeFailed(message="At batch 128: ValueError: 128 is unlucky")
+    answers = {(Probe, size): [failure] * 3 for size in range(65, 129)}
+    device = PretendDevice(answers=answers)
+    with session(tmp_path, device, ["benchmark.sizes=[64, 128]"]) as opened:
+        (told,) = tuner.benchmark(opened).skipped
+    assert told.startswith("128: above the largest that fits (64). Batch ")
+    assert "128 is unlucky" in told
+
+
+def test_epochs_too_long_to_see_begin_are_told_of_where_the_pipeline_begins_slowly(tmp_path):
+    class InLongEpochs(PretendDevice):
+        starts = 0.0
+
+        def _benchmark(self, task):
+            found = super()._benchmark(task)
+            return changed(found, whole_epochs=False, input_start_seconds=self.starts)
+
+    device = InLongEpochs()
+    with session(tmp_path / "quick", device, ["benchmark.sizes=[32]"]) as opened:
+        quick = tuner.benchmark(opened)
+    device.starts = 1.0
+    with session(tmp_path / "slow", device, ["benchmark.sizes=[32]"]) as opened:
+        slow = tuner.benchmark(opened)
+    assert quick.notes == ()
+    assert "the input pipeline alone takes 1.0 s" in slow.notes[0]
+    assert slow.points[0].epoch_seconds == pytest.approx(quick.points[0].epoch_seconds + 1)
+
+
 def test_a_trial_that_crashes_drops_its_candidate_alone(tmp_path):
     device = PretendDevice()
     device.answers = {(Trial, 256): [killed(signal.SIGSEGV)]}

@@ -83,3 +83,8 @@ def test_two_sizes_have_a_knee_but_no_fit():
     points = [point(32, 500), point(64, 1000)]
     assert step_time(points) is None
     assert knee(points, step_time(points)) == 64
+
+
+def test_the_knee_of_two_sizes_is_near_the_best_however_wide_the_intervals():
+    points = [point(32, 16_000, spread=0.5), point(64, 21_000, spread=0.5)]
+    assert knee(points, step_time(points)) == 64
