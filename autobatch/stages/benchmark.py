@@ -9,6 +9,7 @@ from autobatch.core.step_time import step_time
 from autobatch.core.throughput import interleaved, sizes_to_measure
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
+    BenchmarkPoint,
     BenchmarkResult,
     Inspected,
     Measured,
@@ -83,7 +84,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
             *_on_unknown(timer.logs_of_unknown),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
             *_on_spread(spread),
-            *(_on_long_epochs(timer.found) if inspected.train_samples is not None else ()),
+            *(_on_long_epochs(timer.found, at) if inspected.train_samples is not None else ()),
         ),
         ceiling=ceiling,
         step_time=fitted,
@@ -114,13 +115,13 @@ def _notes(
         )
 
 
-def _on_trends(moved: Mapping[int, Sequence[float]]) -> Iterator[str]:
+def _on_trends(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
     for way in (-1, 1):
-        by_size = {size: [x for x in each if way * x > 0] for size, each in sorted(moved.items())}
-        found = sorted(abs(x) for each in by_size.values() for x in each)
+        found = sorted((size, way * share) for size, share in moved if way * share > 0)
         if found:
-            sizes = ", ".join(str(size) for size, each in by_size.items() if each)
-            least, most = f"{found[0]:.0%}", changed_by(way * found[-1])
+            sizes = ", ".join(map(str, dict.fromkeys(size for size, _ in found)))
+            shares = [share for _, share in found]
+            least, most = f"{min(shares):.0%}", changed_by(way * max(shares))
             told = most if most.startswith(f"{least} ") else f"{least} to {most}"
             yield (
                 f"Batch {sizes} became {told} while being measured; the intervals allow for it. "
@@ -145,7 +146,9 @@ def _on_unknown(logs: Mapping[int, str | None]) -> Iterator[str]:
         )
 
 
-def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:
+def _on_long_epochs(
+    found: Mapping[int, Sequence[Measured]], at: Mapping[int, BenchmarkPoint]
+) -> Iterator[str]:
     unseen = {
         size: [each.input_start_seconds for each in rounds if each.input_start_seconds is not None]
         for size, rounds in sorted(found.items())
@@ -161,7 +164,7 @@ def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:
     slow = {
         size: median(starts)
         for size, starts in unseen.items()
-        if starts and median(starts) >= diagnosis.TOLD_SHARE * _epoch_seconds(found[size][0])
+        if starts and median(starts) >= diagnosis.TOLD_SHARE * at[size].epoch_seconds
     }
     if slow:
         yield (
@@ -170,10 +173,6 @@ def _on_long_epochs(found: Mapping[int, Sequence[Measured]]) -> Iterator[str]:
             "shuffle buffer to fill?), which is in the rate, and which its interval doubts. "
             "A longer benchmark.seconds would tell."
         )
-
-
-def _epoch_seconds(measured: Measured) -> float:
-    return measured.samples_per_epoch / throughput.delivered(measured).value
 
 
 def _sizes(

@@ -16,12 +16,16 @@ from autobatch.protocol import (
     TimedOut,
     UserCodeFailed,
 )
-from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.ask import (
+    DEADLINE_FACTOR,
+    LEAST_DEADLINE_SECONDS,
+    Session,
+    why_it_failed,
+)
 from autobatch.units import format_bytes
 
-DEADLINE_SECONDS, LEAST_DEADLINE_SECONDS = 600.0, 60.0
+DEADLINE_SECONDS = 600.0
 FEW_STEPS = 10  # that it runs, quick or not
-SLOW = 10.0  # times what it should take: it hangs
 # That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
@@ -86,7 +90,7 @@ class Probes:
             if isinstance(entry.outcome, Fits) and before.verify == task.verify:
                 more = max(1.0, task.batch_size / before.batch_size)
                 steps = FEW_STEPS * entry.outcome.step_seconds * more
-                at_most = SLOW * (entry.seconds + task.seconds + steps)
+                at_most = DEADLINE_FACTOR * (entry.seconds + task.seconds + steps)
         return self.session.deadline_seconds(max(LEAST_DEADLINE_SECONDS, at_most))
 
     def final(self, size: int, limit_bytes: int) -> Fits | None:

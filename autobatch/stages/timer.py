@@ -18,7 +18,7 @@ class Timer:
         self.wall_seconds = 0.0
         self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
         self.out_of_memory: list[int] = []  # sizes
-        self.moved: dict[int, list[float]] = {}  # by size: shares by which a process sped up
+        self.moved: list[tuple[int, float]] = []  # (size, share by which a process sped up)
         self.logs_of_unknown: dict[int, str | None] = {}  # by size: what holds it back
         self.notes: list[str] = []
         self._failed: Entry | None = None
@@ -96,7 +96,7 @@ class Timer:
         if not entry.outcome.device_windows:
             self.logs_of_unknown.setdefault(task.batch_size, entry.log)
         if moved := throughput.trend(entry.outcome):
-            self.moved.setdefault(task.batch_size, []).append(moved)
+            self.moved.append((task.batch_size, moved))
         return entry.outcome
 
     def raise_for_user(self) -> None:

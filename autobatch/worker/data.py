@@ -81,12 +81,6 @@ def fixed_batch_size(model: keras.Model) -> int | None:
     return int(sizes.pop()) if sizes else None
 
 
-def has_fixed_shapes(model: keras.Model) -> bool:
-    """Whether all samples of its inputs must be of one shape; False where that is not known."""
-    inputs = getattr(model, "inputs", None) or []
-    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
-
-
 def _find_loader(target: Target) -> Any:
     if target.data is None:
         return None
@@ -115,6 +109,12 @@ class _Loading:
     @property
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
+
+    @property
+    def fixed_inputs(self) -> bool:
+        """Whether all samples of its inputs must be of one shape; False where that is not known."""
+        inputs = getattr(self.model, "inputs", None) or []
+        return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
 
     def load(self, anew: bool) -> Data:
         path = Path(self.target.kept_data) if self.target.kept_data else None
@@ -156,8 +156,7 @@ class _Loading:
             return batches.of_dataset(part, self.size, name, self.look_seconds, whole=validation)
         if isinstance(part, keras.utils.PyDataset):
             self.refuse_batched(name)
-            fixed = has_fixed_shapes(self.model)
-            return batches.of_pydataset(part, self.size, name, fixed_inputs=fixed)
+            return batches.of_pydataset(part, self.size, name, fixed_inputs=self.fixed_inputs)
         if isinstance(part, Iterator):
             self.refuse_batched(name)
 
@@ -165,10 +164,14 @@ class _Loading:
                 loaded = self.call()
                 return loaded if index is None else loaded[index]
 
-            look = self.look_seconds
-            fixed = has_fixed_shapes(self.model)
             return of_generator(
-                part, again, self.size, name, look, whole=validation, fixed_inputs=fixed
+                part,
+                again,
+                self.size,
+                name,
+                self.look_seconds,
+                whole=validation,
+                fixed_inputs=self.fixed_inputs,
             )
         if _is_samples(part):
             return arrays(part, name)

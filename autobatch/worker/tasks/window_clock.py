@@ -77,7 +77,7 @@ class WindowClock(Watch):
             self._model.train_function = self._watched
         # Where the number of steps is not known to it, Keras begins one more than there are.
         if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
-            self._end_start(time.perf_counter(), steps=0)
+            self._end_start(time.perf_counter(), of_steps=0.0)
 
     def _watched(self, *arguments: Any) -> Any:
         is_begun, self._is_begun = self._is_begun, False  # also where there is no batch left
@@ -101,7 +101,7 @@ class WindowClock(Watch):
         self.energy.trained(samples)
         if self._epoch_ended is not None:
             self.synchronise()
-            self._end_start(time.perf_counter(), steps)
+            self._end_start(time.perf_counter(), of_steps=steps * self._step_seconds)
         if self._measuring_since is None:
             self._warm()
         elif (
@@ -170,10 +170,10 @@ class WindowClock(Watch):
             return self._warm_up.step_seconds
         return sum(window.seconds for window in self.windows) / steps
 
-    def _end_start(self, now: float, steps: int) -> None:
+    def _end_start(self, now: float, of_steps: float) -> None:
+        """With the seconds that steps took in it, and that are none of it."""
         assert self._epoch_ended is not None
-        took = now - self._epoch_ended
-        self.overheads.append(max(0.0, took - (steps * self._step_seconds if steps else 0.0)))
+        self.overheads.append(max(0.0, now - self._epoch_ended - of_steps))
         self._epoch_ended = None
         if self._measuring_since is not None:
             self._open(now)
