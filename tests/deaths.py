@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -51,6 +52,12 @@ def model_that_starts_a_process():
     found = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     found.compile("sgd", "mse")
     return found
+
+
+def model_beside_a_large_process():
+    held = "import time; held = b'x' * (1 << 30); time.sleep(86399)"
+    subprocess.Popen([sys.executable, "-c", held])
+    time.sleep(86399)
 
 
 def convolution():

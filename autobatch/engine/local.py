@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
-import psutil
 
 from autobatch.engine import machine, verdict
 from autobatch.engine.process import end, environment, kill_group, output_to, without_main
+from autobatch.engine.resident import ResidentWatch
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
-from autobatch.units import format_bytes
 from autobatch.worker import backends
 from autobatch.worker.run import NOTES, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
@@ -154,6 +153,8 @@ class LocalExecutor:
     ) -> Outcome:
         deadline = time.monotonic() + deadline_seconds
         oom_kills = _kernel_oom_kills()
+        assert process.pid is not None
+        watch = ResidentWatch(process.pid, self.resident_limit_bytes)
         killed_for_memory: str | None = None
         while time.monotonic() < deadline:
             has_message = wait([pipe], timeout=POLL_SECONDS)
@@ -174,8 +175,8 @@ class LocalExecutor:
                     process.join(REAP_SECONDS)
                     return verdict.of_answer(message, _read(log))
                 on_progress(message)
-            elif killed_for_memory is None:
-                killed_for_memory = self._kill_if_too_large(process)
+            elif killed_for_memory is None and (killed_for_memory := watch.too_large()):
+                kill_group(watch.pid)
         return self._timed_out(process, log, deadline_seconds)
 
     def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
@@ -189,21 +190,6 @@ class LocalExecutor:
             deadline_seconds=deadline_seconds,
             log_tail=verdict.tail(text[:printed]),
             where=verdict.users_frame(text[printed:], self.target.folder),
-        )
-
-    def _kill_if_too_large(self, process: BaseProcess) -> str | None:
-        if self.resident_limit_bytes is None or process.pid is None:
-            return None
-        try:
-            resident = psutil.Process(process.pid).memory_info().rss
-        except psutil.Error:
-            return None
-        if resident <= self.resident_limit_bytes:
-            return None
-        kill_group(process.pid)
-        return (
-            f"its resident memory reached {format_bytes(resident)}, "
-            f"more than the {format_bytes(self.resident_limit_bytes)} this machine can spare"
         )
 
     def _next_log(self, name: str) -> Path:

@@ -181,6 +181,19 @@ def test_a_worker_larger_than_the_machine_can_spare_is_ended_as_out_of_memory(tm
     assert "resident memory" in outcome.evidence
 
 
+def test_what_a_worker_starts_counts_towards_what_the_machine_can_spare(tmp_path):
+    outcome, _ = ask(
+        tmp_path,
+        Inspect(batch_size=8),
+        model="deaths.py:model_beside_a_large_process",
+        resident_limit_bytes=1024 * MIB,
+        deadline_seconds=60,
+    )
+    assert isinstance(outcome, OutOfMemory)
+    assert outcome.evidence.startswith("with the processes that it started, its resident memory")
+    assert not workers()
+
+
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
     def kill():
         deadline = time.monotonic() + 60

@@ -1,0 +1,60 @@
+"""What a process holds of the machine's memory, with those that it started."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+
+from autobatch.engine.resident import FAMILY_SECONDS, ResidentWatch, family_bytes
+
+MIB = 1 << 20
+ALONE = "import time; held = b'x' * (200 << 20); print(flush=True); time.sleep(60)"
+WITH_FORKS = """
+import os, time
+held = b"x" * (200 << 20)
+for _ in range(3):
+    if os.fork() == 0:
+        time.sleep(60)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def started(code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    process.stdout.readline()
+    return process
+
+
+def killed(process):
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
+    process.communicate()
+
+
+def test_pages_that_forks_share_count_once():
+    process = started(WITH_FORKS)
+    try:
+        assert 200 * MIB < family_bytes(psutil.Process(process.pid)) < 300 * MIB
+        watch = ResidentWatch(process.pid, 300 * MIB)
+        time.sleep(FAMILY_SECONDS)
+        assert watch.too_large() is None
+    finally:
+        killed(process)
+
+
+def test_a_process_without_children_is_judged_by_its_own():
+    process = started(ALONE)
+    try:
+        assert family_bytes(psutil.Process(process.pid)) == 0
+        assert ResidentWatch(process.pid, 300 * MIB).too_large() is None
+        told = ResidentWatch(process.pid, 100 * MIB).too_large()
+        assert told is not None and told.startswith("its resident memory reached 2")
+        assert told.endswith("more than the 100.0 MiB this machine can spare")
+    finally:
+        killed(process)
+    assert ResidentWatch(process.pid, 100 * MIB).too_large() is None  # gone
