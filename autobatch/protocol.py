@@ -152,6 +152,14 @@ class Job(Struct):
 # --- outcomes --------------------------------------------------------------------------------
 
 
+class Abilities(Struct):
+    """What the backend makes possible on this device, for the stages to make use of."""
+
+    predicts_memory: bool = False  # what a step needs is known once compiled, and does not vary
+    executes_several_steps: bool = True  # `steps_per_execution` is heeded
+    compiles_anew: bool = False  # by XLA, in each process: no program is kept on disk
+
+
 class Inspected(Tagged):
     """The model and data work; this is what they are."""
 
@@ -181,6 +189,7 @@ class Inspected(Tagged):
     optimizer_settings: dict[str, float] = {}  # what else goes with the batch size: beta_2, ...
     accumulation_steps: int = 1  # batches for one update of the weights
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
+    abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
     # How the user trains on their kind of data; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"

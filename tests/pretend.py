@@ -3,11 +3,11 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from autobatch.engine.record import Record
 from autobatch.protocol import (
+    Abilities,
     Benchmark,
     Differentiated,
     Diverged,
@@ -64,6 +64,11 @@ def inspected(**changes):
         "device_kind": "cpu",
     }
     return Inspected(**(found | changes))
+
+
+def predictable():
+    """Of a model whose steps' memory is known before they run."""
+    return inspected(abilities=Abilities(predicts_memory=True))
 
 
 class PretendDevice:
@@ -204,8 +209,7 @@ class PretendDevice:
 def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
     """A session with its record in `tmp_path`."""
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
-    target = msgspec.structs.replace(TARGET, backend=recipe.backend or TARGET.backend)
-    with Record(tmp_path, target, free_bytes=limit_bytes, version="0") as record:
+    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
         yield Session(
             recipe=recipe,
             executor=device,

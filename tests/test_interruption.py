@@ -2,9 +2,8 @@
 
 from contextlib import contextmanager
 
-import msgspec
 import pytest
-from pretend import MIB, TARGET, PretendDevice
+from pretend import MIB, TARGET, PretendDevice, predictable
 
 from autobatch import tuner
 from autobatch.engine.record import Record
@@ -26,8 +25,8 @@ from autobatch.stages.ask import Session
 class Stopped(PretendDevice):
     """Ended while it answers the `count`-th task that `matches`; as by a signal, which stays."""
 
-    def __init__(self, matches, count):
-        super().__init__()
+    def __init__(self, matches, count, **more):
+        super().__init__(**more)
         self.matches, self.count = matches, count
 
     def run(self, task, **more):
@@ -45,10 +44,9 @@ def of(kind):
 
 
 @contextmanager
-def session(tmp_path, device, is_stopped, backend="tensorflow"):
+def session(tmp_path, device, is_stopped):
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"})
-    target = msgspec.structs.replace(TARGET, backend=backend)
-    with Record(tmp_path, target, free_bytes=128 * MIB, version="0") as record:
+    with Record(tmp_path, TARGET, free_bytes=128 * MIB, version="0") as record:
         yield Session(
             recipe=recipe,
             executor=device,
@@ -59,10 +57,10 @@ def session(tmp_path, device, is_stopped, backend="tensorflow"):
         )
 
 
-def interrupted(tmp_path, work, device, backend="tensorflow"):
+def interrupted(tmp_path, work, device):
     """What is told when `work` ends early; nothing is asked after that, or taken for an answer."""
     with (
-        session(tmp_path, device, device.is_stopped, backend) as opened,
+        session(tmp_path, device, device.is_stopped) as opened,
         pytest.raises(InterruptedRunError) as error,
     ):
         work(opened)
@@ -83,7 +81,7 @@ def test_a_probe_tells_the_bracket_and_that_nothing_is_verified(tmp_path):
 
 
 def test_what_was_only_predicted_is_told_too(tmp_path):
-    (found,) = interrupted(tmp_path, tuner.probe, Stopped(of(Probe), 3), "jax")
+    (found,) = interrupted(tmp_path, tuner.probe, Stopped(of(Probe), 3, facts=predictable()))
     predicted = [point.batch_size for point in found.probes if point.outcome == "predicted"]
     assert (found.largest_fitting, found.verified) == (max(predicted), False)
     assert 0 < found.ceiling <= found.largest_fitting

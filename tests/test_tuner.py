@@ -4,7 +4,7 @@ import signal
 
 import msgspec
 import pytest
-from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, session
+from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session
 
 from autobatch import tuner
 from autobatch.engine.record import Record
@@ -16,6 +16,7 @@ from autobatch.errors import (
     WrongRunDirectoryError,
 )
 from autobatch.protocol import (
+    Abilities,
     Benchmark,
     BenchmarkResult,
     Crashed,
@@ -166,8 +167,8 @@ def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_where_memory_is_known_ahead_two_probes_run_and_the_others_are_predicted(tmp_path, exact):
-    device = PretendDevice(fits_up_to=10**9)
-    with session(tmp_path, device, ["backend=jax"], limit_bytes=200 * MIB) as opened:
+    device = PretendDevice(fits_up_to=10**9, facts=predictable())
+    with session(tmp_path, device, limit_bytes=200 * MIB) as opened:
         found = tuner.probe(opened, exact=exact)
     truth, keeps = ((limit - MIB) // 100_000 for limit in (200 * MIB, 180 * MIB))
     ran = [point for point in found.probes if point.outcome == "fits"]
@@ -184,9 +185,9 @@ def test_where_a_predicted_size_crashes_it_is_soon_told_that_none_trains(tmp_pat
             crash = Crashed(signal=11, exit_code=None, log_tail="")
             return super()._probe(task) if task.predict else crash
 
-    device = Crashing(fits_up_to=10**9)
+    device = Crashing(fits_up_to=10**9, facts=predictable())
     with pytest.raises(UserCodeError, match=r"Training with batch 1 does not work: crashed"):
-        probe(tmp_path, device, "backend=jax", limit_bytes=200 * MIB)
+        probe(tmp_path, device, limit_bytes=200 * MIB)
     assert sum(isinstance(task, Probe) and not task.predict for task in device.tasks) == 2
 
 
@@ -200,7 +201,8 @@ def test_a_size_that_needs_more_than_was_predicted_is_stepped_down_from(tmp_path
                 return msgspec.structs.replace(found, peak_bytes=int(found.peak_bytes * 1.05))
             return found
 
-    found = probe(tmp_path, Needier(fits_up_to=10**9), "backend=jax", limit_bytes=200 * MIB)
+    device = Needier(fits_up_to=10**9, facts=predictable())
+    found = probe(tmp_path, device, limit_bytes=200 * MIB)
     truth = (200 * MIB / 1.05 - MIB) // 100_000
     assert truth * 0.98 <= found.largest_fitting <= truth
     assert found.ceiling_peak_bytes <= 0.9 * 200 * MIB
@@ -496,6 +498,23 @@ def test_steps_per_execution_is_tried_where_overhead_binds_and_recommended_where
     assert [each.steps_per_execution for each in found.executions] == [4, 16, 64]
     assert found.steps_per_execution is None  # the pretend device is no faster for it
     assert all("nothing certain" in point.advice for point in found.points)
+
+
+def test_no_execution_of_several_steps_is_tried_where_they_are_not_heeded(tmp_path):
+    facts = inspected(abilities=Abilities(executes_several_steps=False))
+    device = PretendDevice(step_seconds=lambda size: 0.05, facts=facts)
+    with session(tmp_path, device, ["batch_sizes.max=64"]) as opened:
+        assert tuner.benchmark(opened).executions == ()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_every_second_size_is_measured_where_each_process_compiles_its_own(tmp_path, jit_compile):
+    facts = inspected(abilities=Abilities(compiles_anew=True), jit_compile=jit_compile)
+    device = PretendDevice(fits_up_to=128, facts=facts)
+    with session(tmp_path, device, ["baseline.batch_size=32"]) as opened:
+        found = tuner.benchmark(opened)
+    measured = [point.batch_size for point in found.points]
+    assert measured == ([1, 4, 16, 32, 64, 128] if jit_compile else [2**k for k in range(8)])
 
 
 def test_an_execution_of_more_steps_that_pays_is_recommended_and_its_cost_told(tmp_path):

@@ -26,7 +26,7 @@ MANY_SIZES = 4  # few ones are each measured in three processes, to know how muc
 def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> BenchmarkResult:
     """Points of all sizes that could be measured; a failing size never loses the others."""
     is_named = not isinstance(session.recipe.benchmark.sizes, str)
-    few = not is_named and _compiles_dearly(session, inspected)
+    few = not is_named and inspected.abilities.compiles_anew and inspected.jit_compile
     sizes, skipped = _sizes(session, inspected, probed, few=few)
     rounds = 2 if len(sizes) > MANY_SIZES else 3
     timer = Timer(session, skipped, rounds)
@@ -66,7 +66,8 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     fitted = step_time(usable)
     knee, best = knee_of(usable, fitted), throughput.best(usable)
     at = {point.batch_size: point for point in points}
-    executions = timer.executions(at[knee], spread)
+    several = inspected.abilities.executes_several_steps
+    executions = timer.executions(at[knee], spread) if several else []
     faster = diagnosis.best_execution(at[knee], executions)
     session.end("benchmark", f"knee at {knee}, fastest at {best}")
     bound_by = at[best].bound_by
@@ -205,9 +206,3 @@ def _sizes(
             hint=f"Name sizes up to {probed.largest_fitting}, or leave them out for powers of two.",
         )
     return sorted(kept | ({baseline} if baseline <= probed.largest_fitting else set())), skipped
-
-
-def _compiles_dearly(session: Session, inspected: Inspected) -> bool:
-    """Whether each process compiles its size anew by XLA: TensorFlow keeps no programs on disk."""
-    target = session.record.header.target
-    return inspected.jit_compile and (target.backend, target.device) == ("tensorflow", "gpu")

@@ -59,7 +59,7 @@ class Prober:
         self.most = min(sizes.max, max(at_most or sizes.max, self.lower))
         self.upper = min(self.most, self.samples or self.most) // self.replicas * self.replicas
         self.start = session.recipe.baseline.batch_size
-        self.made = Probes(session)
+        self.made = Probes(session, inspected.abilities)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
         tolerance = 0.0 if exact else TOLERANCE
         self.tolerance = tolerance - self.edge  # of the search, which leaves the edge its share

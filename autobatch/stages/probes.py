@@ -6,6 +6,7 @@ from autobatch.engine.record_file import Entry
 from autobatch.errors import NothingFitsError, UserCodeError, one_line
 from autobatch.protocol import (
     VERIFY_STEPS,
+    Abilities,
     Crashed,
     Fits,
     Outcome,
@@ -35,16 +36,13 @@ NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 class Probes:
     """Answers by task, in the order they were asked for."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, abilities: Abilities) -> None:
         self.session = session
+        self.predicts = abilities.predicts_memory
         self.entries: dict[Probe, Entry] = {}
         self.points: list[ProbePoint] = []
         self.notes: list[str] = []
         self.doubt: str | None = None  # about what was verified, where that was brief
-        target = session.record.header.target
-        # On the CPU, what XLA says of a compiled step is all there is: it does not vary from run to
-        # run. On a GPU, what the allocator makes of it is to be seen.
-        self.predicts = target.backend == "jax" and target.device == "cpu"
 
     def predict(self, size: int, limit_bytes: int) -> int | None:
         """What `size` would need under a limit, if nothing has to run to know; None: too much."""

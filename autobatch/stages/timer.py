@@ -51,8 +51,6 @@ class Timer:
 
     def executions(self, point: BenchmarkPoint, spread: float) -> list[Execution]:
         """The rates of larger `steps_per_execution` at this size, where overhead matters."""
-        if self.session.record.header.target.backend == "torch":  # Keras has it not there
-            return []
         size = point.batch_size
         to_try = diagnosis.executions_to_try(point, self.found[size][0])
         executions = []

@@ -41,7 +41,7 @@ def verify(
         )
     seconds = session.recipe.benchmark.seconds / ROUNDS
     session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * seconds)
-    probes = Probes(session)
+    probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
     point = _timed(session, size, seconds) if fits else None
     now = environment | {"optimizer": inspected.optimizer}

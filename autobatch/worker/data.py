@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from autobatch.protocol import Target
-from autobatch.worker import batches, datasets
+from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
@@ -65,10 +65,11 @@ def load(
             f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."
         )
         return _in_parts_of(found, fixed, note)
-    if target.replicas > 1 and target.backend == "jax":
+    if target.replicas > 1 and backends.load(target.backend).EQUAL_PARTS:
         note = (
-            f"On JAX every batch, the last one too, is shared by {target.replicas} replicas in "
-            "equal parts: samples that cannot be are left out, as they must be of your own data."
+            f"On {target.backend} every batch, the last one too, is shared by {target.replicas} "
+            "replicas in equal parts: samples that cannot be are left out, as they must be of your "
+            "own data."
         )
         return _in_parts_of(found, target.replicas, note, replicas=target.replicas)
     return found
@@ -226,7 +227,7 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
                 return source  # as built by the user
             raise UserError(
                 f"{data.source} builds a last batch that {replicas} replicas cannot share in equal "
-                "parts, as JAX has it.",
+                "parts, as this backend has it.",
                 hint="Build it without a remainder (drop_remainder), or of a multiple.",
             )
         whole = source.part(source.count // size * size) if source.count >= size else None

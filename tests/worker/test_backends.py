@@ -31,6 +31,9 @@ def test_a_model_is_inspected(on_each_backend, tmp_path):
     assert isinstance(found, Inspected), found
     assert on_each_backend in found.versions
     assert found.metrics == ("val_loss",)
+    assert found.abilities.predicts_memory == (on_each_backend == "jax")
+    assert found.abilities.executes_several_steps == (on_each_backend != "torch")
+    assert not found.abilities.compiles_anew  # there is no GPU here
 
 
 def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):

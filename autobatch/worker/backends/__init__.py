@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from autobatch.protocol import Abilities
+
 
 @dataclass(frozen=True)
 class StepCount:
@@ -53,6 +55,10 @@ class Backend(Protocol):
     """What a backend module provides."""
 
     PRELOAD: tuple[str, ...]  # modules that the template process imports
+    EQUAL_PARTS: bool  # whether every batch, the last one too, must be shared so by the replicas
+
+    def abilities(self) -> Abilities:
+        """On the device that operations run on."""
 
     def template_environment(self, folder: str, device: str) -> dict[str, str]:
         """Variables for all processes of a run, from before the framework is imported.

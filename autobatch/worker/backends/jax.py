@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.mistakes import DeviceError
 from autobatch.worker.nvidia import visible_handles
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
+EQUAL_PARTS = True
 THREADS_PER_REPLICA = 4
 
 
@@ -93,6 +95,12 @@ def device() -> tuple[str, str]:
 
     on_gpu = jax.default_backend() == "gpu"
     return ("gpu", str(jax.devices()[0].device_kind)) if on_gpu else ("cpu", "CPU")
+
+
+def abilities() -> Abilities:
+    """On the CPU, what XLA says of a compiled step is all there is: it does not vary from run to
+    run. On a GPU, what the allocator makes of it is to be seen."""
+    return Abilities(predicts_memory=device()[0] == "cpu")
 
 
 def versions() -> dict[str, str]:

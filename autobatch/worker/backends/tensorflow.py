@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, adapter, waiting
 from autobatch.worker.backends.tensorflow_errors import error_in_data as error_in_data
 from autobatch.worker.backends.tensorflow_errors import (
@@ -19,6 +20,7 @@ from autobatch.worker.backends.tensorflow_errors import (
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
+EQUAL_PARTS = False
 MEBIBYTE = 1 << 20
 RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 
@@ -116,6 +118,10 @@ def device() -> tuple[str, str]:
         return "cpu", "CPU"
     details = tf.config.experimental.get_device_details(gpus[0])
     return "gpu", str(details.get("device_name", gpus[0].name))
+
+
+def abilities() -> Abilities:
+    return Abilities(compiles_anew=device()[0] == "gpu")
 
 
 def versions() -> dict[str, str]:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, StepLog, adapter
 from autobatch.worker.backends.private_memory import PrivateMemory
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
+EQUAL_PARTS = False
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
@@ -105,6 +107,10 @@ def device() -> tuple[str, str]:
     import torch
 
     return ("gpu", torch.cuda.get_device_name(0)) if _on_gpu() else ("cpu", "CPU")
+
+
+def abilities() -> Abilities:
+    return Abilities(executes_several_steps=False)  # Keras' trainer for PyTorch has them not
 
 
 def versions() -> dict[str, str]:

@@ -75,6 +75,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         optimizer_settings=settings(model),
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
+        abilities=backend.abilities(),
         saved_seconds=data.saved_seconds,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
