@@ -50,22 +50,22 @@ def diagnosed(
     Where an epoch is one full batch, the input pipeline alone cannot be told from its start: it is
     taken to be as fast as at the size before.
     """
-    per_sample, at_most = compute_seconds_per_sample(points)
+    per_sample, is_bound = compute_seconds_per_sample(points)
     found: list[BenchmarkPoint] = []
     drawn = None
     for point in points:
         drawn = point.input_samples_per_second or drawn
         fastest = max((p.samples_per_second for p in found), default=0.0)
         known = changed(point, input_samples_per_second=drawn)
-        bound_by, evidence = _binds(known, per_sample, at_most, fastest, limit_bytes)
+        bound_by, evidence = _binds(known, per_sample, is_bound, fastest, limit_bytes)
         found.append(changed(point, bound_by=bound_by, evidence=evidence))
     return tuple(found)
 
 
-def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> tuple[float | None, str]:
+def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> tuple[float | None, bool]:
     """The part of the device's step that grows with the batch; None if sizes are too few to tell.
 
-    The least seen where there are two: "at most " so much.
+    And whether it is at most that: where there are two sizes, it is the least seen.
     """
     on_device = [
         changed(
@@ -79,16 +79,16 @@ def compute_seconds_per_sample(points: Sequence[BenchmarkPoint]) -> tuple[float 
     ]
     fitted = step_time(on_device)
     if fitted is not None:
-        return fitted.seconds_per_sample.value, ""
+        return fitted.seconds_per_sample.value, False
     if len(on_device) < 2:
-        return None, ""
-    return min(1 / point.samples_per_second for point in on_device), "at most "
+        return None, False
+    return min(1 / point.samples_per_second for point in on_device), True
 
 
 def _binds(
     point: BenchmarkPoint,
     per_sample: float | None,
-    at_most: str,
+    is_bound: bool,
     best_smaller: float,
     limit_bytes: int | None,
 ) -> tuple[BoundBy, str]:
@@ -117,6 +117,7 @@ def _binds(
         computing = device
     else:
         computing = per_sample * size
+        at_most = "at most " if is_bound else ""
         told += f"; {at_most}{_ms(computing)} of it grows with the batch"
     if of_epoch >= TOLD_SHARE * step:
         told += f"; {_ms(of_epoch)} are its share of what an epoch takes to end and to start"
