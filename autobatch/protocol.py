@@ -622,12 +622,18 @@ class Candidate(Struct):
     # by, since equal steps favour large batches, and equal epochs small ones.
     val_loss_at_equal_steps: float | None
     val_loss_at_equal_samples: float | None
-    status: str  # finalist | pruned | diverged | not reached | ...
+    status: str  # baseline, finalist, target_not_reached; dropped: pruned, diverged, failed
+    failure: str = ""  # why, of one that failed
     sharpness: float | None = None  # mean over seeds, where it was asked for; decides nothing
+
+    @property
+    def is_finalist(self) -> bool:
+        """Whether it was trained with fresh seeds, as the baseline is."""
+        return self.status in ("baseline", "finalist", "target_not_reached")
 
 
 class Recommendation(Struct):
-    """The answer and its evidence; design: README, 'What a recommendation contains'."""
+    """The answer and its evidence."""
 
     schema_version: int
     batch_size: int

@@ -133,8 +133,8 @@ def test_momentum_is_kept_and_what_that_means_is_told(tmp_path):
 def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
     found = tune(tmp_path, PretendDevice(), "trials.sharpness=true")
     for candidate in found.candidates:
-        asked = candidate.status != "pruned"
-        assert candidate.sharpness == (candidate.batch_size if asked else None)
+        asked = candidate.batch_size if candidate.is_finalist else None
+        assert candidate.sharpness == asked
     assert any("Sharpness" in warning for warning in found.warnings)
 
 
@@ -718,8 +718,16 @@ def test_a_baseline_that_does_not_learn_gives_no_speedup(tmp_path):
 def test_a_trial_that_fails_is_not_called_diverged(tmp_path):
     out = OutOfMemory(evidence="OOM")
     device = PretendDevice(answers={(Trial, 256): [out] * 6})
-    statuses = {c.status for c in tune(tmp_path, device).candidates if c.batch_size == 256}
-    assert "failed: out of memory" in statuses
+    found = tune(tmp_path, device)
+    told = {(c.status, c.failure) for c in found.candidates if c.batch_size == 256}
+    assert ("failed", "out of memory") in told
+
+
+def test_finalists_of_one_seed_are_finalists(tmp_path):
+    found = tune(tmp_path, PretendDevice(), "trials.seeds=1")
+    finalists = [c for c in found.candidates if c.is_finalist]
+    assert len(finalists) > 2
+    assert {c.seeds for c in finalists} == {1}
 
 
 @pytest.mark.parametrize("exponent", [1, -3])  # by the second, ladders are longer than planned

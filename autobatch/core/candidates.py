@@ -5,9 +5,10 @@ from autobatch.core.evidence import Choice, Evidence, Setting
 from autobatch.protocol import Candidate
 
 
-def _failure(evidence: Evidence, setting: Setting) -> str:
+def _failure(evidence: Evidence, setting: Setting) -> tuple[str, str]:
+    """(status, why) of one that gave no curve."""
     reason = evidence.failed.get(setting, "diverged")
-    return "diverged" if reason.startswith("diverged") else f"failed: {reason}"
+    return ("diverged", "") if reason.startswith("diverged") else ("failed", reason)
 
 
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
@@ -18,7 +19,11 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     for setting, curves in evidence.finals.items():
         costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
         times = choice.standing.times.get(setting)
-        status = "baseline" if setting == evidence.baseline else "finalist"
+        status, why = "finalist" if times else "target_not_reached", ""
+        if not costs:
+            status, why = _failure(evidence, setting)
+        elif setting == evidence.baseline:
+            status = "baseline"
         ranked.append(
             Candidate(
                 batch_size=setting.batch_size,
@@ -31,16 +36,19 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 val_loss_at_equal_steps=at_steps.get(setting),
                 val_loss_at_equal_samples=at_samples.get(setting),
                 sharpness=evidence.mean_sharpness(setting),
-                status=status
-                if times
-                else _failure(evidence, setting)
-                if not costs
-                else "target not reached",
+                status=status,
+                failure=why,
             )
         )
     ranked.sort(key=lambda c: (c.time_to_target_seconds is None, c.time_to_target_seconds or 0))
-    others = [
-        Candidate(
+    others = []
+    for setting, cost in sorted(
+        evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)
+    ):
+        if setting in evidence.finals:
+            continue
+        status, why = _failure(evidence, setting) if cost is None else ("pruned", "")
+        found = Candidate(
             batch_size=setting.batch_size,
             learning_rate=evidence.learning_rate(setting),
             seeds=0 if cost is None else 1,
@@ -50,13 +58,10 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
             speedup=None,
             val_loss_at_equal_steps=None,
             val_loss_at_equal_samples=None,
-            status=_failure(evidence, setting) if cost is None else "pruned",
+            status=status,
+            failure=why,
         )
-        for setting, cost in sorted(
-            evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)
-        )
-        if setting not in evidence.finals
-    ]
+        others.append(found)
     return (*ranked, *others)
 
 

@@ -194,7 +194,7 @@ def _role(candidate: Candidate | None, found: Recommendation | None) -> Role:
         return "chosen"
     if candidate.status == "baseline":
         return "baseline"
-    return "finalist" if candidate.seeds > 1 else "dropped"
+    return "finalist" if candidate.is_finalist else "dropped"
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[Failure]:

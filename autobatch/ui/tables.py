@@ -140,7 +140,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
 
 
 def candidates_table(result: Recommendation) -> RenderableType:
-    finalists = [c for c in result.candidates if c.seeds > 1 or c.status == "baseline"]
+    finalists = [c for c in result.candidates if c.is_finalist]
     told, metric = words.measures(result), escape(result.metric)
     table = NarrowingTable(
         f"Finalists at equal training time; target {metric} {result.target_loss:.4g}",

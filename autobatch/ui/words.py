@@ -1,5 +1,6 @@
 """Phrases about results, plain text: the terminal's tables and the HTML report say the same."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from autobatch.protocol import (
@@ -200,6 +201,8 @@ def speedup(candidate: Candidate) -> tuple[str, str]:
 
 
 def dropped(result: Recommendation) -> str:
-    pruned = sum(c.status == "pruned" for c in result.candidates)
-    diverged = sum(c.status == "diverged" for c in result.candidates)
-    return f"tried and dropped: {pruned} slower, {diverged} diverged"
+    statuses = Counter(c.status for c in result.candidates)
+    failed = f", {statuses['failed']} failed" if statuses["failed"] else ""
+    return (
+        f"tried and dropped: {statuses['pruned']} slower, {statuses['diverged']} diverged{failed}"
+    )

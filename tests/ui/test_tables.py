@@ -65,6 +65,18 @@ def test_sharpness_is_shown_where_it_was_asked_for(recommendation):
     assert "sharpness" in text and "12.34" in text
 
 
+def test_finalists_of_one_seed_are_shown_and_trials_that_failed_counted(recommendation):
+    single = [changed(c, seeds=1) for c in recommendation.candidates]
+    failed = changed(single[-1], status="failed", failure="out of memory")
+    text = shown(
+        tables.candidates_table(changed(recommendation, candidates=(*single, failed))), 120
+    )
+    rates = [f"{c.learning_rate:.4g}" for c in single if c.is_finalist]
+    assert len(rates) > 2
+    assert all(rate in text for rate in rates)
+    assert "1 failed" in text
+
+
 def test_names_with_brackets_are_shown_as_they_are(recommendation):
     odd = msgspec.structs.replace(recommendation, metric="val_[/]")
     assert "val_[/]" in shown(tables.recommendation_table(odd), 100)

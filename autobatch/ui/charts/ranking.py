@@ -92,7 +92,7 @@ def ranking_table(result: Recommendation) -> Table:
                 f"{c.learning_rate:.4g}",
                 str(c.seeds),
                 *words.measured(c, result),
-                words.reached_in(c) if c.seeds > 1 else "",
+                words.reached_in(c) if c.is_finalist else "",
                 *words.speedup(c),
                 _status(c, result),
             )
@@ -104,6 +104,7 @@ def ranking_table(result: Recommendation) -> Table:
 def _status(candidate: Candidate, result: Recommendation) -> str:
     if words.is_chosen(candidate, result):
         return ROLES["chosen"]
-    return {"baseline": ROLES["baseline"], "pruned": "slower"}.get(
-        candidate.status, candidate.status
-    )
+    told = {"baseline": ROLES["baseline"], "pruned": "slower"}
+    if candidate.failure:
+        return f"failed: {candidate.failure}"
+    return told.get(candidate.status, candidate.status.replace("_", " "))
