@@ -1,6 +1,7 @@
 """What the devices of a run can hold, and what of it the recipe allows."""
 
 import os
+from collections.abc import Mapping
 
 from autobatch.engine import machine
 from autobatch.errors import UsageError
@@ -41,14 +42,15 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
             f"There is no room for a model: {fullest.state}",
             hint=machine.FREE_A_GPU,
         )
-    if question.backend != "jax":
-        return fullest.free_bytes
-    return min(fullest.free_bytes, int(_share_of_jax() * fullest.total_bytes))
+    return fullest.free_within(share_of_gpu(question.backend))
 
 
-def _share_of_jax() -> float:
+def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float:
+    """What the framework takes of a GPU at most, in the user's own training too."""
+    if backend != "jax":
+        return 1.0
     for name in SHARES_OF_JAX:
-        if written := os.environ.get(name):
+        if written := environ.get(name):
             try:
                 return float(written)
             except ValueError:

@@ -1,8 +1,6 @@
 """From a TARGET as the user types it to an open session: recipe, run directory, executor, limit."""
 
 import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from autobatch import budget
+from autobatch import budget, frameworks
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record, refuse_at_work
@@ -22,8 +20,6 @@ from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
-
-JAX_FOR_GPUS = ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin")
 
 
 @contextmanager
@@ -104,8 +100,9 @@ def open_run(
     for path in (question.folder, question.model, str(directory.absolute())):
         _refuse_unless_text(path)
     free = budget.free_bytes(question)
-    if told := budget.made_of_the_cpu(question, recipe):
-        on_event(Note(text=told))
+    for told in (_gpu_left_idle(question, recipe), budget.made_of_the_cpu(question, recipe)):
+        if told:
+            on_event(Note(text=told))
     with Record(
         directory, question, free_bytes=free, version=_version("keras-autobatch")
     ) as record:
@@ -163,7 +160,7 @@ def _is_recipe(text: str) -> bool:
 
 def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:
     """What is asked about, with what the machine and the environment decide."""
-    backend = recipe.backend or _users_backend()
+    backend = recipe.backend or frameworks.users_backend()[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     if find_spec(backend) is None:
         raise RecipeError(
@@ -172,7 +169,8 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         )
     kind = recipe.device.kind
     if kind == "auto":
-        kind = "gpu" if machine.gpus() and not _built_for_cpu(backend) else "cpu"
+        alone = frameworks.cpu_alone(backend, frameworks.of_backend(backend))
+        kind = "gpu" if machine.gpus() and not alone else "cpu"
     return Target(
         folder=str(folder),
         model=recipe.model,
@@ -188,15 +186,12 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     )
 
 
-def _users_backend() -> str:
-    """As Keras itself decides: KERAS_BACKEND, then its configuration file."""
-    if backend := os.environ.get("KERAS_BACKEND"):
-        return backend
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        return str(json.loads((home / "keras.json").read_text())["backend"])
-    except (OSError, ValueError, KeyError):
-        return "tensorflow"
+def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
+    """A sentence where there is a GPU that the backend installed cannot use."""
+    if (question.device, recipe.device.kind) != ("cpu", "auto") or not machine.gpus():
+        return None
+    alone = frameworks.cpu_alone(question.backend, frameworks.of_backend(question.backend))
+    return f"There is a GPU, but {alone}: the CPU is used (`autobatch doctor` says what to do)."
 
 
 def _digest(question: Target) -> str:
@@ -233,25 +228,6 @@ def _version(package: str) -> str:
         except PackageNotFoundError:
             continue
     return "unknown"
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _built_for_cpu(backend: str) -> bool:
-    """Whether what is installed of it cannot use a GPU, by its names and versions."""
-    match backend:
-        case "tensorflow":
-            return _installed("tensorflow-cpu")
-        case "torch":
-            return _version("torch").endswith("+cpu")
-        case _:
-            return not any(map(_installed, JAX_FOR_GPUS))
 
 
 def _set_aside(directory: Path) -> None:

@@ -3,20 +3,8 @@
 from typing import Literal
 
 from autobatch.engine.machine import Gpu, Memory, visible
+from autobatch.frameworks import cpu_alone
 from autobatch.protocol import Struct
-
-DISTRIBUTIONS = {  # what each backend may be installed as
-    "tensorflow": (
-        "tensorflow",
-        "tf-nightly",
-        "tensorflow-cpu",
-        "tensorflow-intel",
-        "intel-tensorflow",
-        "tf-nightly-cpu",
-    ),
-    "jax": ("jax",),
-    "torch": ("torch",),
-}
 
 
 class Finding(Struct):
@@ -63,6 +51,7 @@ class Facts(Struct):
     gpu_problems: tuple[str, ...] = ()
     nvidia_cards: int = 0  # plugged in, whether or not there is a driver
     cudnn: bool = False
+    share_of_gpu: float = 1.0  # that the framework takes of it at most
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
     device_order: str | None = None  # CUDA_DEVICE_ORDER
     device_asked: Literal["auto", "gpu", "cpu"] = "auto"
@@ -75,9 +64,14 @@ class Facts(Struct):
         return visible(self.gpus, self.visible_devices)
 
     @property
+    def cpu_alone(self) -> str | None:
+        """That what is installed of the backend cannot use a GPU, where that is so."""
+        return cpu_alone(self.backend, self.packages, self.architecture)
+
+    @property
     def device(self) -> Literal["gpu", "cpu"]:
         if self.device_asked == "auto":
-            return "gpu" if self.usable_gpus else "cpu"
+            return "gpu" if self.usable_gpus and not self.cpu_alone else "cpu"
         return self.device_asked
 
     @property
@@ -85,7 +79,8 @@ class Facts(Struct):
         """Of the device that would be used; of several, the fullest."""
         if self.device == "cpu":
             return self.memory.spare_bytes
-        return min((gpu.free_bytes for gpu in self.usable_gpus[: self.replicas]), default=0)
+        used = self.usable_gpus[: self.replicas]
+        return min((gpu.free_within(self.share_of_gpu) for gpu in used), default=0)
 
 
 class Diagnosis(Struct):

@@ -7,18 +7,20 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, RunDirectory
+from autobatch import frameworks
+from autobatch.budget import share_of_gpu
+from autobatch.doctor.facts import Diagnosis, Facts, RunDirectory
 from autobatch.doctor.judges import diagnose
 from autobatch.engine import machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
-from autobatch.opening import _users_backend, read_target
+from autobatch.frameworks import DISTRIBUTIONS, PLUGINS_OF_JAX
+from autobatch.opening import read_target
 from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
 from autobatch.units import Share
 
@@ -33,6 +35,7 @@ PACKAGES = (
     "keras-autobatch",
     "keras",
     *(name for names in DISTRIBUTIONS.values() for name in names),
+    *PLUGINS_OF_JAX,
     *CUDNN_DISTRIBUTIONS,
 )
 
@@ -50,9 +53,10 @@ def examine(
 
 def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.environ) -> Facts:
     survey = machine.survey()
-    backend = recipe.backend or _users_backend()
+    users, chosen_by = frameworks.users_backend(environ)
+    backend = recipe.backend or users
     refusal = _refusal(recipe, backend)
-    packages = dict(_installed())
+    packages = frameworks.installed(PACKAGES)
     limit = recipe.device.memory_limit
     return Facts(
         system=platform.system(),
@@ -60,7 +64,7 @@ def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.
         python=sys.version_info[:3],
         packages=packages,
         backend=backend,
-        backend_from=_backend_from(recipe, environ),
+        backend_from="the recipe" if recipe.backend else chosen_by,
         refusal=refusal.message if refusal else "",
         refusal_hint=(refusal.hint or "") if refusal else "",
         legacy_keras=environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"),
@@ -71,6 +75,7 @@ def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.
         gpu_problems=survey.problems,
         nvidia_cards=machine.nvidia_cards(),
         cudnn=has_cudnn(packages, environ),
+        share_of_gpu=share_of_gpu(backend, environ),
         visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
         device_order=environ.get("CUDA_DEVICE_ORDER"),
         device_asked=recipe.device.kind,
@@ -100,23 +105,6 @@ def has_cudnn(
     return any(name in packages for name in CUDNN_DISTRIBUTIONS) or any(
         next(Path(folder).glob("libcudnn.so*"), None) for folder in (*named, *folders)
     )
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue
-
-
-def _backend_from(recipe: Recipe, environ: Mapping[str, str]) -> str:
-    if recipe.backend:
-        return "the recipe"
-    if environ.get("KERAS_BACKEND"):
-        return "KERAS_BACKEND"
-    home = Path(environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return str(home / "keras.json") if (home / "keras.json").exists() else "Keras' default"
 
 
 def _refusal(recipe: Recipe, backend: str) -> RecipeError | None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from autobatch.doctor.facts import DISTRIBUTIONS, Facts, Finding, blocks, warns
+from autobatch.doctor.facts import Facts, Finding, blocks, warns
 from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu
+from autobatch.frameworks import DISTRIBUTIONS, FOR_GPUS
 
-TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
 HELD = 0.5  # share of a GPU held by others, likewise
 
 
@@ -39,9 +39,11 @@ def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
 
 
 def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
-    if facts.device != "gpu" or not facts.usable_gpus:
+    if not facts.usable_gpus:
         return
     yield from _judge_framework_of_gpu(facts)
+    if facts.device != "gpu":
+        return
     if len(facts.usable_gpus) < facts.replicas:
         yield blocks(
             f"device.replicas is {facts.replicas}, and {_count(len(facts.usable_gpus), 'GPU')} can "
@@ -67,30 +69,24 @@ def _judge_room(gpu: Gpu) -> Iterator[Finding]:
 
 
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
-    if facts.backend != "tensorflow":
+    if facts.device_asked == "cpu":
         return
-    installed = [name for name in DISTRIBUTIONS["tensorflow"] if name in facts.packages]
-    able = [name for name in installed if _uses_gpus(name, facts)]
-    if installed and not able:
-        version = facts.packages[installed[0]]
-        yield blocks(
-            f"There is a GPU, but {installed[0]} {version} is built for the CPU alone.",
-            f'pip uninstall {installed[0]} && pip install "tensorflow[and-cuda]"; '
-            "or train on the CPU: --set device.kind=cpu",
-        )
-    elif able and not facts.cudnn:
+    names = [name for name in DISTRIBUTIONS.get(facts.backend, ()) if name in facts.packages]
+    if facts.cpu_alone:
+        install = f'pip uninstall {names[0]} && pip install "{FOR_GPUS[facts.backend]}"'
+        if facts.device_asked == "gpu":
+            yield blocks(
+                f"device.kind is gpu, but {facts.cpu_alone}.",
+                f"{install}; or train on the CPU: --set device.kind=cpu",
+            )
+        else:
+            yield warns(f"There is a GPU, but {facts.cpu_alone}: the CPU is used.", install)
+    elif facts.backend == "tensorflow" and names and not facts.cudnn:
         yield warns(
-            f"There is a GPU, but {able[0]} came without CUDA's libraries, and cuDNN is nowhere "
+            f"There is a GPU, but {names[0]} came without CUDA's libraries, and cuDNN is nowhere "
             "in sight: TensorFlow may not see the GPU.",
             'pip install "tensorflow[and-cuda]"',
         )
-
-
-def _uses_gpus(name: str, facts: Facts) -> bool:
-    if name not in TENSORFLOWS_FOR_GPUS:
-        return False
-    # For Arm, PyPI has none with CUDA; NVIDIA's own builds carry their name in the version.
-    return facts.architecture == "x86_64" or "+nv" in facts.packages[name]
 
 
 def _count(number: int, what: str) -> str:

@@ -6,9 +6,10 @@ one topic; each finding is a fact and what to do about it.
 
 from collections.abc import Iterator
 
-from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, Finding, blocks, warns
+from autobatch.doctor.facts import Diagnosis, Facts, Finding, blocks, warns
 from autobatch.doctor.gpus import judge_gpu_used, judge_gpus_found
 from autobatch.engine.machine import CPU_SHARE
+from autobatch.frameworks import DISTRIBUTIONS
 from autobatch.units import format_bytes
 
 PYTHONS = ((3, 11), (3, 14))  # from, to below: requires-python of pyproject.toml
@@ -41,6 +42,8 @@ def _device_reason(facts: Facts) -> str:
         return "device.kind asks for it"
     if facts.device == "gpu":
         return facts.usable_gpus[0].name
+    if facts.usable_gpus and facts.cpu_alone:
+        return facts.cpu_alone
     return "the GPUs are hidden or unreadable" if facts.gpus else "no NVIDIA GPU here"
 
 
@@ -49,7 +52,10 @@ def _limit(facts: Facts) -> tuple[int, str]:
     if facts.limit_asked_bytes is not None:
         return facts.limit_asked_bytes, "memory_limit of the recipe"
     if facts.device == "gpu":
+        share = facts.share_of_gpu
         reason = "all that is free on the GPU"
+        if share < 1:
+            reason = f"what is free on the GPU, but at most the {share:.0%} that JAX takes of it"
     else:
         group = facts.memory.tightest_group
         what = f"what the control group {group.path} leaves" if group else "available memory"

@@ -47,6 +47,10 @@ class Gpu(Struct):
     uuid: str = ""
     processes: tuple[GpuProcess, ...] | None = ()  # None: the driver does not tell us
 
+    def free_within(self, share: float) -> int:
+        """Bytes that are free of it, for one who takes no more than this share of the whole."""
+        return min(self.free_bytes, int(share * self.total_bytes))
+
     @property
     def state(self) -> str:
         """What is free of it, and who holds most of the rest; as a sentence."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from autobatch.doctor.facts import DISTRIBUTIONS, Diagnosis, Facts, Finding
+from autobatch.doctor.facts import Diagnosis, Facts, Finding
 from autobatch.engine.machine import Gpu
 from autobatch.errors import one_line
+from autobatch.frameworks import DISTRIBUTIONS
 from autobatch.units import format_bytes
 
 if TYPE_CHECKING:

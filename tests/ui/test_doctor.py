@@ -90,11 +90,15 @@ BLOCKING = [
     ),
     ({"device_asked": "gpu", **NO_GPU}, "there is no GPU that can be used", "device.kind=cpu"),
     (
-        packages(keras="3.15.1", tensorflow_cpu="2.21.0"),
-        "There is a GPU, but tensorflow-cpu 2.21.0 is built for the CPU alone",
+        {"device_asked": "gpu", **packages(keras="3.15.1", tensorflow_cpu="2.21.0")},
+        "device.kind is gpu, but tensorflow-cpu 2.21.0 is built for the CPU alone",
         'pip uninstall tensorflow-cpu && pip install "tensorflow[and-cuda]"',
     ),
-    ({"architecture": "aarch64"}, "tensorflow 2.21.0 is built for the CPU", "device.kind=cpu"),
+    (
+        {"architecture": "aarch64", "device_asked": "gpu"},
+        "tensorflow 2.21.0 is built for the CPU",
+        "device.kind=cpu",
+    ),
     (
         {"gpus": (gpu(free_bytes=GIB // 2),)},
         "GPU 0 has 512.0 MiB free of 24.0 GiB.",
@@ -134,6 +138,21 @@ WARNING = [
         {"gpus": (gpu(), gpu(name="NVIDIA T4", index=1))},
         "The GPUs differ",
         "CUDA_DEVICE_ORDER=PCI_BUS_ID",
+    ),
+    (
+        packages(keras="3.15.1", tensorflow_cpu="2.21.0"),
+        "There is a GPU, but tensorflow-cpu 2.21.0 is built for the CPU alone: the CPU is used.",
+        'pip uninstall tensorflow-cpu && pip install "tensorflow[and-cuda]"',
+    ),
+    (
+        {"backend": "torch", **packages(keras="3.15.1", torch="2.13.0+cpu")},
+        "There is a GPU, but torch 2.13.0+cpu is built for the CPU alone: the CPU is used.",
+        'pip uninstall torch && pip install "torch"',
+    ),
+    (
+        {"backend": "jax", **packages(keras="3.15.1", jax="0.10.2")},
+        "There is a GPU, but jax 0.10.2 has no plugin for GPUs: the CPU is used.",
+        'pip install "jax[cuda13]"',
     ),
     ({"cudnn": False}, "came without CUDA's libraries", 'pip install "tensorflow[and-cuda]"'),
     (
@@ -199,6 +218,18 @@ def test_a_sound_machine_has_no_findings(changes):
     [
         ({}, "gpu", 23 * GIB, "all that is free on the GPU"),
         (NO_GPU, "cpu", 18 * GIB, "90% of available memory"),
+        (
+            {"share_of_gpu": 0.75},
+            "gpu",
+            18 * GIB,
+            "what is free on the GPU, but at most the 75% that JAX takes of it",
+        ),
+        (
+            packages(keras="3.15.1", tensorflow_cpu="2.21.0"),
+            "cpu",
+            18 * GIB,
+            "90% of available memory",
+        ),
         ({"device_asked": "cpu"}, "cpu", 18 * GIB, "90% of available memory"),
         (NO_GPU | memory(10 * GIB, limit=16 * GIB), "cpu", 9 * GIB, "/docker/abc leaves"),
         ({"limit_asked_bytes": GIB}, "gpu", GIB, "memory_limit of the recipe"),

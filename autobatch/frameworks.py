@@ -1,0 +1,85 @@
+"""Which backend Keras would use here, and whether what is installed of it can use a GPU.
+
+By the environment, files and the metadata of packages: no framework is imported.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+DISTRIBUTIONS = {  # what each backend may be installed as
+    "tensorflow": (
+        "tensorflow",
+        "tf-nightly",
+        "tensorflow-cpu",
+        "tensorflow-intel",
+        "intel-tensorflow",
+        "tf-nightly-cpu",
+    ),
+    "jax": ("jax",),
+    "torch": ("torch",),
+}
+TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
+PLUGINS_OF_JAX = ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin")
+FOR_GPUS = {  # how to install each so that it can
+    "tensorflow": "tensorflow[and-cuda]",
+    "jax": "jax[cuda13]",
+    "torch": "torch",
+}
+
+
+def users_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """(backend, who chose it), as Keras decides: KERAS_BACKEND, then its configuration file."""
+    if backend := environ.get("KERAS_BACKEND"):
+        return backend, "KERAS_BACKEND"
+    file = Path(environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+    try:
+        return str(json.loads(file.read_text())["backend"]), str(file)
+    except (OSError, ValueError, KeyError):
+        return "tensorflow", "Keras' default"
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions by name of the distributions that are."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def of_backend(backend: str) -> dict[str, str]:
+    """What is installed of it, as `cpu_alone` asks."""
+    return installed((*DISTRIBUTIONS.get(backend, ()), *PLUGINS_OF_JAX))
+
+
+def cpu_alone(
+    backend: str, packages: Mapping[str, str], architecture: str = platform.machine()
+) -> str | None:
+    """What is installed of it, and that it cannot use a GPU; None where it can, or may."""
+    names = [name for name in DISTRIBUTIONS.get(backend, ()) if name in packages]
+    if not names:
+        return None
+    told = f"{names[0]} {packages[names[0]]}"
+    match backend:
+        case "tensorflow":
+            if any(_has_cuda(name, packages[name], architecture) for name in names):
+                return None
+        case "torch":
+            if not packages["torch"].endswith("+cpu"):
+                return None
+        case "jax":
+            if any(name in packages for name in PLUGINS_OF_JAX):
+                return None
+            return f"{told} has no plugin for GPUs"
+    return f"{told} is built for the CPU alone"
+
+
+def _has_cuda(name: str, release: str, architecture: str) -> bool:
+    # For Arm, PyPI has none with CUDA; NVIDIA's own builds carry their name in the version.
+    return name in TENSORFLOWS_FOR_GPUS and (architecture == "x86_64" or "+nv" in release)
