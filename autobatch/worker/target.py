@@ -19,9 +19,16 @@ from autobatch.worker.mistakes import TargetError, UserError
 
 
 def build_model(
-    target: Target, backend: Backend, *, batch_size: int, learning_rate: float | None = None
+    target: Target,
+    backend: Backend,
+    *,
+    seed: int,
+    batch_size: int,
+    learning_rate: float | None = None,
 ) -> keras.Model:
     """The compiled model, built afresh where it trains on all replicas.
+
+    The seed is set once the user's module is imported: it may set one itself.
 
     Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
     leaves the callable its default.
@@ -29,9 +36,11 @@ def build_model(
     source = target.model.partition(":")[0]
     with backend.scope():
         if source.endswith(".keras"):
+            keras.utils.set_random_seed(seed)
             model = _load_saved(Path(target.folder, source))
         else:
             builder = find_callable(target, target.model, role="model")
+            keras.utils.set_random_seed(seed)
             offered: dict[str, Any] = {"batch_size": batch_size}
             if learning_rate is not None:
                 offered["learning_rate"] = learning_rate

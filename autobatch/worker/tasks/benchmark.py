@@ -30,9 +30,8 @@ DEVICE_SHARE = 0.25  # of the seconds asked, for the resident batch
 def run(
     task: Benchmark, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Measured:
-    keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, backend, batch_size=size)
+    model = build_model(target, backend, seed=target.seed, batch_size=size)
     if task.steps_per_execution is not None:
         model.steps_per_execution = task.steps_per_execution
     data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)

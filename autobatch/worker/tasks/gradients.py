@@ -35,9 +35,12 @@ PRECONDITIONED = ("Adam", "AdamW", "Nadam", "RMSprop")  # have `_velocities`, of
 def run(
     task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Differentiated:
-    keras.utils.set_random_seed(task.seed)
     model = build_model(
-        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+        target,
+        backend,
+        seed=task.seed,
+        batch_size=task.batch_size,
+        learning_rate=task.learning_rate,
     )
     if reason := why_no_gradients(model):
         return Differentiated(moments=(), reason=reason)

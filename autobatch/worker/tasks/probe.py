@@ -24,9 +24,8 @@ VERIFY_FULL_STEPS = 10  # of a verification (enough to see a leak), then more, e
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
-    keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, backend, batch_size=size)
+    model = build_model(target, backend, seed=target.seed, batch_size=size)
     ragged = size // 2 // target.replicas * target.replicas if task.verify else 0
     data = user_data.load(target, model, batch_size=size, samples=size + ragged)
     if data.train.count < size:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
@@ -21,9 +19,12 @@ from autobatch.worker.tasks.watch import Watch, fit
 def run(
     task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Ranged:
-    keras.utils.set_random_seed(task.seed)
     model = build_model(
-        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+        target,
+        backend,
+        seed=task.seed,
+        batch_size=task.batch_size,
+        learning_rate=task.learning_rate,
     )
     train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
     scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)

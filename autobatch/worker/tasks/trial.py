@@ -29,9 +29,12 @@ from autobatch.worker.tasks.watch import Watch, fit
 def run(
     task: Trial, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Trained | Diverged:
-    keras.utils.set_random_seed(task.seed)
     model = build_model(
-        target, backend, batch_size=task.batch_size, learning_rate=task.learning_rate
+        target,
+        backend,
+        seed=task.seed,
+        batch_size=task.batch_size,
+        learning_rate=task.learning_rate,
     )
     data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
     if data.validation is None:
@@ -48,6 +51,7 @@ def run(
     sample = data.train.fit_arguments(task.validation_batch_size)
     batch = backend.first_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
+    keras.utils.set_random_seed(task.seed)  # the user's code may have set another
     fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()
     if watch.diverged_at is not None:
