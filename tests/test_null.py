@@ -1,6 +1,7 @@
 """Whole runs on a pretend device whose truth is known: how often is `better` said, and wrongly?"""
 
 import numpy as np
+import pytest
 from pretend import PretendDevice
 from test_tuner import tune
 
@@ -48,11 +49,12 @@ def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_pat
     assert wrong <= 0.05 * RUNS
 
 
-def test_the_interval_of_the_speedup_holds_its_truth(tmp_path):
-    """Everything but the baseline is twice as fast: the choice among them is by luck alone."""
+@pytest.mark.parametrize(("faster", "found_in"), [(1.3, 0.25), (2.0, 0.9)])
+def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(tmp_path, faster, found_in):
+    """All but the baseline are as much faster, so that luck alone chooses among them: an interval
+    of the chosen alone would hold the truth of the smaller gain in 85 % of these runs."""
     luck = np.random.default_rng(1)
-    found = [recommend(tmp_path / str(run), Equal(luck, 2.0)) for run in range(RUNS)]
+    found = [recommend(tmp_path / str(run), Equal(luck, faster)) for run in range(RUNS)]
     better = [each.speedup for each in found if each.verdict == "better"]
-    assert len(better) >= 0.9 * RUNS
-    held = sum(each.low <= 2.0 <= each.high for each in better)
-    assert 0.92 * len(better) <= held <= 0.98 * len(better)
+    assert len(better) >= found_in * RUNS
+    assert sum(each.low <= faster <= each.high for each in better) >= 0.92 * len(better)

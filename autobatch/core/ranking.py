@@ -150,18 +150,6 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
     return found
 
 
-def speedup(times: Mapping[Name, Sequence[float]], name: Name, baseline: Name) -> Interval:
-    """Baseline's time over that of `name` alone, by the same model, with its own 95 % interval.
-
-    Narrower than those of `speedups`, which hold for all pairs at once, as a choice of them asks.
-    """
-    y = {each: np.log(np.array(found, dtype=float)) for each, found in times.items()}
-    sigma, degrees = _residual(np.array(list(y.values())))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * sigma * sqrt(2 / len(y[name]))
-    gain = float(y[baseline].mean() - y[name].mean())
-    return Interval(value=exp(gain), low=_exp(gain - half), high=_exp(gain + half))
-
-
 def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
     """(standard deviation, degrees of freedom) of what (candidate, seed) leave of `y`."""
     candidates, seeds = y.shape
