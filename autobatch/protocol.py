@@ -186,6 +186,7 @@ class Inspected(Tagged):
     versions: dict[str, str]
     device_name: str
     device_kind: Literal["gpu", "cpu"]
+    optimizer_names: tuple[str, ...] = ("optimizer",)  # attributes of the model
     optimizer_settings: dict[str, float] = {}  # what else goes with the batch size: beta_2, ...
     accumulation_steps: int = 1  # batches for one update of the weights
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16

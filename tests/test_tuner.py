@@ -20,7 +20,9 @@ from autobatch.protocol import (
     Benchmark,
     BenchmarkResult,
     Crashed,
+    Differentiated,
     Diverged,
+    Evaluation,
     Fits,
     Gradients,
     Inspect,
@@ -36,11 +38,13 @@ from autobatch.protocol import (
     StageFinished,
     StageStarted,
     TargetMissing,
+    Trained,
     Trial,
     UserCodeFailed,
     changed,
 )
 from autobatch.recipe import make_recipe
+from autobatch.stages import plan
 from autobatch.stages.ask import Session
 
 
@@ -713,6 +717,99 @@ def test_a_baseline_that_does_not_learn_gives_no_speedup(tmp_path):
     found = tune(tmp_path, device)
     assert (found.verdict, found.batch_size) == ("inconclusive", 32)
     assert "does not improve val_loss" in found.reasons[0]
+
+
+def test_a_baseline_that_stays_where_each_seed_started_gives_no_speedup(tmp_path):
+    device = PretendDevice()
+
+    def stuck(task):
+        """Worse than at the start, which differs from seed to seed."""
+        started = 2.0 + 0.1 * task.seed
+        worse = [Evaluation(step=0, metrics={"val_loss": started})]
+        worse += [
+            Evaluation(step=step, metrics={"val_loss": started + 1})
+            for step in task.evaluate_at
+            if step
+        ]
+        return Trained(evaluations=tuple(worse), steps=task.steps, train_seconds=1, peak_bytes=None)
+
+    device._trial = stuck
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert "does not improve val_loss" in found.reasons[0]
+
+
+def test_seeds_that_change_nothing_tell_nothing_of_chance(tmp_path):
+    device = PretendDevice()
+    learn = device._trial
+    device._trial = lambda task: learn(changed(task, seed=1))
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert "3 seeds gave the same training" in found.reasons[0]
+
+
+def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
+    found = tune(tmp_path, PretendDevice(step_seconds=lambda size: 0.01 * (1 - 1e-4 * size)))
+    assert found.benchmark.step_time.seconds_per_sample.value == 0
+    assert not any("Accumulating" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_maximised"),
+    [
+        ("val_loss", False),
+        ("val_error_type_accuracy", True),
+        ("val_accuracy_loss", False),
+        ("val_top_k_accuracy", True),
+    ],
+)
+def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):
+    assert plan._is_maximised(metric) == is_maximised
+
+
+def test_a_score_may_go_either_way(tmp_path):
+    device = PretendDevice(facts=inspected(metrics=("val_loss", "val_brier_score")))
+    with pytest.raises(UsageError, match="val_brier_score is better is not known"):
+        tune(tmp_path, device, "trials.metric=val_brier_score")
+
+
+def test_a_schedule_is_multiplied_from_what_it_is_compiled_with(tmp_path):
+    facts = inspected(learning_rate=0.001, learning_rate_schedule="CosineDecay")
+    found = tune(tmp_path, PretendDevice(facts=facts), "baseline.learning_rate=0.01")
+    factor = found.learning_rate / 0.001
+    assert found.snippet.startswith(f"# multiply your CosineDecay by {factor:.4g}")
+
+
+def test_a_rate_of_zero_is_refused(tmp_path):
+    with pytest.raises(UserCodeError, match="compiled with a learning rate of 0"):
+        tune(tmp_path, PretendDevice(facts=inspected(learning_rate=0.0)))
+
+
+def test_optimizers_of_the_models_own_are_named_in_the_snippet(tmp_path):
+    one = inspected(optimizer_names=("g_optimizer",))
+    found = tune(tmp_path / "one", PretendDevice(facts=one))
+    assert found.snippet.startswith(f"model.g_optimizer.learning_rate = {found.learning_rate:.6g}")
+    two = inspected(optimizer="Adam, SGD", optimizer_names=("d_optimizer", "g_optimizer"))
+    found = tune(tmp_path / "two", PretendDevice(facts=two))
+    assert found.snippet.startswith(
+        "# multiply the learning rates of model.d_optimizer and model.g_optimizer by "
+        f"{found.learning_rate / 0.01:.4g}"
+    )
+
+
+def test_one_noise_scale_that_cannot_be_had_does_not_cost_the_other(tmp_path):
+    device = PretendDevice()
+    differentiate = device._gradients
+
+    def late_only(task):
+        early, late = differentiate(task).moments
+        still = changed(early, squared_norms=(0.0,) * 8, gram=((0.0,) * 8,) * 8)
+        return Differentiated(moments=(still, late))
+
+    device._gradients = late_only
+    found = tune(tmp_path, device)
+    assert found.noise_scale.value == pytest.approx(500, rel=0.1)
+    assert found.noise_scale_early == found.noise_scale
 
 
 def test_a_trial_that_fails_is_not_called_diverged(tmp_path):

@@ -111,15 +111,18 @@ def _effective(wished: EffectiveBatch) -> str:
 
 def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
     rate = evidence.learning_rate(choice.setting)
-    if inspected.learning_rate_schedule:
-        factor = rate / evidence.baseline_learning_rate
+    factor = rate / (inspected.learning_rate or rate)
+    names = [f"model.{name}" for name in inspected.optimizer_names]
+    if len(names) > 1:
+        first = f"# multiply the learning rates of {' and '.join(names)} by {factor:.4g}"
+    elif inspected.learning_rate_schedule:
         first = f"# multiply your {inspected.learning_rate_schedule} by {factor:.4g}"
     else:
-        first = f"model.optimizer.learning_rate = {rate:.6g}"
+        first = f"{names[0]}.learning_rate = {rate:.6g}"
     lines = [first]
     for name, value in evidence.hyperparameters(choice.setting).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
-        lines.append(f"model.optimizer{inner}.{name} = {value:.6g}")
+        lines.append(f"{names[0]}{inner}.{name} = {value:.6g}")
     lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
     if replicas > 1:
         each = choice.setting.batch_size // replicas

@@ -97,6 +97,13 @@ class Evidence:
         """What the first trials found at one size, by rung."""
         return {s.rung: cost for s, cost in self.first.items() if s.batch_size == batch_size}
 
+    def seeds_differ(self) -> bool:
+        """Whether any finalist trained otherwise with another seed: else nothing tells chance."""
+        return any(
+            len({tuple(curve) for curve in curves.values() if curve}) > 1
+            for curves in self.finals.values()
+        )
+
     def mean_sharpness(self, setting: Setting) -> float | None:
         found = self.sharpness.get(setting)
         return sum(found) / len(found) if found else None
@@ -142,6 +149,7 @@ class Standing:
     target: float  # a cost that the baseline reaches with every seed
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
+    learns: bool = True  # the baseline: with every seed it got below where it started
 
     def told_apart(self, one: Setting, other: Setting) -> bool:
         """Whether the 95 % interval of the ratio of their times excludes 1.
@@ -169,15 +177,15 @@ def standing(evidence: Evidence) -> Standing:
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     target = max(ranking.best_cost(curve) for curve in curves)
     times: dict[Setting, list[float]] = {}
-    if target >= evidence.initial_cost:
-        return Standing(target, times, {})  # the baseline does not learn: nothing to be sooner at
+    if target >= min(curve[0][1] for curve in curves):
+        return Standing(target, times, {}, learns=False)  # there is nothing to be sooner at
     for setting, by_seed in evidence.finals.items():
         found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
         shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
         reached = [max(seconds, shortest) for seconds in found if seconds is not None]
         if len(reached) == len(by_seed):
             times[setting] = reached
-    if len(times) < 2 or evidence.baseline not in times or len(curves) < 2:
+    if len(times) < 2 or evidence.baseline not in times or not evidence.seeds_differ():
         return Standing(target, times, {})  # one seed alone ranks nothing
     return Standing(target, times, ranking.speedups(times, baseline=evidence.baseline))
 

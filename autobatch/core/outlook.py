@@ -15,7 +15,8 @@ class Outlook:
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
     schedule_saving: float | None  # by a batch growing with the noise scale; None: not known
-    accumulation_gain: float  # at most, of accumulating over the batch chosen; 0: it does not pay
+    # At most, of accumulating over the batch chosen; 0: it does not pay; None: not known.
+    accumulation_gain: float | None
     from_trials: bool  # the critical batch is also theirs
     agrees: bool  # the noise scale was resolved, and predicts the choice to be near the best
 
@@ -52,10 +53,13 @@ def outlook_of(
     )
 
 
-def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float) -> float:
-    """If all that a step takes beside its samples were the update: an upper bound."""
-    if fitted is None:
-        return 0.0
+def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float) -> float | None:
+    """If all that a step takes beside its samples were the update: an upper bound.
+
+    There is none where samples were not seen to take any time.
+    """
+    if fitted is None or fitted.seconds_per_sample.value <= 0:
+        return None
     update_seconds = fitted.overhead_seconds.value
     size = choice.setting.batch_size
     return time_to_target.accumulation(size, fitted, update_seconds, critical)[1]

@@ -41,8 +41,8 @@ def accumulation(
 ) -> tuple[int, float]:
     """(micro-batches of `batch` for one update, predicted gain in speed) where it is worth it.
 
-    Updates themselves take `update_seconds` of the overhead. (1, 0.0) where it does not pay: as a
-    rule on one device, since each micro-batch takes as long as a step.
+    Updates themselves take `update_seconds` of the overhead, and a micro-batch takes some time. (1,
+    0.0) where it does not pay: as a rule on one device, since each takes as long as a step.
     """
     micro = step_time.overhead_seconds.value - update_seconds
     micro += step_time.seconds_per_sample.value * batch

@@ -68,14 +68,22 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
             f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more, and "
             "a time_limit that leaves time for them."
         )
-    if choice.standing.target >= evidence.initial_cost:
+    if not choice.standing.learns:
         return (
             f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
             "of training: there is nothing to be sooner at. Raise trials.budget, or try another "
             "baseline.learning_rate."
         )
+    if not evidence.seeds_differ():
+        return (
+            f"All {seeds} seeds gave the same training, so that nothing tells what is chance: your "
+            f"{mine} stays. Where the model's code fixes its seed (keras.utils.set_random_seed, or "
+            "a seed of each layer), leave that to `seed` of the recipe."
+        )
     if own not in times:
         return f"Your {mine} diverges with some seeds: nothing can be compared with it."
+    if len(evidence.finals) == 1:
+        return f"Nothing was compared with your {mine}, which stays."
     if promising[1] is None:
         return (
             f"Nothing tried reaches the {metric} {target:.4g} of your {mine} with every seed. "

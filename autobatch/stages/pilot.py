@@ -59,8 +59,8 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     )
     outcome = _ask(session, evidence, task, f"noise scale, {count} x {micro} samples", _phrase)
     if isinstance(outcome, Differentiated) and outcome.moments:
-        found = tuple(noise_scale(each) for each in outcome.moments)
-        if all(each.low > 0 for each in found):
+        measured = map(noise_scale, outcome.moments)
+        if found := tuple(each for each in measured if each.low > 0):
             return found
         outcome = changed(outcome, moments=(), reason="the gradients do not vary, or are too few")
     evidence.notes.append(f"The noise scale was not measured: {_why_not(outcome)}.")
@@ -136,8 +136,8 @@ def _range_phrase(outcome: Outcome, rate: float) -> str:
     if not isinstance(outcome, Ranged):
         return why_it_failed(outcome)
     found = _found(outcome, rate)
-    if not outcome.losses and not outcome.broke_down:
-        return "the training step reports no loss"
+    if not outcome.losses:
+        return "its first step had no loss that is a finite number"
     if found is None:
         return f"trains up to {HIGHEST_FACTOR * rate:.3g}"
     return f"breaks down at {found:.3g}"

@@ -16,7 +16,7 @@ FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at
 MIN_STEPS = 20  # fewer updates tell nothing
 JOB_OVERHEAD_SECONDS = 2.0
 
-MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2", "score"}
+MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2"}
 MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
 
 
@@ -30,6 +30,12 @@ def plan(
             hint=f"It reports: {', '.join(inspected.metrics)}.",
         )
     rate = recipe.baseline.learning_rate or inspected.learning_rate
+    if inspected.learning_rate == 0:
+        raise UserCodeError(
+            "The model is compiled with a learning rate of 0 (does a callback set it?), and trials "
+            "train without callbacks that set it.",
+            hint="Compile it with the rate that it is to train with.",
+        )
     if rate is None:
         raise UserCodeError(
             f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
@@ -68,11 +74,9 @@ def plan(
 
 def _is_maximised(metric: str) -> bool:
     """Whether more of the metric is better; refuses one of which that is not known."""
-    words = set(metric.lower().split("_"))
-    if words & MAXIMISED and not words & MINIMISED:
-        return True
-    if words & MINIMISED:
-        return False
+    for word in reversed(metric.lower().split("_")):  # an output's name comes first
+        if word in MAXIMISED | MINIMISED:
+            return word in MAXIMISED
     raise UsageError(
         f"Whether more or less of trials.metric {metric} is better is not known.",
         hint="Use val_loss, or a metric whose name says what it is: "

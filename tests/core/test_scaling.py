@@ -53,11 +53,15 @@ def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batc
     assert momentum**steps == pytest.approx(0.002, abs=0.0005)
 
 
-@pytest.mark.parametrize(("size", "rate"), [(1, 1 / 12), (4, 0.2667), (16, 0.5926), (64, 0.8533)])
-def test_the_best_rate_of_a_linear_regression_saturates_at_its_noise_scale(size, rate):
-    """T4: H = I, d = 10: eta*(B) = 1 / (1 + 11 / B)."""
+@pytest.mark.parametrize(
+    ("size", "rate", "left"),
+    [(1, 1 / 12, 0.9167), (4, 0.2667, 0.7333), (16, 0.5926, 0.4074), (64, 0.8533, 0.1467)],
+)
+def test_the_best_rate_of_a_linear_regression_saturates_at_its_noise_scale(size, rate, left):
+    """T4: H = I, d = 10: eta*(B) = 1 / (1 + 11 / B), and a step leaves B_n / (B + B_n)."""
     found = scaled(1 / 12, "linear", old_batch=1, new_batch=size, critical_batch=11)
     assert found == pytest.approx(rate, rel=1e-3)
+    assert 1 - found == pytest.approx(left, rel=1e-3) == pytest.approx(11 / (size + 11), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +94,8 @@ def test_the_square_root_is_right_for_signs_up_to_two_thirds_of_the_noise_scale(
     def best(size):
         return erf(sqrt(size / (2 * noise_scale)))
 
-    assert best(0.01 * noise_scale) == pytest.approx(0.0797, abs=1e-4)
-    assert best(4 * noise_scale) == pytest.approx(0.9545, abs=1e-4)
+    for share, mean in ((0.01, 0.0797), (0.1, 0.2482), (1, 0.6827), (4, 0.9545)):
+        assert best(share * noise_scale) == pytest.approx(mean, abs=1e-4)
     for size in (10, 100, 1000, 6610):
         found = scaled(best(1), "sqrt", old_batch=1, new_batch=size)
         assert best(size) == pytest.approx(found, rel=0.1005)

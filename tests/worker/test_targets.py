@@ -233,6 +233,7 @@ def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend
         pytest.skip("its step is written with TensorFlow")
     found = ask_kind(tmp_path, Inspect(batch_size=20), "gan", "only_x")
     assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
+    assert found.optimizer_names == ("d_optimizer", "g_optimizer")
     assert "cannot be evaluated" in " ".join(found.notes)
     fits = ask_kind(tmp_path, Probe(batch_size=15, limit_bytes=LIMIT, verify=True), "gan", "only_x")
     assert (fits.full_steps >= 6, fits.ragged_samples, fits.validated) == (True, 10, False)

@@ -28,9 +28,8 @@ LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, on
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
-    keras.utils.set_random_seed(target.seed)
     size = task.batch_size
-    model = build_model(target, backend, batch_size=size)
+    model = build_model(target, backend, seed=target.seed, batch_size=size)
     few = user_data.fixed_batch_size(model) or FEW_SAMPLES * target.replicas
     data = user_data.load(
         target, model, batch_size=size, samples=few, look_seconds=LOOK_SECONDS, anew=True
@@ -43,7 +42,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
     kind, device_name = backend.device()
-    found = list(optimizers(model).values())
+    named = optimizers(model)
+    found = list(named.values())
     rate, schedule = learning_rate(found[0]) if found else (None, None)
     return Inspected(
         model_name=model.name,
@@ -72,6 +72,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         | backend.versions(),
         device_name=device_name,
         device_kind="gpu" if kind == "gpu" else "cpu",
+        optimizer_names=tuple(named) or ("optimizer",),
         optimizer_settings=settings(model),
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
