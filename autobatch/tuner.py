@@ -110,12 +110,13 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     evidence = run_trials(session, inspected, probed, measured)
     wishes = session.recipe.recommend
     choice = conclusion.choose(evidence, ceiling=probed.ceiling, prefer=wishes.prefer)
-    size, note = choice.setting.batch_size, None
+    size, is_verified = choice.setting.batch_size, True
     try:
         peak_bytes = prober.verified_peak(size)
+        doubt = prober.made.doubt
     except UnverifiedError as why:
-        peak_bytes = probed.ceiling_peak_bytes
-        note = (
+        peak_bytes, is_verified = probed.ceiling_peak_bytes, False
+        doubt = (
             f"Batch {size} was not verified by itself ({why}): the peak told is that of "
             f"{probed.ceiling}, which was."
         )
@@ -127,22 +128,14 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
         measured,
         metric=session.recipe.trials.metric,
         peak_bytes=peak_bytes,
+        is_verified=is_verified,
         environment=_environment(session, inspected),
         wall_seconds=session.spent_seconds,
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    if note is not None:
-        return _unverified(recommendation, note)
-    doubts = [doubt] if (doubt := prober.made.doubt) else []
+    doubts = [doubt] if doubt else []
     return changed(recommendation, warnings=(*doubts, *recommendation.warnings))
-
-
-def _unverified(recommendation: Recommendation, note: str) -> Recommendation:
-    reasons = (each for each in recommendation.reasons if not each.startswith("Memory:"))
-    return changed(
-        recommendation, reasons=tuple(reasons), warnings=(note, *recommendation.warnings)
-    )
 
 
 def verify(session: Session, recommended: Recommendation) -> Verification:

@@ -233,6 +233,15 @@ def test_sizes_are_of_all_replicas_together_and_multiples_of_them(tmp_path, repl
     assert found.probe.replicas == found.benchmark.replicas == replicas
 
 
+def test_a_verification_that_could_not_validate_is_told_of(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    assert not any("validation" in note for note in probe(tmp_path / "with", device).notes)
+    device._probe = lambda task: changed(fits(task), validated=False)
+    (told,) = probe(tmp_path / "without", device).notes
+    assert told.startswith("Verified without a validation pass")
+
+
 def test_replicas_that_can_share_no_size_are_refused(tmp_path):
     shares = ("device.replicas=8", "batch_sizes.min=41", "batch_sizes.max=47")
     with pytest.raises(UsageError, match="8 replicas cannot share any batch of 41 to 47"):
@@ -851,7 +860,10 @@ def test_a_baseline_that_diverges_is_told(tmp_path):
 def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):
     found = tune(tmp_path, PretendDevice(fits_up_to=100), "baseline.batch_size=512")
     assert found.baseline.batch_size <= 100
-    assert "Your batch size 512 cannot be had (at most 100, bounded by memory)" in found.warnings[0]
+    assert (
+        "Your batch size 512 cannot be had (at most 100, bounded by device memory)"
+        in found.warnings[0]
+    )
 
 
 def test_learning_rate_none_leaves_the_rate_alone(tmp_path):

@@ -7,8 +7,8 @@ from autobatch.protocol import Candidate
 
 def _failure(evidence: Evidence, setting: Setting) -> tuple[str, str]:
     """(status, why) of one that gave no curve."""
-    reason = evidence.failed.get(setting, "diverged")
-    return ("diverged", "") if reason.startswith("diverged") else ("failed", reason)
+    reason = evidence.failed.get(setting, "")
+    return ("failed" if reason else "diverged"), reason
 
 
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:

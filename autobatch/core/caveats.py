@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from autobatch.core import scaling
+from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Choice, Evidence
 from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, ProbeResult
 from autobatch.units import format_duration
@@ -61,7 +62,7 @@ def warnings(
         found.extend(
             point.advice
             for point in measured.points
-            if point.batch_size == size and "steps_per_execution" in point.advice
+            if point.batch_size == size and point.bound_by in OVERHEADS
         )
     return (*found, *probed.notes, *measured.notes)
 

@@ -37,7 +37,7 @@ class Evidence:
     divergence_rate: float | None = None  # of the baseline, by a range test
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
-    failed: dict[Setting, str] = field(default_factory=dict)  # why a trial gave no curve
+    failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     initial_cost: float = float("inf")  # of the untrained model
     budget_seconds: float = 0.0  # of training, all trials together

@@ -70,12 +70,13 @@ def compose(
     *,
     metric: str,
     peak_bytes: int,
+    is_verified: bool,
     environment: dict[str, Any],
     wall_seconds: float,
     replicas: Sequence[int] = (),
     effective_batch: int | None = None,
 ) -> Recommendation:
-    """The whole recommendation."""
+    """The whole recommendation; `is_verified`: its size by itself, with `peak_bytes`."""
     outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
     difference = _loss_difference(choice, evidence)
     wished = _wished(effective_batch, choice, evidence, probed)
@@ -122,7 +123,8 @@ def compose(
         probe=probed,
         benchmark=measured,
         reasons=(
-            *wording.reasons(choice, evidence, probed, measured, metric, peak_bytes),
+            *wording.reasons(choice, evidence, measured, metric),
+            *((wording.on_memory(choice, probed, peak_bytes),) if is_verified else ()),
             *wording.after_equal_time(difference, evidence, metric),
             *wording.on_the_model(choice, evidence, outlook),
         ),

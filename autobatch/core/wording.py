@@ -14,25 +14,34 @@ from autobatch.protocol import (
 )
 from autobatch.units import format_bytes, format_duration
 
+BOUND_BY = {
+    "memory": "device memory",
+    "samples": "the number of training samples",
+    "range": "batch_sizes.max",
+    "host_memory": "the memory of the machine",
+    "time": "the time it had: the search was not finished",
+    "failure": "a failure that is not out-of-memory (see the notes)",
+}
+
 
 def reasons(
-    choice: Choice,
-    evidence: Evidence,
-    probed: ProbeResult,
-    measured: BenchmarkResult,
-    metric: str,
-    peak_bytes: int,
+    choice: Choice, evidence: Evidence, measured: BenchmarkResult, metric: str
 ) -> tuple[str, ...]:
     return (
         _why_this_one(choice, evidence, metric),
         *_share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
+    )
+
+
+def on_memory(choice: Choice, probed: ProbeResult, peak_bytes: int) -> str:
+    return (
         f"Memory: a batch of {choice.setting.batch_size} peaks at {format_bytes(peak_bytes)} of "
         f"{format_bytes(probed.limit_bytes)} ({1 - peak_bytes / probed.limit_bytes:.0%} free), "
         "with its last batch and a validation pass, in a fresh process. "
-        f"The {probed.name_of_largest} is {probed.largest_fitting} "
-        f"(bounded by {probed.bounded_by}).",
+        f"The {probed.name_of_largest} is {probed.largest_fitting}, bounded by "
+        f"{BOUND_BY[probed.bounded_by]}."
     )
 
 

@@ -29,7 +29,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     few = not is_named and inspected.abilities.compiles_anew and inspected.jit_compile
     sizes, skipped = _sizes(session, inspected, probed, few=few)
     rounds = 2 if len(sizes) > MANY_SIZES else 3
-    timer = Timer(session, skipped, rounds)
+    timer = Timer(session, rounds)
     session.begin(
         "benchmark",
         *timer.cost(rounds * len(sizes)),
@@ -48,7 +48,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
     if not timer.found:
         timer.raise_for_user()
         raise UserCodeError(
-            f"No batch size could be measured ({'; '.join(skipped)}).",
+            f"No batch size could be measured ({'; '.join((*skipped, *timer.skipped))}).",
             hint="The logs in the run directory say more.",
         )
     spread = throughput.spread_between(timer.found.values())
@@ -77,7 +77,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         knee=knee,
         best=best,
         bound_by=bound_by,
-        skipped=tuple(skipped),
+        skipped=(*skipped, *timer.skipped),
         wall_seconds=timer.wall_seconds,
         notes=(
             *timer.notes,

@@ -4,6 +4,7 @@ from math import log
 
 from autobatch.core import scaling
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.wording import BOUND_BY
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.stages.ask import Session
@@ -52,7 +53,7 @@ def plan(
     if size not in step_seconds:
         size = min(step_seconds, key=lambda each: abs(log(each / size)))
         own = recipe.baseline.batch_size
-        why = f"at most {probed.largest_fitting}, bounded by {probed.bounded_by}"
+        why = f"at most {probed.largest_fitting}, bounded by {BOUND_BY[probed.bounded_by]}"
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
         notes.append(
@@ -84,7 +85,7 @@ def _is_maximised(metric: str) -> bool:
     )
 
 
-def spend(evidence: Evidence, sizes: list[int], session: Session) -> int:
+def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
     trials = session.recipe.trials
     ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS

@@ -15,7 +15,7 @@ from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.remarks import remarks
-from autobatch.stages.verification import VERIFICATIONS, Verification
+from autobatch.stages.verification import VERIFICATIONS, Verifier
 from autobatch.units import format_bytes
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
@@ -63,7 +63,7 @@ class Prober:
         self.edge = 0.0 if exact or self.made.predicts else EDGE
         tolerance = 0.0 if exact else TOLERANCE
         self.tolerance = tolerance - self.edge  # of the search, which leaves the edge its share
-        self.verification = Verification(
+        self.verification = Verifier(
             self.made, lower=self.lower, replicas=self.replicas, tolerance=tolerance
         )
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
@@ -122,9 +122,10 @@ class Prober:
             wall_seconds=sum(point.seconds for point in self.made.points),
             notes=remarks(self.made),
         )
+        by = result.bounded_by.replace("_", " ")
         session.end(
             "probe",
-            f"{result.name_of_largest} {largest} (bounded by {result.bounded_by}){keeps}; "
+            f"{result.name_of_largest} {largest} (bounded by {by}){keeps}; "
             f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}",
         )
         return result

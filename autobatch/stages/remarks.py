@@ -8,7 +8,13 @@ from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 
 def remarks(made: Probes) -> tuple[str, ...]:
     """Sentences for the user, after those that the probes brought as they went."""
-    return (*made.notes, *_not_about_memory(made), *_leaks(made), *_uneven(made))
+    return (
+        *made.notes,
+        *_not_about_memory(made),
+        *_leaks(made),
+        *_uneven(made),
+        *_unvalidated(made),
+    )
 
 
 def _not_about_memory(made: Probes) -> list[str]:
@@ -57,4 +63,19 @@ def _uneven(made: Probes) -> list[str]:
         f"Memory is uneven: {max(fitted)} trained in one process, {min(failed)} did not in "
         "another. It varies from run to run, or does not grow with each sample: train with "
         "the size that keeps the headroom."
+    ]
+
+
+def _unvalidated(made: Probes) -> list[str]:
+    """Where what was verified has no validation, whose memory may be more than that of training."""
+    verified = [
+        entry.outcome
+        for task, entry in made.entries.items()
+        if task.verify and isinstance(entry.outcome, Fits)
+    ]
+    if not verified or any(fits.validated for fits in verified):
+        return []
+    return [
+        "Verified without a validation pass: there is no validation data, or the model cannot be "
+        "evaluated."
     ]

@@ -12,8 +12,9 @@ SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pi
 class Timer:
     """What was found so far, by size, and what to say of it."""
 
-    def __init__(self, session: Session, skipped: list[str], rounds: int) -> None:
-        self.session, self.skipped = session, skipped
+    def __init__(self, session: Session, rounds: int) -> None:
+        self.session = session
+        self.skipped: list[str] = []  # sizes that were left out, and why
         self.seconds = session.recipe.benchmark.seconds / rounds
         self.wall_seconds = 0.0
         self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds

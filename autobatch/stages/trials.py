@@ -26,9 +26,9 @@ from autobatch.stages.plan import (
     FINALISTS,
     JOB_OVERHEAD_SECONDS,
     MIN_STEPS,
+    allot,
     plan,
     share_what_is_left,
-    spend,
 )
 from autobatch.units import format_duration
 
@@ -42,7 +42,7 @@ def run_trials(
     recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
     sizes = _sizes(evidence, probed.ceiling)
-    jobs = spend(evidence, sizes, session)
+    jobs = allot(evidence, sizes, session)
     session.begin(
         "trials",
         jobs,
@@ -210,6 +210,8 @@ class _Trials:
             deadline_seconds=self.session.deadline_of_work(seconds),
         )
         evidence.wall_seconds += entry.seconds
+        if isinstance(entry.outcome, Diverged):
+            return None
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
             return None

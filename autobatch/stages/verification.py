@@ -15,7 +15,7 @@ STEPS_DOWN = (0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85, 0.8)
 WALKED = 1.1  # a step of a per cent is somewhat more than one of what it leads down to
 
 
-class Verification:
+class Verifier:
     """Of sizes that the search named; steps down from one that does not pass, and says so."""
 
     def __init__(self, made: Probes, *, lower: int, replicas: int, tolerance: float) -> None:
@@ -100,6 +100,5 @@ class Verification:
     def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
         why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
         self.made.notes.append(
-            f"{bad} did not pass verification, with the last batch and validation, in "
-            f"{format_bytes(budget_bytes)} ({why}); {good} did."
+            f"{bad} did not pass verification in {format_bytes(budget_bytes)} ({why}); {good} did."
         )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from autobatch.core.wording import BOUND_BY as BOUND_BY
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -16,14 +17,6 @@ from autobatch.protocol import (
 from autobatch.units import format_bytes, format_duration
 
 FITTING = ("fits", "predicted")  # outcomes of probes
-BOUND_BY = {
-    "memory": "device memory",
-    "samples": "the number of training samples",
-    "range": "batch_sizes.max",
-    "host_memory": "the memory of the machine",
-    "time": "the time it had: the search was not finished",
-    "failure": "a failure that is not out-of-memory (see the notes)",
-}
 HOLDS_BACK = {
     "input_pipeline": "the input pipeline: training waits for data",
     "step_overhead": "the fixed cost of each step: the device waits for Python and launches",
