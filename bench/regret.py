@@ -107,10 +107,17 @@ class Workload:
         return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
 
 
-def tuned(kind: str, recipe: Path, sizes: list[int], base: Baseline, seconds: float) -> tuple:
+def tuned(
+    kind: str,
+    recipe: Path,
+    overrides: list[str],
+    sizes: list[int],
+    base: Baseline,
+    seconds: float,
+) -> tuple:
     """(batch size, learning rate) that KerasTuner finds in `seconds`, in a process of its own."""
     command = [sys.executable, str(HERE / "tuners.py"), kind, str(recipe), json.dumps(sizes)]
-    command += [str(base.batch_size), str(base.learning_rate), str(seconds)]
+    command += [str(base.batch_size), str(base.learning_rate), str(seconds), *overrides]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return tuple(json.loads(ended.stdout.splitlines()[-1]))
 
@@ -148,7 +155,9 @@ def main() -> None:
                 for kind in ("random search", "Hyperband"):
                     told = kept / f"{kind}.json"
                     if not told.exists():
-                        chosen = tuned(kind, given.recipe, sizes, base, wall_seconds)
+                        chosen = tuned(
+                            kind, given.recipe, given.overrides, sizes, base, wall_seconds
+                        )
                         told.write_text(json.dumps(chosen))
                     found[kind] = tuple(json.loads(told.read_text()))
             work.spent_seconds = work.beyond_seconds = 0.0

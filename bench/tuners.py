@@ -1,4 +1,4 @@
-"""KerasTuner on a recipe: `python bench/tuners.py KIND RECIPE SIZES SIZE RATE SECONDS`.
+"""KerasTuner on a recipe: `bench/tuners.py KIND RECIPE SIZES SIZE RATE SECONDS [OVERRIDE ...]`.
 
 It chooses the batch size and the learning rate with the least validation loss after as many epochs
 as its user gives it, not after as much time: it knows no such objective. Trials that diverge do not
@@ -21,8 +21,8 @@ EPOCHS = 8
 
 
 def main() -> None:
-    kind, recipe_file, sizes, own, rate, seconds = sys.argv[1:]
-    recipe, folder = read_target(recipe_file, ())
+    kind, recipe_file, sizes, own, rate, seconds, *overrides = sys.argv[1:]
+    recipe, folder = read_target(recipe_file, overrides)
     sys.path.insert(0, str(folder))
 
     def call(reference: str, **arguments):

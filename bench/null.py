@@ -1,0 +1,41 @@
+"""What is said of settings whose truth is known: of equal ones, and of ones a little better.
+
+Whole runs of `recommend` on the pretend device of tests/test_null.py: all settings but the baseline
+learn `faster` times as fast as it, with luck of 15 % from seed to seed, so that the choice among
+them is chance. How often is that called `better`, does the interval told hold the truth, and by how
+much is the speedup overstated where one is found?
+
+    python bench/null.py [RUNS]
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from test_null import Equal, recommend
+
+FASTER = (1.0, 1.1, 1.2, 1.3, 1.5, 2.0)
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    print("| truth | called better | its interval holds the truth | speedup told, mean |")
+    print("| --- | --- | --- | --- |")
+    for faster in FASTER:
+        luck = np.random.default_rng(2)
+        with tempfile.TemporaryDirectory() as scratch:
+            found = [recommend(Path(scratch, str(run)), Equal(luck, faster)) for run in range(runs)]
+        told = [each.speedup for each in found if each.verdict == "better"]
+        held = sum(each.low <= faster <= each.high for each in told)
+        mean = float(np.mean([each.value for each in told]))
+        print(
+            f"| {faster:g}x | {len(told) / runs:.1%} of {runs} | {held / len(told):.0%} of "
+            f"{len(told)} | {mean:.2f}x |"
+        )
+
+
+if __name__ == "__main__":
+    main()
