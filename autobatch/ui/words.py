@@ -80,7 +80,10 @@ def replica_plan(plan: Replicas) -> tuple[str, str]:
 
 
 def outcome(point: ProbePoint) -> str:
-    return point.outcome.replace("_", " ") + (" (verified)" if point.verify else "")
+    told = point.outcome.replace("_", " ")
+    if not point.verify:
+        return told
+    return f"{told} (verified)" if point.outcome in FITTING else f"{told} (when verified)"
 
 
 def ceiling_peak(result: ProbeResult) -> str:

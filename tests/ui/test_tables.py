@@ -11,7 +11,7 @@ from rich.console import Console
 
 from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
-from autobatch.ui import tables
+from autobatch.ui import tables, words
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
 
@@ -80,6 +80,16 @@ def test_finalists_of_one_seed_are_shown_and_trials_that_failed_counted(recommen
 def test_names_with_brackets_are_shown_as_they_are(recommendation):
     odd = msgspec.structs.replace(recommendation, metric="val_[/]")
     assert "val_[/]" in shown(tables.recommendation_table(odd), 100)
+
+
+def test_only_a_size_that_passed_is_called_verified(recommendation):
+    fits, fails = (
+        changed(recommendation.probe.probes[0], verify=True, outcome=outcome)
+        for outcome in ("fits", "out_of_memory")
+    )
+    assert words.outcome(fits) == "fits (verified)"
+    assert words.outcome(fails) == "out of memory (when verified)"
+    assert words.outcome(changed(fails, verify=False)) == "out of memory"
 
 
 def benchmark_of(recommendation, *bound):
