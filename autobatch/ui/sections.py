@@ -194,7 +194,9 @@ def _inspected_facts(found: Inspected) -> Iterator[tuple[str, str]]:
     yield "fingerprints", f"data {found.data_fingerprint}, code {found.code_fingerprint}"
 
 
-def _repeat(found: Findings) -> Section:
+def _repeat(found: Findings) -> Section | None:
+    if found.command == "verify":  # which takes a run, and no recipe
+        return None
     import yaml
 
     recipe = yaml.safe_dump(_recipe(found), sort_keys=False, allow_unicode=True)

@@ -62,6 +62,7 @@ def test_a_verification_says_whether_the_recommendation_holds(tmp_path, better):
     assert "does not hold" in text
     assert "slower for certain" in text
     assert "Not finished" not in text
+    assert "autobatch verify recipe.yaml" not in text  # it takes a run
 
 
 def test_sections_stand_in_the_readers_order(page):
