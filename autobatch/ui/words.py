@@ -26,7 +26,7 @@ HOLDS_BACK = {
 }
 CONFIDENCE = {
     "high": "high: the trials and the model of noise scale and step time agree",
-    "medium": "medium: the trials say so; noise scale and step time do not bear it out",
+    "medium": "medium: the trials say so; noise scale and step time do not confirm it",
     "low": "low: the trials could not tell",
 }
 
