@@ -36,6 +36,11 @@ class Tagged(Struct, frozen=True, kw_only=True, tag_field="type", tag=_snake_cas
     """Base of members of a union: JSON carries `type`, the snake_case class name."""
 
 
+def kind_of(value: Tagged) -> str:
+    """Which member of its union it is, in words: range test."""
+    return str(value.__struct_config__.tag).replace("_", " ")
+
+
 # --- jobs ------------------------------------------------------------------------------------
 
 

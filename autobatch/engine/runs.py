@@ -10,7 +10,7 @@ import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
-from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct
+from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
 
 RUNS = Path("autobatch-runs")
 
@@ -142,5 +142,6 @@ def _answer(
     if verified := content.verification:
         told = "holds" if verified.holds else "does not hold"
         return "verified", f"batch {verified.batch_size} {told}"
-    kinds = [type(entry.task).__name__.lower() for entry in content.entries]
-    return "unfinished", f"its last job was a {kinds[-1]}" if kinds else "nothing measured"
+    if not content.entries:
+        return "unfinished", "nothing measured"
+    return "unfinished", f"last job: {kind_of(content.entries[-1].task)}"

@@ -30,6 +30,7 @@ from autobatch.protocol import (
     Trained,
     Trial,
     UserCodeFailed,
+    kind_of,
 )
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import point_of
@@ -201,7 +202,7 @@ def _failures(entries: Iterable[Entry]) -> Iterator[Failure]:
     for entry in entries:
         outcome = entry.outcome
         size = getattr(entry.task, "batch_size", None)
-        job = type(entry.task).__name__.lower() + (f" of batch {size}" if size else "")
+        job = kind_of(entry.task) + (f" of batch {size}" if size else "")
         match outcome:
             case UserCodeFailed(traceback=detail, hint=hint):
                 yield Failure(job, why_it_failed(outcome), detail, hint or "")

@@ -4,13 +4,25 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME, Entry
 from autobatch.engine.runs import find_run, runs_in
 from autobatch.errors import UsageError
+from autobatch.protocol import Inspect, Ranged, RangeTest
 
 RECORDS = Path(__file__).parent / "records"
+RANGE_TEST = RangeTest(
+    batch_size=32,
+    learning_rate=0.1,
+    learning_rate_factor=1.0,
+    lowest_factor=0.1,
+    highest_factor=10.0,
+    steps=100,
+    seed=0,
+)
+TOOK = {"seconds": 1.0, "log": None}
 
 
 @pytest.fixture
@@ -36,6 +48,16 @@ def test_each_run_is_listed_with_how_far_it_came(folder):
     assert (found["half"].state, found["half"].jobs) == ("unfinished", 3)
     assert found["damaged"].state == "unreadable"
     assert "record.jsonl:7" in found["damaged"].answer
+
+
+def test_the_last_job_of_a_run_is_named_in_words(folder):
+    header = (folder / "half" / FILE_NAME).read_text().splitlines()[0]
+    for task, told in ((RANGE_TEST, "range test"), (Inspect(batch_size=32), "inspect")):
+        entry = Entry(task=task, outcome=Ranged(factors=(), losses=(), broke_down=True), **TOOK)
+        lines = f"{header}\n{msgspec.json.encode(entry).decode()}\n"
+        (folder / "half" / FILE_NAME).write_text(lines)
+        (found,) = (run for run in runs_in(folder) if run.name == "half")
+        assert found.answer == f"last job: {told}"
 
 
 def test_where_there_is_no_folder_there_are_no_runs(tmp_path):
