@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args
 
 import msgspec
 
@@ -62,8 +62,21 @@ def refuse_unsupported(recipe: Recipe) -> None:
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema of a recipe, for editors."""
     schema = msgspec.json.schema(Recipe, schema_hook=_unit_schema)
+    _describe(Recipe, schema["$defs"])
     dialect = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": dialect, "title": "autobatch recipe", **schema}
+
+
+def _describe(kind: type[Section], definitions: dict[str, Any]) -> None:
+    """Have the schema tell of each key both what it means and what may be written."""
+    for key in msgspec.structs.fields(kind):
+        if is_section(key.type):
+            _describe(key.type, definitions)
+        else:
+            told = meaning(key.type)
+            definitions[kind.__name__]["properties"][key.name]["description"] = (
+                f"{told[0].upper()}{told[1:]}. Allowed: {allowed(key.type)}."
+            )
 
 
 def _assemble(data: dict[str, Any], origins: "Origins", overrides: Sequence[str]) -> Recipe:
@@ -132,20 +145,20 @@ def _read(kind: type[AnySection], data: object, at: "KeyPath", origins: "Origins
     }
     for name, info in known.items():
         if info.required and name not in values:
-            hint = f"Add {name}: {allowed(info.type)}."
+            hint = f"Add {name}: {allowed(info.type)}. Meaning: {meaning(info.type)}."
             raise _refused((*at, name), "is missing.", origins, hint)
     return kind(**values)
 
 
 def _value(kind: Any, value: Any, at: "KeyPath", origins: "Origins") -> Any:
-    if isinstance(kind, type) and issubclass(kind, Section):
+    if is_section(kind):
         return _read(kind, value, at, origins)
     try:
         return msgspec.convert(value, kind, dec_hook=_parse, str_keys=True)  # of class_weight
     except msgspec.ValidationError as error:
         if item := re.search(r"\$\[(\d+)\]", str(error)):  # msgspec says which of a list
             at, value = (*at, int(item[1])), value[int(item[1])]
-        hint = f"Allowed: {allowed(kind)}."
+        hint = f"Allowed: {allowed(kind)}. Meaning: {meaning(kind)}."
         if isinstance(value, bool):
             hint += " In YAML, yes, no, on and off without quotes are true and false."
         raise _refused(at, f"cannot be {_show(value)}.", origins, hint) from None
@@ -159,9 +172,19 @@ def _parse(kind: Any, value: object) -> object:
     return kind.parse(value)
 
 
+def is_section(kind: Any) -> TypeGuard[type[Section]]:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
 def allowed(kind: Any) -> str:
-    """What a field may be: the phrase of our own types, or the description of an Annotated."""
-    return str(kind.form if hasattr(kind, "form") else get_args(kind)[1].description)
+    """What a field may be: the phrase of our own types, or its first description."""
+    own, first, *_ = get_args(kind)
+    return str(own.form if hasattr(own, "form") else first.description)
+
+
+def meaning(kind: Any) -> str:
+    """What a field means: its last description."""
+    return str(get_args(kind)[-1].description)
 
 
 def _refused(

@@ -1,6 +1,7 @@
-"""The recipe's keys: their types, defaults, and what may be written.
+"""The recipe's keys: their types, defaults, what may be written, and what they mean.
 
-Each field's description is both the schema's and the errors' text.
+Of each field the first description says what may be written (types of our own say it themselves),
+the last one what it means. Errors, the schema and docs/recipe.md tell both.
 """
 
 from functools import partial
@@ -21,12 +22,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Baseline(Section, frozen=True, kw_only=True):
-    """What you train with today."""
+    """What you train with today, and what the recommendation is compared with."""
 
-    batch_size: Count = 32
+    batch_size: Annotated[Count, Meta(description="batch size that you train with today")] = 32
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="a number above 0 (default: that of the compiled optimizer)"),
+        Meta(description="learning rate that you train with today"),
     ] = None
 
 
@@ -34,65 +36,92 @@ class Device(Section, frozen=True, kw_only=True):
     """Where to train, and how much of its memory to use."""
 
     kind: Annotated[
-        Literal["auto", "gpu", "cpu"], Meta(description="auto, gpu or cpu (auto: a GPU if any)")
+        Literal["auto", "gpu", "cpu"],
+        Meta(description="auto, gpu or cpu (auto: a GPU if there is one that can be used)"),
+        Meta(description="device to train on"),
     ] = "auto"
     memory_limit: Annotated[
         MemoryLimit | None,
         Meta(description="a size such as 8GiB, or a share such as 80% (default: all that is free)"),
+        Meta(description="memory of the device that training may use; batch sizes must fit in it"),
     ] = None
-    headroom: Share = field(default_factory=partial(Share, 0.1))  # of the limit, kept free
-    replicas: Count = 1  # data-parallel, on this host
+    headroom: Annotated[
+        Share, Meta(description="share of the memory limit that what is recommended leaves free")
+    ] = field(default_factory=partial(Share, 0.1))
+    replicas: Annotated[
+        Count,
+        Meta(description="devices of this machine that share each batch (data-parallel training)"),
+    ] = 1
 
 
 class BatchSizes(Section, frozen=True, kw_only=True):
-    """The range of batch sizes to search."""
+    """The range of batch sizes to search; never above the number of training samples."""
 
-    min: Count = 1
-    max: Count = 65536
+    min: Annotated[Count, Meta(description="smallest batch size to consider")] = 1
+    max: Annotated[Count, Meta(description="largest batch size to consider")] = 65536
 
 
 class BenchmarkSettings(Section, frozen=True, kw_only=True):
-    """Which sizes to time, and for how long."""
+    """Which batch sizes to time, and for how long."""
 
     sizes: Annotated[
         Literal["powers_of_two"] | Annotated[list[Count], Meta(min_length=1)],
         Meta(description="powers_of_two, or a list of whole numbers from 1 such as [32, 48, 64]"),
+        Meta(description="batch sizes to time; yours is always among them"),
     ] = "powers_of_two"
-    seconds: Duration = field(default_factory=partial(Duration, 3))  # per size
+    seconds: Annotated[
+        Duration, Meta(description="time to measure each batch size for, over all its processes")
+    ] = field(default_factory=partial(Duration, 3))
 
 
 class Trials(Section, frozen=True, kw_only=True):
     """The short training runs that decide."""
 
-    budget: Duration = field(default_factory=partial(Duration, 5 * 60))  # all trials together
+    budget: Annotated[Duration, Meta(description="training time of all trials together")] = field(
+        default_factory=partial(Duration, 5 * 60)
+    )
     seeds: Annotated[
-        int, Meta(ge=1, le=20, description="a whole number from 1 to 20 (seeds per finalist)")
+        int,
+        Meta(ge=1, le=20, description="a whole number from 1 to 20"),
+        Meta(description="training runs of each finalist, each with a random seed of its own"),
     ] = 3
     learning_rate: Annotated[
         Literal["auto", "linear", "sqrt", "none"],
-        Meta(description="auto, linear, sqrt or none (scaling rule; auto: by the optimizer)"),
+        Meta(description="auto, linear, sqrt or none (auto: by the optimizer)"),
+        Meta(description="rule by which the learning rate grows with the batch size"),
     ] = "auto"
     metric: Annotated[
         str,
         Meta(pattern=r"^val_.+", description="val_ and a metric, such as val_loss or val_accuracy"),
+        Meta(description="validation metric that trials are ranked by"),
     ] = "val_loss"
     sharpness: Annotated[
-        bool, Meta(description="true or false: whether finalists' sharpness is measured, too")
+        bool,
+        Meta(description="true or false"),
+        Meta(
+            description="whether to measure also how sharply the loss curves where finalists end "
+            "(it decides nothing)"
+        ),
     ] = False
 
 
 class Wishes(Section, frozen=True, kw_only=True):
-    """What the recommendation is to be for."""
+    """What else the recommendation is to consider."""
 
     prefer: Annotated[
         Literal["small", "large"],
-        Meta(description="small or large: which of the sizes that are equally good"),
+        Meta(description="small or large"),
+        Meta(description="which of several equally good batch sizes to recommend"),
     ] = "small"
     effective_batch: Annotated[
-        Count | None, Meta(description="samples per update, by accumulation where they do not fit")
+        Count | None,
+        Meta(description="a whole number from 1"),
+        Meta(description="samples per update that you want to know how to train with"),
     ] = None
     replicas: Annotated[
-        list[Count], Meta(description="numbers of devices to predict the speedup of: [1, 2, 4, 8]")
+        list[Count],
+        Meta(description="a list of whole numbers from 1 such as [1, 2, 4, 8]"),
+        Meta(description="numbers of devices to predict the speedup of"),
     ] = []
 
 
@@ -102,18 +131,22 @@ class Recipe(Section, frozen=True, kw_only=True):
     model: Annotated[
         str,
         Meta(min_length=1, description="train.py:build_model, package.module:name or model.keras"),
+        Meta(description="function that returns your compiled model, or a saved model"),
     ]
     data: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="train.py:load_data or package.module:name"),
+        Meta(description="function that returns your data as (train, validation)"),
     ] = None
     args: Annotated[
         dict[str, Any],
-        Meta(description="keyword arguments of the model's callable, such as {width: 128}"),
+        Meta(description="names and values such as {width: 128}"),
+        Meta(description="keyword arguments for the function that returns the model"),
     ] = {}
     callbacks: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
-        Meta(description="train.py:callbacks, which returns a list of Keras callbacks"),
+        Meta(description="train.py:callbacks or package.module:name"),
+        Meta(description="function that returns a list of Keras callbacks, called for each job"),
     ] = None
     class_weight: Annotated[
         Annotated[
@@ -121,10 +154,12 @@ class Recipe(Section, frozen=True, kw_only=True):
         ]
         | None,
         Meta(description='a weight for each class, such as {"0": 1, "1": 4.5}'),
+        Meta(description="class weights that you train with, as `fit` takes them"),
     ] = None
     backend: Annotated[
         Literal["tensorflow", "jax", "torch"] | None,
         Meta(description="tensorflow, jax or torch (default: your Keras configuration)"),
+        Meta(description="framework that Keras runs on"),
     ] = None
     baseline: Baseline = Baseline()
     device: Device = field(default_factory=Device)
@@ -132,6 +167,16 @@ class Recipe(Section, frozen=True, kw_only=True):
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
     trials: Trials = field(default_factory=Trials)
     recommend: Wishes = field(default_factory=Wishes)
-    engine: Annotated[Literal["local", "ray"], Meta(description="local or ray")] = "local"
-    time_limit: Duration = field(default_factory=partial(Duration, 20 * 60))  # of the whole run
-    seed: Annotated[int, Meta(ge=0, lt=2**31, description="a whole number from 0 to 2**31 - 1")] = 0
+    engine: Annotated[
+        Literal["local", "ray"],
+        Meta(description="local or ray (which is not supported yet)"),
+        Meta(description="where jobs run"),
+    ] = "local"
+    time_limit: Annotated[
+        Duration, Meta(description="time for the whole run; then the best answer so far is given")
+    ] = field(default_factory=partial(Duration, 20 * 60))
+    seed: Annotated[
+        int,
+        Meta(ge=0, lt=2**31, description="a whole number from 0 to 2**31 - 1"),
+        Meta(description="random seed of initial weights and of the order of samples"),
+    ] = 0

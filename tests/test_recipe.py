@@ -489,6 +489,18 @@ def test_the_schema_describes_every_key() -> None:
     assert "5min" in schema["$defs"]["Trials"]["properties"]["budget"]["description"]
 
 
+def test_every_key_says_what_it_means_in_the_schema_and_in_errors() -> None:
+    definitions = recipe_schema()["$defs"]
+    keys = [key for each in definitions.values() for key in each["properties"].items()]
+    told = {name: key["description"] for name, key in keys if "$ref" not in key}
+    assert len(told) > 20
+    assert [name for name, text in told.items() if ". Allowed: " not in text] == []
+    assert told["budget"].startswith("Training time of all trials together. Allowed: a duration")
+    assert complaint_with_model("trials: {budget: soon}").endswith(
+        "more than 0. Meaning: training time of all trials together."
+    )
+
+
 def test_a_recipe_cannot_be_changed() -> None:
     recipe = load("model: m.py:f")
     with pytest.raises(AttributeError):

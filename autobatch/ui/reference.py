@@ -4,18 +4,19 @@ from typing import Any
 
 import msgspec
 
-from autobatch.recipe import Recipe, allowed
+from autobatch.recipe import Recipe, allowed, is_section, meaning
 
 HEAD = """# The recipe
 
-A recipe says a job once, so that it can be repeated and shared. It is YAML; every key but `model`
-may be left out. Paths are relative to the recipe's folder. An unknown key, a wrong type or an
-impossible value is refused with file, line, what is allowed, and the nearest known key.
-`--set key=value` overrides a key for one command: `--set trials.budget=10min`.
+A recipe describes one job in a YAML file, so that it can be repeated and shared. Every key but
+`model` may be left out. Paths are relative to the recipe's folder. An unknown key, a wrong type or
+an impossible value is refused: the message names the file, the line, what is allowed, and the
+nearest known key. `--set key=value` overrides a key for one command: `--set trials.budget=10min`.
 
 This page is what `autobatch schema --markdown` prints; `autobatch schema` prints the JSON Schema,
-for editors. `engine: ray` is part of the format, but refused as yet.
+for editors.
 """
+COLUMNS = ("| key | what it means | allowed | default |", "| --- | --- | --- | --- |")
 EXAMPLE = """
 ## An example
 
@@ -32,23 +33,22 @@ time_limit: 30min
 
 def recipe_reference() -> str:
     """A table of the keys at the top, then one for each section."""
-    lines = [*HEAD.splitlines(), "", "| key | allowed | default |", "| --- | --- | --- |"]
-    sections: list[tuple[str, type[msgspec.Struct]]] = []
-    for info in msgspec.structs.fields(Recipe):
-        if isinstance(info.type, type) and issubclass(info.type, msgspec.Struct):
-            sections.append((info.name, info.type))
-        else:
-            lines.append(_row(info.name, info))
-    for name, kind in sections:
-        lines += ["", f"## `{name}`", "", (kind.__doc__ or "").strip(), ""]
-        lines += ["| key | allowed | default |", "| --- | --- | --- |"]
-        lines += [_row(f"{name}.{info.name}", info) for info in msgspec.structs.fields(kind)]
+    keys = msgspec.structs.fields(Recipe)
+    lines = [*HEAD.splitlines(), "", *COLUMNS]
+    lines += [_row(info.name, info) for info in keys if not is_section(info.type)]
+    for section in keys:
+        if is_section(section.type):
+            lines += ["", f"## `{section.name}`", "", (section.type.__doc__ or "").strip(), ""]
+            lines += COLUMNS
+            lines += [
+                _row(f"{section.name}.{info.name}", info)
+                for info in msgspec.structs.fields(section.type)
+            ]
     return "\n".join(line.rstrip() for line in lines) + "\n" + EXAMPLE
 
 
 def _row(key: str, info: msgspec.structs.FieldInfo) -> str:
-    told = allowed(info.type).replace("|", "\\|")
-    return f"| `{key}` | {told} | {_default(info)} |"
+    return f"| `{key}` | {meaning(info.type)} | {allowed(info.type)} | {_default(info)} |"
 
 
 def _default(info: msgspec.structs.FieldInfo) -> str:
