@@ -55,7 +55,7 @@ class UserCodeError(AutobatchError):
 
 
 class WrongRunDirectoryError(AutobatchError):
-    """The run directory belongs to another question."""
+    """The run directory holds measurements of something else, or its record is damaged."""
 
     exit_code = 5
 

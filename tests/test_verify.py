@@ -76,7 +76,7 @@ def test_another_version_is_told_and_no_matter(tmp_path, recommended):
 @pytest.mark.parametrize(
     "change", [{"data_fingerprint": "xyz"}, {"parameters": 7}, {"optimizer": "Adam"}]
 )
-def test_another_model_or_other_data_is_another_question(tmp_path, recommended, change):
+def test_for_another_model_or_other_data_it_does_not_hold(tmp_path, recommended, change):
     found = verify(tmp_path, recommended, PretendDevice(facts=inspected(**change)))
     assert not found.holds
     assert [each.name for each in found.differences if each.matters] == list(change)

@@ -207,7 +207,8 @@ def _refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> No
             }
             _refuse_difference(directory, inner)
         raise WrongRunDirectoryError(
-            f"{directory} holds the measurements of another question: "
+            f"{directory} holds measurements that new ones could not be compared with: "
             f"{name} was {recorded!r} and is {present!r}.",
-            hint="Give another directory with --run-dir DIR, or start anew with --fresh.",
+            hint="Start anew with --fresh (the old record is set aside), or give another directory "
+            "with --run-dir DIR.",
         )

@@ -20,7 +20,7 @@ from autobatch.stages.probes import Probes
 from autobatch.units import format_bytes
 
 ROUNDS = 3  # processes that time it: rates differ between them
-# Of these, another value makes another question; the others are told.
+# With another value of these the recommendation does not hold; the others are told.
 MATTERS = ("optimizer", "parameters", "precision", "data_fingerprint", "replicas")
 TOLD = ("model", "code_fingerprint", "device", "jit_compile")
 

@@ -44,7 +44,7 @@ def verification_table(result: Verification) -> RenderableType:
         table.add_column(name, overflow="fold")
     for each in result.differences:
         style = "red" if each.matters else ""
-        told = "another question" if each.matters else ""
+        told = "so it does not hold" if each.matters else ""
         table.add_row(each.name, escape(each.then), escape(each.now), told, style=style)
     return Group(
         f"{setting}: {verdict}",
