@@ -75,7 +75,7 @@ class Display:
                 if not self.animate:
                     told = f" ({event.detail})" if event.detail else ""
                     about = format_duration(event.expected_seconds)
-                    self._say(f"{event.stage}: {event.jobs} expected, about {about}{told}")
+                    self._say(f"{event.stage}: {_jobs(event.jobs)} expected, about {about}{told}")
             case StageExpects():
                 self._tell_change(event)
             case JobFinished():
@@ -93,7 +93,8 @@ class Display:
         told = self._told_seconds - (time.monotonic() - self._began)
         if not self.animate and event.seconds_left > max(1.5 * told, told + 30):
             about = format_duration(event.seconds_left)
-            self._say(f"{event.stage}: about {event.jobs_left} more, {about}")
+            left = _jobs(event.jobs_left, "more ")
+            self._say(f"{event.stage}: about {left}, {about} to go")
             self._told_seconds = event.seconds_left + time.monotonic() - self._began
 
     def _tell_job(self, event: JobFinished) -> None:
@@ -113,6 +114,10 @@ class Display:
             return view(
                 self.progress, width=size.width, height=size.height, ascii_only=self.ascii_only
             )
+
+
+def _jobs(count: int, more: str = "") -> str:
+    return f"{count} {more}job{'' if count == 1 else 's'}"
 
 
 def _line(text: str) -> str:

@@ -40,7 +40,7 @@ def shown(*, terminal, quiet=False, width=100, events=EVENTS, stream=None):
 
 def test_a_log_gets_plain_lines_without_control_characters():
     text = shown(terminal=False)
-    assert "probe: 3 expected, about 12 s (limit 1 GiB)\n" in text
+    assert "probe: 3 jobs expected, about 12 s (limit 1 GiB)\n" in text
     assert "probe: 32: fits, [peak] 1 MiB (2.0 s)\n" in text
     assert "[bold]not markup[/]" in text
     assert "\x1b" not in text
@@ -54,8 +54,13 @@ def test_a_log_is_told_only_what_changes_the_plans():
         StageExpects(stage="probe", jobs_left=8, seconds_left=110),
     ]
     text = shown(terminal=False, events=more)
-    assert text.count(" more, ") == 1
-    assert "probe: about 9 more, 2 min" in text
+    assert text.count(" to go") == 1
+    assert "probe: about 9 more jobs, 2 min 00 s to go\n" in text
+
+
+def test_one_job_is_not_called_several():
+    one = StageStarted(stage="inspect", jobs=1, expected_seconds=10)
+    assert "inspect: 1 job expected, about 10 s\n" in shown(terminal=False, events=[one])
 
 
 def test_a_terminal_keeps_the_end_of_each_stage():
@@ -92,7 +97,7 @@ def test_colours_asked_for_in_a_log_bring_no_animation(monkeypatch):
     with Display(Console(file=stream)) as display:
         for event in EVENTS:
             display.show(event)
-    assert "probe: 3 expected" in stream.getvalue()
+    assert "probe: 3 jobs expected" in stream.getvalue()
     assert "\x1b[?25" not in stream.getvalue()
     assert "\r" not in stream.getvalue()
 
@@ -100,7 +105,7 @@ def test_colours_asked_for_in_a_log_bring_no_animation(monkeypatch):
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in shown(terminal=True)
-    assert "probe: 3 expected" in shown(terminal=True)
+    assert "probe: 3 jobs expected" in shown(terminal=True)
 
 
 def test_all_is_spelled_in_ascii_where_the_stream_knows_no_more():
