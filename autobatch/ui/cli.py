@@ -19,6 +19,7 @@ from autobatch.ui.options import (
     TARGET_HELP,
     EffectiveBatch,
     Exact,
+    Force,
     Fresh,
     Json,
     Prefer,
@@ -113,7 +114,7 @@ def benchmark(
     quiet: Quiet = False,
     sizes: Sizes = None,
 ) -> None:
-    """Measure the samples per second that training delivers across batch sizes."""
+    """Measure how many samples per second training delivers at each batch size."""
     from autobatch import tuner
 
     settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
@@ -126,19 +127,27 @@ app.command(rich_help_panel=MEASURE)(run_commands.verify)
 @app.command(rich_help_panel=PREPARE)
 def init(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="train.py[:build_model] or model.keras")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="What to write a recipe for: train.py[:build_model] or model.keras.",
+        ),
     ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="[FILE.py:]FUNCTION", help="What loads the data, if not load_data."),
+        typer.Option(
+            metavar="[FILE.py:]FUNCTION",
+            help="The function that loads the data, if it is not load_data.",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Instead of recipe.yaml beside it.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to FILE instead of recipe.yaml beside TARGET."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a commented recipe for a Python file or a saved model, after looking at it."""
+    """Look at a Python file or a saved model, and write a commented recipe for it."""
     from autobatch.starter import write_recipe
     from autobatch.ui.display import Display
 
@@ -157,7 +166,7 @@ def doctor(
     run_dir: RunDirectory = None,
     set_: Set = None,
 ) -> None:
-    """Show devices, memory and versions here, and what would go wrong."""
+    """Show devices, memory and versions, and what would go wrong."""
     from rich.console import Console
 
     from autobatch.doctor.gather import examine
@@ -174,7 +183,10 @@ def doctor(
 
 @app.command(rich_help_panel=PREPARE)
 def schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="A reference to read.")] = False,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Print a reference for reading instead, in Markdown."),
+    ] = False,
 ) -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json

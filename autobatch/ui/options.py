@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 RECIPE, RECORD, OUTPUT = "Recipe", "Record", "Output"  # panels of --help
-TARGET_HELP = "recipe.yaml, train.py[:build_model], package.module:callable, or model.keras"
+TARGET_HELP = (
+    "What to measure: recipe.yaml, train.py[:build_model], package.module:callable or model.keras."
+)
 
 
 def _show_version(asked: bool) -> None:
@@ -32,38 +34,47 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override the recipe (may be repeated).",
+        help="Override a key of the recipe (may be given several times).",
         rich_help_panel=RECIPE,
     ),
 ]
 Exact = Annotated[
-    bool, typer.Option("--exact", help="To the sample, not within 1 %.", rich_help_panel=RECIPE)
+    bool,
+    typer.Option(
+        "--exact",
+        help="Find the exact largest size instead of one within 1 % (takes longer).",
+        rich_help_panel=RECIPE,
+    ),
 ]
 Prefer = Annotated[
     str | None,
     typer.Option(
         metavar="small|large",
-        help="Which of the sizes that are equally good.",
+        help="Among equally good batch sizes, recommend the smallest or the largest.",
         rich_help_panel=RECIPE,
     ),
 ]
 EffectiveBatch = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Say how to train with N samples per update.", rich_help_panel=RECIPE
+        metavar="N",
+        help="Also say how to train with N samples per update.",
+        rich_help_panel=RECIPE,
     ),
 ]
 Replicas = Annotated[
     str | None,
     typer.Option(
-        metavar="1,2,4,8", help="Predict the speedup of so many devices.", rich_help_panel=RECIPE
+        metavar="1,2,4,8",
+        help="Also predict the speedup with so many devices.",
+        rich_help_panel=RECIPE,
     ),
 ]
 Sizes = Annotated[
     str | None,
     typer.Option(
         metavar="16,24,32",
-        help="Batch sizes to measure (and yours), instead of powers of two.",
+        help="Measure these batch sizes, and yours, instead of powers of two.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -72,35 +83,49 @@ RunDirectory = Annotated[
     typer.Option(
         "--run-dir",
         metavar="DIR",
-        help="Where the record is kept and resumed from.",
+        help="Directory for the record of the run, instead of one in autobatch-runs.",
         rich_help_panel=RECORD,
     ),
 ]
 Fresh = Annotated[
     bool,
     typer.Option(
-        "--fresh", help="Measure anew; the old record is set aside.", rich_help_panel=RECORD
+        "--fresh",
+        help="Measure everything anew, and set the old record aside.",
+        rich_help_panel=RECORD,
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", help="Print no progress or notes on stderr.", rich_help_panel=OUTPUT),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No story on stderr.", rich_help_panel=OUTPUT)]
 TensorBoard = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Write the trials for TensorBoard, too.", rich_help_panel=OUTPUT
+        metavar="DIR",
+        help="Write the trials to this directory for TensorBoard, too.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN", help="A run directory, or the name of one in autobatch-runs."),
+    typer.Argument(
+        metavar="RUN",
+        help="The run to show: its directory, its name in autobatch-runs, or the recipe or other "
+        "TARGET that it was made for.",
+    ),
 ]
-Compare = Annotated[bool, typer.Option("--compare", help="Two runs, side by side.")]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Show two runs side by side: give two RUNs.")
+]
 Output = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Instead of report.html in the run directory.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the page to FILE instead of into the run's directory."
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Version = Annotated[
     bool,
     typer.Option(

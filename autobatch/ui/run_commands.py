@@ -26,7 +26,10 @@ def verify(
     recommendation: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A run's directory, name or target, or a recommendation.json."
+            metavar="RUN",
+            help="The run whose recommendation to check: its directory, its name in "
+            "autobatch-runs, the recipe or other TARGET that it was made for, or a "
+            "recommendation.json.",
         ),
     ],
     target: Annotated[
@@ -38,7 +41,7 @@ def verify(
     set_: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Check whether a recommendation still fits and runs as fast, here and now."""
+    """Check whether a recommended batch size still fits and runs as fast, here and now."""
     from autobatch import tuner
     from autobatch.opening import open_verification, recommendation_in
     from autobatch.ui.display import Display
@@ -65,11 +68,12 @@ def verify(
 
 def runs(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="Instead of autobatch-runs.")
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="List the runs in FOLDER instead of autobatch-runs."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the runs that there are, the latest first."""
+    """List the runs so far, the latest first."""
     from rich.console import Console
 
     from autobatch.engine.runs import RUNS, runs_in
@@ -88,7 +92,7 @@ def runs(
 def report(
     runs: Runs, compare: Compare = False, output: Output = None, force: Force = False
 ) -> None:
-    """Write the HTML page of a run, or of two side by side."""
+    """Write an HTML report of a run, or of two side by side."""
     from autobatch.ui.report import report
 
     path = report(runs, compare=compare, output=output, force=force)
