@@ -216,9 +216,8 @@ def sizes_to_measure(
 ) -> list[int]:
     """Powers of two from `lower` to the ceiling, and the ceiling itself; for each replica.
 
-    With `few`, every second power.
-
-    That is rounded down to a multiple of 8, in which matrix units compute, where it costs little.
+    The ceiling is rounded down to a multiple of 8, in which matrix units compute, where that costs
+    little. With `few`, every second power.
     """
     least, most = -(-lower // replicas), ceiling // replicas
     top = most - most % 8 if most >= ROUNDED_FROM else most

@@ -1,9 +1,9 @@
 """The append-only record of a run: log, cache, resume state, and source of every result.
 
 `record.jsonl` in a run directory holds one JSON line each: first a `Header`, then an `Entry` for
-each task and its outcome, then an `Answer` where a recommendation was reached. Written by one
-process alone (a lock sees to it), flushed to disk line by line. A torn last line is dropped; a
-damaged earlier one is an error. A task whose outcome is here is not asked again.
+each task and its outcome, and an `Answer` wherever a command concluded. Written by one process
+alone (a lock sees to it), flushed to disk line by line. A torn last line is dropped; a damaged
+earlier one is an error. A task whose outcome is here is not asked again.
 
 The lines themselves are in record_file.py.
 """

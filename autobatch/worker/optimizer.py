@@ -1,4 +1,4 @@
-"""What trials change in the user's compiled model: the learning rate and BatchNorm momentum."""
+"""What trials change in the user's optimizer: the learning rate, and what goes with the batch."""
 
 import math
 from typing import Any
