@@ -12,12 +12,12 @@ TIMES_THE_BEST = 4.0
 LEAST_STEPS = 10  # before them, the smoothed loss is of too few
 
 
-def smoothed(values: Sequence[float], momentum: float = SMOOTHING) -> list[float]:
+def smoothed(values: Sequence[float]) -> list[float]:
     """Exponential moving average without the bias of its start."""
     found, average = [], 0.0
     for count, value in enumerate(values, start=1):
-        average = momentum * average + (1 - momentum) * value
-        found.append(average / (1 - momentum**count))
+        average = SMOOTHING * average + (1 - SMOOTHING) * value
+        found.append(average / (1 - SMOOTHING**count))
     return found
 
 

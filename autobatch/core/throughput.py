@@ -161,7 +161,7 @@ def _median_rate(windows: Sequence[Window]) -> float | None:
     return float(np.median(rates)) if rates else None
 
 
-def rate_interval(windows: Sequence[Window], confidence: float = CONFIDENCE) -> Interval:
+def rate_interval(windows: Sequence[Window]) -> Interval:
     """All samples over all seconds; the interval by Student's t (a ratio estimator: Cochran 1977,
     section 6.3)."""
     seconds = np.array([window.seconds for window in windows])
@@ -171,7 +171,7 @@ def rate_interval(windows: Sequence[Window], confidence: float = CONFIDENCE) -> 
         return Interval(value=rate, low=rate, high=rate)
     off = seconds - samples / rate  # what each took longer than the rate says
     error = sqrt(float(np.square(off).sum()) / (count * (count - 1))) / float(seconds.mean())
-    width = error * float(student.ppf((1 + confidence) / 2, count - 1))
+    width = error * float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 

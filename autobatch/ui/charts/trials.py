@@ -21,7 +21,6 @@ from autobatch.ui.charts.axes import (
 from autobatch.ui.findings import Curve, Findings, Role
 from autobatch.units import format_duration
 
-ROW_PIXELS, MARGIN_PIXELS = 46, 90
 BEYOND_START = 1.3  # of the worst start: what is worse is cut off
 LOG_RATIO = 5.0  # a metric that spans more than this ratio is shown on a logarithmic axis
 WIDTHS: dict[Role, float] = {
