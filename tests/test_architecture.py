@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "recipe_keys": ("units",),
     "recipe": (*BASE, "recipe_keys", "recipe_source"),
     "worker": ("protocol", "units", "core"),
-    "engine": (*BASE, "core", "recipe"),
+    "engine": (*BASE,),
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "frameworks": (),
