@@ -17,9 +17,9 @@ from autobatch.protocol import (
 )
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOT_WHOLE = "So far; the run was interrupted, so this is no whole answer, and no recommendation:"
-OUT_OF_TIME = "So far; time_limit was reached, so this is no whole answer, and no recommendation:"
-BEST_SO_FAR = "The best answer so far; the run was interrupted before all trials were done:"
+NOT_WHOLE = "The run was interrupted. This is what is known so far; it is no recommendation:"
+OUT_OF_TIME = "time_limit was reached. This is what is known so far; it is no recommendation:"
+BEST_SO_FAR = "The run was interrupted before all trials were done. The best answer so far:"
 
 
 class Interruption:

@@ -39,7 +39,7 @@ def console_for(*, stderr: bool = False) -> Console:
 def verification_table(result: Verification) -> RenderableType:
     verdict = "[bold green]holds[/]" if result.holds else "[bold red]does not hold[/]"
     setting = f"batch {result.batch_size}, learning rate {result.learning_rate:.4g}"
-    table = Table(title="What is not as it was", title_justify="left", box=None)
+    table = Table(title="What has changed", title_justify="left", box=None)
     for name in ("", "then", "now", ""):
         table.add_column(name, overflow="fold")
     for each in result.differences:

@@ -161,7 +161,7 @@ def _words(found: Findings) -> Iterator[Section]:
 def _failures(found: Findings) -> Section | None:
     if not found.failures:
         return None
-    return Section("failures", "What failed, and not for memory", failures=found.failures)
+    return Section("failures", "What failed for other reasons than memory", failures=found.failures)
 
 
 def _environment(found: Findings) -> Section:
