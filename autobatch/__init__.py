@@ -62,7 +62,8 @@ def probe(
     package.module:callable or model.keras; or else a function that returns the compiled model, or
     that model itself. With such a one, `data` is a function that returns (train, validation), or
     these themselves, if they can be pickled. `overrides` are "key=value" strings over the recipe,
-    as with `--set`. Raises AutobatchError.
+    as with `--set`. `exact` finds the very largest size instead of one within 1 %. Raises
+    AutobatchError.
     """
     from autobatch import tuner
 
@@ -127,8 +128,9 @@ def verify(
 ) -> Verification:
     """Does a recommendation still fit, and run as fast, here and now?
 
-    `recommendation` is a result of `recommend`, its recommendation.json, or a run directory. What
-    is measured is the model and data that it was made for, or else those of `target`.
+    `recommendation` is a result of `recommend`, its recommendation.json, or its run: the directory,
+    the name or the target. What is measured is the model and data that it was made for, or else
+    those of `target`.
     """
     from autobatch import tuner
     from autobatch.opening import open_verification, recommendation_in
