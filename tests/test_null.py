@@ -51,8 +51,7 @@ def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_pat
 
 @pytest.mark.parametrize(("faster", "found_in"), [(1.3, 0.25), (2.0, 0.9)])
 def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(tmp_path, faster, found_in):
-    """All but the baseline are as much faster, so that luck alone chooses among them: an interval
-    of the chosen alone would hold the truth of the smaller gain in 85 % of these runs."""
+    """All but the baseline are as much faster, so that luck alone chooses among them."""
     luck = np.random.default_rng(1)
     found = [recommend(tmp_path / str(run), Equal(luck, faster)) for run in range(RUNS)]
     better = [each.speedup for each in found if each.verdict == "better"]
