@@ -1,6 +1,7 @@
 """A limit on the memory that a worker holds of this machine, with the processes that it starts."""
 
 import time
+from typing import Any
 
 import psutil
 
@@ -39,7 +40,12 @@ class ResidentWatch:
 def family_bytes(process: psutil.Process) -> int:
     """Resident bytes of a process and its descendants; 0 where it has none. Raises psutil.Error.
 
-    Forks share pages with each other: those count once (proportional set size).
+    Forks share pages with each other: those count once, where the system tells.
     """
     family = process.children(recursive=True)
-    return sum(each.memory_full_info().pss for each in (process, *family)) if family else 0
+    return sum(share_of(each.memory_full_info()) for each in (process, *family)) if family else 0
+
+
+def share_of(info: Any) -> int:
+    """The proportional set size; elsewhere than on Linux, the pages that are its own alone."""
+    return int(info.pss if hasattr(info, "pss") else info.uss)

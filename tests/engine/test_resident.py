@@ -3,10 +3,11 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 
-from autobatch.engine.resident import FAMILY_SECONDS, ResidentWatch, family_bytes
+from autobatch.engine.resident import FAMILY_SECONDS, ResidentWatch, family_bytes, share_of
 
 MIB = 1 << 20
 ALONE = "import time; held = b'x' * (200 << 20); print(flush=True); time.sleep(60)"
@@ -58,3 +59,9 @@ def test_a_process_without_children_is_judged_by_its_own():
     finally:
         killed(process)
     assert ResidentWatch(process.pid, 100 * MIB).too_large() is None  # gone
+
+
+def test_where_the_system_tells_no_proportional_share_its_own_pages_count():
+    on_macos = SimpleNamespace(rss=300, vms=900, uss=200)
+    assert share_of(on_macos) == 200
+    assert share_of(SimpleNamespace(rss=300, uss=200, pss=250)) == 250
