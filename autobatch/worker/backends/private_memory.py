@@ -4,7 +4,11 @@ import os
 import resource
 import threading
 import time
+from pathlib import Path
 
+from autobatch.worker.mistakes import TargetError
+
+STATM = Path("/proc/self/statm")
 PAGE_BYTES = resource.getpagesize()
 SAMPLE_SECONDS = 0.002
 
@@ -17,8 +21,15 @@ class PrivateMemory:
         self._base = self._peak = 0
         self._statm = -1  # kept open: read many times a second, beside the training
 
-    def start(self, limit_bytes: int | None) -> None:
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    def start(self, limit_bytes: int | None, statm: Path = STATM) -> None:
+        try:
+            self._statm = os.open(statm, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # nor would another kernel keep the limit
+            raise TargetError(
+                f"What PyTorch holds on a CPU is read from {statm}, which is Linux's, and is not "
+                "here: its memory can be neither measured nor limited.",
+                hint="Use --set backend=tensorflow or --set backend=jax, or Linux.",
+            ) from None
         self._base = self._now()
         self.limit_bytes = limit_bytes
         threading.Thread(target=self._watch, daemon=True).start()
