@@ -13,6 +13,14 @@ import msgspec
 SCHEMA_VERSION = 1
 VERIFY_STEPS = 200  # that a verification runs at most, unless more are needed
 WORKER_BUG = 70  # exit code (EX_SOFTWARE) of a worker that failed by a fault of ours
+# What the system calls other shortages that TensorFlow raises the error of memory for (it maps
+# ENOSPC, EDQUOT, EMFILE and ENOBUFS to RESOURCE_EXHAUSTED).
+OTHER_SHORTAGES = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Too many open files",
+    "No buffer space available",
+)
 
 
 def _snake_case(name: str) -> str:

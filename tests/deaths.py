@@ -21,6 +21,12 @@ def bad_alloc_model():
     allocate(1 << 62)
 
 
+def model_that_fills_a_disk():
+    import tensorflow as tf
+
+    tf.io.write_file("/dev/full", "no room for this")
+
+
 def memory_error_model():
     np.empty(1 << 60, dtype="uint8")
 

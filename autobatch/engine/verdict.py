@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from autobatch.protocol import (
+    OTHER_SHORTAGES,
     Crashed,
     Measured,
     Outcome,
@@ -48,7 +49,7 @@ UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
-NOT_A_FAILURE = re.compile("not a failure")
+NO_EVIDENCE = re.compile("|".join(("not a failure", *OTHER_SHORTAGES)))
 
 
 def of_dead_process(
@@ -107,7 +108,7 @@ def of_lost_gpus(outcome: Outcome, uuids: tuple[str, ...]) -> TargetMissing:
 
 def _evidence(log: str) -> str | None:
     for line in reversed(log.splitlines()):
-        if OUT_OF_MEMORY.search(line) and not NOT_A_FAILURE.search(line):
+        if OUT_OF_MEMORY.search(line) and not NO_EVIDENCE.search(line):
             return line.strip()[:500]
     return None
 

@@ -116,6 +116,12 @@ def test_an_error_in_a_python_function_of_a_graph_is_the_users_whatever_it_speak
     assert outcome.message == "At batch 8: ValueError: OOM when allocating a taxi"
 
 
+def test_a_full_disk_is_no_lack_of_memory_though_tensorflow_has_one_error_for_both(tmp_path):
+    outcome = ask(tmp_path, Probe(batch_size=8, limit_bytes=64 * MIB), "model_that_fills_a_disk")
+    assert isinstance(outcome, UserCodeFailed), outcome
+    assert "/dev/full; No space left on device" in outcome.message
+
+
 def test_an_allocation_that_nothing_can_serve_is_not_waited_for(tmp_path):
     task = Probe(batch_size=1600, limit_bytes=20 * MIB)
     outcome = ask(tmp_path, task, "targets.py:wide_model", data="targets.py:much_data")

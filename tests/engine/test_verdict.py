@@ -36,6 +36,15 @@ def test_a_warning_that_is_not_a_failure_is_no_evidence():
     assert isinstance(of_dead_process(exit_code=-11, log=log), Crashed)
 
 
+@pytest.mark.parametrize("shortage", ["No space left on device", "Too many open files"])
+def test_a_line_on_another_shortage_than_of_memory_is_no_evidence(shortage):
+    log = f"OP_REQUIRES failed at save_restore_v2_ops.cc:1: RESOURCE_EXHAUSTED: a.tmp; {shortage}"
+    assert isinstance(of_dead_process(exit_code=-6, log=log), Crashed)
+    assert isinstance(of_answer(failed(framework_error=True), log), UserCodeFailed)
+    also = f"{TENSORFLOW_OOM}\n{log}"
+    assert isinstance(of_dead_process(exit_code=-6, log=also), OutOfMemory)
+
+
 def test_a_signal_without_evidence_is_a_crash_not_out_of_memory():
     found = of_dead_process(exit_code=-11, log="Fatal Python error: Segmentation fault")
     assert isinstance(found, Crashed)

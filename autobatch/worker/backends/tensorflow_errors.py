@@ -2,6 +2,8 @@
 
 import re
 
+from autobatch.protocol import OTHER_SHORTAGES
+
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:
     """Python code that tf.data called: its exception comes as text, its traceback within."""
@@ -20,6 +22,8 @@ def error_in_data(error: BaseException) -> tuple[str, str] | None:
 def out_of_memory_evidence(error: BaseException) -> str | None:
     import tensorflow as tf
 
+    if any(shortage in str(error) for shortage in OTHER_SHORTAGES):
+        return None
     if not isinstance(error, tf.errors.ResourceExhaustedError):
         told = error_in_data(error)  # of a tf.py_function, too, where it has another type
         return told[0] if told and told[0].startswith("ResourceExhaustedError: ") else None
