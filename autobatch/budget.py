@@ -7,11 +7,16 @@ from autobatch.engine import machine
 from autobatch.errors import UsageError
 from autobatch.protocol import Target
 from autobatch.recipe import Recipe
-from autobatch.units import Share
+from autobatch.units import Share, format_bytes
 
 # Of a GPU, which JAX takes at most unless one of these variables says otherwise.
 SHARE_OF_JAX = 0.75
 SHARES_OF_JAX = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+
+# By which what is free may differ from the first start's without a word. On a CPU it moves by
+# itself, as programs and caches come and go; and batch sizes that are worth telling apart differ by
+# a factor of two.
+MOVES = 0.25
 
 
 def free_bytes(question: Target) -> int:
@@ -76,3 +81,15 @@ def limit_bytes(recipe: Recipe, free: int) -> int:
     if asked is None:
         return free
     return int(free * asked) if isinstance(asked, Share) else int(asked)
+
+
+def other_than_then(recipe: Recipe, then: int, now: int) -> str | None:
+    """A sentence where the limit is by what was free at the first start, and now it is not."""
+    asked = recipe.device.memory_limit
+    is_by_free = asked is None or isinstance(asked, Share)
+    if not is_by_free or abs(now - then) <= MOVES * then:
+        return None
+    return (
+        f"The limit is that of the first start: {format_bytes(then)} were free then, "
+        f"{format_bytes(now)} are now. --fresh measures anew."
+    )

@@ -106,6 +106,10 @@ def open_run(
     with Record(
         directory, question, free_bytes=free, version=_version("keras-autobatch")
     ) as record:
+        then = record.header.free_bytes
+        moved = budget.other_than_then(recipe, then, free)
+        if moved:
+            on_event(Note(text=moved))
         executor = LocalExecutor(
             question,
             directory / "logs",
@@ -120,7 +124,8 @@ def open_run(
                 executor=executor,
                 record=record,
                 on_event=on_event,
-                limit_bytes=budget.limit_bytes(recipe, record.header.free_bytes),
+                limit_bytes=budget.limit_bytes(recipe, then),
+                more_is_free=moved is not None and free > then,
                 is_stopped=is_stopped,
             )
         finally:

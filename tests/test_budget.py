@@ -6,7 +6,10 @@ from pretend import TARGET
 
 from autobatch import budget
 from autobatch.engine.machine import Gpu, GpuProcess
+from autobatch.engine.record import Record
 from autobatch.errors import UsageError
+from autobatch.opening import open_run
+from autobatch.protocol import Note
 from autobatch.recipe import make_recipe
 
 GIB = 1 << 30
@@ -77,3 +80,34 @@ def test_a_limit_is_a_size_or_a_share_of_what_is_free(written, limit):
     asked = [f"device.memory_limit={written}"] if written else []
     recipe = make_recipe({"model": "train.py:build_model"}, asked)
     assert budget.limit_bytes(recipe, 10_000) == limit
+
+
+@pytest.mark.parametrize(
+    ("written", "now", "is_told"),
+    [
+        (None, 130 * GIB, True),
+        (None, 70 * GIB, True),
+        ("50%", 70 * GIB, True),
+        (None, 120 * GIB, False),
+        (None, 80 * GIB, False),
+        ("8GiB", 10 * GIB, False),
+    ],
+)
+def test_a_limit_of_a_start_when_much_more_or_less_was_free_is_told(written, now, is_told):
+    asked = [f"device.memory_limit={written}"] if written else []
+    recipe = make_recipe({"model": "train.py:build_model"}, asked)
+    told = budget.other_than_then(recipe, 100 * GIB, now)
+    assert (told is not None) == is_told
+    assert told is None or told.startswith("The limit is that of the first start: 100.0 GiB were ")
+
+
+def test_a_run_goes_on_with_the_limit_of_its_first_start_and_says_what_has_changed(tmp_path):
+    with Record(tmp_path, TARGET, free_bytes=1 << 20, version="0"):
+        pass
+    recipe, events = make_recipe({"model": "train.py:build_model"}), []
+    with open_run(recipe, TARGET, tmp_path, events.append, lambda: False) as opened:
+        assert opened.limit_bytes == 1 << 20
+        assert opened.more_is_free
+    (told,) = [event.text for event in events if isinstance(event, Note)]
+    assert "1.0 MiB were free then" in told
+    assert told.endswith("are now. --fresh measures anew.")

@@ -353,6 +353,15 @@ def test_nothing_fits_names_what_it_needs_where_more_memory_is_free(tmp_path):
             tuner.probe(opened)
 
 
+def test_nothing_fits_says_how_to_have_what_is_free_now(tmp_path):
+    for more in (False, True):
+        with session(tmp_path / str(more), PretendDevice(fits_up_to=0)) as opened:
+            opened.more_is_free = more
+            with pytest.raises(NothingFitsError) as refused:
+                tuner.probe(opened)
+        assert ("--fresh measures anew" in refused.value.hint) == more
+
+
 def test_a_leak_is_told_with_when_it_ends_the_training(tmp_path):
     leaking = Fits(
         peak_bytes=LIMIT // 2,

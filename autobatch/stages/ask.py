@@ -44,6 +44,7 @@ class Session:
     record: Record
     on_event: OnEvent
     limit_bytes: int
+    more_is_free: bool = False  # now than at the first start, which the limit is of
     started: float = field(default_factory=time.monotonic)
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected

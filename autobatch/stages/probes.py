@@ -184,13 +184,15 @@ class Probes:
         allowed = format_bytes(budget_bytes)
         if budget_bytes < self.session.limit_bytes:
             allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
-        others = ""
+        fresh = others = ""
+        if self.session.more_is_free:
+            fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
         if self.session.record.header.target.device == "gpu":
             others = " `autobatch doctor` says who else holds memory of the GPU."
         raise NothingFitsError(
             f"Nothing fits: even a batch of {size} does not: {needs}, and it may have {allowed}.",
-            hint="Raise device.memory_limit (or lower device.headroom), make the model or its "
-            f"inputs smaller, or use mixed precision.{others}",
+            hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
+            f"its inputs smaller, or use mixed precision.{others}",
         )
 
     def known(self, budget_bytes: int) -> dict[int, int | None]:
