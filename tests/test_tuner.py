@@ -38,6 +38,7 @@ from autobatch.protocol import (
     StageFinished,
     StageStarted,
     TargetMissing,
+    TimedOut,
     Trained,
     Trial,
     UserCodeFailed,
@@ -668,6 +669,22 @@ def test_a_hang_is_waited_for_by_what_probes_took_before(tmp_path):
     }
     assert waited[32] == pytest.approx(600, abs=2)  # nothing is known by then
     assert 100 < max(s for size, s in waited.items() if size != 32) < 140
+
+
+def test_a_slow_size_that_trained_is_verified_however_little_time_is_left(tmp_path):
+    """Ten steps of 15 s, and as many batches of validation, where a hang is given a minute."""
+
+    class Slow(PretendDevice):
+        def run(self, task, *, deadline_seconds, **more):
+            found = super().run(task, deadline_seconds=deadline_seconds, **more)
+            if not isinstance(found, Fits):
+                return found
+            if deadline_seconds < (300 if task.verify else 45):
+                return TimedOut(deadline_seconds=deadline_seconds)
+            return changed(found, step_seconds=15.0)
+
+    found = probe(tmp_path, Slow(), "time_limit=1s", "batch_sizes.max=32")
+    assert (found.largest_fitting, found.bounded_by) == (32, "range")
 
 
 def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):

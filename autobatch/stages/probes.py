@@ -26,7 +26,7 @@ from autobatch.stages.ask import (
 from autobatch.units import format_bytes
 
 DEADLINE_SECONDS = 600.0
-FEW_STEPS = 10  # that it runs, quick or not
+FEW_STEPS = 10  # that it runs, quick or not; in a verification, and validates as many batches
 # That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
@@ -82,14 +82,24 @@ class Probes:
         return entry
 
     def _deadline_seconds(self, task: Probe) -> float:
-        """Many times what it should take, by the last of its kind that ran."""
-        at_most = DEADLINE_SECONDS
+        """Many times what it should take, by the last of its kind that ran.
+
+        A verification has twice that, by the last that ran at all, however little time is left:
+        what was seen to train is not to be called too large for want of time.
+        """
+        at_most, at_least = DEADLINE_SECONDS, 0.0
         for before, entry in self.entries.items():
+            if not isinstance(entry.outcome, (Fits, Predicted)):
+                continue
+            more = max(1.0, task.batch_size / before.batch_size)
+            step_seconds = more * getattr(entry.outcome, "step_seconds", 0.0)
+            should = entry.seconds + task.seconds + FEW_STEPS * step_seconds
+            if task.verify:
+                at_least = 2 * (should + FEW_STEPS * step_seconds)
             if isinstance(entry.outcome, Fits) and before.verify == task.verify:
-                more = max(1.0, task.batch_size / before.batch_size)
-                steps = FEW_STEPS * entry.outcome.step_seconds * more
-                at_most = DEADLINE_FACTOR * (entry.seconds + task.seconds + steps)
-        return self.session.deadline_seconds(max(LEAST_DEADLINE_SECONDS, at_most))
+                at_most = DEADLINE_FACTOR * should
+        allowed = self.session.deadline_seconds(max(LEAST_DEADLINE_SECONDS, at_most))
+        return max(allowed, at_least)
 
     def final(self, size: int, limit_bytes: int) -> Fits | None:
         """A verification of the answer itself: of many steps, unless memory is not scarce.
