@@ -14,6 +14,7 @@ from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeRes
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.refusal import refuse
 from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import VERIFICATIONS, Verifier
 from autobatch.units import format_bytes
@@ -205,7 +206,7 @@ class Prober:
                 self.left_off_at = found.good
             self.made.notes.append(unfinished.sentence(found, self.session.why_it_ends()))
         if found.good == 0:
-            self.made.refuse(self.lower, budget_bytes)
+            refuse(self.made, self.lower, budget_bytes)
         return found
 
     def _cost_left(self, budget_bytes: int) -> tuple[int, float]:

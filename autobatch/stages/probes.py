@@ -1,16 +1,12 @@
 """The probes made so far: each size asked once, and what all of them say together."""
 
-from typing import NoReturn
-
 from autobatch.engine.record_file import Entry
-from autobatch.errors import NothingFitsError, UserCodeError, one_line
 from autobatch.protocol import (
     VERIFY_STEPS,
     Abilities,
     Crashed,
     Fits,
     Outcome,
-    OutOfMemory,
     Predicted,
     Probe,
     ProbePoint,
@@ -171,38 +167,6 @@ class Probes:
             if task.verify
             and (task.batch_size, task.limit_bytes) == (size, limit_bytes)
             and not isinstance(entry.outcome, Fits)
-        )
-
-    def refuse(self, size: int, budget_bytes: int) -> NoReturn:
-        """Not even the smallest size trains: why, by what it came to."""
-        entry = self.failed(size)
-        outcome = entry.outcome if entry else None
-        if entry is not None:
-            self.session.raise_for_user(entry)
-        if isinstance(outcome, NOT_ABOUT_MEMORY):
-            raise UserCodeError(
-                f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
-                hint="The end of its log in the run directory says more.",
-            )
-        free_bytes = self.session.record.header.free_bytes
-        needs = "it runs out of memory"
-        if isinstance(outcome, OutOfMemory):
-            held = f", {format_bytes(outcome.peak_bytes)} held" if outcome.peak_bytes else ""
-            needs += f" ({one_line(outcome.evidence, 120)}{held})"
-        if budget_bytes < free_bytes and (fits := self.ask(size, free_bytes)):
-            needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
-        allowed = format_bytes(budget_bytes)
-        if budget_bytes < self.session.limit_bytes:
-            allowed += f" (the limit less {self.session.recipe.device.headroom:.0%} headroom)"
-        fresh = others = ""
-        if self.session.more_is_free:
-            fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
-        if self.session.record.header.target.device == "gpu":
-            others = " `autobatch doctor` says who else holds memory of the GPU."
-        raise NothingFitsError(
-            f"Nothing fits: even a batch of {size} does not: {needs}, and it may have {allowed}.",
-            hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
-            f"its inputs smaller, or use mixed precision.{others}",
         )
 
     def known(self, budget_bytes: int) -> dict[int, int | None]:

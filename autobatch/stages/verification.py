@@ -5,6 +5,7 @@ from collections.abc import Callable
 from autobatch.core.search import step_of
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.refusal import refuse
 from autobatch.units import format_bytes
 
 VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
@@ -43,7 +44,7 @@ class Verifier:
             failed, others = good, 2
             self._expect_more()
             if failed == self.lower:
-                self.made.refuse(self.lower, limit_bytes)
+                refuse(self.made, self.lower, limit_bytes)
             below = failed if self.tolerance == 0 else failed * STEPS_DOWN[0]
             below = self.shared(min(below, self._at_most(failed)))
             good = self.largest(below, limit_bytes)
@@ -86,8 +87,8 @@ class Verifier:
                 continue
             # Sizes were predicted so far, and none ran: does it train at all?
             if self.made.final(self.lower, budget_bytes) is None:
-                self.made.refuse(self.lower, budget_bytes)
-        self.made.refuse(self.lower, budget_bytes)
+                refuse(self.made, self.lower, budget_bytes)
+        refuse(self.made, self.lower, budget_bytes)
 
     def _at_most(self, failed: int) -> float:
         """Of what is below a size that failed: what is verified briefly is to be no near thing."""

@@ -1,0 +1,43 @@
+"""What ends a search in which no size trains: why, and what to do."""
+
+from typing import NoReturn
+
+from autobatch.errors import NothingFitsError, UserCodeError, one_line
+from autobatch.protocol import OutOfMemory
+from autobatch.stages.ask import why_it_failed
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.units import format_bytes
+
+
+def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
+    """Not even the smallest size trains: why, by what it came to."""
+    session = made.session
+    entry = made.failed(size)
+    outcome = entry.outcome if entry else None
+    if entry is not None:
+        session.raise_for_user(entry)
+    if isinstance(outcome, NOT_ABOUT_MEMORY):
+        raise UserCodeError(
+            f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
+            hint="The end of its log in the run directory says more.",
+        )
+    free_bytes = session.record.header.free_bytes
+    needs = "it runs out of memory"
+    if isinstance(outcome, OutOfMemory):
+        held = f", {format_bytes(outcome.peak_bytes)} held" if outcome.peak_bytes else ""
+        needs += f" ({one_line(outcome.evidence, 120)}{held})"
+    if budget_bytes < free_bytes and (fits := made.ask(size, free_bytes)):
+        needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
+    allowed = format_bytes(budget_bytes)
+    if budget_bytes < session.limit_bytes:
+        allowed += f" (the limit less {session.recipe.device.headroom:.0%} headroom)"
+    fresh = others = ""
+    if session.more_is_free:
+        fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
+    if session.record.header.target.device == "gpu":
+        others = " `autobatch doctor` says who else holds memory of the GPU."
+    raise NothingFitsError(
+        f"Nothing fits: even a batch of {size} does not: {needs}, and it may have {allowed}.",
+        hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
+        f"its inputs smaller, or use mixed precision.{others}",
+    )
