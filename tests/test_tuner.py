@@ -711,6 +711,32 @@ def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(
     assert told.startswith("Batch 64 and ") and "larger that were tried: " in told
 
 
+@pytest.mark.parametrize(("fits_up_to", "largest"), [(30, 30), (8, 8)])
+def test_a_model_that_takes_no_fewer_samples_is_searched_from_those_on(
+    tmp_path, fits_up_to, largest
+):
+    device = PretendDevice(fits_up_to=fits_up_to)
+    fits, failure = device._probe, UserCodeFailed(message="ValueError: at least 8")
+    device._probe = lambda task: fits(task) if task.batch_size >= 8 else failure
+    found = probe(tmp_path, device)
+    assert (found.largest_fitting, found.bounded_by) == (largest, "memory")
+    assert sizes(device, Probe)[:5] == [32, 1, 2, 4, 8]
+    (told,) = found.notes
+    assert told.startswith("Batch 1 and 2 larger that were tried: your code failed: ValueError: ")
+
+
+def test_where_no_size_between_fits_the_hint_is_to_begin_the_search_there(tmp_path):
+    failure = UserCodeFailed(message="ValueError: at least 20")
+    device = PretendDevice(fits_up_to=25)
+    fits = device._probe
+    device._probe = lambda task: fits(task) if task.batch_size >= 20 else failure
+    with pytest.raises(UserCodeError, match="at least 20") as refused:
+        probe(tmp_path, device)
+    assert "Batch 32 is out of memory already" in refused.value.hint
+    assert "set batch_sizes.min" in refused.value.hint
+    assert probe(tmp_path, device, "batch_sizes.min=20").largest_fitting == 25
+
+
 def test_verification_that_fails_again_and_again_ends_at_a_size_that_passes(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     fits = device._probe

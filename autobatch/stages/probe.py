@@ -10,7 +10,14 @@ from autobatch.core.search import (
     where_line_meets,
 )
 from autobatch.errors import InterruptedRunError, UsageError
-from autobatch.protocol import Fits, Inspected, OutOfMemory, Predicted, ProbeResult
+from autobatch.protocol import (
+    Fits,
+    Inspected,
+    OutOfMemory,
+    Predicted,
+    ProbeResult,
+    UserCodeFailed,
+)
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
@@ -190,16 +197,19 @@ class Prober:
             return None if fits is None else fits.needed_bytes
 
         try:
-            found = largest_fitting(
-                needed,
-                lower=self.lower,
-                upper=self.upper,
-                start=self.start,
-                limit_bytes=budget_bytes,
-                tolerance=self.tolerance,
-                known=self.made.known(budget_bytes),
-                multiple=self.replicas,
-            )
+            while True:
+                found = largest_fitting(
+                    needed,
+                    lower=self.lower,
+                    upper=self.upper,
+                    start=self.start,
+                    limit_bytes=budget_bytes,
+                    tolerance=self.tolerance,
+                    known=self.made.known(budget_bytes),
+                    multiple=self.replicas,
+                )
+                if found.good or not self._begins_larger():
+                    break
         except _OutOfTimeError:
             found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
             if budget_bytes == self.session.limit_bytes:
@@ -208,6 +218,19 @@ class Prober:
         if found.good == 0:
             refuse(self.made, self.lower, budget_bytes)
         return found
+
+    def _begins_larger(self) -> bool:
+        """Whether to look on above the smallest size: the user's code failed there, and not memory.
+
+        A model may need several samples (a loss over pairs of them): that is no bound from above.
+        """
+        entry, short = self.made.failed(self.lower), self.made.smallest_without_memory()
+        if entry is None or not isinstance(entry.outcome, UserCodeFailed) or short is None:
+            return False
+        if 2 * self.lower >= short:
+            return False
+        self.lower = self.verification.lower = 2 * self.lower
+        return True
 
     def _cost_left(self, budget_bytes: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""

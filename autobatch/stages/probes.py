@@ -7,6 +7,8 @@ from autobatch.protocol import (
     Crashed,
     Fits,
     Outcome,
+    OutOfMemory,
+    OverBudget,
     Predicted,
     Probe,
     ProbePoint,
@@ -158,6 +160,14 @@ class Probes:
         found = [entry for task, entry in self.entries.items() if task.batch_size == size]
         failures = [e for e in found if not isinstance(e.outcome, (Fits, Predicted))]
         return failures[-1] if failures else None
+
+    def smallest_without_memory(self) -> int | None:
+        """The smallest size that was seen not to fit, other than by a failure of another kind."""
+        short = (OutOfMemory, OverBudget)
+        found = [
+            t.batch_size for t, entry in self.entries.items() if isinstance(entry.outcome, short)
+        ]
+        return min(found, default=None)
 
     def failure(self, size: int, limit_bytes: int) -> Entry:
         """The entry of the verification of a size, or of a confirmation, that failed."""

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from autobatch.errors import NothingFitsError, UserCodeError, one_line
-from autobatch.protocol import OutOfMemory
+from autobatch.protocol import OutOfMemory, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
@@ -14,6 +14,14 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     session = made.session
     entry = made.failed(size)
     outcome = entry.outcome if entry else None
+    short = made.smallest_without_memory()
+    if isinstance(outcome, UserCodeFailed) and short is not None:
+        raise UserCodeError(
+            outcome.message,
+            hint=f"Batch {short} is out of memory already. If your model takes no fewer samples "
+            "than some number, set batch_sizes.min to that, to see whether it fits.",
+            traceback=outcome.traceback,
+        )
     if entry is not None:
         session.raise_for_user(entry)
     if isinstance(outcome, NOT_ABOUT_MEMORY):
