@@ -1,8 +1,13 @@
 """Samples for a model without data: shapes from its inputs, ranges from its embeddings and losses.
 
 What cannot be made up truly is refused; what is a guess is told in a note.
+
+Many samples of large arrays would take seconds to draw, in each process, and gigabytes. So few
+numbers are drawn, and each sample is a window on them, one number further than the one before: all
+differ, and none takes memory of its own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -87,8 +92,19 @@ def _trace_back(tensor: Any, size: int, found: dict[int, int]) -> None:
         _trace_back(source, size, found)
 
 
+def _windows(draw: Callable[[int], Any], count: int, shape: tuple[int, ...]) -> Any:
+    """An array (count, *shape, ...) over some more numbers than one sample has; read only.
+
+    `draw(n)` gives n of them, or n rows of them.
+    """
+    length = int(np.prod(shape))
+    drawn = draw(length + count)
+    windows = np.lib.stride_tricks.sliding_window_view(drawn, length, axis=0)[:count]
+    return np.moveaxis(windows, -1, 1).reshape(count, *shape, *drawn.shape[1:])
+
+
 def _input(tensor: Any, count: int, size: int | None, rng: Any, notes: list[str]) -> Any:
-    shape = (count, *(d or VARIABLE_LENGTH for d in tensor.shape[1:]))
+    shape = tuple(d or VARIABLE_LENGTH for d in tensor.shape[1:])
     if None in tensor.shape[1:]:
         notes.append(f"Open dimensions of inputs are taken to be {VARIABLE_LENGTH}.")
     dtype = keras.backend.standardize_dtype(tensor.dtype)
@@ -98,11 +114,11 @@ def _input(tensor: Any, count: int, size: int | None, rng: Any, notes: list[str]
             hint="Add `data:` to the recipe.",
         )
     if size is not None:
-        return rng.integers(0, size, shape).astype(dtype)
+        return _windows(lambda n: rng.integers(0, size, n).astype(dtype), count, shape)
     if "int" in dtype or dtype == "bool":
         notes.append(f"Input {tensor.name} takes integers of no known range: they are 0 or 1.")
-        return rng.integers(0, 2, shape).astype(dtype)
-    return rng.standard_normal(shape, dtype="float32").astype(dtype)
+        return _windows(lambda n: rng.integers(0, 2, n).astype(dtype), count, shape)
+    return _windows(lambda n: rng.standard_normal(n, dtype="float32").astype(dtype), count, shape)
 
 
 def _outputs(model: keras.Model, x: Any) -> Any:
@@ -138,22 +154,22 @@ def _target(tensor: Any, loss: Any, count: int, rng: Any, notes: list[str]) -> A
     shape = tuple(int(d) for d in tensor.shape[1:])
     name = _loss_name(loss)
     if "sparse" in name:
-        return rng.integers(0, shape[-1], (count, *shape[:-1])).astype("int32")
+        return _windows(lambda n: rng.integers(0, shape[-1], n).astype("int32"), count, shape[:-1])
     if "ctc" in name:
         raise UserError(
             "The model's CTC loss takes labels that are not made up.",
             hint="Add `data:` to the recipe.",
         )
     if any(word in name for word in BINARY_TARGETS):
-        return rng.integers(0, 2, (count, *shape)).astype("float32")
+        return _windows(lambda n: rng.integers(0, 2, n).astype("float32"), count, shape)
     if any(word in name for word in CLASS_TARGETS):
-        classes = rng.integers(0, shape[-1], (count, *shape[:-1]))
-        return np.eye(shape[-1], dtype="float32")[classes]
+        one_hot = np.eye(shape[-1], dtype="float32")
+        return _windows(lambda n: one_hot[rng.integers(0, shape[-1], n)], count, shape[:-1])
     if not any(word in name for word in REAL_TARGETS):
         notes.append(
             f"Targets of the loss {name} are made up as numbers from 0 to 1 in the output's shape."
         )
-    return rng.random((count, *shape), dtype="float32")
+    return _windows(lambda n: rng.random(n, dtype="float32"), count, shape)
 
 
 def _loss_name(loss: Any) -> str:

@@ -17,6 +17,28 @@ def classifier(loss, classes=3):
     return model
 
 
+def test_many_large_samples_all_differ_and_take_little_memory():
+    image, count = keras.Input((224, 224, 3)), 6144  # 3.4 GiB, were each to have its own
+    segmented = layers.Conv2D(4, 1, activation="softmax")(image)
+    model = keras.Model(image, segmented)
+    model.compile("sgd", "categorical_crossentropy")
+    x, y, _ = synthetic_samples(model, count, seed=0)
+    assert (x.shape, y.shape) == ((count, 224, 224, 3), (count, 224, 224, 4))
+    assert np.may_share_memory(x[0], x[1])
+    assert np.may_share_memory(y[0], y[1])
+    assert not np.array_equal(x[0], x[1])
+    assert (y[-1].sum(axis=-1) == 1).all()
+    assert len(synthetic_samples(model, 0, seed=0)[0]) == 0
+
+
+def test_the_same_seed_gives_the_same_samples():
+    first, again, other = (
+        synthetic_samples(classifier("mse"), ROWS, seed=seed)[:2] for seed in (1, 1, 2)
+    )
+    assert all(map(np.array_equal, first, again))
+    assert not any(map(np.array_equal, first, other))
+
+
 class Embed(keras.layers.Layer):
     """As in the text classification guide: tokens and their positions."""
 
