@@ -6,7 +6,7 @@ import keras
 
 from autobatch.protocol import Target
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.target import arguments, find_callable
+from autobatch.worker.target import arguments, find_callable, scalars
 
 # They would write over the files of the user's own training, or continue from them.
 WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
@@ -14,8 +14,43 @@ WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
 RATE_SETTERS = ("LearningRateScheduler", "ReduceLROnPlateau")
 
 
-def users_callbacks(target: Target, batch_size: int, *, leave_out: tuple[str, ...]) -> list[Any]:
-    """The callbacks, less those of the named classes (or derived from them)."""
+class ValidationLogs(keras.callbacks.Callback):
+    """Gives the callbacks after it the `val_` logs that they may read where nothing is validated.
+
+    Those `known`, of the last validation; else the training's. A validation, if of one batch alone,
+    would have to be kept out of what is measured: seconds, memory, random numbers, samples drawn.
+    """
+
+    def __init__(self, known: dict[str, float]) -> None:
+        super().__init__()
+        self._known = known
+        self._compiled: dict[str, float] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:  # a train_step of the user's own may report fewer than a validation does
+            self._compiled = scalars(self.model.get_metrics_result())
+        self._add(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._add(logs)
+
+    def _add(self, logs: dict[str, Any] | None) -> None:
+        if logs is not None:  # it is one for all callbacks
+            seen = self._compiled | logs
+            logs |= {f"val_{name}": value for name, value in seen.items()} | self._known
+
+
+def users_callbacks(
+    target: Target,
+    batch_size: int,
+    *,
+    leave_out: tuple[str, ...],
+    validation_logs: dict[str, float] | None = None,
+) -> list[Any]:
+    """The callbacks, less those of the named classes (or derived from them).
+
+    With `validation_logs`, even of none that are known yet, they see some.
+    """
     if target.callbacks is None:
         return []
     maker = find_callable(target, target.callbacks, role="callbacks")
@@ -27,7 +62,8 @@ def users_callbacks(target: Target, batch_size: int, *, leave_out: tuple[str, ..
             f"{target.callbacks} did not return a list of Keras callbacks.",
             hint="Return a list such as [keras.callbacks.EarlyStopping()].",
         )
-    return [each for each in made if not _is_one_of(each, leave_out)]
+    kept = [each for each in made if not _is_one_of(each, leave_out)]
+    return kept if validation_logs is None else [ValidationLogs(validation_logs), *kept]
 
 
 def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:

@@ -311,6 +311,21 @@ def callbacks():
     ]
 
 
+class StopsByItself(keras.callbacks.Callback):
+    """As people write it: by the validation's loss, wherever an epoch or the training ends."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not np.isfinite(logs["val_loss"]):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.ended_at = logs["val_loss"]
+
+
+def stops_by_itself():
+    return [StopsByItself()]
+
+
 class StartsUnevenly(keras.callbacks.Callback):
     """Every second epoch begins 0.3 s late."""
 

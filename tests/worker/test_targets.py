@@ -13,11 +13,15 @@ from kinds import SLOW_SECONDS, rows
 from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
     Benchmark,
+    Differentiated,
     Fits,
+    Gradients,
     Inspect,
     Inspected,
     Measured,
     Probe,
+    Ranged,
+    RangeTest,
     Trained,
     Trial,
     UserCodeFailed,
@@ -349,6 +353,45 @@ def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
     assert "ModelCheckpoint" in found.notes[0]
     assert ask_kind(tmp_path, TRIAL, **target).steps == 7
     assert not Path("autobatch-must-not-write-this.keras").exists()
+
+
+GRADIENTS = Gradients(
+    batch_size=20,
+    learning_rate=None,
+    learning_rate_factor=1.0,
+    measure_at=(4,),
+    micro_batch_size=5,
+    micro_batches=8,
+    training_samples=50,
+    seed=0,
+)
+RANGE_TEST = RangeTest(
+    batch_size=20,
+    learning_rate=None,
+    learning_rate_factor=1.0,
+    lowest_factor=0.1,
+    highest_factor=1.0,
+    steps=7,
+    seed=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "data"),
+    [
+        (Probe(batch_size=20, limit_bytes=LIMIT), "arrays"),
+        (Probe(batch_size=20, limit_bytes=LIMIT), None),
+        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), "arrays"),
+        (Benchmark(batch_size=20, seconds=0.2), "arrays"),
+        (TRIAL, "arrays"),
+        (GRADIENTS, "arrays"),
+        (RANGE_TEST, "arrays"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_callbacks_may_read_logs_of_the_validation_in_every_measurement(tmp_path, task, data):
+    found = ask_kind(tmp_path, task, "dense", data, callbacks="kinds.py:stops_by_itself")
+    assert isinstance(found, (Fits, Measured, Trained, Differentiated, Ranged)), found
 
 
 def test_a_saved_model_is_loaded_and_given_synthetic_samples(on_each_backend, tmp_path):

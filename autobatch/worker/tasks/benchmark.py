@@ -39,7 +39,7 @@ def run(
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
-    fit(model, train, target, size, clock, leave_out=WRITERS)
+    fit(model, data, target, size, clock, leave_out=WRITERS)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
     input_windows, input_start_seconds = _aside(
         lambda: input_alone(

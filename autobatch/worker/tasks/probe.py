@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from autobatch.core.leak import leak_bytes_per_step
 from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
@@ -14,8 +12,9 @@ from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import accumulation_steps
-from autobatch.worker.target import build_model, can_evaluate
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.source import Source
+from autobatch.worker.target import build_model
+from autobatch.worker.tasks.watch import Watch, validation_of
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
@@ -37,13 +36,16 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     count = backend.count_steps(model, size)
     clock = _StepClock(count, needed, backend, task)
     began = time.perf_counter()
-    arguments, validated = _arguments(task, data, model, needed)
-    model.fit(
-        **arguments,
-        class_weight=target.class_weight,
-        verbose=0,
-        callbacks=[*users_callbacks(target, size, leave_out=WRITERS), clock],
+    validation = validation_of(data, model)
+    arguments = _arguments(task, data, validation, needed)
+    validated = "validation_data" in arguments
+    users = users_callbacks(
+        target,
+        size,
+        leave_out=WRITERS,
+        validation_logs={} if validation is not None and not validated else None,
     )
+    model.fit(**arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock])
     backend.synchronise()
     seconds = time.perf_counter() - began
     ran = count()
@@ -72,9 +74,9 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
 
 
 def _arguments(
-    task: Probe, data: user_data.Data, model: keras.Model, needed: int
-) -> tuple[dict[str, Any], bool]:
-    """What `fit` is given, and whether it validates. The clock ends it.
+    task: Probe, data: user_data.Data, validation: Source | None, needed: int
+) -> dict[str, Any]:
+    """What `fit` is given. The clock ends it.
 
     Where the user's epoch is longer than needed, a part of it that ends with the same ragged batch:
     memory in pieces of another size is often what does not fit, and so full steps follow it. A
@@ -92,17 +94,13 @@ def _arguments(
     if task.verify and longest is not data.train:
         train = train.after(longest)
     arguments = train.fit_arguments(size) | epochs
-    if not task.verify:
-        return arguments, False
-    # Who gives no data will validate all the same: on samples as those that they train on.
-    validation = data.train if data.source == "synthetic" else data.validation
-    if validation is None or not can_evaluate(model):
-        return arguments, False
+    if not task.verify or validation is None:
+        return arguments
     part = validation.part(needed * size).fit_arguments(size)
     if "y" not in part:  # a dataset
-        return arguments | {"validation_data": part["x"]}, True
+        return arguments | {"validation_data": part["x"]}
     given = (part[name] for name in ("x", "y", "sample_weight"))
-    return arguments | {"validation_data": tuple(g for g in given if g is not None)}, True
+    return arguments | {"validation_data": tuple(g for g in given if g is not None)}
 
 
 def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None:

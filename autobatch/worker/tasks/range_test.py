@@ -26,13 +26,13 @@ def run(
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
     )
-    train = user_data.load(target, model, batch_size=task.batch_size, samples=0).train
+    data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
     scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
-    watch = _Losses(task, train.steps_per_epoch(task.batch_size), report)
-    fit(model, train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
+    watch = _Losses(task, data.train.steps_per_epoch(task.batch_size), report)
+    fit(model, data, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     factors = tuple(task.lowest_factor * ratio**k for k in range(len(watch.losses)))
     return Ranged(factors=factors, losses=tuple(watch.losses), broke_down=watch.broke_down)
 

@@ -52,7 +52,7 @@ def run(
     batch = backend.first_batch(sample) if batch_norm_layers(model) else None
     watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
     keras.utils.set_random_seed(task.seed)  # the user's code may have set another
-    fit(model, data.train, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
+    fit(model, data, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
     backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
@@ -131,6 +131,7 @@ class _Evaluator(Watch):
         metrics = {f"val_{name}": value for name, value in scalars(logs).items()}
         if not metrics:
             raise UserError("The validation data has no batch, or the model reports no metric.")
+        self.validation_logs.update(metrics)
         watched = [metrics["val_loss"]] if "val_loss" in metrics else metrics.values()
         if all(map(math.isfinite, watched)):
             finite = {name: value for name, value in metrics.items() if math.isfinite(value)}

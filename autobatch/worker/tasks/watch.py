@@ -6,8 +6,10 @@ import keras
 
 from autobatch.protocol import Target
 from autobatch.worker.callbacks import users_callbacks
+from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Source
+from autobatch.worker.target import can_evaluate
 
 
 class Watch(keras.callbacks.Callback):
@@ -22,6 +24,7 @@ class Watch(keras.callbacks.Callback):
     def __init__(self, steps_per_epoch: int) -> None:
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
+        self.validation_logs: dict[str, float] = {}  # last seen, for the user's callbacks
         self.steps = 0
         self.done = False
         self._first = 0  # step of the epoch that the execution begins with
@@ -75,20 +78,38 @@ class Watch(keras.callbacks.Callback):
         """After the last step, and validation if there is any."""
 
 
+def validation_of(data: Data, model: keras.Model) -> Source | None:
+    """What the user's training validates on, if it does.
+
+    Who gives no data will validate all the same: on samples as those that they train on.
+    """
+    found = data.train if data.source == "synthetic" else data.validation
+    return found if can_evaluate(model) else None
+
+
 def fit(
     model: keras.Model,
-    train: Source,
+    data: Data,
     target: Target,
     batch_size: int,
     watch: Watch,
     *,
     leave_out: tuple[str, ...],
 ) -> None:
-    """The user's own training, with their callbacks but those left out, until `watch` ends it."""
+    """The user's own training, with their callbacks but those left out, until `watch` ends it.
+
+    It does not validate; callbacks see logs as if it did.
+    """
+    users = users_callbacks(
+        target,
+        batch_size,
+        leave_out=leave_out,
+        validation_logs=watch.validation_logs if validation_of(data, model) is not None else None,
+    )
     model.fit(
-        **train.fit_arguments(batch_size),
+        **data.train.fit_arguments(batch_size),
         class_weight=target.class_weight,
         epochs=1_000_000_000,
         verbose=0,
-        callbacks=[*users_callbacks(target, batch_size, leave_out=leave_out), watch],
+        callbacks=[*users, watch],
     )
