@@ -308,6 +308,13 @@ def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path)
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
 
 
+def test_a_step_that_pytorch_compiles_is_probed(on_each_backend, tmp_path):
+    if on_each_backend != "torch":
+        pytest.skip("XLA's steps are among those with every option")
+    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "jitted", "arrays")
+    assert fits.full_steps >= 3
+
+
 def test_sharpness_of_a_linear_regression_is_its_largest_eigenvalue(tmp_path):
     task = msgspec.structs.replace(TRIAL, validation_batch_size=50, sharpness=True)
     found = ask_kind(tmp_path, task, "dense", "arrays")
