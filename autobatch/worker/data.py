@@ -16,9 +16,15 @@ from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
 from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.pydatasets import PythonBatches, of_pydataset
 from autobatch.worker.source import Source
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import arguments, find_callable
+from autobatch.worker.target import (
+    arguments,
+    find_callable,
+    fixed_batch_size,
+    has_fixed_inputs,
+)
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
 LOOK_SECONDS = 3.0  # what does not know its size is counted this long; longer once, to inspect it
@@ -27,7 +33,8 @@ LOOK_SECONDS = 3.0  # what does not know its size is counted this long; longer o
 @dataclass(frozen=True)
 class Data:
     train: Source
-    validation: Source | None
+    validation: Source | None  # None too where it is left out
+    has_validation: bool
     source: str
     count: int  # training samples there are; `train` may leave out what fills no batch
     notes: tuple[str, ...] = ()
@@ -40,12 +47,14 @@ def load(
     *,
     batch_size: int,
     samples: int,
+    validates: bool = False,
     look_seconds: float = LOOK_SECONDS,
     anew: bool = False,
 ) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
-    With `anew` the loader is called for certain, and what it returns is kept if that was slow.
+    Validation data is left out but for who `validates`. With `anew` the loader is called for
+    certain, and what it returns is kept if that was slow.
     """
     loader = _find_loader(target)
     fixed = fixed_batch_size(model)
@@ -57,9 +66,9 @@ def load(
     if loader is None:
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
         train: Source = Arrays(x, y, None, samples)
-        found = Data(train, None, "synthetic", samples, notes)
+        found = Data(train, None, False, "synthetic", samples, notes)
     else:
-        found = _Loading(target, loader, model, batch_size, look_seconds).load(anew)
+        found = _Loading(target, loader, model, batch_size, validates, look_seconds).load(anew)
     if fixed is not None:
         note = (
             f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."
@@ -73,13 +82,6 @@ def load(
         )
         return _in_parts_of(found, target.replicas, note, replicas=target.replicas)
     return found
-
-
-def fixed_batch_size(model: keras.Model) -> int | None:
-    """The batch size that the model's inputs are built for, as a stateful RNN's are."""
-    inputs = getattr(model, "inputs", None) or []
-    sizes = {tensor.shape[0] for tensor in inputs} - {None}
-    return int(sizes.pop()) if sizes else None
 
 
 def _find_loader(target: Target) -> Any:
@@ -101,6 +103,7 @@ class _Loading:
     loader: Any
     model: keras.Model
     size: int
+    validates: bool
     look_seconds: float
 
     def call(self) -> Any:
@@ -110,12 +113,6 @@ class _Loading:
     @property
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
-
-    @property
-    def fixed_inputs(self) -> bool:
-        """Whether all samples of its inputs must be of one shape; False where that is not known."""
-        inputs = getattr(self.model, "inputs", None) or []
-        return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
 
     def load(self, anew: bool) -> Data:
         path = Path(self.target.kept_data) if self.target.kept_data else None
@@ -140,16 +137,17 @@ class _Loading:
         if is_pair(loaded):
             train = self.source(loaded[0], f"{source}, training data", 0)
             validation = None
-            if loaded[1] is not None:
+            if loaded[1] is not None and self.validates:
                 validation = self.source(loaded[1], f"{source}, validation data", 1)
             notes = train.notes + (validation.notes if validation else ())
-            return Data(train, validation, source, train.count, notes)
+            given = loaded[1] is not None
+            return Data(train, validation, given, source, train.count, notes)
         whole = self.source(loaded, source, None)
         return self.split(whole, source)
 
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
-        validation = index == 1
+        validation, fixed = index == 1, has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, self.look_seconds, whole=validation)
@@ -157,7 +155,7 @@ class _Loading:
             return batches.of_dataset(part, self.size, name, self.look_seconds, whole=validation)
         if isinstance(part, keras.utils.PyDataset):
             self.refuse_batched(name)
-            return batches.of_pydataset(part, self.size, name, fixed_inputs=self.fixed_inputs)
+            return of_pydataset(part, self.size, name, fixed_inputs=fixed)
         if isinstance(part, Iterator):
             self.refuse_batched(name)
 
@@ -172,7 +170,7 @@ class _Loading:
                 name,
                 self.look_seconds,
                 whole=validation,
-                fixed_inputs=self.fixed_inputs,
+                fixed_inputs=fixed,
             )
         if _is_samples(part):
             return arrays(part, name)
@@ -197,7 +195,7 @@ class _Loading:
         kept = whole.count - held_out
         if held_out == 0:
             few = f"{whole.count} samples are too few to split off any for validation."
-            return Data(whole, None, source, whole.count, (*whole.notes, few))
+            return Data(whole, None, False, source, whole.count, (*whole.notes, few))
         if isinstance(whole, Arrays):
             train: Source = whole.rows(0, kept)
             validation: Source = whole.rows(kept, whole.count)
@@ -208,12 +206,12 @@ class _Loading:
                 f"{source} returned one dataset, which is shuffled or comes in batches, so that no "
                 "part of it can be kept from training: there is no validation data."
             )
-            return Data(whole, None, source, whole.count, (*whole.notes, why))
+            return Data(whole, None, False, source, whole.count, (*whole.notes, why))
         note = (
             f"{source} returned one dataset: its last {held_out} of {whole.count} samples "
             f"({VALIDATION_SHARE:.0%}) are used for validation."
         )
-        return Data(train, validation, source, train.count, (note, *whole.notes))
+        return Data(train, validation, True, source, train.count, (note, *whole.notes))
 
 
 def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data:
@@ -222,7 +220,7 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
     def cut(source: Source) -> Source | None:
         if source.count % size == 0:
             return source
-        if isinstance(source, (batches.DatasetBatches, batches.PythonBatches)):
+        if isinstance(source, (batches.DatasetBatches, PythonBatches)):
             if replicas == 1:
                 return source  # as built by the user
             raise UserError(

@@ -1,11 +1,13 @@
 """Data of every kind for one small model; and such as cannot be trained on."""
 
+import gc
 import threading
 import time
+import weakref
 
 import keras
 import tensorflow as tf
-from kinds import SAMPLES, Padded, rows
+from kinds import SAMPLES, Padded, rows, texts
 
 
 def dataset(count=SAMPLES):
@@ -173,3 +175,67 @@ def sleeping(seconds=0.01):
 def short_epochs():
     """Of 0.2 s at least."""
     return sleeping(0.004)
+
+
+class Scarce(keras.utils.PyDataset):
+    """Of batches that cannot be had in numbers: some are on their way, and the others gone."""
+
+    def __init__(self, batch_size, **workers):
+        super().__init__(**workers)
+        self.size, self.alive, self.builders, self.epochs = batch_size, set(), [], 0
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        self.builders.append(threading.current_thread())
+        x, y = rows(self.size)
+        self.alive.add(id(x))
+        weakref.finalize(x, self.alive.discard, id(x))
+        if len(self.alive) > 9:
+            gc.collect()
+        if len(self.alive) > 9:
+            raise RuntimeError("too many at once")
+        return x, y
+
+    def on_epoch_end(self):
+        self.epochs += 1
+
+
+SCARCE = []
+
+
+def scarce(batch_size):
+    SCARCE[:] = Scarce(batch_size, workers=2, max_queue_size=2), Scarce(batch_size)
+    return tuple(SCARCE)
+
+
+class AsGiven(keras.callbacks.Callback):
+    """Refuses a training that does not draw batches as one on the very dataset would."""
+
+    def on_train_end(self, logs=None):
+        train = SCARCE[0]
+        workers = {*train.builders} - {threading.main_thread()}
+        if len(workers) < 2 or train.epochs < 2:
+            raise RuntimeError(f"{train.epochs} epochs, built by {workers}")
+
+
+def as_given():
+    return [AsGiven()]
+
+
+class Untouched(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise RuntimeError("nobody needs these")
+
+
+def needless_validation(batch_size):
+    return Scarce(batch_size), Untouched()
+
+
+def longest_first(batch_size):
+    """Keras takes the shapes that it allows from the first two batches."""
+    return Padded(SAMPLES, batch_size, lambda count: texts(count)[::-1]), None

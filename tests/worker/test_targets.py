@@ -274,6 +274,7 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     [
         (msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,)), Trained),
         (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), Fits),
+        (Probe(batch_size=4, limit_bytes=LIMIT, verify=True), Fits),  # of a part of its batches
     ],
 )
 def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):

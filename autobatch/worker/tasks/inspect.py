@@ -21,7 +21,7 @@ from autobatch.worker.optimizer import (
     settings,
 )
 from autobatch.worker.source import Source, bytes_of, nan_phrase
-from autobatch.worker.target import build_model, can_evaluate, scalars
+from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
 FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
 LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, once
@@ -30,9 +30,15 @@ LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, on
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     model = build_model(target, backend, seed=target.seed, batch_size=size)
-    few = user_data.fixed_batch_size(model) or FEW_SAMPLES * target.replicas
+    few = fixed_batch_size(model) or FEW_SAMPLES * target.replicas
     data = user_data.load(
-        target, model, batch_size=size, samples=few, look_seconds=LOOK_SECONDS, anew=True
+        target,
+        model,
+        batch_size=size,
+        samples=few,
+        validates=True,
+        look_seconds=LOOK_SECONDS,
+        anew=True,
     )
     synthetic = data.source == "synthetic"
     first = data.train.part(min(data.train.count, size))
