@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import keras
 
-from autobatch.worker.datasets import LOOK_SECONDS, cardinality, count_rows
+from autobatch.worker.datasets import LOOK_SECONDS, cardinality
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import bytes_of, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 
@@ -27,6 +27,7 @@ class DatasetBatches:
     count: int
     notes: tuple[str, ...] = ()
     varied: bool = False
+    is_whole: bool = True
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.dataset}
@@ -38,7 +39,7 @@ class DatasetBatches:
         return built_for_the_size(loader)
 
     def part(self, count: int) -> "DatasetBatches":
-        if count >= self.count:
+        if count >= self.count and self.is_whole:
             return self
         full, ragged = divmod(count, self.size)
         dataset = self.dataset.take(full)
@@ -53,19 +54,19 @@ class DatasetBatches:
         best = largest(self.dataset.take(LOOK_BATCHES), batch_size)
         import tensorflow as tf
 
-        return replace(self, dataset=tf.data.Dataset.from_tensors(best), count=batch_size)
+        dataset = tf.data.Dataset.from_tensors(best)
+        return replace(self, dataset=dataset, count=batch_size, is_whole=True)
 
     def after(self, first: "DatasetBatches") -> "DatasetBatches":
         dataset = first.dataset.concatenate(self.dataset)
         return replace(self, dataset=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [f"{self.dataset.element_spec} {self.count}".encode()]
+        return [f"{self.dataset.element_spec} {self.count if self.is_whole else ''}".encode()]
 
 
-def of_dataset(
-    dataset: Any, size: int, source: str, look_seconds: float, *, whole: bool
-) -> DatasetBatches:
+def of_dataset(dataset: Any, size: int, source: str, look: Look, *, ends: bool) -> DatasetBatches:
+    """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
     batches = cardinality(dataset, source)
     first = next(iter(dataset), None)
     if first is None:
@@ -78,16 +79,19 @@ def of_dataset(
     if fixed and batches is not None:  # it drops the remainder
         note = (longest_note(source, batches),) if varied else ()
         return DatasetBatches(dataset, size, batches * rows, note, varied)
-    count, counted = count_rows(dataset, look_seconds, rows_of_batch)
+    count, is_whole = look.count(dataset, rows_of_batch)
+    if fixed:  # counted at another size, it may have left out more
+        count = max(count - count % rows, rows)
     notes: tuple[str, ...] = ()
-    if not counted and batches is not None:
-        count = batches * size  # the last batch is taken to be full
-    elif not counted:
+    if batches is not None:
+        most = batches * size  # the last batch is taken to be full, where it was not seen
+        count = max(min(count, most), most - size + 1) if is_whole else most
+    elif not is_whole:
         notes = (f"{source} does not know its size and has at least {count} samples.",)
-        dataset = dataset.take(math.ceil(count / size)) if whole else dataset
+        dataset = dataset.take(math.ceil(count / size)) if ends else dataset
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
-    return DatasetBatches(dataset, size, count, notes, varied)
+    return DatasetBatches(dataset, size, count, notes, varied, is_whole)
 
 
 def built_for_the_size(loader: str) -> str:

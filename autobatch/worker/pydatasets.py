@@ -23,9 +23,9 @@ from autobatch.worker.batches import (
     rows_of_batch,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import leaves
+from autobatch.worker.source import Look, leaves
 
-CHECKED_BATCHES = 8  # whose shapes are looked at
+CHECKED_BATCHES = 8  # whose shapes are looked at, when they are inspected
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class PythonBatches:
     count: int
     notes: tuple[str, ...] = ()
     varied: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return True
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.batches}
@@ -106,7 +110,7 @@ class _View(keras.utils.PyDataset):
 
 
 def of_pydataset(
-    batches: keras.utils.PyDataset, size: int, source: str, *, fixed_inputs: bool
+    batches: keras.utils.PyDataset, size: int, source: str, look: Look, *, fixed_inputs: bool
 ) -> PythonBatches:
     number = batches.num_batches
     if number is None:
@@ -120,10 +124,10 @@ def of_pydataset(
     check_size(rows, size, alone=number == 1, source=source)
     last = rows_of_batch(batches[number - 1]) if number > 1 else rows
     shapes: set[Any] = set()
-    for index in range(min(number, CHECKED_BATCHES)):
+    for index in range(min(number, CHECKED_BATCHES) if look.known is None else 0):
         batch = batches[index]
         shapes.add(inner_shapes(batch))
         check_variation(shapes, batch, fixed_inputs, source)
-    varied = len(shapes) > 1
+    varied = look.known.varied if look.known is not None else len(shapes) > 1
     notes = (longest_note(source, number),) if varied else ()
     return PythonBatches(batches, size, (number - 1) * size + last, notes, varied)

@@ -28,7 +28,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     data = user_data.load(
         target, model, batch_size=size, samples=size + ragged, validates=task.verify
     )
-    if data.train.count < size:
+    if data.train.count < size and data.train.is_whole:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
     needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
@@ -77,10 +77,11 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
 def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool) -> dict[str, Any]:
     """What `fit` is given. The clock ends it.
 
-    Where the user's epoch is longer than needed, a part of it that ends with the same ragged batch:
-    memory in pieces of another size is often what does not fit, and so full steps follow it. A
-    verification has longer epochs, and a validation after each. Where samples vary in size, a probe
-    has the largest alone, and epochs of a verification begin with them: others leave other gaps.
+    Where the user's epoch is longer than needed, or was not counted to its end, a part of it that
+    ends with the same ragged batch: memory in pieces of another size is often what does not fit,
+    and so full steps follow it. A verification has longer epochs, and a validation after each.
+    Where samples vary in size, a probe has the largest alone, and epochs of a verification begin
+    with them: others leave other gaps.
     """
     size = task.batch_size
     epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
@@ -88,7 +89,7 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
     train = data.train if task.verify else longest
     full, ragged = divmod(train.count, size)
     steps = needed if task.verify else needed - 1
-    if full > steps:
+    if full > steps or not train.is_whole:
         train = train.part(steps * size + ragged)
     if task.verify and longest is not data.train:
         train = train.after(longest)
