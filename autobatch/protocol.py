@@ -218,6 +218,11 @@ class Inspected(Tagged):
     # How the user trains on their kind of data; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether `train_samples` are all; else as many as could be counted in time."""
+        return all(each.is_whole for each in self.extents[:1])
+
 
 class Fits(Tagged):
     """The batch trained within the limit."""
