@@ -54,7 +54,7 @@ class Unbatched:
 
         largest: list[tuple[int, int, Any]] = []
         until = time.monotonic() + LOOK_SECONDS
-        for index, sample in enumerate(self.dataset.take(LOOK_SAMPLES)):
+        for index, sample in enumerate(self.dataset.take(max(LOOK_SAMPLES, batch_size))):
             keep = heapq.heappush if len(largest) < batch_size else heapq.heappushpop
             keep(largest, (bytes_of(sample), index, sample))
             if time.monotonic() > until and len(largest) >= batch_size:

@@ -7,7 +7,7 @@ import weakref
 
 import keras
 import tensorflow as tf
-from kinds import SAMPLES, Padded, rows, sequences, texts
+from kinds import SAMPLES, Padded, rows, sequences, text_dataset, texts
 
 
 def dataset(count=SAMPLES):
@@ -274,6 +274,10 @@ class Untouched(keras.utils.PyDataset):
 
 def needless_validation(batch_size):
     return Scarce(batch_size), Untouched()
+
+
+def many_texts():
+    return text_dataset(texts(10_020)), None
 
 
 def longest_first(batch_size):
