@@ -117,6 +117,7 @@ def open_run(
             resident_limit_bytes=machine.spare_bytes(),
             on_note=lambda text: on_event(Note(text=text)),
             is_stopped=is_stopped,
+            extents=record.extents,
         )
         try:
             yield Session(
@@ -202,7 +203,8 @@ def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
 def _digest(question: Target) -> str:
     """Names the run directory: another model, code or framework is another run."""
     asked = msgspec.to_builtins(msgspec.structs.replace(question, folder=""))
-    if question.replicas == 1:  # a key that older runs had not
+    del asked["extents"]  # as `replicas`, a key that older runs had not
+    if question.replicas == 1:
         del asked["replicas"]
     digest = hashlib.sha256(msgspec.json.encode(asked))
     references = (question.model, question.data or "", question.callbacks or "")

@@ -52,6 +52,14 @@ def kind_of(value: Tagged) -> str:
 # --- jobs ------------------------------------------------------------------------------------
 
 
+class Extent(Struct):
+    """How much there is of training or validation data, as one process found it for all others."""
+
+    samples: int
+    is_whole: bool  # False: it did not end while it was counted
+    varied: bool = False  # its batches differ in shape
+
+
 class Target(Struct):
     """The user's model and data, and where they live. Paths are relative to `folder`."""
 
@@ -67,6 +75,7 @@ class Target(Struct):
     replicas: int = 1  # that share each batch; sizes are of all of them together
     seed: int = 0
     kept_data: str | None = None  # file for what a slow loader returns, while a run lasts
+    extents: tuple[Extent, ...] = ()  # of what the loader returns, once that was inspected
 
 
 class Inspect(Tagged):
@@ -205,8 +214,14 @@ class Inspected(Tagged):
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
+    extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     # How the user trains on their kind of data; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `train_samples` are all; else as many as could be counted in time."""
+        return all(each.is_whole for each in self.extents[:1])
 
 
 class Fits(Tagged):

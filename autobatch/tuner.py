@@ -233,7 +233,8 @@ def _describe(outcome: Outcome) -> str:
         return why_it_failed(outcome)
     samples = "synthetic samples"
     if outcome.train_samples is not None:
-        samples = f"{outcome.train_samples:,} training samples"
+        more = "" if outcome.is_whole else "at least "
+        samples = f"{more}{outcome.train_samples:,} training samples"
     return (
         f"{outcome.model_name}: {outcome.parameters:,} parameters, {outcome.optimizer}, {samples}"
     )

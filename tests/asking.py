@@ -18,11 +18,23 @@ SHORT_TRIAL = Trial(
 )
 
 
-def ask(tmp_path, task, *, folder=HERE, deadline_seconds=120, resident_limit_bytes=None, **target):
+def ask(
+    tmp_path,
+    task,
+    *,
+    folder=HERE,
+    deadline_seconds=120,
+    resident_limit_bytes=None,
+    extents=(),
+    **target,
+):
     target.setdefault("model", "targets.py:model")
     target.setdefault("data", "targets.py:data")
     target.setdefault("backend", BACKEND)
     executor = LocalExecutor(
-        Target(folder=str(folder), **target), tmp_path, resident_limit_bytes=resident_limit_bytes
+        Target(folder=str(folder), **target),
+        tmp_path,
+        resident_limit_bytes=resident_limit_bytes,
+        extents=lambda: extents,
     )
     return executor.run(task, deadline_seconds=deadline_seconds), executor.log_path()

@@ -6,7 +6,7 @@ from pretend import PretendDevice, inspected, session
 
 from autobatch import tuner
 from autobatch.errors import UserCodeError
-from autobatch.protocol import Trained, Trial
+from autobatch.protocol import Extent, JobFinished, Trained, Trial
 
 
 def tune(tmp_path, device, *overrides):
@@ -76,6 +76,18 @@ def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns)
     assert found.ragged_samples == (1 if warns else 0)
     told = [w for w in found.warnings if f"only 1 of {found.batch_size} samples" in w]
     assert bool(told) == warns
+
+
+def test_of_samples_that_were_not_all_counted_no_last_batch_is_told(tmp_path):
+    extents = (Extent(samples=4097, is_whole=False), Extent(samples=512, is_whole=True))
+    events = []
+    device = PretendDevice(facts=inspected(train_samples=4097, extents=extents))
+    with session(tmp_path, device, events=events) as opened:
+        found = tuner.tune(opened)
+    assert found.ragged_samples == 0
+    assert not any("The last batch of an epoch" in warning for warning in found.warnings)
+    told = next(event for event in events if isinstance(event, JobFinished))
+    assert told.answer.endswith("at least 4,097 training samples")
 
 
 def test_beside_equal_time_stand_equal_steps_and_equal_samples(tmp_path):

@@ -93,7 +93,7 @@ def compose(
         gradient_accumulation_steps=evidence.accumulation_steps,
         per_replica_batch_size=size // probed.replicas,
         steps_per_epoch=-(-samples // size),
-        ragged_samples=samples % size,
+        ragged_samples=samples % size if inspected.is_whole else 0,
         baseline=Baseline(
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,

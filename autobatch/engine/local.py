@@ -22,7 +22,17 @@ from autobatch.engine import machine, verdict
 from autobatch.engine.process import end, environment, kill_group, output_to, without_main
 from autobatch.engine.resident import ResidentWatch
 from autobatch.errors import InterruptedRunError, UsageError
-from autobatch.protocol import Job, JobProgress, Outcome, Target, TargetMissing, Task, TimedOut
+from autobatch.protocol import (
+    Extent,
+    Job,
+    JobProgress,
+    Outcome,
+    Target,
+    TargetMissing,
+    Task,
+    TimedOut,
+    changed,
+)
 from autobatch.worker import backends
 from autobatch.worker.run import NOTES, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
@@ -67,7 +77,10 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Runs each task about `target` in a fresh process; logs go to `logs`, one file a job."""
+    """Runs each task about `target` in a fresh process; logs go to `logs`, one file a job.
+
+    `extents` says what is known by then of how much data there is, so that no process looks anew.
+    """
 
     def __init__(
         self,
@@ -79,9 +92,10 @@ class LocalExecutor:
         on_note: Callable[[str], None] = ignore,
         is_stopped: Callable[[], bool] = never,
         survey_gpus: Callable[[], machine.GpuSurvey] = machine.survey,
+        extents: Callable[[], tuple[Extent, ...]] = tuple,
     ) -> None:
         self.on_note, self.is_stopped = on_note, is_stopped
-        self.target, self.logs = target, logs
+        self.target, self.logs, self.extents = target, logs, extents
         self.kept_data = logs / "kept-data"
         self.resident_limit_bytes = resident_limit_bytes
         self._context: ForkServerContext | SpawnContext = (
@@ -125,7 +139,7 @@ class LocalExecutor:
         return outcome
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
-        target = msgspec.structs.replace(self.target, kept_data=str(self.kept_data))
+        target = changed(self.target, kept_data=str(self.kept_data), extents=self.extents())
         job = Job(target=target, task=task)
         log = self._log_path = self._next_log(type(task).__name__.lower())
         ours, theirs = self._context.Pipe(duplex=True)

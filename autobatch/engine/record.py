@@ -30,6 +30,7 @@ from autobatch.engine.record_file import (
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Crashed,
+    Extent,
     Inspect,
     Inspected,
     Target,
@@ -115,6 +116,11 @@ class Record:
     def first_inspection(self) -> Inspect | None:
         """What the first process was asked: asked again, it shows whether all is as it was."""
         return next((e.task for e in self._entries.values() if isinstance(e.task, Inspect)), None)
+
+    def extents(self) -> tuple[Extent, ...]:
+        """Of the data, as first inspected: counted until time is up, it would differ each time."""
+        outcomes = (entry.outcome for entry in self._entries.values())
+        return next((each.extents for each in outcomes if isinstance(each, Inspected)), ())
 
     def _check_identity(self, entry: Entry) -> None:
         before = self.find(entry.task)

@@ -26,6 +26,10 @@ class Arrays:
     shuffled: bool = True
 
     @property
+    def is_whole(self) -> bool:
+        return True
+
+    @property
     def notes(self) -> tuple[str, ...]:
         lengths = self._lengths()
         if lengths is None:

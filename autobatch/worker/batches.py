@@ -1,4 +1,4 @@
-"""Batches built for one size by the user's `load_data(batch_size)`: a dataset or a PyDataset.
+"""Batches built for one size by the user's `load_data(batch_size)`, in a tf.data.Dataset.
 
 They go to `fit` as they are. The loader decides the size: it is checked to be the one asked.
 """
@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import keras
 
-from autobatch.worker.datasets import LOOK_SECONDS, cardinality, count_rows
+from autobatch.worker.datasets import LOOK_SECONDS, cardinality
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import bytes_of, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 
@@ -27,6 +27,7 @@ class DatasetBatches:
     count: int
     notes: tuple[str, ...] = ()
     varied: bool = False
+    is_whole: bool = True
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.dataset}
@@ -38,91 +39,34 @@ class DatasetBatches:
         return built_for_the_size(loader)
 
     def part(self, count: int) -> "DatasetBatches":
-        if count >= self.count:
+        if count >= self.count and self.is_whole:
             return self
         full, ragged = divmod(count, self.size)
         dataset = self.dataset.take(full)
         if ragged:
-            cut = self.dataset.take(1).map(lambda *batch: _cut(_given(batch), ragged))
-            dataset = dataset.concatenate(cut) if full else cut
+            last = self.dataset.take(1).map(lambda *batch: cut(_given(batch), ragged))
+            dataset = dataset.concatenate(last) if full else last
         return replace(self, dataset=dataset, count=count)
 
     def longest(self, batch_size: int) -> "DatasetBatches":
         if not self.varied:
             return self
-        best = _largest(self.dataset.take(LOOK_BATCHES), batch_size)
+        best = largest(self.dataset.take(LOOK_BATCHES), batch_size)
         import tensorflow as tf
 
-        return replace(self, dataset=tf.data.Dataset.from_tensors(best), count=batch_size)
+        dataset = tf.data.Dataset.from_tensors(best)
+        return replace(self, dataset=dataset, count=batch_size, is_whole=True)
 
     def after(self, first: "DatasetBatches") -> "DatasetBatches":
         dataset = first.dataset.concatenate(self.dataset)
         return replace(self, dataset=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [f"{self.dataset.element_spec} {self.count}".encode()]
+        return [f"{self.dataset.element_spec} {self.count if self.is_whole else ''}".encode()]
 
 
-@dataclass(frozen=True)
-class PythonBatches:
-    """A keras.utils.PyDataset of batches of `size`."""
-
-    batches: keras.utils.PyDataset
-    size: int
-    count: int
-    notes: tuple[str, ...] = ()
-    varied: bool = False
-
-    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {"x": self.batches}
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return int(self.batches.num_batches)
-
-    def fit_call(self, loader: str) -> str:
-        return built_for_the_size(loader)
-
-    def part(self, count: int) -> "PythonBatches":
-        if count >= self.count:
-            return self
-        full, ragged = divmod(count, self.size)
-        chosen = [self.batches[index] for index in range(full)]
-        if ragged:
-            chosen.append(_cut(self.batches[0], ragged))
-        return replace(self, batches=_Listed(chosen), count=count)
-
-    def longest(self, batch_size: int) -> "PythonBatches":
-        if not self.varied:
-            return self
-        looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
-        best = _largest((self.batches[index] for index in looked_at), batch_size)
-        return replace(self, batches=_Listed([best]), count=batch_size)
-
-    def after(self, first: "PythonBatches") -> "PythonBatches":
-        both = (first.batches, self.batches)
-        batches = [each[index] for each in both for index in range(each.num_batches)]
-        return replace(self, batches=_Listed(batches), count=first.count + self.count)
-
-    def fingerprint(self) -> list[bytes]:
-        first = leaves(self.batches[0])
-        return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
-
-
-class _Listed(keras.utils.PyDataset):
-    def __init__(self, batches: list[Any]) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.batches[index]
-
-
-def of_dataset(
-    dataset: Any, size: int, source: str, look_seconds: float, *, whole: bool
-) -> DatasetBatches:
+def of_dataset(dataset: Any, size: int, source: str, look: Look, *, ends: bool) -> DatasetBatches:
+    """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
     batches = cardinality(dataset, source)
     first = next(iter(dataset), None)
     if first is None:
@@ -135,40 +79,19 @@ def of_dataset(
     if fixed and batches is not None:  # it drops the remainder
         note = (longest_note(source, batches),) if varied else ()
         return DatasetBatches(dataset, size, batches * rows, note, varied)
-    count, counted = count_rows(dataset, look_seconds, rows_of_batch)
+    count, is_whole = look.count(dataset, rows_of_batch)
+    if fixed:  # counted at another size, it may have left out more
+        count = max(count - count % rows, rows)
     notes: tuple[str, ...] = ()
-    if not counted and batches is not None:
-        count = batches * size  # the last batch is taken to be full
-    elif not counted:
+    if batches is not None:
+        most = batches * size  # the last batch is taken to be full, where it was not seen
+        count = max(min(count, most), most - size + 1) if is_whole else most
+    elif not is_whole:
         notes = (f"{source} does not know its size and has at least {count} samples.",)
-        dataset = dataset.take(math.ceil(count / size)) if whole else dataset
+        dataset = dataset.take(math.ceil(count / size)) if ends else dataset
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
-    return DatasetBatches(dataset, size, count, notes, varied)
-
-
-def of_pydataset(
-    batches: keras.utils.PyDataset, size: int, source: str, *, fixed_inputs: bool
-) -> PythonBatches:
-    number = batches.num_batches
-    if number is None:
-        raise UserError(
-            f"{source} is a PyDataset without an end, so that it has no epoch.",
-            hint="Give it a num_batches (or __len__).",
-        )
-    if number == 0:
-        refuse_empty(source, size)
-    first = batches[0]
-    check_size(rows_of_batch(first), size, alone=number == 1, source=source)
-    last = batches[number - 1] if number > 1 else first
-    shapes: set[Any] = set()
-    for index in range(min(number, 8)):
-        batch = batches[index]
-        shapes.add(inner_shapes(batch))
-        check_variation(shapes, batch, fixed_inputs, source)
-    varied = len(shapes) > 1
-    notes = (longest_note(source, number),) if varied else ()
-    return PythonBatches(batches, size, (number - 1) * size + rows_of_batch(last), notes, varied)
+    return DatasetBatches(dataset, size, count, notes, varied, is_whole)
 
 
 def built_for_the_size(loader: str) -> str:
@@ -179,7 +102,7 @@ def _given(batch: tuple[Any, ...]) -> Any:
     return batch[0] if len(batch) == 1 else batch
 
 
-def _cut(batch: Any, rows: int) -> Any:
+def cut(batch: Any, rows: int) -> Any:
     return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[:rows], batch)
 
 
@@ -191,7 +114,7 @@ def rows_of_batch(batch: Any) -> int:
     return Counter(sizes).most_common(1)[0][0]
 
 
-def _largest(batches: Any, size: int) -> Any:
+def largest(batches: Any, size: int) -> Any:
     largest, most, until = None, -1, time.monotonic() + LOOK_SECONDS
     for batch in batches:  # one at a time: they may fill the memory that is being measured
         if rows_of_batch(batch) == size and (held := bytes_of(batch)) > most:

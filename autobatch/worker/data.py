@@ -10,26 +10,37 @@ from typing import Any
 
 import keras
 
-from autobatch.protocol import Target
+from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
 from autobatch.worker.mistakes import TargetError, UserError
-from autobatch.worker.source import Source
+from autobatch.worker.pydatasets import PythonBatches, of_pydataset
+from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import arguments, find_callable
+from autobatch.worker.target import (
+    arguments,
+    find_callable,
+    fixed_batch_size,
+    has_fixed_inputs,
+)
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
-LOOK_SECONDS = 3.0  # what does not know its size is counted this long; longer once, to inspect it
+# What does not know its size is counted this long, once in a run: training data, which bounds the
+# batch size; and validation data, which every evaluation then goes through.
+LOOK_SECONDS, VALIDATION_LOOK_SECONDS = 20.0, 3.0
+PATIENCE = 10  # times that, for data that ended within it when it was first inspected
 
 
 @dataclass(frozen=True)
 class Data:
     train: Source
-    validation: Source | None
+    validation: Source | None  # None too where it is left out
+    has_validation: bool
     source: str
     count: int  # training samples there are; `train` may leave out what fills no batch
+    extents: tuple[Extent, ...] = ()
     notes: tuple[str, ...] = ()
     saved_seconds: float = 0.0  # by keeping it for the processes to come
 
@@ -40,12 +51,13 @@ def load(
     *,
     batch_size: int,
     samples: int,
-    look_seconds: float = LOOK_SECONDS,
+    validates: bool = False,
     anew: bool = False,
 ) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
-    With `anew` the loader is called for certain, and what it returns is kept if that was slow.
+    Validation data is left out but for who `validates`. With `anew` the loader is called for
+    certain, what it returns is kept if that was slow, and it is counted again if it was to its end.
     """
     loader = _find_loader(target)
     fixed = fixed_batch_size(model)
@@ -57,9 +69,9 @@ def load(
     if loader is None:
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
         train: Source = Arrays(x, y, None, samples)
-        found = Data(train, None, "synthetic", samples, notes)
+        found = Data(train, None, False, "synthetic", samples, notes=notes)
     else:
-        found = _Loading(target, loader, model, batch_size, look_seconds).load(anew)
+        found = _Loading(target, loader, model, batch_size, validates, anew).load()
     if fixed is not None:
         note = (
             f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."
@@ -73,13 +85,6 @@ def load(
         )
         return _in_parts_of(found, target.replicas, note, replicas=target.replicas)
     return found
-
-
-def fixed_batch_size(model: keras.Model) -> int | None:
-    """The batch size that the model's inputs are built for, as a stateful RNN's are."""
-    inputs = getattr(model, "inputs", None) or []
-    sizes = {tensor.shape[0] for tensor in inputs} - {None}
-    return int(sizes.pop()) if sizes else None
 
 
 def _find_loader(target: Target) -> Any:
@@ -101,7 +106,8 @@ class _Loading:
     loader: Any
     model: keras.Model
     size: int
-    look_seconds: float
+    validates: bool
+    anew: bool
 
     def call(self) -> Any:
         offered = {"batch_size": self.size}
@@ -111,22 +117,16 @@ class _Loading:
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
 
-    @property
-    def fixed_inputs(self) -> bool:
-        """Whether all samples of its inputs must be of one shape; False where that is not known."""
-        inputs = getattr(self.model, "inputs", None) or []
-        return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
-
-    def load(self, anew: bool) -> Data:
+    def load(self) -> Data:
         path = Path(self.target.kept_data) if self.target.kept_data else None
-        loaded = kept(path) if path and not anew else None
+        loaded = kept(path) if path and not self.anew else None
         if loaded is not None:
             return self.data(loaded)
         began = time.perf_counter()
         loaded = self.call()
         seconds = time.perf_counter() - began
         found = self.data(loaded)
-        if not path or not anew:
+        if not path or not self.anew:
             return found
         for_one = self.accepts_batch_size
         note = keep(loaded, path, seconds, str(self.target.data), is_for_one_size=for_one)
@@ -137,27 +137,36 @@ class _Loading:
 
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)
-        if is_pair(loaded):
-            train = self.source(loaded[0], f"{source}, training data", 0)
-            validation = None
-            if loaded[1] is not None:
-                validation = self.source(loaded[1], f"{source}, validation data", 1)
-            notes = train.notes + (validation.notes if validation else ())
-            return Data(train, validation, source, train.count, notes)
-        whole = self.source(loaded, source, None)
-        return self.split(whole, source)
+        if not is_pair(loaded):
+            return self.split(self.source(loaded, source, None), source)
+        train = self.source(loaded[0], f"{source}, training data", 0)
+        validation = None
+        has_validation = loaded[1] is not None
+        if has_validation and self.validates:
+            validation = self.source(loaded[1], f"{source}, validation data", 1)
+        notes = train.notes + (validation.notes if validation else ())
+        extents = tuple(extent(part) for part in (train, validation) if part)
+        return Data(train, validation, has_validation, source, train.count, extents, notes)
+
+    def look(self, index: int) -> Look:
+        """At the part of that index, if it has to be counted; again, where that was inspected."""
+        seconds = VALIDATION_LOOK_SECONDS if index == 1 else LOOK_SECONDS
+        known = next(iter(self.target.extents[index:]), None)
+        if known is not None and known.is_whole and self.anew:
+            return Look(PATIENCE * seconds)
+        return Look(seconds, known)
 
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
-        validation = index == 1
+        look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
-                return datasets.unbatched(part, name, self.look_seconds, whole=validation)
+                return datasets.unbatched(part, name, look, ends=ends)
             self.refuse_batched(name)
-            return batches.of_dataset(part, self.size, name, self.look_seconds, whole=validation)
+            return batches.of_dataset(part, self.size, name, look, ends=ends)
         if isinstance(part, keras.utils.PyDataset):
             self.refuse_batched(name)
-            return batches.of_pydataset(part, self.size, name, fixed_inputs=self.fixed_inputs)
+            return of_pydataset(part, self.size, name, look, fixed_inputs=fixed)
         if isinstance(part, Iterator):
             self.refuse_batched(name)
 
@@ -165,15 +174,7 @@ class _Loading:
                 loaded = self.call()
                 return loaded if index is None else loaded[index]
 
-            return of_generator(
-                part,
-                again,
-                self.size,
-                name,
-                self.look_seconds,
-                whole=validation,
-                fixed_inputs=self.fixed_inputs,
-            )
+            return of_generator(part, again, self.size, name, look, ends=ends, fixed_inputs=fixed)
         if _is_samples(part):
             return arrays(part, name)
         raise UserError(
@@ -193,36 +194,38 @@ class _Loading:
 
     def split(self, whole: Source, source: str) -> Data:
         """`whole` without its last part, which is for validation."""
+        extents = (extent(whole),)
         held_out = int(whole.count * VALIDATION_SHARE)
         kept = whole.count - held_out
         if held_out == 0:
             few = f"{whole.count} samples are too few to split off any for validation."
-            return Data(whole, None, source, whole.count, (*whole.notes, few))
+            return Data(whole, None, False, source, whole.count, extents, (*whole.notes, few))
         if isinstance(whole, Arrays):
             train: Source = whole.rows(0, kept)
             validation: Source = whole.rows(kept, whole.count)
         elif isinstance(whole, datasets.Unbatched) and not datasets.shuffles(whole.dataset):
-            train, validation = whole.part(kept), whole.without(kept)
+            train, validation = whole.part(kept), whole.part(whole.count).without(kept)
         else:
             why = (
                 f"{source} returned one dataset, which is shuffled or comes in batches, so that no "
                 "part of it can be kept from training: there is no validation data."
             )
-            return Data(whole, None, source, whole.count, (*whole.notes, why))
+            return Data(whole, None, False, source, whole.count, extents, (*whole.notes, why))
         note = (
             f"{source} returned one dataset: its last {held_out} of {whole.count} samples "
             f"({VALIDATION_SHARE:.0%}) are used for validation."
         )
-        return Data(train, validation, source, train.count, (note, *whole.notes))
+        return Data(train, validation, True, source, train.count, extents, (note, *whole.notes))
 
 
 def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data:
     """The samples without those that do not make up a whole part of `size`."""
 
     def cut(source: Source) -> Source | None:
-        if source.count % size == 0:
+        built = isinstance(source, (batches.DatasetBatches, PythonBatches))
+        if source.count % size == 0 and (source.is_whole or built):
             return source
-        if isinstance(source, (batches.DatasetBatches, batches.PythonBatches)):
+        if built:
             if replicas == 1:
                 return source  # as built by the user
             raise UserError(
@@ -230,8 +233,7 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
                 "parts, as this backend has it.",
                 hint="Build it without a remainder (drop_remainder), or of a multiple.",
             )
-        whole = source.part(source.count // size * size) if source.count >= size else None
-        return whole
+        return source.part(source.count // size * size) if source.count >= size else None
 
     train = cut(data.train)
     if train is None:
@@ -263,8 +265,6 @@ def _is_samples(part: Any) -> bool:
 
 def fingerprint(data: Data) -> str:
     """A hash of both parts."""
-    digest = hashlib.sha256()
-    for part in (data.train, data.validation):
-        for piece in () if part is None else part.fingerprint():
-            digest.update(piece)
-    return digest.hexdigest()[:16]
+    parts = [part for part in (data.train, data.validation) if part is not None]
+    pieces = (piece for part in parts for piece in part.fingerprint())
+    return hashlib.sha256(b"".join(pieces)).hexdigest()[:16]

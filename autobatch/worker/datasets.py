@@ -2,14 +2,13 @@
 
 import heapq
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import bytes_of
+from autobatch.worker.source import Look, bytes_of
 
 LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples
 # What passes batches through as they are, among the classes of tf.data.
@@ -25,6 +24,7 @@ class Unbatched:
     padded: bool = False
     ragged: bool = False
     notes: tuple[str, ...] = ()
+    is_whole: bool = True
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         import tensorflow as tf
@@ -39,7 +39,7 @@ class Unbatched:
         return f"model.fit(train.{'padded_batch' if self.padded else 'batch'}({{size}}))"
 
     def part(self, count: int) -> "Unbatched":
-        count = min(count, self.count)
+        count = min(count, self.count) if self.is_whole else count
         return replace(self, dataset=self.dataset.take(count), count=count)
 
     def without(self, count: int) -> "Unbatched":
@@ -54,7 +54,7 @@ class Unbatched:
 
         largest: list[tuple[int, int, Any]] = []
         until = time.monotonic() + LOOK_SECONDS
-        for index, sample in enumerate(self.dataset.take(LOOK_SAMPLES)):
+        for index, sample in enumerate(self.dataset.take(max(LOOK_SAMPLES, batch_size))):
             keep = heapq.heappush if len(largest) < batch_size else heapq.heappushpop
             keep(largest, (bytes_of(sample), index, sample))
             if time.monotonic() > until and len(largest) >= batch_size:
@@ -63,14 +63,14 @@ class Unbatched:
         dataset = tf.data.Dataset.from_generator(
             lambda: iter(samples), output_signature=self.dataset.element_spec
         )
-        return replace(self, dataset=dataset, count=len(samples))
+        return replace(self, dataset=dataset, count=len(samples), is_whole=True)
 
     def after(self, first: "Unbatched") -> "Unbatched":
         dataset = first.dataset.concatenate(self.dataset)
         return replace(self, dataset=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [f"{self.dataset.element_spec} {self.count}".encode()]
+        return [f"{self.dataset.element_spec} {self.count if self.is_whole else ''}".encode()]
 
 
 def is_dataset(value: Any) -> bool:
@@ -81,13 +81,13 @@ def is_dataset(value: Any) -> bool:
     )
 
 
-def unbatched(dataset: Any, source: str, look_seconds: float, *, whole: bool) -> Unbatched:
-    """With `whole`, an epoch is what was counted, even where the dataset goes on (validation)."""
-    count, counted = _count(dataset, source, look_seconds)
+def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched:
+    """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
+    count, is_whole = _count(dataset, source, look)
     notes: tuple[str, ...] = ()
-    if not counted:
+    if not is_whole:
         notes += (f"{source} does not know its size and has at least {count} samples.",)
-        if whole:
+        if ends:
             dataset = dataset.take(count)
             notes = (f"{source} does not know its size; its first {count} samples are used.",)
     ragged = any(_is_ragged_spec(spec) for spec in _specs(dataset))
@@ -98,7 +98,7 @@ def unbatched(dataset: Any, source: str, look_seconds: float, *, whole: bool) ->
             f"{source}: samples vary in length ({how}); probes use the longest of the first "
             f"{min(count, LOOK_SAMPLES)} (or of those seen in {LOOK_SECONDS:g} s).",
         )
-    return Unbatched(dataset, count, padded, ragged, notes=notes)
+    return Unbatched(dataset, count, padded, ragged, notes, is_whole)
 
 
 def is_batched(dataset: Any, model: keras.Model) -> bool:
@@ -148,15 +148,15 @@ def _batched_by_rank(dataset: Any, model: keras.Model) -> bool | None:
     return {0: True, 1: False}.get(steps.pop()) if len(steps) == 1 else None
 
 
-def _count(dataset: Any, source: str, look_seconds: float) -> tuple[int, bool]:
+def _count(dataset: Any, source: str, look: Look) -> tuple[int, bool]:
     """(samples, whether those are all)."""
     known = cardinality(dataset, source)
     if known is not None:
         return known, True
-    count, whole = count_rows(dataset, look_seconds, lambda _: 1)
+    count, is_whole = look.count(dataset, lambda _: 1)
     if count == 0:
         raise UserError(f"{source} is empty.", hint="Return at least one sample.")
-    return count, whole
+    return count, is_whole
 
 
 def cardinality(dataset: Any, source: str) -> int | None:
@@ -170,17 +170,6 @@ def cardinality(dataset: Any, source: str) -> int | None:
             hint="Leave out .repeat(): training goes through the data again in every epoch.",
         )
     return known if known > 0 else None
-
-
-def count_rows(dataset: Any, seconds: float, rows: Callable[[Any], int]) -> tuple[int, bool]:
-    """(rows, whether those are all), from a pass of at most `seconds`."""
-    until = time.monotonic() + seconds
-    count = 0
-    for element in dataset:
-        count += rows(element)
-        if time.monotonic() > until:
-            return count, False
-    return count, True
 
 
 def _specs(dataset: Any) -> list[Any]:

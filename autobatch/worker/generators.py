@@ -23,7 +23,7 @@ from autobatch.worker.batches import (
     rows_of_batch,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import leaves
+from autobatch.worker.source import Look, leaves
 
 
 def of_generator(
@@ -31,44 +31,56 @@ def of_generator(
     again: Callable[[], Iterator[Any]],
     size: int,
     source: str,
-    look_seconds: float,
+    look: Look,
     *,
-    whole: bool,
+    ends: bool,
     fixed_inputs: bool,
 ) -> DatasetBatches:
     """A dataset over the generator `first`, then `again()`, `again()`, ... as each has ended.
 
-    With `whole` (validation) every pass is the same: the batches of one, kept in memory.
+    With `ends` (validation) every pass is the same: the batches of one, kept in memory.
     With `fixed_inputs` the model takes samples of one shape only.
     """
     stream = _Stream(first, again, size, source)
     kept: list[Any] = []
     shapes: set[Any] = set()
-    count, ended = 0, False
-    until = time.monotonic() + look_seconds
-    while not ended and (len(kept) < 2 or time.monotonic() < until):
+    known, count, ended = look.known, 0, False
+    until = time.monotonic() + look.seconds
+
+    def is_seen() -> bool:
+        if known is None:
+            return len(kept) >= 2 and time.monotonic() >= until
+        return count >= (known.samples if ends else 1)
+
+    while not ended and not is_seen():
         batch = stream.next_of_pass()
         ended = batch is None
         if batch is not None:
             count += rows_of_batch(batch)
             shapes.add(inner_shapes(batch))
             check_variation(shapes, batch, fixed_inputs, source)
-            if whole or len(kept) < 2:
+            if ends or len(kept) < 2:
                 kept.append(batch)
     if not kept:
         refuse_empty(source, size)
     varied = len(shapes) > 1
+    if known is not None:
+        varied, ended = varied or known.varied, known.is_whole
+        if not ends:
+            count = known.samples
+            stream.give_again(kept[0])
     batches = math.ceil(count / size)
     notes: tuple[str, ...] = (longest_note(source, batches),) if varied else ()
     if not ended:
-        use = "are all that is used" if whole else "are taken as an epoch"
+        use = "are all that is used" if ends else "are taken as an epoch"
         notes += (
-            f"{source}: the generator did not end within {look_seconds:g} s; the {count} samples "
+            f"{source}: the generator did not end within {look.seconds:g} s; the {count} samples "
             f"it gave {use}.",
         )
     stream.shapes = None if varied else shapes.pop()
-    epoch = (lambda: iter(kept)) if whole else (lambda: stream.epoch(batches))
-    return DatasetBatches(_dataset(epoch, kept[0], varied), size, count, notes, varied)
+    epoch = (lambda: iter(kept)) if ends else (lambda: stream.epoch(batches))
+    dataset = _dataset(epoch, kept[0], varied)
+    return DatasetBatches(dataset, size, count, notes, varied, is_whole=ended)
 
 
 def _dataset(epoch: Callable[[], Iterator[Any]], first: Any, varied: bool) -> Any:
@@ -92,6 +104,7 @@ class _Stream:
         self.current, self.again, self.size, self.source = first, again, size, source
         self.shapes: Any = None  # that every batch must have, once that is known
         self._kinds: Any = None
+        self._seen: Any = None  # a batch that was looked at alone, and is yet to be given
         self._number = 0  # of the next batch in this pass
         self._smaller: int | None = None  # number of the batch that was smaller than asked
         self._lock = threading.Lock()  # an epoch that was left may still be prefetching
@@ -104,9 +117,15 @@ class _Stream:
                 given += 1
                 yield batch
 
+    def give_again(self, batch: Any) -> None:
+        self._seen = batch
+
     def next_of_pass(self) -> Any:
         """The next batch; None where a pass has ended and another begins."""
         with self._lock:
+            if self._seen is not None:
+                batch, self._seen = self._seen, None
+                return batch
             batch = next(self.current, None)
             if batch is None:
                 if self._number == 0:

@@ -1,13 +1,19 @@
 """What training and validation samples are to the tasks, whatever the user keeps them in.
 
 One implementation per kind: `arrays.py` (arrays in memory), `datasets.py` (an unbatched
-tf.data.Dataset, which we batch), `batches.py` (what was built for one batch size by the user).
+tf.data.Dataset, which we batch), `batches.py` and `pydatasets.py` (what was built for one batch
+size by the user).
 """
 
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
 import numpy as np
+
+from autobatch.protocol import Extent
 
 
 class Source(Protocol):
@@ -16,6 +22,10 @@ class Source(Protocol):
     @property
     def count(self) -> int:
         """Samples in one epoch."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether those are all; else they are as many as could be counted in time."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -30,7 +40,10 @@ class Source(Protocol):
         """What the user types to train on samples that `loader` returns; `{size}` in it."""
 
     def part(self, count: int) -> "Source":
-        """`count` of the samples: for batches built by the user, ending with a batch as ragged."""
+        """`count` of the samples: for batches built by the user, ending with a batch as ragged.
+
+        Of what is not whole it may have more than were counted.
+        """
 
     def longest(self, batch_size: int) -> "Source":
         """Where samples vary in size, a batch of the largest seen; else this, with all of them."""
@@ -40,6 +53,31 @@ class Source(Protocol):
 
     def fingerprint(self) -> list[bytes]:
         """What identifies the samples, as far as it is the same each time."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How long data may be counted that does not know its size; not at all, once it was."""
+
+    seconds: float
+    known: Extent | None = None
+
+    def count(self, elements: Iterable[Any], rows: Callable[[Any], int]) -> tuple[int, bool]:
+        """(rows, whether those are all)."""
+        if self.known is not None:
+            return self.known.samples, self.known.is_whole
+        until = time.monotonic() + self.seconds
+        count = 0
+        for element in elements:
+            count += rows(element)
+            if time.monotonic() > until:
+                return count, False
+        return count, True
+
+
+def extent(source: Source) -> Extent:
+    varied = getattr(source, "varied", False)
+    return Extent(samples=source.count, is_whole=source.is_whole, varied=varied)
 
 
 def leaves(nest: Any) -> list[Any]:

@@ -67,6 +67,19 @@ def can_evaluate(model: keras.Model) -> bool:
     return has_loss and kind.call is not keras.Model.call
 
 
+def fixed_batch_size(model: keras.Model) -> int | None:
+    """The batch size that the model's inputs are built for, as a stateful RNN's are."""
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs} - {None}
+    return int(sizes.pop()) if sizes else None
+
+
+def has_fixed_inputs(model: keras.Model) -> bool:
+    """Whether all samples must be of one shape; False where that is not known."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
+
+
 def scalars(logs: dict[str, Any]) -> dict[str, float]:
     """Metrics that are one number; a metric per class (F1Score) is none to compare by."""
     found: dict[str, float] = {}

@@ -14,6 +14,7 @@ from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Benchmark,
     Crashed,
+    Extent,
     Fits,
     Inspect,
     OutOfMemory,
@@ -187,6 +188,17 @@ def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_pa
     fill(tmp_path, entry(task, inspected()))
     with open_record(tmp_path) as record, pytest.raises(WrongRunDirectoryError, match=name):
         record.add(entry(task, inspected(**change)))
+
+
+def test_how_much_data_there_is_stays_as_it_was_first_found(tmp_path):
+    first, later = ((Extent(samples=count, is_whole=False),) for count in (50, 60))
+    with open_record(tmp_path) as record:
+        assert record.extents() == ()
+        record.add(entry(Inspect(batch_size=32), inspected(extents=first)))
+        record.add(entry(Inspect(batch_size=64), inspected(extents=later)))
+        assert record.extents() == first
+    with open_record(tmp_path) as record:
+        assert record.extents() == first
 
 
 def test_the_memory_that_was_free_at_first_stays_the_limit(tmp_path):

@@ -1,11 +1,13 @@
 """Data of every kind for one small model; and such as cannot be trained on."""
 
+import gc
 import threading
 import time
+import weakref
 
 import keras
 import tensorflow as tf
-from kinds import SAMPLES, Padded, rows
+from kinds import SAMPLES, Padded, rows, sequences, text_dataset, texts
 
 
 def dataset(count=SAMPLES):
@@ -18,6 +20,41 @@ def unbatched():
 
 def of_unknown_size():
     return dataset(80).filter(lambda x, y: x[0] > -9).take(SAMPLES), dataset(20)
+
+
+def endless():
+    """As good as that; and it does not know."""
+    return dataset(80).repeat(10**7).filter(lambda x, y: x[0] > -9)
+
+
+def endless_both():
+    return endless(), endless()
+
+
+def endless_validation():
+    return dataset(), endless()
+
+
+def endless_one():
+    return endless()
+
+
+def endless_batches(batch_size):
+    return endless().batch(batch_size), endless().batch(batch_size)
+
+
+def endless_batches_of_one_shape(batch_size):
+    return tuple(each.unbatch().batch(batch_size, True) for each in endless_batches(batch_size))
+
+
+def endless_generators(batch_size):
+    return generator(10**7, batch_size, 80), generator(10**7, batch_size, 80)
+
+
+def sequences_of_unknown_size():
+    """Of 50 and 30, of which others have counted fewer."""
+    each = map(tf.data.Dataset.from_tensor_slices, sequences())
+    return tuple(part.filter(lambda x, y: x[0][0] > -9) for part in each)
 
 
 def one_dataset():
@@ -36,10 +73,12 @@ def repeated():
     return dataset().repeat(), dataset(20)
 
 
-def generator(count, batch_size):
-    x, y = rows(count)
+def generator(count, batch_size, of=None):
+    """Of `count` samples; of so many different ones, over and over."""
+    x, y = rows(of or count)
     for start in range(0, count, batch_size):
-        yield x[start : start + batch_size], y[start : start + batch_size]
+        chosen = range(start, min(start + batch_size, count))
+        yield x.take(chosen, 0, mode="wrap"), y.take(chosen, 0, mode="wrap")
 
 
 def generators(batch_size):
@@ -173,3 +212,74 @@ def sleeping(seconds=0.01):
 def short_epochs():
     """Of 0.2 s at least."""
     return sleeping(0.004)
+
+
+class Scarce(keras.utils.PyDataset):
+    """Of batches that cannot be had in numbers: some are on their way, and the others gone."""
+
+    def __init__(self, batch_size, **workers):
+        super().__init__(**workers)
+        self.size, self.alive, self.builders, self.epochs = batch_size, set(), [], 0
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        self.builders.append(threading.current_thread())
+        x, y = rows(self.size)
+        self.alive.add(id(x))
+        weakref.finalize(x, self.alive.discard, id(x))
+        if len(self.alive) > 9:
+            gc.collect()
+        if len(self.alive) > 9:
+            raise RuntimeError("too many at once")
+        return x, y
+
+    def on_epoch_end(self):
+        self.epochs += 1
+
+
+SCARCE = []
+
+
+def scarce(batch_size):
+    SCARCE[:] = Scarce(batch_size, workers=2, max_queue_size=2), Scarce(batch_size)
+    return tuple(SCARCE)
+
+
+class AsGiven(keras.callbacks.Callback):
+    """Refuses a training that does not draw batches as one on the very dataset would."""
+
+    def on_train_begin(self, logs=None):
+        SCARCE[0].before = len(SCARCE[0].builders)
+
+    def on_train_end(self, logs=None):
+        train = SCARCE[0]
+        workers = {*train.builders} - {threading.main_thread()}
+        if train.before > 8 or len(workers) < 2 or train.epochs < 2:
+            raise RuntimeError(f"{train.before} before, {train.epochs} epochs, by {workers}")
+
+
+def as_given():
+    return [AsGiven()]
+
+
+class Untouched(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise RuntimeError("nobody needs these")
+
+
+def needless_validation(batch_size):
+    return Scarce(batch_size), Untouched()
+
+
+def many_texts():
+    return text_dataset(texts(10_020)), None
+
+
+def longest_first(batch_size):
+    """Keras takes the shapes that it allows from the first two batches."""
+    return Padded(SAMPLES, batch_size, lambda count: texts(count)[::-1]), None

@@ -198,6 +198,16 @@ def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, k
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
 
+def test_a_batch_may_be_larger_than_the_longest_samples_are_looked_for_among(
+    on_each_backend, tmp_path
+):
+    if on_each_backend != "tensorflow":
+        pytest.skip("the data is the same")
+    task = Probe(batch_size=10_010, limit_bytes=LIMIT)
+    found = ask_kind(tmp_path, task, "text_model", "feeds.py:many_texts")
+    assert isinstance(found, Fits), found
+
+
 @pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched"])
 def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
     on_each_backend, tmp_path, data
@@ -274,6 +284,7 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     [
         (msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,)), Trained),
         (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), Fits),
+        (Probe(batch_size=4, limit_bytes=LIMIT, verify=True), Fits),  # of a part of its batches
     ],
 )
 def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):

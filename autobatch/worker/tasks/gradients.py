@@ -24,7 +24,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.source import Source, leaves, rows_of
-from autobatch.worker.target import build_model
+from autobatch.worker.target import build_model, fixed_batch_size
 from autobatch.worker.tasks.watch import Watch, fit
 
 GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
@@ -60,7 +60,7 @@ def why_no_gradients(model: keras.Model) -> str | None:
             f"{type(model).__name__} has a train_step of its own: its loss cannot be had apart "
             "from it"
         )
-    if user_data.fixed_batch_size(model) is not None:
+    if fixed_batch_size(model) is not None:
         return "the model is built for one batch size"
     return None
 

@@ -21,19 +21,16 @@ from autobatch.worker.optimizer import (
     settings,
 )
 from autobatch.worker.source import Source, bytes_of, nan_phrase
-from autobatch.worker.target import build_model, can_evaluate, scalars
+from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
 FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
-LOOK_SECONDS = 20.0  # data that does not know its size is counted this long, once
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     model = build_model(target, backend, seed=target.seed, batch_size=size)
-    few = user_data.fixed_batch_size(model) or FEW_SAMPLES * target.replicas
-    data = user_data.load(
-        target, model, batch_size=size, samples=few, look_seconds=LOOK_SECONDS, anew=True
-    )
+    few = fixed_batch_size(model) or FEW_SAMPLES * target.replicas
+    data = user_data.load(target, model, batch_size=size, samples=few, validates=True, anew=True)
     synthetic = data.source == "synthetic"
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
@@ -78,6 +75,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         abilities=backend.abilities(),
         saved_seconds=data.saved_seconds,
+        extents=data.extents,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
 

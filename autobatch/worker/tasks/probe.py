@@ -12,9 +12,8 @@ from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import accumulation_steps
-from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
-from autobatch.worker.tasks.watch import Watch, validation_of
+from autobatch.worker.tasks.watch import Watch, validates
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
@@ -26,8 +25,10 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     size = task.batch_size
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     ragged = size // 2 // target.replicas * target.replicas if task.verify else 0
-    data = user_data.load(target, model, batch_size=size, samples=size + ragged)
-    if data.train.count < size:
+    data = user_data.load(
+        target, model, batch_size=size, samples=size + ragged, validates=task.verify
+    )
+    if data.train.count < size and data.train.is_whole:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS
     needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
@@ -36,14 +37,14 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     count = backend.count_steps(model, size)
     clock = _StepClock(count, needed, backend, task)
     began = time.perf_counter()
-    validation = validation_of(data, model)
-    arguments = _arguments(task, data, validation, needed)
+    will_validate = validates(data, model)
+    arguments = _arguments(task, data, needed, validate=task.verify and will_validate)
     validated = "validation_data" in arguments
     users = users_callbacks(
         target,
         size,
         leave_out=WRITERS,
-        validation_logs={} if validation is not None and not validated else None,
+        validation_logs={} if will_validate and not validated else None,
     )
     model.fit(**arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock])
     backend.synchronise()
@@ -73,15 +74,14 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     )
 
 
-def _arguments(
-    task: Probe, data: user_data.Data, validation: Source | None, needed: int
-) -> dict[str, Any]:
+def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool) -> dict[str, Any]:
     """What `fit` is given. The clock ends it.
 
-    Where the user's epoch is longer than needed, a part of it that ends with the same ragged batch:
-    memory in pieces of another size is often what does not fit, and so full steps follow it. A
-    verification has longer epochs, and a validation after each. Where samples vary in size, a probe
-    has the largest alone, and epochs of a verification begin with them: others leave other gaps.
+    Where the user's epoch is longer than needed, or was not counted to its end, a part of it that
+    ends with the same ragged batch: memory in pieces of another size is often what does not fit,
+    and so full steps follow it. A verification has longer epochs, and a validation after each.
+    Where samples vary in size, a probe has the largest alone, and epochs of a verification begin
+    with them: others leave other gaps.
     """
     size = task.batch_size
     epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
@@ -89,12 +89,13 @@ def _arguments(
     train = data.train if task.verify else longest
     full, ragged = divmod(train.count, size)
     steps = needed if task.verify else needed - 1
-    if full > steps:
+    if full > steps or not train.is_whole:
         train = train.part(steps * size + ragged)
     if task.verify and longest is not data.train:
         train = train.after(longest)
     arguments = train.fit_arguments(size) | epochs
-    if not task.verify or validation is None:
+    validation = data.train if data.source == "synthetic" else data.validation
+    if not validate or validation is None:
         return arguments
     part = validation.part(needed * size).fit_arguments(size)
     if "y" not in part:  # a dataset

@@ -36,7 +36,7 @@ def run(
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
     )
-    data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
+    data = user_data.load(target, model, batch_size=task.batch_size, samples=0, validates=True)
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
     if not can_evaluate(model):

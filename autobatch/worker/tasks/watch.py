@@ -8,7 +8,6 @@ from autobatch.protocol import Target
 from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Source
 from autobatch.worker.target import can_evaluate
 
 
@@ -78,13 +77,9 @@ class Watch(keras.callbacks.Callback):
         """After the last step, and validation if there is any."""
 
 
-def validation_of(data: Data, model: keras.Model) -> Source | None:
-    """What the user's training validates on, if it does.
-
-    Who gives no data will validate all the same: on samples as those that they train on.
-    """
-    found = data.train if data.source == "synthetic" else data.validation
-    return found if can_evaluate(model) else None
+def validates(data: Data, model: keras.Model) -> bool:
+    """Whether the user's training does. Who gives no data will, on samples as those of training."""
+    return (data.has_validation or data.source == "synthetic") and can_evaluate(model)
 
 
 def fit(
@@ -104,7 +99,7 @@ def fit(
         target,
         batch_size,
         leave_out=leave_out,
-        validation_logs=watch.validation_logs if validation_of(data, model) is not None else None,
+        validation_logs=watch.validation_logs if validates(data, model) else None,
     )
     model.fit(
         **data.train.fit_arguments(batch_size),

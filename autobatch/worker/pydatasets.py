@@ -1,0 +1,133 @@
+"""Batches built for one size by the user's `load_data(batch_size)`, in a keras.utils.PyDataset.
+
+They go to `fit` as they are, or a view of some of them: built when `fit` asks for them, by as many
+workers as the user's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from autobatch.worker.batches import (
+    LOOK_BATCHES,
+    built_for_the_size,
+    check_size,
+    check_variation,
+    cut,
+    inner_shapes,
+    largest,
+    longest_note,
+    refuse_empty,
+    rows_of_batch,
+)
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import Look, leaves
+
+CHECKED_BATCHES = 8  # whose shapes are looked at, when they are inspected
+
+
+@dataclass(frozen=True)
+class PythonBatches:
+    """A keras.utils.PyDataset of batches of `size`."""
+
+    batches: keras.utils.PyDataset
+    size: int
+    count: int
+    notes: tuple[str, ...] = ()
+    varied: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return True
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        return {"x": self.batches}
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return int(self.batches.num_batches)
+
+    def fit_call(self, loader: str) -> str:
+        return built_for_the_size(loader)
+
+    def part(self, count: int) -> "PythonBatches":
+        if count >= self.count:
+            return self
+        full, ragged = divmod(count, self.size)
+        return replace(self, batches=_View(self.batches, full=full, ragged=ragged), count=count)
+
+    def longest(self, batch_size: int) -> "PythonBatches":
+        if not self.varied:
+            return self
+        looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
+        best = largest((self.batches[index] for index in looked_at), batch_size)
+        return replace(self, batches=_View(self.batches, kept=[best]), count=batch_size)
+
+    def after(self, first: "PythonBatches") -> "PythonBatches":
+        kept = [first.batches[index] for index in range(first.batches.num_batches)]
+        batches = _View(self.batches, full=self.batches.num_batches, kept=kept)
+        return replace(self, batches=batches, count=first.count + self.count)
+
+    def fingerprint(self) -> list[bytes]:
+        first = leaves(self.batches[0])
+        return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
+
+
+class _View(keras.utils.PyDataset):
+    """The first `full` of the user's `batches`, one of `ragged` samples, and some kept in memory.
+
+    `fit` shuffles them; those in memory are the last, as Keras takes the shapes from the first.
+    """
+
+    def __init__(
+        self,
+        batches: keras.utils.PyDataset,
+        *,
+        full: int = 0,
+        ragged: int = 0,
+        kept: Sequence[Any] = (),
+    ) -> None:
+        names = ("workers", "use_multiprocessing", "max_queue_size") if full or ragged else ()
+        super().__init__(**{name: getattr(batches, name) for name in names})
+        self.batches, self.full, self.ragged, self.kept = batches, full, ragged, kept
+
+    def __len__(self) -> int:
+        return self.full + bool(self.ragged) + len(self.kept)
+
+    def __getitem__(self, index: int) -> Any:
+        if index < self.full:
+            return self.batches[index]
+        if self.ragged and index == self.full:
+            return cut(self.batches[0], self.ragged)
+        return self.kept[index - len(self)]
+
+    def on_epoch_begin(self) -> None:
+        self.batches.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.batches.on_epoch_end()
+
+
+def of_pydataset(
+    batches: keras.utils.PyDataset, size: int, source: str, look: Look, *, fixed_inputs: bool
+) -> PythonBatches:
+    number = batches.num_batches
+    if number is None:
+        raise UserError(
+            f"{source} is a PyDataset without an end, so that it has no epoch.",
+            hint="Give it a num_batches (or __len__).",
+        )
+    if number == 0:
+        refuse_empty(source, size)
+    rows = rows_of_batch(batches[0])
+    check_size(rows, size, alone=number == 1, source=source)
+    last = rows_of_batch(batches[number - 1]) if number > 1 else rows
+    shapes: set[Any] = set()
+    for index in range(min(number, CHECKED_BATCHES) if look.known is None else 0):
+        batch = batches[index]
+        shapes.add(inner_shapes(batch))
+        check_variation(shapes, batch, fixed_inputs, source)
+    varied = look.known.varied if look.known is not None else len(shapes) > 1
+    notes = (longest_note(source, number),) if varied else ()
+    return PythonBatches(batches, size, (number - 1) * size + last, notes, varied)

@@ -1,0 +1,38 @@
+"""A PyDataset is trained on as the user's own `fit` would: its batches are built when asked for."""
+
+import pytest
+from asking import ask
+from worker.test_targets import HERE, LIMIT
+
+from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe
+
+pytestmark = pytest.mark.usefixtures("on_each_backend")
+
+SHORT = Probe(batch_size=20, limit_bytes=LIMIT)
+VERIFICATION = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
+
+
+def ask_feed(tmp_path, task, data, *, model="dense", **more):
+    target = {"folder": HERE, "model": f"kinds.py:{model}", "data": f"feeds.py:{data}"}
+    return ask(tmp_path, task, **target, **more)[0]
+
+
+@pytest.mark.parametrize("task", [SHORT, VERIFICATION])
+def test_a_probe_holds_few_batches_and_leaves_them_to_the_workers_that_build_them(tmp_path, task):
+    known = 2 * (Extent(samples=600, is_whole=True),)  # shapes were looked at, too
+    found = ask_feed(tmp_path, task, "scarce", callbacks="feeds.py:as_given", extents=known)
+    assert isinstance(found, Fits), found
+    assert (found.ragged_samples, found.validated) == (0, task.verify)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [(SHORT, Fits), (Benchmark(batch_size=20, seconds=0.2), Measured)]
+)
+def test_validation_batches_are_not_built_where_nothing_validates(tmp_path, task, kind):
+    found = ask_feed(tmp_path, task, "needless_validation")
+    assert isinstance(found, kind), found
+
+
+def test_the_longest_batch_may_be_the_first(tmp_path):
+    found = ask_feed(tmp_path, VERIFICATION, "longest_first", model="text_model")
+    assert isinstance(found, Fits), found
