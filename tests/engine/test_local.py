@@ -169,28 +169,29 @@ def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
     assert not workers()
 
 
-def test_a_worker_larger_than_the_machine_can_spare_is_ended_as_out_of_memory(tmp_path):
+@pytest.mark.parametrize(
+    ("model", "limit_bytes", "evidence"),
+    [
+        ("targets.py:hanging_model", MIB, "its resident memory reached "),
+        (
+            "deaths.py:model_beside_a_large_process",
+            1024 * MIB,
+            "with the processes that it started, its resident memory reached ",
+        ),
+    ],
+)
+def test_a_worker_larger_than_the_machine_can_spare_is_ended_as_out_of_memory(
+    tmp_path, model, limit_bytes, evidence
+):
     outcome, _ = ask(
         tmp_path,
         Inspect(batch_size=8),
-        model="targets.py:hanging_model",
-        resident_limit_bytes=1 * MIB,
+        model=model,
+        resident_limit_bytes=limit_bytes,
         deadline_seconds=60,
     )
     assert isinstance(outcome, OutOfMemory)
-    assert "resident memory" in outcome.evidence
-
-
-def test_what_a_worker_starts_counts_towards_what_the_machine_can_spare(tmp_path):
-    outcome, _ = ask(
-        tmp_path,
-        Inspect(batch_size=8),
-        model="deaths.py:model_beside_a_large_process",
-        resident_limit_bytes=1024 * MIB,
-        deadline_seconds=60,
-    )
-    assert isinstance(outcome, OutOfMemory)
-    assert outcome.evidence.startswith("with the processes that it started, its resident memory")
+    assert outcome.evidence.startswith(evidence)
     assert not workers()
 
 
