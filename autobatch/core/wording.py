@@ -23,6 +23,8 @@ BOUND_BY = {
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
 
+CRITICAL = "training at it takes twice the fewest possible steps, and twice the fewest samples"
+
 
 def reasons(
     choice: Choice, evidence: Evidence, measured: BenchmarkResult, metric: str
@@ -177,8 +179,7 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     told = (
         f"Noise scale: {noise(last)} samples after {last.step} steps of your training{earlier}; "
         f"{with_trials}the critical batch is {about(critical.value)} (95 % interval "
-        f"{about(critical.low)} to {about(critical.high)}): there, half of what a batch adds is "
-        "gained."
+        f"{about(critical.low)} to {about(critical.high)}): {CRITICAL}."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}

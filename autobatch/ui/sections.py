@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.core.wording import about, noise
+from autobatch.core.wording import CRITICAL, about, noise
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart, Table
@@ -123,7 +123,7 @@ def _noise(result: Recommendation | None) -> Section | None:
         (
             "critical batch",
             f"{about(critical.value)} (95 % interval {about(critical.low)} to "
-            f"{about(critical.high)}): there, half of what a batch adds is gained",
+            f"{about(critical.high)}): {CRITICAL}",
         )
     )
     chart = model_chart(result)
