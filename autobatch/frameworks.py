@@ -53,16 +53,21 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def of_backend(backend: str) -> dict[str, str]:
-    """What is installed of it, as `cpu_alone` asks."""
-    return installed((*DISTRIBUTIONS.get(backend, ()), *PLUGINS_OF_JAX))
+def installed_as(backend: str, packages: Mapping[str, str]) -> list[str]:
+    """The distributions that it is there as, of those that are installed."""
+    return [name for name in DISTRIBUTIONS.get(backend, ()) if name in packages]
+
+
+def cpu_alone_here(backend: str) -> str | None:
+    """The same as `cpu_alone`, of what is installed."""
+    return cpu_alone(backend, installed((*DISTRIBUTIONS.get(backend, ()), *PLUGINS_OF_JAX)))
 
 
 def cpu_alone(
     backend: str, packages: Mapping[str, str], architecture: str = platform.machine()
 ) -> str | None:
     """What is installed of it, and that it cannot use a GPU; None where it can, or may."""
-    names = [name for name in DISTRIBUTIONS.get(backend, ()) if name in packages]
+    names = installed_as(backend, packages)
     if not names:
         return None
     told = f"{names[0]} {packages[names[0]]}"

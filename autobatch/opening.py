@@ -175,8 +175,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         )
     kind = recipe.device.kind
     if kind == "auto":
-        alone = frameworks.cpu_alone(backend, frameworks.of_backend(backend))
-        kind = "gpu" if machine.gpus() and not alone else "cpu"
+        kind = "cpu" if frameworks.cpu_alone_here(backend) or not machine.gpus() else "gpu"
     return Target(
         folder=str(folder),
         model=recipe.model,
@@ -194,9 +193,11 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
 
 def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
     """A sentence where there is a GPU that the backend installed cannot use."""
-    if (question.device, recipe.device.kind) != ("cpu", "auto") or not machine.gpus():
+    if (question.device, recipe.device.kind) != ("cpu", "auto"):
         return None
-    alone = frameworks.cpu_alone(question.backend, frameworks.of_backend(question.backend))
+    alone = frameworks.cpu_alone_here(question.backend)
+    if alone is None or not machine.gpus():
+        return None
     return f"There is a GPU, but {alone}: the CPU is used (`autobatch doctor` says what to do)."
 
 

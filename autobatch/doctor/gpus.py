@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from autobatch.doctor.facts import Facts, Finding, blocks, warns
 from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu
-from autobatch.frameworks import DISTRIBUTIONS, FOR_GPUS
+from autobatch.frameworks import FOR_GPUS, installed_as
 
 HELD = 0.5  # share of a GPU held by others, likewise
 
@@ -71,7 +71,7 @@ def _judge_room(gpu: Gpu) -> Iterator[Finding]:
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
     if facts.device_asked == "cpu":
         return
-    names = [name for name in DISTRIBUTIONS.get(facts.backend, ()) if name in facts.packages]
+    names = installed_as(facts.backend, facts.packages)
     if facts.cpu_alone:
         install = f'pip uninstall {names[0]} && pip install "{FOR_GPUS[facts.backend]}"'
         if facts.device_asked == "gpu":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from autobatch.doctor.facts import Diagnosis, Facts, Finding, blocks, warns
 from autobatch.doctor.gpus import judge_gpu_used, judge_gpus_found
 from autobatch.engine.machine import CPU_SHARE
-from autobatch.frameworks import DISTRIBUTIONS
+from autobatch.frameworks import DISTRIBUTIONS, installed_as
 from autobatch.units import format_bytes
 
 PYTHONS = ((3, 11), (3, 14))  # from, to below: requires-python of pyproject.toml
@@ -106,7 +106,7 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
         source = f" ({facts.backend_from})" if facts.refusal.startswith("backend ") else ""
         yield blocks(f"{facts.refusal}{source}", facts.refusal_hint)
         return
-    installed = [name for name in DISTRIBUTIONS[backend] if name in facts.packages]
+    installed = installed_as(backend, facts.packages)
     if not installed:
         others = [b for b, names in DISTRIBUTIONS.items() if set(names) & facts.packages.keys()]
         instead = f"; {' and '.join(others)} is" if others else ""
