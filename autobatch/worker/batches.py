@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import keras
 
-from autobatch.worker.datasets import LOOK_SECONDS, cardinality
+from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, leaves, rows_of
 
@@ -62,7 +62,7 @@ class DatasetBatches:
         return replace(self, dataset=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [f"{self.dataset.element_spec} {self.count if self.is_whole else ''}".encode()]
+        return [identity(self.dataset, self.count if self.is_whole else None)]
 
 
 def of_dataset(dataset: Any, size: int, source: str, look: Look, *, ends: bool) -> DatasetBatches:

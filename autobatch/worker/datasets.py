@@ -70,7 +70,12 @@ class Unbatched:
         return replace(self, dataset=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [f"{self.dataset.element_spec} {self.count if self.is_whole else ''}".encode()]
+        return [identity(self.dataset, self.count if self.is_whole else None)]
+
+
+def identity(dataset: Any, count: int | None) -> bytes:
+    """What a dataset is the same by; `count` None: it was not counted to its end."""
+    return f"{dataset.element_spec} {'' if count is None else count}".encode()
 
 
 def is_dataset(value: Any) -> bool:
