@@ -974,6 +974,18 @@ def test_a_size_that_steps_down_in_verification_costs_more_and_that_is_told(tmp_
     assert told[-1].seconds_left == pytest.approx(3 * (opened.job_seconds + 2.0))  # 200 of 10 ms
 
 
+def test_where_much_is_lacking_verification_goes_down_by_large_steps(tmp_path):
+    """As with ResNet50 on the CPU: a few steps pass, and many need a third more."""
+    device = PretendDevice(fits_up_to=1000)
+    fits, out = device._probe, OutOfMemory(evidence="in validation")
+    device._probe = lambda task: out if task.seconds > 1 and task.batch_size > 720 else fits(task)
+    with session(tmp_path, device, ["device.headroom=0%"], limit_bytes=110 * MIB) as opened:
+        found = tuner.probe(opened)
+    verified = {task.batch_size for task in device.tasks if getattr(task, "verify", False)}
+    assert 710 <= found.largest_fitting <= 720
+    assert len(verified) <= 18
+
+
 def test_where_memory_is_scarce_a_probe_out_of_time_verifies_briefly_and_says_so(tmp_path):
     device = PretendDevice()
     settings = ["time_limit=1h", "device.headroom=0%"]
