@@ -1,5 +1,7 @@
 """Whole runs on a pretend device whose truth is known: how often is `better` said, and wrongly?"""
 
+import re
+
 import numpy as np
 import pytest
 from pretend import PretendDevice
@@ -36,8 +38,8 @@ class Equal(PretendDevice):
         )
 
 
-def recommend(folder, device):
-    return tune(folder, device, "batch_sizes.max=512")
+def recommend(folder, device, *settings):
+    return tune(folder, device, "batch_sizes.max=512", *settings)
 
 
 def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_path):
@@ -57,3 +59,16 @@ def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(tmp_path
     better = [each.speedup for each in found if each.verdict == "better"]
     assert len(better) >= found_in * RUNS
     assert sum(each.low <= faster <= each.high for each in better) >= 0.92 * len(better)
+
+
+def test_where_nothing_is_sure_the_seeds_and_the_budget_are_named_that_mostly_tell(tmp_path):
+    device = Equal(np.random.default_rng(4), 1.5)
+    unsure = told = 0
+    for run in range(60):
+        found = recommend(tmp_path / f"{run}", device)
+        settings = re.findall(r"--set (\S+\w)", found.reasons[0])
+        if found.verdict == "inconclusive" and settings:
+            unsure += 1
+            told += recommend(tmp_path / f"{run} again", device, *settings).verdict == "better"
+    assert unsure >= 10
+    assert told >= 0.7 * unsure

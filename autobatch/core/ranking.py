@@ -4,9 +4,10 @@ Costs are validation metrics made so that lower is better. Times are training se
 the measured step time, so that a trial is the same however busy the machine was.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cache
-from math import ceil, exp, inf, log, sqrt
+from math import exp, inf, log, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,8 @@ EVALUATIONS = 18
 EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
 CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
+POWER = 0.84  # standard deviations that four of five runs do not fall short of
+MANY_SEEDS = 1000
 TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
 
@@ -158,10 +161,19 @@ def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
     return sqrt(float((left**2).sum()) / degrees), degrees
 
 
-def seeds_needed(times: Mapping[Name, Sequence[float]]) -> int:
-    """Seeds that would tell a factor of TIE in time (5 %, two-sided; power 80 %)."""
-    sigma, _ = _residual(np.log(np.array(list(times.values()), dtype=float)))
-    return max(2, ceil(15.7 * sigma**2 / log(TIE) ** 2))
+def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float) -> int:
+    """Seeds with which `speedups` would tell times apart by `ratio`, in four runs of five.
+
+    By the residual of `times`, with as many candidates. MANY_SEEDS: those, or more.
+    """
+    y = np.log(np.array(list(times.values()), dtype=float))
+    sigma, _ = _residual(y)
+
+    def are_enough(seeds: int) -> bool:
+        range_ = _studentized_range(len(y), (len(y) - 1) * (seeds - 1))
+        return sigma * (range_ + POWER * sqrt(2)) / sqrt(seeds) <= abs(log(ratio))
+
+    return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 
 
 def loss_difference(costs: Mapping[Name, Sequence[float]], name: Name, baseline: Name) -> Interval:

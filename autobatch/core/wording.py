@@ -1,6 +1,6 @@
 """Reasons of a recommendation: sentences with measured numbers."""
 
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Choice, Evidence, Setting
@@ -22,6 +22,8 @@ BOUND_BY = {
     "time": "the time it had: the search was not finished",
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
+
+MOST_SEEDS = 20  # that trials.seeds may be
 
 CRITICAL = "training at it takes twice the fewest possible steps, and twice the fewest samples"
 
@@ -106,8 +108,24 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"No setting beats your {mine} for certain. The most promising, batch "
         f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
         f"{interval.value:.2g} times as soon at {metric} {target:.4g} (95 % interval "
-        f"{interval.low:.2g} to {interval.high:.2g}). About {ranking.seeds_needed(times)} seeds "
-        "(trials.seeds), or a larger trials.budget, would tell times 10 % apart."
+        f"{interval.low:.2g} to {interval.high:.2g}). "
+        + _what_would_tell(choice, evidence, interval.value)
+    )
+
+
+def _what_would_tell(choice: Choice, evidence: Evidence, gain: float) -> str:
+    """How many seeds, and what budget, the most promising setting's gain would take."""
+    is_small = gain < ranking.TIE
+    needed = ranking.seeds_needed(choice.standing.times, ranking.TIE if is_small else gain)
+    told = "times 10 % apart" if is_small else "that, if it is so,"
+    if needed > MOST_SEEDS:
+        about = "more than" if needed == ranking.MANY_SEEDS else "about"
+        return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
+    more = (needed - len(evidence.finals[evidence.baseline])) * len(evidence.finals)
+    budget = ceil((evidence.budget_seconds + more * evidence.final_seconds) / 60)
+    return (
+        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
+        f"--set trials.budget={budget}min."
     )
 
 

@@ -118,3 +118,25 @@ def test_intervals_of_all_pairs_hold_their_truths_at_once_in_95_percent(seeds):
         found = ranking.speedups(times, baseline=slowest)  # all intervals have one width
         missed += any(i.low > truth[slowest] / truth[k] for k, i in found.items())
     assert 0.04 <= missed / repeats <= 0.055
+
+
+@pytest.mark.parametrize(("candidates", "gain", "noise"), [(5, 1.8, 0.35), (2, 1.5, 0.2)])
+def test_with_the_seeds_needed_a_gain_is_told_in_four_runs_of_five(candidates, gain, noise):
+    rng = np.random.default_rng(5)
+
+    def runs(seeds):
+        truth = np.zeros((candidates, 1))
+        truth[1] = -np.log(gain)
+        return np.exp(truth + noise * rng.standard_normal((candidates, seeds)))
+
+    asked = [ranking.seeds_needed(dict(enumerate(runs(8))), gain) for _ in range(30)]
+    needed = int(np.median(asked))
+    trained = (dict(enumerate(runs(needed))) for _ in range(500))
+    told = [ranking.speedups(times, baseline=0)[1].low > 1 for times in trained]
+    assert 0.7 <= np.mean(told) <= 0.92
+
+
+def test_more_seeds_than_can_be_trained_are_said_to_be_many():
+    times = {"own": [1.0, 2.0, 3.0], "other": [3.0, 1.0, 2.0]}
+    assert ranking.seeds_needed(times, 1.0001) == ranking.MANY_SEEDS
+    assert ranking.seeds_needed(times, 100.0) < 20
