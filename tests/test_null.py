@@ -7,7 +7,7 @@ import pytest
 from pretend import PretendDevice
 from test_tuner import tune
 
-from autobatch.protocol import Diverged, Evaluation, Trained
+from autobatch.protocol import Diverged, Evaluation, Trained, Trial
 
 RUNS = 200
 NOISE = 0.15  # of the speed of learning, from seed to seed
@@ -65,10 +65,17 @@ def test_where_nothing_is_sure_the_seeds_and_the_budget_are_named_that_mostly_te
     device = Equal(np.random.default_rng(4), 1.5)
     unsure = told = 0
     for run in range(60):
-        found = recommend(tmp_path / f"{run}", device)
+        folder = tmp_path / str(run)
+        found = recommend(folder, device)
         settings = re.findall(r"--set (\S+\w)", found.reasons[0])
-        if found.verdict == "inconclusive" and settings:
-            unsure += 1
-            told += recommend(tmp_path / f"{run} again", device, *settings).verdict == "better"
+        if found.verdict != "inconclusive" or not settings:
+            continue
+        made = sum(isinstance(task, Trial) for task in device.tasks)
+        longer = recommend(folder, device, *settings)  # goes on in the same run
+        new = [task for task in device.tasks if isinstance(task, Trial)][made:]
+        finalists = sum(each.is_finalist for each in longer.candidates)
+        assert len(new) == finalists * (int(settings[0].split("=")[1]) - 3)
+        unsure += 1
+        told += longer.verdict == "better"
     assert unsure >= 10
     assert told >= 0.7 * unsure

@@ -43,6 +43,7 @@ class Evidence:
     budget_seconds: float = 0.0  # of training, all trials together
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
+    seed_seconds: float = 0.0  # of the budget, that one seed of all finalists was planned to take
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 

@@ -1,6 +1,6 @@
 """Reasons of a recommendation: sentences with measured numbers."""
 
-from math import ceil, inf, isfinite
+from math import inf, isfinite
 
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Choice, Evidence, Setting
@@ -121,11 +121,12 @@ def _what_would_tell(choice: Choice, evidence: Evidence, gain: float) -> str:
     if needed > MOST_SEEDS:
         about = "more than" if needed == ranking.MANY_SEEDS else "about"
         return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
-    more = (needed - len(evidence.finals[evidence.baseline])) * len(evidence.finals)
-    budget = ceil((evidence.budget_seconds + more * evidence.final_seconds) / 60)
+    more = needed - len(evidence.finals[evidence.baseline])
+    # Trials of the same length: those that were made count again.
+    budget = evidence.budget_seconds + more * evidence.seed_seconds
     return (
         f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
-        f"--set trials.budget={budget}min."
+        f"--set trials.budget={budget:.1f}s."
     )
 
 

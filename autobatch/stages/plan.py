@@ -94,8 +94,10 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
     budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
     evidence.budget_seconds = budget
-    evidence.first_seconds = budget / parts
+    # In three digits: with more seeds, and as much more of a budget, trials are the same.
+    evidence.first_seconds = float(f"{budget / parts:.3g}")
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
+    evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
     if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
         raise _time_limit_too_short(session, budget, MIN_STEPS * step_seconds * parts)
