@@ -58,6 +58,7 @@ def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(tmp_path
     found = [recommend(tmp_path / str(run), Equal(luck, faster)) for run in range(RUNS)]
     better = [each.speedup for each in found if each.verdict == "better"]
     assert len(better) >= found_in * RUNS
+    assert not [each for each in found if each.verdict == "tie"]
     assert sum(each.low <= faster <= each.high for each in better) >= 0.92 * len(better)
 
 

@@ -106,6 +106,55 @@ def test_when_nothing_is_better_the_baseline_stays(tmp_path):
     assert "your batch 32" in found.reasons[0]
 
 
+def slower_than_the_baseline(**changes):
+    """Its rate is the best, and larger batches take longer than they are worth."""
+    return PretendDevice(
+        best_rate=lambda size: 0.01 * size / 32,
+        step_seconds=lambda size: 0.001 * (1 + abs(size - 32) / 16),
+        **changes,
+    )
+
+
+def test_a_baseline_that_is_best_for_certain_is_told_so(tmp_path):
+    """No other finalist gets to its loss in its time, with any seed."""
+    found = tune(tmp_path, slower_than_the_baseline())
+    assert (found.verdict, found.batch_size, found.learning_rate) == ("tie", 32, 0.01)
+    assert found.confidence != "low"
+    assert "no other finalist gets there in" in found.reasons[0]
+    assert {c.status for c in found.candidates if c.is_finalist} == {
+        "baseline",
+        "target_not_reached",
+    }
+
+
+def test_two_seeds_that_do_not_get_there_may_be_chance(tmp_path):
+    found = tune(tmp_path, slower_than_the_baseline(), "trials.seeds=2")
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+
+
+def test_finalists_that_get_there_later_for_certain_are_told_with_their_interval(tmp_path):
+    device = slower_than_the_baseline()
+    learn = device._trial
+
+    def levels_off(task):
+        """The last quarter of every training but improves the loss, so that all get there."""
+        trained = learn(task)
+        if isinstance(trained, Diverged):
+            return trained
+        least = 0.2 + 0.001 * task.seed
+        held = [
+            msgspec.structs.replace(e, metrics={"val_loss": max(least, e.metrics["val_loss"])})
+            for e in trained.evaluations
+        ]
+        return msgspec.structs.replace(trained, evaluations=tuple(held))
+
+    device._trial = levels_off
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("tie", 32)
+    assert "the soonest other finalist" in found.reasons[0]
+    assert "times as soon (95 % interval 0." in found.reasons[0]
+
+
 def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path):
     (tmp_path / "recommendation.tmp").mkdir()
     events = []

@@ -151,6 +151,8 @@ class Standing:
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
     learns: bool = True  # the baseline: with every seed it got below where it started
+    # No seed of theirs got there in the time in which every one of the baseline's did.
+    later: frozenset[Setting] = frozenset()
 
     def told_apart(self, one: Setting, other: Setting) -> bool:
         """Whether the 95 % interval of the ratio of their times excludes 1.
@@ -180,15 +182,21 @@ def standing(evidence: Evidence) -> Standing:
     times: dict[Setting, list[float]] = {}
     if target >= min(curve[0][1] for curve in curves):
         return Standing(target, times, {}, learns=False)  # there is nothing to be sooner at
+    later = set()
     for setting, by_seed in evidence.finals.items():
         found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
         shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
         reached = [max(seconds, shortest) for seconds in found if seconds is not None]
         if len(reached) == len(by_seed):
             times[setting] = reached
-    if len(times) < 2 or evidence.baseline not in times or not evidence.seeds_differ():
+        elif not reached:
+            later.add(setting)
+    if evidence.baseline not in times or not evidence.seeds_differ():
         return Standing(target, times, {})  # one seed alone ranks nothing
-    return Standing(target, times, ranking.speedups(times, baseline=evidence.baseline))
+    speedups = {}
+    if len(times) > 1:
+        speedups = ranking.speedups(times, baseline=evidence.baseline)
+    return Standing(target, times, speedups, later=frozenset(later))
 
 
 @dataclass(frozen=True)

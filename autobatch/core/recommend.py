@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from autobatch.core import caveats, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
-from autobatch.core.evidence import Choice, Evidence, Setting, Verdict, standing
+from autobatch.core.evidence import Choice, Evidence, Setting, Standing, Verdict, standing
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.protocol import (
     SCHEMA_VERSION,
@@ -22,6 +22,8 @@ from autobatch.protocol import (
     Replicas,
 )
 
+SEEDS_TO_BE_LATER = 3  # with none of which a setting got to the target
+
 
 def choose(
     evidence: Evidence, *, ceiling: int, prefer: Literal["small", "large"] = "small"
@@ -33,16 +35,15 @@ def choose(
     the seeds can tell.
 
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
-    chosen alone would take no account of the choice. `tie`: every interval lies within 10 % of 1.
-    Otherwise `inconclusive`, and the baseline stays: nothing measured beats it for certain.
+    chosen alone would take no account of the choice. `tie`: nothing tried is more than 10 % sooner
+    than the baseline, for certain. Otherwise `inconclusive`. With either, the baseline stays.
     """
     found = standing(evidence)
     parity = Interval(value=1.0, low=1.0, high=1.0)
     usable = {s: i for s, i in found.speedups.items() if s.batch_size <= ceiling}
     surely_better = {s: i for s, i in usable.items() if i.low > 1}
     if not surely_better:
-        equal = all(i.low >= 1 / ranking.TIE and i.high <= ranking.TIE for i in usable.values())
-        verdict: Verdict = "tie" if equal and usable else "inconclusive"
+        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
         ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))
         return Choice(evidence.baseline, verdict, parity, ties, found)
     best = max(interval.value for interval in surely_better.values())
@@ -59,6 +60,22 @@ def choose(
     alike = {s.batch_size for s in usable if not found.told_apart(chosen, s)}
     ties = tuple(sorted(alike - {chosen.batch_size}))
     return Choice(chosen, "better", surely_better[chosen], ties, found)
+
+
+def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:
+    """Whether for certain no other finalist is more than 10 % sooner than the baseline.
+
+    One that no seed gets to the target is later: with three seeds of each, that every one of its
+    is later than all of the baseline's is chance once in twenty times.
+    """
+    others = [s for s in evidence.finals if s != evidence.baseline and s.batch_size <= ceiling]
+    seeds = len(evidence.finals[evidence.baseline])
+    return bool(others) and all(
+        found.speedups[s].high <= ranking.TIE
+        if s in found.speedups
+        else s in found.later and seeds >= SEEDS_TO_BE_LATER
+        for s in others
+    )
 
 
 def compose(

@@ -68,11 +68,7 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
             sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
         return sentence
     if choice.verdict == "tie":
-        every = "every finalist" if len(times) == len(evidence.finals) else "what reaches it"
-        return (
-            f"Nothing beats your {mine}: {every} reaches its {metric} within 10 % of the "
-            f"same time ({seeds} seeds). Keep it."
-        )
+        return _why_none_is_sooner(choice, evidence, mine, f"{metric} {target:.4g}")
     promising = max(
         choice.standing.speedups.items(), key=lambda item: item[1].value, default=(own, None)
     )
@@ -110,6 +106,30 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{interval.value:.2g} times as soon at {metric} {target:.4g} (95 % interval "
         f"{interval.low:.2g} to {interval.high:.2g}). "
         + _what_would_tell(choice, evidence, interval.value)
+    )
+
+
+def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
+    own, found = evidence.baseline, choice.standing
+    seeds = len(evidence.finals[own])
+    if not found.speedups:
+        return (
+            f"Nothing tried beats your {mine}: it is at {goal} in "
+            f"{_seconds(found.times, own)} of training, and no other finalist gets there in "
+            f"{format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
+        )
+    if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
+        every = "what reaches it" if found.later else "every finalist"
+        return (
+            f"Nothing beats your {mine}: {every} is at its {goal} within 10 % of the same time "
+            f"({seeds} seeds). Keep it."
+        )
+    setting, interval = max(found.speedups.items(), key=lambda item: item[1].value)
+    return (
+        f"Nothing tried beats your {mine}: the soonest other finalist, batch {setting.batch_size} "
+        f"with learning rate {evidence.learning_rate(setting):.3g}, is at its {goal} "
+        f"{interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
+        f"{interval.high:.2g}; {seeds} seeds). Keep it."
     )
 
 
