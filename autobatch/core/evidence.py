@@ -43,7 +43,9 @@ class Evidence:
     budget_seconds: float = 0.0  # of training, all trials together
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
-    seed_seconds: float = 0.0  # of the budget, that one seed of all finalists was planned to take
+    # As planned: before there are finalists, and for one seed of them all.
+    before_finals_seconds: float = 0.0
+    seed_seconds: float = 0.0
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 

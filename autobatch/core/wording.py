@@ -141,9 +141,8 @@ def _what_would_tell(choice: Choice, evidence: Evidence, gain: float) -> str:
     if needed > MOST_SEEDS:
         about = "more than" if needed == ranking.MANY_SEEDS else "about"
         return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
-    more = needed - len(evidence.finals[evidence.baseline])
     # Trials of the same length: those that were made count again.
-    budget = evidence.budget_seconds + more * evidence.seed_seconds
+    budget = evidence.before_finals_seconds + needed * evidence.seed_seconds
     return (
         f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
         f"--set trials.budget={budget:.1f}s."

@@ -97,6 +97,7 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     # In three digits: with more seeds, and as much more of a budget, trials are the same.
     evidence.first_seconds = float(f"{budget / parts:.3g}")
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
+    evidence.before_finals_seconds = evidence.first_seconds * (PILOT_SHARE + first)
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
     if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
