@@ -104,6 +104,19 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert found.leak_bytes_per_step == 0
 
 
+@pytest.mark.parametrize("verify", [False, True])
+def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(on_each_backend, tmp_path, verify):
+    """`fit` copies arrays whole, also where a probe needs but a part of them."""
+    if on_each_backend != "tensorflow":
+        pytest.skip("arrays stay where they are")
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=verify)
+    few = ask_kind(tmp_path, task, "dense", "arrays")
+    many = ask_kind(tmp_path, task, "dense", "many_arrays")
+    assert few.peak_bytes < 1 << 20
+    assert many.peak_bytes > 64 << 20
+    assert many.leak_bytes_per_step == 0
+
+
 def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_backend, tmp_path):
     if on_each_backend != "tensorflow":
         pytest.skip("on the CPU, no allocator there counts what is held")

@@ -56,6 +56,7 @@ class Backend(Protocol):
 
     PRELOAD: tuple[str, ...]  # modules that the template process imports
     EQUAL_PARTS: bool  # whether every batch, the last one too, must be shared so by the replicas
+    COPIES_DATA: bool  # whether on the CPU `fit` copies arrays, whole, into the memory it trains in
 
     def abilities(self) -> Abilities:
         """On the device that operations run on."""

@@ -19,6 +19,7 @@ from autobatch.worker.nvidia import visible_handles
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = True
+COPIES_DATA = False
 THREADS_PER_REPLICA = 4
 
 

@@ -21,6 +21,7 @@ from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False
+COPIES_DATA = True
 MEBIBYTE = 1 << 20
 RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 

@@ -17,6 +17,7 @@ from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = False
+COPIES_DATA = False
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),

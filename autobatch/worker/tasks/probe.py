@@ -5,9 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
+
 from autobatch.core.leak import leak_bytes_per_step
 from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
+from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
@@ -40,6 +44,9 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     will_validate = validates(data, model)
     arguments = _arguments(task, data, needed, validate=task.verify and will_validate)
     validated = "validation_data" in arguments
+    copies_data = backend.COPIES_DATA and backend.device()[0] == "cpu"
+    left_out = _left_out_bytes(data, arguments) if copies_data else 0
+    ballast = keras.ops.zeros((left_out,), "uint8")
     users = users_callbacks(
         target,
         size,
@@ -48,6 +55,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     )
     model.fit(**arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock])
     backend.synchronise()
+    del ballast
     seconds = time.perf_counter() - began
     ran = count()
     _check(ran, size, needed, data)
@@ -102,6 +110,18 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
         return arguments | {"validation_data": part["x"]}
     given = (part[name] for name in ("x", "y", "sample_weight"))
     return arguments | {"validation_data": tuple(g for g in given if g is not None)}
+
+
+def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any]) -> int:
+    """Of the user's arrays: a probe gives `fit` a part of them, and their training has them all."""
+    sources = (data.train, data.validation if "validation_data" in arguments else None)
+    whole = [(each.x, each.y, each.sample_weight) for each in sources if isinstance(each, Arrays)]
+    given = [arguments.get(name) for name in ("x", "y", "sample_weight", "validation_data")]
+    return max(0, _bytes(whole) - _bytes(given))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in keras.tree.flatten(tree) if isinstance(leaf, np.ndarray))
 
 
 def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None:
