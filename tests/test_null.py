@@ -75,6 +75,7 @@ def test_where_nothing_is_sure_the_seeds_and_the_budget_are_named_that_mostly_te
         longer = recommend(folder, device, *settings)  # goes on in the same run
         new = [task for task in device.tasks if isinstance(task, Trial)][made:]
         finalists = sum(each.is_finalist for each in longer.candidates)
+        assert int(settings[0].split("=")[1]) > 3
         assert len(new) == finalists * (int(settings[0].split("=")[1]) - 3)
         unsure += 1
         told += longer.verdict == "better"

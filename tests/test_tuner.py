@@ -1,5 +1,6 @@
 """The spine on a pretend device: what is asked, in which order, and what is concluded."""
 
+import re
 import signal
 
 import msgspec
@@ -125,6 +126,28 @@ def test_a_baseline_that_is_best_for_certain_is_told_so(tmp_path):
         "baseline",
         "target_not_reached",
     }
+
+
+def test_finalists_that_could_not_be_trained_are_not_called_later(tmp_path):
+    device = PretendDevice()
+    learn = device._trial
+
+    def fails_later(task):
+        is_own = (task.batch_size, task.learning_rate) == (32, 0.01)
+        return learn(task) if is_own or task.seed == 0 else OutOfMemory(evidence="OOM")
+
+    device._trial = fails_later
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size, found.confidence) == ("inconclusive", 32, "low")
+    assert "No other finalist could be trained" in found.reasons[0]
+
+
+def test_the_least_budget_that_is_named_is_enough(tmp_path):
+    device = PretendDevice(step_seconds=lambda size: 1.2361)
+    with pytest.raises(UsageError) as refused:
+        tune(tmp_path / "a", device, "trials.budget=30s", "time_limit=10h")
+    named = re.search(r"--set (\S+\w)", refused.value.hint)[1]
+    assert tune(tmp_path / "b", device, named, "time_limit=10h").candidates
 
 
 def test_two_seeds_that_do_not_get_there_may_be_chance(tmp_path):

@@ -43,9 +43,10 @@ class Evidence:
     budget_seconds: float = 0.0  # of training, all trials together
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
-    # As planned: before there are finalists, and for one seed of them all.
-    before_finals_seconds: float = 0.0
-    seed_seconds: float = 0.0
+    seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
+    seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
+    seed_overhead_seconds: float = 0.0  # beside it, for one seed
+    spare_seconds: float = inf  # of the time limit, beyond what was planned
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
@@ -153,7 +154,7 @@ class Standing:
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
     learns: bool = True  # the baseline: with every seed it got below where it started
-    # No seed of theirs got there in the time in which every one of the baseline's did.
+    # No seed of theirs got there within the trial, in which every one of the baseline's did.
     later: frozenset[Setting] = frozenset()
 
     def told_apart(self, one: Setting, other: Setting) -> bool:
@@ -191,7 +192,7 @@ def standing(evidence: Evidence) -> Standing:
         reached = [max(seconds, shortest) for seconds in found if seconds is not None]
         if len(reached) == len(by_seed):
             times[setting] = reached
-        elif not reached:
+        elif not reached and setting not in evidence.failed:
             later.add(setting)
     if evidence.baseline not in times or not evidence.seeds_differ():
         return Standing(target, times, {})  # one seed alone ranks nothing

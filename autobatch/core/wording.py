@@ -5,6 +5,7 @@ from math import inf, isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Choice, Evidence, Setting
 from autobatch.core.outlook import Outlook
+from autobatch.core.staying import seconds_of, why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -22,8 +23,6 @@ BOUND_BY = {
     "time": "the time it had: the search was not finished",
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
-
-MOST_SEEDS = 20  # that trials.seeds may be
 
 CRITICAL = "training at it takes twice the fewest possible steps, and twice the fewest samples"
 
@@ -58,8 +57,8 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         setting, speedup = choice.setting, choice.speedup
         sentence = (
             f"Batch {setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g} "
-            f"reaches {metric} {target:.4g} after {_seconds(times, setting)} of training; your "
-            f"{mine} takes {_seconds(times, own)}: {speedup.value:.2g} times sooner (95 % "
+            f"reaches {metric} {target:.4g} after {seconds_of(times, setting)} of training; your "
+            f"{mine} takes {seconds_of(times, own)}: {speedup.value:.2g} times sooner (95 % "
             f"interval {speedup.low:.2g} to {speedup.high:.2g}; {len(times)} finalists, "
             f"{seeds} seeds each)."
         )
@@ -67,86 +66,7 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
             others = " and ".join(map(str, choice.tied_with))
             sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
         return sentence
-    if choice.verdict == "tie":
-        return _why_none_is_sooner(choice, evidence, mine, f"{metric} {target:.4g}")
-    promising = max(
-        choice.standing.speedups.items(), key=lambda item: item[1].value, default=(own, None)
-    )
-    if seeds < 2:
-        return (
-            f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more, and "
-            "a time_limit that leaves time for them."
-        )
-    if not choice.standing.learns:
-        return (
-            f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
-            "of training: there is nothing to be sooner at. Raise trials.budget, or try another "
-            "baseline.learning_rate."
-        )
-    if not evidence.seeds_differ():
-        return (
-            f"All {seeds} seeds gave the same training, so that nothing tells what is chance: your "
-            f"{mine} stays. Where the model's code fixes its seed (keras.utils.set_random_seed, or "
-            "a seed of each layer), leave that to `seed` of the recipe."
-        )
-    if own not in times:
-        return f"Your {mine} diverges with some seeds: nothing can be compared with it."
-    if len(evidence.finals) == 1:
-        return f"Nothing was compared with your {mine}, which stays."
-    if promising[1] is None:
-        return (
-            f"Nothing tried reaches the {metric} {target:.4g} of your {mine} with every seed. "
-            "Keep it."
-        )
-    setting, interval = promising
-    assert interval is not None
-    return (
-        f"No setting beats your {mine} for certain. The most promising, batch "
-        f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
-        f"{interval.value:.2g} times as soon at {metric} {target:.4g} (95 % interval "
-        f"{interval.low:.2g} to {interval.high:.2g}). "
-        + _what_would_tell(choice, evidence, interval.value)
-    )
-
-
-def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
-    own, found = evidence.baseline, choice.standing
-    seeds = len(evidence.finals[own])
-    if not found.speedups:
-        return (
-            f"Nothing tried beats your {mine}: it is at {goal} in "
-            f"{_seconds(found.times, own)} of training, and no other finalist gets there in "
-            f"{format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
-        )
-    if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
-        every = "what reaches it" if found.later else "every finalist"
-        return (
-            f"Nothing beats your {mine}: {every} is at its {goal} within 10 % of the same time "
-            f"({seeds} seeds). Keep it."
-        )
-    setting, interval = max(found.speedups.items(), key=lambda item: item[1].value)
-    return (
-        f"Nothing tried beats your {mine}: the soonest other finalist, batch {setting.batch_size} "
-        f"with learning rate {evidence.learning_rate(setting):.3g}, is at its {goal} "
-        f"{interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
-        f"{interval.high:.2g}; {seeds} seeds). Keep it."
-    )
-
-
-def _what_would_tell(choice: Choice, evidence: Evidence, gain: float) -> str:
-    """How many seeds, and what budget, the most promising setting's gain would take."""
-    is_small = gain < ranking.TIE
-    needed = ranking.seeds_needed(choice.standing.times, ranking.TIE if is_small else gain)
-    told = "times 10 % apart" if is_small else "that, if it is so,"
-    if needed > MOST_SEEDS:
-        about = "more than" if needed == ranking.MANY_SEEDS else "about"
-        return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
-    # Trials of the same length: those that were made count again.
-    budget = evidence.before_finals_seconds + needed * evidence.seed_seconds
-    return (
-        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
-        f"--set trials.budget={budget:.1f}s."
-    )
+    return why_it_stays(choice, evidence, metric)
 
 
 def after_equal_time(
@@ -249,10 +169,6 @@ def noise(found: NoiseScale) -> str:
 def about(samples: float) -> str:
     """Two digits that mean something, without an exponent: 180, 2,800."""
     return f"{float(f'{samples:.2g}'):,.0f}" if samples >= 10 else f"{samples:.2g}"
-
-
-def _seconds(times: dict[Setting, list[float]], setting: Setting) -> str:
-    return format_duration(ranking.geometric_mean(times[setting]))
 
 
 def _rate(point: BenchmarkPoint) -> str:

@@ -1,6 +1,6 @@
 """What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
-from math import log
+from math import floor, log, log10
 
 from autobatch.core import scaling
 from autobatch.core.evidence import Evidence, Setting
@@ -92,25 +92,35 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
     finals = (FINALISTS + 1) * trials.seeds
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
-    budget = _affordable(evidence, session, PILOT_JOBS + first + finals)
+    jobs = PILOT_JOBS + first + finals
+    budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
-    # In three digits: with more seeds, and as much more of a budget, trials are the same.
-    evidence.first_seconds = float(f"{budget / parts:.3g}")
-    evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
-    evidence.before_finals_seconds = evidence.first_seconds * (PILOT_SHARE + first)
-    evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
-    if evidence.first_seconds < MIN_STEPS * step_seconds and budget < trials.budget:
-        raise _time_limit_too_short(session, budget, MIN_STEPS * step_seconds * parts)
-    if evidence.first_seconds < MIN_STEPS * step_seconds:
+    least = MIN_STEPS * step_seconds
+    if budget < least * parts and budget < trials.budget:
+        raise _time_limit_too_short(session, budget, least * parts)
+    if budget < least * parts:
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
-            f"{evidence.first_seconds / step_seconds:.0f} steps a trial at your batch size; "
+            f"{int(budget / parts / step_seconds)} steps a trial at your batch size; "
             f"fewer than {MIN_STEPS} tell nothing.",
             hint="Give at least --set trials.budget="
-            f"{int(MIN_STEPS * step_seconds * parts) + 1}s (it is training time, all trials).",
+            f"{int(least * parts) + 1}s (it is training time, all trials).",
         )
-    return PILOT_JOBS + first + finals
+    # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
+    evidence.first_seconds = max(least, _three_digits(budget / parts))
+    evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
+    evidence.seeds = trials.seeds
+    evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
+    evidence.seed_overhead_seconds = JOB_OVERHEAD_SECONDS * (FINALISTS + 1)
+    used = session.spent_seconds + jobs * JOB_OVERHEAD_SECONDS + trials.budget
+    evidence.spare_seconds = session.recipe.time_limit - used
+    return jobs
+
+
+def _three_digits(seconds: float) -> float:
+    unit = 10.0 ** (floor(log10(seconds)) - 2)
+    return floor(seconds / unit + 1e-6) * unit
 
 
 def share_what_is_left(evidence: Evidence, trials: int) -> None:

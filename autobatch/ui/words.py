@@ -42,7 +42,7 @@ def verdict(result: Recommendation) -> str:
                 f"(95 % interval {speedup.low:.2g}–{speedup.high:.2g})"
             )
         case "tie":
-            return "nothing tried beats what you have; keep it"
+            return "a tie: nothing tried beats what you have; keep it"
         case "inconclusive":
             return "inconclusive: nothing beats what you have for certain; keep it"
 

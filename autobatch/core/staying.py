@@ -1,0 +1,113 @@
+"""Why the baseline stays: nothing is better, for certain or for all that the seeds can tell."""
+
+from math import ceil
+
+from autobatch.core import ranking
+from autobatch.core.evidence import Choice, Evidence, Setting
+from autobatch.protocol import Interval
+from autobatch.units import format_duration
+
+MOST_SEEDS = 20  # that trials.seeds may be
+
+
+def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
+    own, times = evidence.baseline, choice.standing.times
+    mine = f"batch {own.batch_size} with learning rate {evidence.baseline_learning_rate:.3g}"
+    goal = f"{metric} {evidence.shown(choice.standing.target):.4g}"
+    if choice.verdict == "tie":
+        return _why_none_is_sooner(choice, evidence, mine, goal)
+    if choice.standing.speedups:
+        return _the_most_promising(choice, evidence, mine, goal)
+    seeds = len(evidence.finals[own])
+    if seeds < 2:
+        return (
+            f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more, and "
+            "a time_limit that leaves time for them."
+        )
+    if not choice.standing.learns:
+        return (
+            f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
+            "of training: there is nothing to be sooner at. Raise trials.budget, or try another "
+            "baseline.learning_rate."
+        )
+    if not evidence.seeds_differ():
+        return (
+            f"All {seeds} seeds gave the same training, so that nothing tells what is chance: your "
+            f"{mine} stays. Where the model's code fixes its seed (keras.utils.set_random_seed, or "
+            "a seed of each layer), leave that to `seed` of the recipe."
+        )
+    if own not in times:
+        return f"Your {mine} diverges with some seeds: nothing can be compared with it."
+    if len(evidence.finals) == 1:
+        return f"Nothing was compared with your {mine}, which stays."
+    if all(s in evidence.failed for s in evidence.finals if s != own):
+        return f"No other finalist could be trained: your {mine} stays."
+    return (
+        f"Nothing tried reaches the {goal} of your {mine} with every seed. Keep it, or raise "
+        "trials.budget and trials.seeds."
+    )
+
+
+def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
+    setting, interval = max(choice.standing.speedups.items(), key=lambda item: item[1].value)
+    return (
+        f"No setting beats your {mine} for certain. The most promising, batch "
+        f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
+        f"{interval.value:.2g} times as soon at {goal} (95 % interval {interval.low:.2g} to "
+        f"{interval.high:.2g}). " + _what_would_tell(choice, evidence, interval)
+    )
+
+
+def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
+    own, found = evidence.baseline, choice.standing
+    seeds = len(evidence.finals[own])
+    if not found.speedups:
+        return (
+            f"Nothing tried beats your {mine}: it is at {goal} in "
+            f"{seconds_of(found.times, own)} of training, and no other finalist gets there in "
+            f"{format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
+        )
+    if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
+        every = "what reaches it" if found.later else "every finalist"
+        return (
+            f"Nothing beats your {mine}: {every} is at its {goal} within 10 % of the same time "
+            f"({seeds} seeds). Keep it."
+        )
+    setting, interval = max(found.speedups.items(), key=lambda item: item[1].value)
+    return (
+        f"Nothing tried beats your {mine}: the soonest other finalist, batch {setting.batch_size} "
+        f"with learning rate {evidence.learning_rate(setting):.3g}, is at its {goal} "
+        f"{interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
+        f"{interval.high:.2g}; {seeds} seeds). Keep it."
+    )
+
+
+def _what_would_tell(choice: Choice, evidence: Evidence, interval: Interval) -> str:
+    """How many seeds, and what budget, the most promising setting's gain would take."""
+    if interval.high <= ranking.TIE:
+        return (
+            "Others are not ruled out, since they reach it with some seeds only, or too few were "
+            "trained: a larger trials.budget would tell."
+        )
+    # A gain that is of interest, or that there is none: the interval has to end below it.
+    is_small = interval.value < ranking.TIE
+    ratio = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
+    seeds = len(evidence.finals[evidence.baseline])
+    needed = max(ranking.seeds_needed(choice.standing.times, ratio), seeds + 1, evidence.seeds)
+    told = "times 10 % apart" if is_small else "that, if it is so,"
+    if needed > MOST_SEEDS:
+        about = "more than" if needed >= ranking.MANY_SEEDS else "about"
+        return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
+    # Trials of the same length: those that were made mostly count again.
+    more = needed - evidence.seeds
+    budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100
+    needs_time = more * (evidence.seed_seconds + evidence.seed_overhead_seconds)
+    return (
+        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
+        f"--set trials.budget={budget:g}s"
+        + (", and a longer time_limit." if needs_time > evidence.spare_seconds else ".")
+    )
+
+
+def seconds_of(times: dict[Setting, list[float]], setting: Setting) -> str:
+    return format_duration(ranking.geometric_mean(times[setting]))
