@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from autobatch.engine.record import Record
@@ -217,3 +218,21 @@ def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
             on_event=(events if events is not None else []).append,
             limit_bytes=limit_bytes,
         )
+
+
+def telling(device, val_loss):
+    """`device`, whose trials tell `val_loss(task, loss)` instead of each loss."""
+    learn = device._trial
+
+    def trial(task):
+        trained = learn(task)
+        if not isinstance(trained, Trained):
+            return trained
+        told = [
+            msgspec.structs.replace(e, metrics={"val_loss": val_loss(task, e.metrics["val_loss"])})
+            for e in trained.evaluations
+        ]
+        return msgspec.structs.replace(trained, evaluations=tuple(told))
+
+    device._trial = trial
+    return device

@@ -5,7 +5,7 @@ import signal
 
 import msgspec
 import pytest
-from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session
+from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session, telling
 
 from autobatch import tuner
 from autobatch.engine.record import Record
@@ -107,12 +107,11 @@ def test_when_nothing_is_better_the_baseline_stays(tmp_path):
     assert "your batch 32" in found.reasons[0]
 
 
-def slower_than_the_baseline(**changes):
+def slower_than_the_baseline():
     """Its rate is the best, and larger batches take longer than they are worth."""
     return PretendDevice(
         best_rate=lambda size: 0.01 * size / 32,
         step_seconds=lambda size: 0.001 * (1 + abs(size - 32) / 16),
-        **changes,
     )
 
 
@@ -156,22 +155,11 @@ def test_two_seeds_that_do_not_get_there_may_be_chance(tmp_path):
 
 
 def test_finalists_that_get_there_later_for_certain_are_told_with_their_interval(tmp_path):
-    device = slower_than_the_baseline()
-    learn = device._trial
+    def levels_off(task, loss):
+        """Above where the trials of other sizes end, so that all get there."""
+        return max(0.2 + 0.001 * task.seed, loss)
 
-    def levels_off(task):
-        """The last quarter of every training but improves the loss, so that all get there."""
-        trained = learn(task)
-        if isinstance(trained, Diverged):
-            return trained
-        least = 0.2 + 0.001 * task.seed
-        held = [
-            msgspec.structs.replace(e, metrics={"val_loss": max(least, e.metrics["val_loss"])})
-            for e in trained.evaluations
-        ]
-        return msgspec.structs.replace(trained, evaluations=tuple(held))
-
-    device._trial = levels_off
+    device = telling(slower_than_the_baseline(), levels_off)
     found = tune(tmp_path, device)
     assert (found.verdict, found.batch_size) == ("tie", 32)
     assert "the soonest other finalist" in found.reasons[0]
@@ -836,17 +824,7 @@ def test_a_metric_of_unknown_direction_is_refused_rather_than_guessed(tmp_path):
 
 
 def test_a_baseline_that_does_not_learn_gives_no_speedup(tmp_path):
-    device = PretendDevice()
-    learn = device._trial
-
-    def flat(task):
-        trained = learn(task)
-        if isinstance(trained, Diverged):
-            return trained
-        still = [msgspec.structs.replace(e, metrics={"val_loss": 1.0}) for e in trained.evaluations]
-        return msgspec.structs.replace(trained, evaluations=tuple(still))
-
-    device._trial = flat
+    device = telling(PretendDevice(), lambda task, loss: 1.0)
     found = tune(tmp_path, device)
     assert (found.verdict, found.batch_size) == ("inconclusive", 32)
     assert "does not improve val_loss" in found.reasons[0]

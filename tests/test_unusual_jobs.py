@@ -1,12 +1,11 @@
 """What a recommendation says of jobs that are unusual: few samples, odd losses, other wishes."""
 
-import msgspec
 import pytest
-from pretend import PretendDevice, inspected, session
+from pretend import PretendDevice, inspected, session, telling
 
 from autobatch import tuner
 from autobatch.errors import UserCodeError
-from autobatch.protocol import Extent, JobFinished, Trained, Trial
+from autobatch.protocol import Extent, JobFinished, Trial
 
 
 def tune(tmp_path, device, *overrides):
@@ -16,20 +15,7 @@ def tune(tmp_path, device, *overrides):
 
 def shifted(device, by):
     """The same losses, `by` higher."""
-    learn = device._trial
-
-    def trial(task):
-        trained = learn(task)
-        if not isinstance(trained, Trained):
-            return trained
-        moved = [
-            msgspec.structs.replace(e, metrics={"val_loss": e.metrics["val_loss"] + by})
-            for e in trained.evaluations
-        ]
-        return msgspec.structs.replace(trained, evaluations=tuple(moved))
-
-    device._trial = trial
-    return device
+    return telling(device, lambda task, loss: loss + by)
 
 
 def test_twenty_samples_are_enough_for_an_answer(tmp_path):

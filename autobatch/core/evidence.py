@@ -45,8 +45,7 @@ class Evidence:
     final_seconds: float = 0.0
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
-    seed_overhead_seconds: float = 0.0  # beside it, for one seed
-    spare_seconds: float = inf  # of the time limit, beyond what was planned
+    spare_seeds: float = inf  # for which the time limit leaves time, beyond those
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
@@ -136,6 +135,10 @@ class Evidence:
         others = [setting for setting in ranked if setting not in own]
         return sorted([*own, *others[: count - len(own)]], key=ranked.index)
 
+    def named(self, setting: Setting) -> str:
+        rate = self.learning_rate(setting)
+        return f"batch {setting.batch_size} with learning rate {rate:.3g}"
+
     def shown(self, cost: float) -> float:
         """The metric as the user knows it, from a cost (lower is better)."""
         return -cost if self.maximise else cost
@@ -156,6 +159,9 @@ class Standing:
     learns: bool = True  # the baseline: with every seed it got below where it started
     # No seed of theirs got there within the trial, in which every one of the baseline's did.
     later: frozenset[Setting] = frozenset()
+
+    def seconds(self, setting: Setting) -> float:
+        return ranking.geometric_mean(self.times[setting])
 
     def told_apart(self, one: Setting, other: Setting) -> bool:
         """Whether the 95 % interval of the ratio of their times excludes 1.

@@ -11,8 +11,7 @@ MOST_SEEDS = 20  # that trials.seeds may be
 
 
 def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
-    own, times = evidence.baseline, choice.standing.times
-    mine = f"batch {own.batch_size} with learning rate {evidence.baseline_learning_rate:.3g}"
+    own, mine = evidence.baseline, evidence.named(evidence.baseline)
     goal = f"{metric} {evidence.shown(choice.standing.target):.4g}"
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
@@ -36,7 +35,7 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
             f"{mine} stays. Where the model's code fixes its seed (keras.utils.set_random_seed, or "
             "a seed of each layer), leave that to `seed` of the recipe."
         )
-    if own not in times:
+    if own not in choice.standing.times:
         return f"Your {mine} diverges with some seeds: nothing can be compared with it."
     if len(evidence.finals) == 1:
         return f"Nothing was compared with your {mine}, which stays."
@@ -49,13 +48,16 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
 
 
 def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
-    setting, interval = max(choice.standing.speedups.items(), key=lambda item: item[1].value)
+    setting, interval = _soonest(choice)
     return (
-        f"No setting beats your {mine} for certain. The most promising, batch "
-        f"{setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g}, is "
-        f"{interval.value:.2g} times as soon at {goal} (95 % interval {interval.low:.2g} to "
+        f"No setting beats your {mine} for certain. The most promising, {evidence.named(setting)}, "
+        f"is {interval.value:.2g} times as soon at {goal} (95 % interval {interval.low:.2g} to "
         f"{interval.high:.2g}). " + _what_would_tell(choice, evidence, interval)
     )
+
+
+def _soonest(choice: Choice) -> tuple[Setting, Interval]:
+    return max(choice.standing.speedups.items(), key=lambda item: item[1].value)
 
 
 def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
@@ -64,8 +66,8 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     if not found.speedups:
         return (
             f"Nothing tried beats your {mine}: it is at {goal} in "
-            f"{seconds_of(found.times, own)} of training, and no other finalist gets there in "
-            f"{format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
+            f"{format_duration(found.seconds(own))} of training, and no other finalist gets there "
+            f"in {format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
         )
     if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
         every = "what reaches it" if found.later else "every finalist"
@@ -73,11 +75,10 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
             f"Nothing beats your {mine}: {every} is at its {goal} within 10 % of the same time "
             f"({seeds} seeds). Keep it."
         )
-    setting, interval = max(found.speedups.items(), key=lambda item: item[1].value)
+    setting, interval = _soonest(choice)
     return (
-        f"Nothing tried beats your {mine}: the soonest other finalist, batch {setting.batch_size} "
-        f"with learning rate {evidence.learning_rate(setting):.3g}, is at its {goal} "
-        f"{interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
+        f"Nothing tried beats your {mine}: the soonest other finalist, {evidence.named(setting)}, "
+        f"is at its {goal} {interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
         f"{interval.high:.2g}; {seeds} seeds). Keep it."
     )
 
@@ -101,13 +102,8 @@ def _what_would_tell(choice: Choice, evidence: Evidence, interval: Interval) -> 
     # Trials of the same length: those that were made mostly count again.
     more = needed - evidence.seeds
     budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100
-    needs_time = more * (evidence.seed_seconds + evidence.seed_overhead_seconds)
     return (
         f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
         f"--set trials.budget={budget:g}s"
-        + (", and a longer time_limit." if needs_time > evidence.spare_seconds else ".")
+        + (", and a longer time_limit." if more > evidence.spare_seeds else ".")
     )
-
-
-def seconds_of(times: dict[Setting, list[float]], setting: Setting) -> str:
-    return format_duration(ranking.geometric_mean(times[setting]))

@@ -5,7 +5,7 @@ from math import inf, isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Choice, Evidence, Setting
 from autobatch.core.outlook import Outlook
-from autobatch.core.staying import seconds_of, why_it_stays
+from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -49,24 +49,22 @@ def on_memory(choice: Choice, probed: ProbeResult, peak_bytes: int) -> str:
 
 
 def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
-    times, target = choice.standing.times, evidence.shown(choice.standing.target)
-    own = evidence.baseline
-    mine = f"batch {own.batch_size} with learning rate {evidence.baseline_learning_rate:.3g}"
+    if choice.verdict != "better":
+        return why_it_stays(choice, evidence, metric)
+    own, setting = evidence.baseline, choice.setting
+    found, speedup = choice.standing, choice.speedup
     seeds = len(evidence.finals[own])
-    if choice.verdict == "better":
-        setting, speedup = choice.setting, choice.speedup
-        sentence = (
-            f"Batch {setting.batch_size} with learning rate {evidence.learning_rate(setting):.3g} "
-            f"reaches {metric} {target:.4g} after {seconds_of(times, setting)} of training; your "
-            f"{mine} takes {seconds_of(times, own)}: {speedup.value:.2g} times sooner (95 % "
-            f"interval {speedup.low:.2g} to {speedup.high:.2g}; {len(times)} finalists, "
-            f"{seeds} seeds each)."
-        )
-        if choice.tied_with:
-            others = " and ".join(map(str, choice.tied_with))
-            sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
-        return sentence
-    return why_it_stays(choice, evidence, metric)
+    sentence = (
+        f"{evidence.named(setting).capitalize()} reaches {metric} "
+        f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
+        f"training; your {evidence.named(own)} takes {format_duration(found.seconds(own))}: "
+        f"{speedup.value:.2g} times sooner (95 % interval {speedup.low:.2g} to "
+        f"{speedup.high:.2g}; {len(found.times)} finalists, {seeds} seeds each)."
+    )
+    if choice.tied_with:
+        others = " and ".join(map(str, choice.tied_with))
+        sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
+    return sentence
 
 
 def after_equal_time(

@@ -97,24 +97,26 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     evidence.budget_seconds = budget
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
     least = MIN_STEPS * step_seconds
-    if budget < least * parts and budget < trials.budget:
-        raise _time_limit_too_short(session, budget, least * parts)
-    if budget < least * parts:
+    needed = least * parts
+    if budget < min(needed, trials.budget):
+        raise _time_limit_too_short(session, budget, needed)
+    if budget < needed:
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
             f"{int(budget / parts / step_seconds)} steps a trial at your batch size; "
             f"fewer than {MIN_STEPS} tell nothing.",
             hint="Give at least --set trials.budget="
-            f"{int(least * parts) + 1}s (it is training time, all trials).",
+            f"{int(needed) + 1}s (it is training time, all trials).",
         )
     # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
     evidence.first_seconds = max(least, _three_digits(budget / parts))
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.seeds = trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
-    evidence.seed_overhead_seconds = JOB_OVERHEAD_SECONDS * (FINALISTS + 1)
     used = session.spent_seconds + jobs * JOB_OVERHEAD_SECONDS + trials.budget
-    evidence.spare_seconds = session.recipe.time_limit - used
+    evidence.spare_seeds = (session.recipe.time_limit - used) / (
+        evidence.seed_seconds + JOB_OVERHEAD_SECONDS * (FINALISTS + 1)
+    )
     return jobs
 
 

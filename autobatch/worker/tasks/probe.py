@@ -46,7 +46,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     validated = "validation_data" in arguments
     copies_data = backend.COPIES_DATA and backend.device()[0] == "cpu"
     left_out = _left_out_bytes(data, arguments) if copies_data else 0
-    ballast = keras.ops.zeros((left_out,), "uint8")
+    ballast = keras.ops.zeros((left_out,), "uint8") if left_out else None
     users = users_callbacks(
         target,
         size,
