@@ -116,15 +116,46 @@ def slower_than_the_baseline():
 
 
 def test_a_baseline_that_is_best_for_certain_is_told_so(tmp_path):
-    """No other finalist gets to its loss in its time, with any seed."""
     found = tune(tmp_path, slower_than_the_baseline())
     assert (found.verdict, found.batch_size, found.learning_rate) == ("tie", 32, 0.01)
     assert found.confidence != "low"
+    assert "the soonest other finalist" in found.reasons[0]
+    assert "times as soon (95 % interval 0." in found.reasons[0]
+
+
+def others_level_off():
+    """Above the loss that the baseline has reached in half of a trial."""
+
+    def levels_off(task, loss):
+        return loss if (task.batch_size, task.learning_rate) == (32, 0.01) else max(0.2, loss)
+
+    return telling(slower_than_the_baseline(), levels_off)
+
+
+def test_where_nothing_else_gets_there_with_any_seed_the_baseline_is_best(tmp_path):
+    found = tune(tmp_path, others_level_off())
+    assert (found.verdict, found.batch_size, found.learning_rate) == ("tie", 32, 0.01)
     assert "no other finalist gets there in" in found.reasons[0]
     assert {c.status for c in found.candidates if c.is_finalist} == {
         "baseline",
         "target_not_reached",
     }
+
+
+def test_two_seeds_that_do_not_get_there_may_be_chance(tmp_path):
+    found = tune(tmp_path, others_level_off(), "trials.seeds=2")
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+
+
+def test_what_is_little_more_than_half_as_fast_as_the_baseline_has_a_time(tmp_path):
+    """With every seed, not with the lucky ones alone."""
+    device = PretendDevice(
+        best_rate=lambda size: 0.01 * size / 32,
+        step_seconds=lambda size: (1 if size == 32 else 1.8) * 0.0166 / (1 + 500 / size),
+    )
+    found = tune(tmp_path, device)
+    others = [c.speedup for c in found.candidates if c.is_finalist and c.batch_size != 32]
+    assert any(speedup and 0.5 < speedup.value < 0.6 for speedup in others)
 
 
 def test_finalists_that_could_not_be_trained_are_not_called_later(tmp_path):
@@ -147,23 +178,6 @@ def test_the_least_budget_that_is_named_is_enough(tmp_path):
         tune(tmp_path / "a", device, "trials.budget=30s", "time_limit=10h")
     named = re.search(r"--set (\S+\w)", refused.value.hint)[1]
     assert tune(tmp_path / "b", device, named, "time_limit=10h").candidates
-
-
-def test_two_seeds_that_do_not_get_there_may_be_chance(tmp_path):
-    found = tune(tmp_path, slower_than_the_baseline(), "trials.seeds=2")
-    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
-
-
-def test_finalists_that_get_there_later_for_certain_are_told_with_their_interval(tmp_path):
-    def levels_off(task, loss):
-        """Above where the trials of other sizes end, so that all get there."""
-        return max(0.2 + 0.001 * task.seed, loss)
-
-    device = telling(slower_than_the_baseline(), levels_off)
-    found = tune(tmp_path, device)
-    assert (found.verdict, found.batch_size) == ("tie", 32)
-    assert "the soonest other finalist" in found.reasons[0]
-    assert "times as soon (95 % interval 0." in found.reasons[0]
 
 
 def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path):

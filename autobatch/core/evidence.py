@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import floor, inf, log, log2
+from math import floor, inf, log2
 from typing import Literal
 
 from autobatch.core import noise_scale, ranking, scaling
@@ -153,7 +153,7 @@ class Evidence:
 class Standing:
     """The finalists against the baseline."""
 
-    target: float  # a cost that the baseline reaches with every seed
+    target: float  # a cost that the baseline reaches with every seed, in TARGET_AT of its trial
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
     learns: bool = True  # the baseline: with every seed it got below where it started
@@ -164,14 +164,10 @@ class Standing:
         return ranking.geometric_mean(self.times[setting])
 
     def told_apart(self, one: Setting, other: Setting) -> bool:
-        """Whether the 95 % interval of the ratio of their times excludes 1.
-
-        Intervals of all pairs have one width in log time: they share the pooled residual.
-        """
-        a, b = self.speedups[one], self.speedups[other]
-        return abs(log(a.value / b.value)) > log(a.high / a.value)
+        return ranking.told_apart(self.times, one, other)
 
 
+TARGET_AT = 0.5  # of a trial: what is half as fast as the baseline gets there, too
 MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test T5)
 
 
@@ -185,9 +181,13 @@ def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, fl
 
 
 def standing(evidence: Evidence) -> Standing:
-    """Compare the finalists by time to the worst of the baseline's best costs over the seeds."""
+    """Compare the finalists by time to what the baseline has reached in half of its trial.
+
+    With every seed, so that all its times are known. At the end of the trial only what is sooner
+    with every seed would have times: those that were lucky.
+    """
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
-    target = max(ranking.best_cost(curve) for curve in curves)
+    target = max(ranking.cost_at(curve, TARGET_AT * curve[-1][0]) for curve in curves)
     times: dict[Setting, list[float]] = {}
     if target >= min(curve[0][1] for curve in curves):
         return Standing(target, times, {}, learns=False)  # there is nothing to be sooner at

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 from autobatch.protocol import Interval
 
@@ -24,6 +24,7 @@ CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
 POWER = 0.84  # standard deviations that four of five runs do not fall short of
 MANY_SEEDS = 1000
+NODES = 64  # of each integral
 TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
 
@@ -134,8 +135,8 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
     """Baseline's time over each other candidate's, with simultaneous 95 % intervals.
 
     `times[name]` has one time per seed, in the same order of seeds. A two-way additive model of log
-    time (candidate + seed) with one pooled residual; studentized range, so that the intervals hold
-    for all pairs at once (science: pooled blocked analysis instead of pairwise tests).
+    time (candidate + seed) with one pooled residual; Dunnett's comparisons with a control (1955),
+    so that the intervals hold for all candidates at once.
     Needs two candidates and two seeds: one seed has no residual, and ranks nothing.
     """
     names = list(times)
@@ -143,7 +144,7 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
     candidates, seeds = y.shape
     means = y.mean(axis=1)
     sigma, degrees = _residual(y)
-    half = _studentized_range(candidates, degrees) * sigma / sqrt(seeds)
+    half = _dunnett(candidates - 1, degrees) * sigma * sqrt(2 / seeds)
     reference = float(means[names.index(baseline)])
     found = {}
     for name, mean in zip(names, means, strict=True):
@@ -151,6 +152,18 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
             gain = reference - float(mean)
             found[name] = Interval(value=exp(gain), low=_exp(gain - half), high=_exp(gain + half))
     return found
+
+
+def told_apart(times: Mapping[Name, Sequence[float]], one: Name, other: Name) -> bool:
+    """Whether two candidates' times differ, in the same model, by the studentized range.
+
+    Of all pairs at once, since which pair is looked at follows from the times themselves.
+    """
+    y = np.log(np.array(list(times.values()), dtype=float))
+    candidates, seeds = y.shape
+    sigma, degrees = _residual(y)
+    half = _studentized_range(candidates, degrees) * sigma / sqrt(seeds)
+    return abs(log(geometric_mean(times[one]) / geometric_mean(times[other]))) > half
 
 
 def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
@@ -170,8 +183,8 @@ def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float) -> int:
     sigma, _ = _residual(y)
 
     def are_enough(seeds: int) -> bool:
-        range_ = _studentized_range(len(y), (len(y) - 1) * (seeds - 1))
-        return sigma * (range_ + POWER * sqrt(2)) / sqrt(seeds) <= abs(log(ratio))
+        quantile = _dunnett(len(y) - 1, (len(y) - 1) * (seeds - 1))
+        return sigma * (quantile + POWER) * sqrt(2 / seeds) <= abs(log(ratio))
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 
@@ -199,6 +212,25 @@ def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
 @cache
 def _studentized_range(candidates: int, degrees: int) -> float:
     return float(stats.studentized_range.ppf(CONFIDENCE, candidates, degrees))
+
+
+@cache
+def _dunnett(comparisons: int, degrees: int) -> float:
+    """The bound that so many differences from one control, each over its standard error, keep.
+
+    All at once, on both sides. They share the control's mean, z, and the residual, s; given these
+    they are independent (Dunnett 1955, equation 12).
+    """
+    z, of_z = np.polynomial.hermite_e.hermegauss(NODES)
+    shares, of_s = np.polynomial.legendre.leggauss(NODES)
+    s = np.sqrt(stats.chi2.ppf((1 + shares) / 2, degrees) / degrees)[:, None]
+
+    def beyond(bound: float) -> float:
+        wide = sqrt(2) * bound * s
+        within = (stats.norm.cdf(z + wide) - stats.norm.cdf(z - wide)) ** comparisons
+        return CONFIDENCE - float(of_s @ within @ of_z / (of_s.sum() * of_z.sum()))
+
+    return float(optimize.brentq(beyond, 1.0, 100.0))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

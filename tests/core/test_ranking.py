@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from autobatch.core import ranking
 
@@ -104,20 +105,53 @@ def test_the_order_of_candidates_and_seeds_does_not_matter():
     assert one["b"].low == pytest.approx(two["b"].low)
 
 
+def lucky(rng, candidates, seeds):
+    """Times of candidates that are equal but for chance, and for what seeds share."""
+    block = rng.normal(0, 1, seeds)
+    return [np.exp(block + rng.normal(0, 0.3, seeds)) for _ in range(candidates)]
+
+
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_of_all_pairs_hold_their_truths_at_once_in_95_percent(seeds):
+def test_of_equal_candidates_the_slowest_and_the_soonest_are_told_apart_in_5_percent(seeds):
     """science T12: five candidates with a seed effect, of which 4.5 to 4.7 % differ wrongly."""
+    rng = np.random.default_rng(seeds)
+    wrong, repeats = 0, 4000
+    for _ in range(repeats):
+        times = dict(enumerate(lucky(rng, 5, seeds)))
+        ranked = sorted(times, key=lambda k: ranking.geometric_mean(times[k]))
+        wrong += ranking.told_apart(times, ranked[0], ranked[-1])
+    assert 0.04 <= wrong / repeats <= 0.055
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_intervals_of_all_speedups_hold_their_truths_at_once_in_95_percent(seeds):
     rng = np.random.default_rng(seeds)
     truth = np.array([1.0, 1.0, 0.5, 2.0, 0.9])
     missed, repeats = 0, 4000
     for _ in range(repeats):
-        block = rng.normal(0, 1, seeds)
-        luck = [np.exp(block + rng.normal(0, 0.3, seeds)) for _ in truth]
-        slowest = int(np.argmax([ranking.geometric_mean(times) for times in luck]))
-        times = {k: truth[k] * luck[k] for k in range(len(truth))}
-        found = ranking.speedups(times, baseline=slowest)  # all intervals have one width
-        missed += any(i.low > truth[slowest] / truth[k] for k, i in found.items())
-    assert 0.04 <= missed / repeats <= 0.055
+        times = {k: truth[k] * luck for k, luck in enumerate(lucky(rng, len(truth), seeds))}
+        found = ranking.speedups(times, baseline=0)
+        missed += any(not i.low <= truth[0] / truth[k] <= i.high for k, i in found.items())
+    assert 0.04 <= missed / repeats <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "degrees", "bound"),
+    [(1, 10, 2.228), (4, 10, 2.89), (4, 16, 2.71), (5, 10, 2.99)],
+)
+def test_the_bound_of_comparisons_with_a_control_is_the_published_one(comparisons, degrees, bound):
+    """Dunnett 1964, table II (two-sided, 5 %); of one comparison, Student's t."""
+    assert ranking._dunnett(comparisons, degrees) == pytest.approx(bound, abs=0.006)
+
+
+@pytest.mark.parametrize(("comparisons", "degrees"), [(2, 4), (4, 10), (7, 32)])
+def test_the_bound_of_comparisons_with_a_control_is_that_of_the_multivariate_t(
+    comparisons, degrees
+):
+    bound = np.full(comparisons, ranking._dunnett(comparisons, degrees))
+    shape = np.full((comparisons, comparisons), 0.5) + 0.5 * np.eye(comparisons)
+    together = stats.multivariate_t(shape=shape, df=degrees, seed=1)
+    assert together.cdf(bound, lower_limit=-bound) == pytest.approx(0.95, abs=0.001)
 
 
 @pytest.mark.parametrize(("candidates", "gain", "noise"), [(5, 1.8, 0.35), (2, 1.5, 0.2)])
