@@ -84,7 +84,7 @@ class Trials(Section, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=20, description="a whole number from 1 to 20"),
         Meta(description="training runs of each finalist, each with a random seed of its own"),
-    ] = 3
+    ] = 5
     learning_rate: Annotated[
         Literal["auto", "linear", "sqrt", "none"],
         Meta(description="auto, linear, sqrt or none (auto: by the optimizer)"),

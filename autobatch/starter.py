@@ -116,7 +116,7 @@ def recipe_text(
         [
             ("trials:", "short training runs that decide"),
             ("  budget: 5min", "training time of all of them together"),
-            ("  seeds: 3", "of each finalist; more tell smaller differences"),
+            ("  seeds: 5", "of each finalist; more tell smaller differences"),
             ("  metric: val_loss", f"or {metrics}" if metrics else ""),
         ],
         [

@@ -111,7 +111,7 @@ def test_only_the_model_is_required_and_the_rest_has_defaults() -> None:
     assert (recipe.batch_sizes.min, recipe.batch_sizes.max) == (1, 65536)
     assert (recipe.benchmark.sizes, recipe.benchmark.seconds) == ("powers_of_two", 3)
     assert recipe.trials == Trials(
-        budget=Duration(300), seeds=3, learning_rate="auto", metric="val_loss"
+        budget=Duration(300), seeds=5, learning_rate="auto", metric="val_loss"
     )
     assert recipe.time_limit == 1200
 

@@ -12,7 +12,7 @@ from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE
 from autobatch.units import format_duration
 
 FINALISTS = 4  # beside the baseline
-FINAL_SHARE = 3.0  # a finalist trains this many times as long as a first trial
+FINAL_SHARE = 2.0  # a finalist trains this many times as long as a first trial
 FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
 MIN_STEPS = 20  # fewer updates tell nothing
 JOB_OVERHEAD_SECONDS = 2.0

@@ -25,7 +25,7 @@ model: digits.py:build_mlp
 data: digits.py:load_flat
 args: {width: 256}
 device: {memory_limit: 8GiB, headroom: 15%}
-trials: {budget: 10min, seeds: 5, metric: val_accuracy}
+trials: {budget: 10min, seeds: 8, metric: val_accuracy}
 time_limit: 30min
 ```
 """
