@@ -2,8 +2,10 @@
 
 import re
 import signal
+from math import exp
 
 import msgspec
+import numpy as np
 import pytest
 from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session, telling
 
@@ -156,6 +158,74 @@ def test_what_is_little_more_than_half_as_fast_as_the_baseline_has_a_time(tmp_pa
     found = tune(tmp_path, device)
     others = [c.speedup for c in found.candidates if c.is_finalist and c.batch_size != 32]
     assert any(speedup and 0.5 < speedup.value < 0.6 for speedup in others)
+
+
+def curving(own, others):
+    """Losses by the share of a trial that is done: of the baseline, and of all else."""
+    luck = np.random.default_rng(0)
+
+    def trial(task):
+        loss = own if (task.batch_size, task.learning_rate) == (32, 0.01) else others
+        chance = luck.lognormal(0, 0.02)
+        evaluations = tuple(
+            Evaluation(step=step, metrics={"val_loss": chance * loss(step / task.steps)})
+            for step in task.evaluate_at
+        )
+        return Trained(evaluations=evaluations, steps=task.steps, train_seconds=1, peak_bytes=None)
+
+    device = PretendDevice()
+    device._trial = trial
+    return device
+
+
+def test_what_is_sooner_but_levels_off_above_the_baseline_is_not_better(tmp_path):
+    device = curving(
+        lambda done: 2.3 * exp(-2.4 * done), lambda done: 0.45 + 1.85 * exp(-60 * done)
+    )
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert "times as soon at val_loss 0.7" in found.reasons[0]
+    assert "but ends worse" in found.reasons[0]
+    assert "schedule" in found.reasons[0]
+
+
+def test_what_is_no_sooner_but_ends_better_is_no_tie(tmp_path):
+    device = curving(lambda done: 0.2 + 2.1 * exp(-6 * done), lambda done: 2.3 * exp(-3.9 * done))
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert "ends better" in found.reasons[0]
+    assert "trials.budget" in found.reasons[0]
+
+
+def test_a_baseline_that_learns_late_is_timed_later(tmp_path):
+    device = curving(lambda done: 2.3 - max(0, done - 0.55) * 3, lambda done: 2.3 * exp(-20 * done))
+    found = tune(tmp_path, device)
+    assert found.verdict == "better"
+    finals = 0.75 * next(c for c in device.tasks if isinstance(c, Trial) and c.seed).steps
+    assert found.target_seconds == pytest.approx(finals * (0.001 + 32e-5), rel=0.01)
+
+
+@pytest.mark.parametrize("times_as_soon", [5, 20, 40])
+def test_how_much_sooner_is_told_far_from_the_baseline(tmp_path, times_as_soon):
+    device = curving(
+        lambda done: 2.3 * (1 + 20 * done) ** -0.5,
+        lambda done: 2.3 * (1 + times_as_soon * 20 * done) ** -0.5,
+    )
+    found = tune(tmp_path, device)
+    assert found.verdict == "better"
+    assert found.speedup.value == pytest.approx(times_as_soon, rel=0.1)
+
+
+def test_what_mostly_does_not_get_there_is_later(tmp_path):
+    """With one seed of five it does."""
+
+    def mostly_slow(task, loss):
+        is_own = (task.batch_size, task.learning_rate) == (32, 0.01)
+        return loss if is_own or task.seed == 3 else max(0.2, loss)
+
+    found = tune(tmp_path, telling(slower_than_the_baseline(), mostly_slow))
+    assert (found.verdict, found.batch_size) == ("tie", 32)
+    assert "no other finalist gets there" in found.reasons[0]
 
 
 def test_finalists_that_could_not_be_trained_are_not_called_later(tmp_path):

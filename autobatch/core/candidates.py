@@ -1,7 +1,8 @@
 """Every setting that was tried, and what became of it."""
 
 from autobatch.core import ranking
-from autobatch.core.evidence import Choice, Evidence, Setting
+from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.standing import Choice
 from autobatch.protocol import Candidate
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
-from autobatch.core.evidence import Choice, Evidence
+from autobatch.core.evidence import Evidence
+from autobatch.core.standing import Choice
 from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, ProbeResult
 from autobatch.units import format_duration
 

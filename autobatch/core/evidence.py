@@ -1,4 +1,4 @@
-"""What the trials found, and how much sooner than the baseline each setting gets to its loss."""
+"""What the trials found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -147,73 +147,3 @@ class Evidence:
         """Mean over the seeds of the best metric reached; None if none finished."""
         costs = [ranking.best_cost(curve) for curve in self.finals[setting].values() if curve]
         return self.shown(sum(costs) / len(costs)) if costs else None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The finalists against the baseline."""
-
-    target: float  # a cost that the baseline reaches with every seed, in TARGET_AT of its trial
-    times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
-    speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
-    learns: bool = True  # the baseline: with every seed it got below where it started
-    # No seed of theirs got there within the trial, in which every one of the baseline's did.
-    later: frozenset[Setting] = frozenset()
-
-    def seconds(self, setting: Setting) -> float:
-        return ranking.geometric_mean(self.times[setting])
-
-    def told_apart(self, one: Setting, other: Setting) -> bool:
-        return ranking.told_apart(self.times, one, other)
-
-
-TARGET_AT = 0.5  # of a trial: what is half as fast as the baseline gets there, too
-MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test T5)
-
-
-def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:
-    """(batch size, steps) of the soonest finalist at each size; of those that took many."""
-    steps: dict[int, float] = {}
-    for setting, times in found.times.items():
-        needed = ranking.geometric_mean(times) / evidence.step_seconds[setting.batch_size]
-        steps[setting.batch_size] = min(needed, steps.get(setting.batch_size, inf))
-    return sorted((size, needed) for size, needed in steps.items() if needed >= MANY_STEPS)
-
-
-def standing(evidence: Evidence) -> Standing:
-    """Compare the finalists by time to what the baseline has reached in half of its trial.
-
-    With every seed, so that all its times are known. At the end of the trial only what is sooner
-    with every seed would have times: those that were lucky.
-    """
-    curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
-    target = max(ranking.cost_at(curve, TARGET_AT * curve[-1][0]) for curve in curves)
-    times: dict[Setting, list[float]] = {}
-    if target >= min(curve[0][1] for curve in curves):
-        return Standing(target, times, {}, learns=False)  # there is nothing to be sooner at
-    later = set()
-    for setting, by_seed in evidence.finals.items():
-        found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
-        shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
-        reached = [max(seconds, shortest) for seconds in found if seconds is not None]
-        if len(reached) == len(by_seed):
-            times[setting] = reached
-        elif not reached and setting not in evidence.failed:
-            later.add(setting)
-    if evidence.baseline not in times or not evidence.seeds_differ():
-        return Standing(target, times, {})  # one seed alone ranks nothing
-    speedups = {}
-    if len(times) > 1:
-        speedups = ranking.speedups(times, baseline=evidence.baseline)
-    return Standing(target, times, speedups, later=frozenset(later))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The setting recommended, and what supports it."""
-
-    setting: Setting
-    verdict: Verdict
-    speedup: Interval
-    tied_with: tuple[int, ...]
-    standing: Standing

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from autobatch.core import noise_scale, time_to_target
-from autobatch.core.evidence import Choice, Evidence, steps_to_target
+from autobatch.core.evidence import Evidence
+from autobatch.core.standing import Choice, steps_to_target
 from autobatch.protocol import BenchmarkResult, Interval, Prediction, StepTime
 
 AGREE = 1.125  # times the least predicted time: within a factor of 2 of the optimum

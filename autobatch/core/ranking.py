@@ -19,7 +19,7 @@ from autobatch.protocol import Interval
 MAX_SIZES = 5
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
 EVALUATIONS = 18
-EVALUATION_RATIO = 0.8  # of successive fractions: dense early, where fast candidates arrive
+EVALUATION_RATIO = 0.75  # of successive fractions: the first is 1 % of a trial
 CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
 POWER = 0.84  # standard deviations that four of five runs do not fall short of

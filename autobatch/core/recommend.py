@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from autobatch.core import caveats, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
-from autobatch.core.evidence import Choice, Evidence, Setting, Standing, Verdict, standing
+from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.outlook import Outlook, outlook_of
+from autobatch.core.standing import Choice, Standing, standing
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
@@ -22,7 +23,7 @@ from autobatch.protocol import (
     Replicas,
 )
 
-SEEDS_TO_BE_LATER = 3  # with none of which a setting got to the target
+SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
 
 
 def choose(
@@ -35,13 +36,14 @@ def choose(
     the seeds can tell.
 
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
-    chosen alone would take no account of the choice. `tie`: nothing tried is more than 10 % sooner
-    than the baseline, for certain. Otherwise `inconclusive`. With either, the baseline stays.
+    chosen alone would take no account of the choice. And it needs that after equal time it is not
+    worse than the baseline, for certain. `tie`: nothing tried is more than 10 % sooner than it, for
+    certain, or ends better. Otherwise `inconclusive`. With either, the baseline stays.
     """
     found = standing(evidence)
     parity = Interval(value=1.0, low=1.0, high=1.0)
     usable = {s: i for s, i in found.speedups.items() if s.batch_size <= ceiling}
-    surely_better = {s: i for s, i in usable.items() if i.low > 1}
+    surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
     if not surely_better:
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
         ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))
@@ -65,15 +67,18 @@ def choose(
 def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:
     """Whether for certain no other finalist is more than 10 % sooner than the baseline.
 
-    One that no seed gets to the target is later: with three seeds of each, that every one of its
-    is later than all of the baseline's is chance once in twenty times.
+    And that none ends better. One that most of three seeds or more do not get to the target, not in
+    twice the baseline's time, is later.
     """
     others = [s for s in evidence.finals if s != evidence.baseline and s.batch_size <= ceiling]
     seeds = len(evidence.finals[evidence.baseline])
     return bool(others) and all(
-        found.speedups[s].high <= ranking.TIE
-        if s in found.speedups
-        else s in found.later and seeds >= SEEDS_TO_BE_LATER
+        not found.ends_better(s)
+        and (
+            found.speedups[s].high <= ranking.TIE
+            if s in found.speedups
+            else s in found.later and seeds >= SEEDS_TO_BE_LATER
+        )
         for s in others
     )
 
@@ -95,7 +100,7 @@ def compose(
 ) -> Recommendation:
     """The whole recommendation; `is_verified`: its size by itself, with `peak_bytes`."""
     outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
-    difference = _loss_difference(choice, evidence)
+    difference = choice.standing.differences.get(choice.setting)
     wished = _wished(effective_batch, choice, evidence, probed)
     size = choice.setting.batch_size
     samples = inspected.train_samples or 0
@@ -132,6 +137,7 @@ def compose(
         candidates=candidates(choice, evidence),
         tied_with=choice.tied_with,
         target_loss=evidence.shown(choice.standing.target),
+        target_seconds=choice.standing.target_seconds,
         peak_bytes=peak_bytes,
         samples_per_second=point.samples_per_second,
         samples_per_second_low=point.low,
@@ -157,18 +163,6 @@ def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "
     if choice.verdict == "inconclusive":
         return "low"
     return "high" if outlook.agrees else "medium"
-
-
-def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
-    costs = {
-        setting: [ranking.best_cost(curve) for curve in curves.values() if curve]
-        for setting, curves in evidence.finals.items()
-    }
-    seeds = len(costs[evidence.baseline])
-    costs = {setting: found for setting, found in costs.items() if len(found) == seeds}
-    if choice.setting == evidence.baseline or choice.setting not in costs or seeds < 2:
-        return None
-    return ranking.loss_difference(costs, choice.setting, evidence.baseline)
 
 
 def _replicas(

@@ -3,7 +3,8 @@
 from math import ceil
 
 from autobatch.core import ranking
-from autobatch.core.evidence import Choice, Evidence, Setting
+from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.standing import Choice
 from autobatch.protocol import Interval
 from autobatch.units import format_duration
 
@@ -16,7 +17,9 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
     if choice.standing.speedups:
-        return _the_most_promising(choice, evidence, mine, goal)
+        return _why_not_at_its_end(choice, evidence, mine, goal) or _the_most_promising(
+            choice, evidence, mine, goal
+        )
     seeds = len(evidence.finals[own])
     if seeds < 2:
         return (
@@ -42,8 +45,38 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     if all(s in evidence.failed for s in evidence.finals if s != own):
         return f"No other finalist could be trained: your {mine} stays."
     return (
-        f"Nothing tried reaches the {goal} of your {mine} with every seed. Keep it, or raise "
-        "trials.budget and trials.seeds."
+        f"Nothing tried gets to {goal}, where your {mine} is in "
+        f"{format_duration(choice.standing.target_seconds)} of training, with every seed, and some "
+        "get there with some. Keep it, or raise trials.budget."
+    )
+
+
+def _why_not_at_its_end(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str | None:
+    """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
+    found = choice.standing
+    sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
+    # Otherwise nothing would be sooner, for certain.
+    ends_better = [s for s in found.differences if found.ends_better(s)]
+    if sooner:
+        setting = max(sooner, key=lambda s: found.speedups[s].value)
+        soonest = f"is {found.speedups[setting].value:.2g} times as soon at {goal}, but"
+        advice = (
+            f"Your {mine} stays. A learning rate that falls as training goes on may give both: it "
+            "can be compiled as a schedule."
+        )
+    elif ends_better and all(i.high <= ranking.TIE for i in found.speedups.values()):
+        setting = min(ends_better, key=lambda s: found.differences[s].value)
+        soonest = f"is no sooner at {goal}, for certain, and"
+        advice = f"Your {mine} stays; a larger trials.budget would tell which is sooner later on."
+    else:
+        return None
+    sign = -1.0 if evidence.maximise else 1.0
+    value = sign * found.differences[setting].value
+    return (
+        f"{evidence.named(setting).capitalize()} {soonest} ends "
+        f"{'worse' if setting in sooner else 'better'}: after "
+        f"{format_duration(evidence.final_seconds)} of training it differs from yours by "
+        f"{value:+.0%}. {advice}"
     )
 
 
@@ -67,18 +100,18 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
         return (
             f"Nothing tried beats your {mine}: it is at {goal} in "
             f"{format_duration(found.seconds(own))} of training, and no other finalist gets there "
-            f"in {format_duration(evidence.final_seconds)} with any of {seeds} seeds. Keep it."
+            f"in {format_duration(evidence.final_seconds)} with most of {seeds} seeds. Keep it."
         )
     if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
         every = "what reaches it" if found.later else "every finalist"
         return (
-            f"Nothing beats your {mine}: {every} is at its {goal} within 10 % of the same time "
+            f"Nothing beats your {mine}: {every} is at {goal} within 10 % of the same time "
             f"({seeds} seeds). Keep it."
         )
     setting, interval = _soonest(choice)
     return (
         f"Nothing tried beats your {mine}: the soonest other finalist, {evidence.named(setting)}, "
-        f"is at its {goal} {interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
+        f"is at {goal} {interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
         f"{interval.high:.2g}; {seeds} seeds). Keep it."
     )
 

@@ -3,8 +3,9 @@
 from math import inf, isfinite
 
 from autobatch.core import ranking, time_to_target
-from autobatch.core.evidence import Choice, Evidence, Setting
+from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook
+from autobatch.core.standing import Choice
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,

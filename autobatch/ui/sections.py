@@ -97,7 +97,7 @@ def _trials(found: Findings) -> Section | None:
     ranking = ranking_chart(result)
     facts = (
         ("verdict", words.verdict(result)),
-        ("target", f"{result.metric} {result.target_loss:.4g}, where yours is in half of a trial"),
+        ("target", words.target(result)),
         *_tied(result),
         ("", words.dropped(result)),
     )

@@ -143,7 +143,7 @@ def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.is_finalist]
     told, metric = words.measures(result), escape(result.metric)
     table = NarrowingTable(
-        f"Finalists at equal training time; target {metric} {result.target_loss:.4g}",
+        f"Finalists at equal training time; target: {escape(words.target(result))}",
         (
             *(Column("batch"), Column("rate"), *(Column(escape(name)) for name in told)),
             *(Column("reached in"), Column("sooner"), Column("95 %, all at once")),

@@ -38,13 +38,20 @@ def verdict(result: Recommendation) -> str:
     match result.verdict:
         case "better":
             return (
-                f"{speedup.value:.2g}× sooner at your {result.metric} "
+                f"{speedup.value:.2g}× sooner at {result.metric} {result.target_loss:.4g} "
                 f"(95 % interval {speedup.low:.2g}–{speedup.high:.2g})"
             )
         case "tie":
             return "a tie: nothing tried beats what you have; keep it"
         case "inconclusive":
             return "inconclusive: nothing beats what you have for certain; keep it"
+
+
+def target(result: Recommendation) -> str:
+    """What trials are timed to."""
+    seconds = result.target_seconds
+    when = "" if seconds is None else f", where yours is in {format_duration(seconds)} of training"
+    return f"{result.metric} {result.target_loss:.4g}{when}"
 
 
 def memory(result: Recommendation) -> str:

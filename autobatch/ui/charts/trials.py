@@ -72,7 +72,7 @@ def trials_chart(found: Findings) -> Chart | None:
         figure=figure(traces, x, y, height=440, **target),
         table=_table(curves, found.metric),
         caption="Time is logarithmic: steps, times the step time that the benchmark measured."
-        + (" The dotted line is the target: yours at half of a trial." if target else ""),
+        + (" The dotted line is the target." if target else ""),
     )
 
 
