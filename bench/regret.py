@@ -10,11 +10,14 @@ same space, with the wall time that `recommend` took: random search and Hyperban
 
     pip install keras-tuner tensorboard   # it does not run without the second
     python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners] [--keep DIRECTORY]
+        [--among SIZE:RATE,SIZE:RATE...]
 
-With --keep it goes on where it was ended.
+With --keep it goes on where it was ended. With --among the grid is those settings alone, such as an
+earlier one found to be best; the share of its cost then says nothing.
 """
 
 import argparse
+import itertools
 import json
 import math
 import subprocess
@@ -107,6 +110,11 @@ class Workload:
         return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
 
 
+def settings(given: str) -> list[tuple[int, float]]:
+    pairs = (each.split(":") for each in given.split(","))
+    return [(int(size), float(rate)) for size, rate in pairs]
+
+
 def tuned(
     kind: str,
     recipe: Path,
@@ -130,6 +138,7 @@ def main() -> None:
     parser.add_argument("--without-tuners", action="store_true")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--among", type=settings, default=[])
     given = parser.parse_args()
     recipe, folder = read_target(str(given.recipe), given.overrides)
     target = question_of(recipe, folder)
@@ -162,11 +171,10 @@ def main() -> None:
                     found[kind] = tuple(json.loads(told.read_text()))
             work.spent_seconds = work.beyond_seconds = 0.0
             grid = {}
-            for size in sizes:
-                for factor in FACTORS:
-                    rate = base.learning_rate * factor
-                    grid[size, rate] = work.time_to(goal, size, rate, given.seconds, seeds)
-                    print(f"  {size} {rate:.4g}: {grid[size, rate]:.3g} s", file=sys.stderr)
+            rates = [base.learning_rate * factor for factor in FACTORS]
+            for size, rate in given.among or itertools.product(sizes, rates):
+                grid[size, rate] = work.time_to(goal, size, rate, given.seconds, seeds)
+                print(f"  {size} {rate:.4g}: {grid[size, rate]:.3g} s", file=sys.stderr)
             spent, beyond = work.spent_seconds, work.beyond_seconds
             again = {
                 cell: work.time_to(goal, *cell, given.seconds, fresh)
