@@ -55,8 +55,9 @@ def _why_not_at_its_end(choice: Choice, evidence: Evidence, mine: str, goal: str
     """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
     found = choice.standing
     sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
-    # Otherwise nothing would be sooner, for certain.
-    ends_better = [s for s in found.differences if found.ends_better(s)]
+    none_is_sooner = all(i.high <= ranking.TIE for i in found.speedups.values())
+    no_sooner = [s for s in found.differences if s in found.speedups or s in found.later]
+    ends_better = [s for s in no_sooner if found.ends_better(s) and none_is_sooner]
     if sooner:
         setting = max(sooner, key=lambda s: found.speedups[s].value)
         soonest = f"is {found.speedups[setting].value:.2g} times as soon at {goal}, but"
@@ -64,7 +65,7 @@ def _why_not_at_its_end(choice: Choice, evidence: Evidence, mine: str, goal: str
             f"Your {mine} stays. A learning rate that falls as training goes on may give both: it "
             "can be compiled as a schedule."
         )
-    elif ends_better and all(i.high <= ranking.TIE for i in found.speedups.values()):
+    elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
         soonest = f"is no sooner at {goal}, for certain, and"
         advice = f"Your {mine} stays; a larger trials.budget would tell which is sooner later on."
