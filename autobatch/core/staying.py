@@ -17,7 +17,7 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
     if choice.standing.speedups:
-        return _why_not_at_its_end(choice, evidence, mine, goal) or _the_most_promising(
+        return _why_its_end_matters(choice, evidence, mine, goal, metric) or _the_most_promising(
             choice, evidence, mine, goal
         )
     seeds = len(evidence.finals[own])
@@ -51,7 +51,9 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     )
 
 
-def _why_not_at_its_end(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str | None:
+def _why_its_end_matters(
+    choice: Choice, evidence: Evidence, mine: str, goal: str, metric: str
+) -> str | None:
     """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
     found = choice.standing
     sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
@@ -76,7 +78,7 @@ def _why_not_at_its_end(choice: Choice, evidence: Evidence, mine: str, goal: str
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
-        f"{format_duration(evidence.final_seconds)} of training it differs from yours by "
+        f"{format_duration(evidence.final_seconds)} of training its {metric} differs from yours by "
         f"{value:+.0%}. {advice}"
     )
 
