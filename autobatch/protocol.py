@@ -689,7 +689,7 @@ class Recommendation(Struct):
     effective_batch: EffectiveBatch | None
     candidates: tuple[Candidate, ...]
     tied_with: tuple[int, ...]
-    target_loss: float  # what trials are timed to: the baseline reaches it with every seed
+    target_loss: float  # what trials are timed to: the baseline reached it with every seed
     peak_bytes: int
     samples_per_second: float
     samples_per_second_low: float

@@ -160,12 +160,13 @@ def test_what_is_little_more_than_half_as_fast_as_the_baseline_has_a_time(tmp_pa
     assert any(speedup and 0.5 < speedup.value < 0.6 for speedup in others)
 
 
-def curving(own, others):
+def curving(own, others, same_size=None):
     """Losses by the share of a trial that is done: of the baseline, and of all else."""
     luck = np.random.default_rng(0)
 
     def trial(task):
-        loss = own if (task.batch_size, task.learning_rate) == (32, 0.01) else others
+        loss = (same_size or others) if task.batch_size == 32 else others
+        loss = own if (task.batch_size, task.learning_rate) == (32, 0.01) else loss
         chance = luck.lognormal(0, 0.02)
         evaluations = tuple(
             Evaluation(step=step, metrics={"val_loss": chance * loss(step / task.steps)})
@@ -189,20 +190,47 @@ def test_what_is_sooner_but_levels_off_above_the_baseline_is_not_better(tmp_path
     assert "schedule" in found.reasons[0]
 
 
-def test_what_is_no_sooner_but_ends_better_is_no_tie(tmp_path):
+def final_seconds(device):
+    """Of training at the baseline's batch size."""
+    steps = next(t.steps for t in device.tasks if isinstance(t, Trial) and t.seed)
+    return steps * device.step_seconds(32)
+
+
+def test_what_ends_better_is_timed_to_where_the_baseline_ends(tmp_path):
+    """In half of the trial it is no sooner."""
     device = curving(lambda done: 0.2 + 2.1 * exp(-6 * done), lambda done: 2.3 * exp(-3.9 * done))
     found = tune(tmp_path, device)
-    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert found.verdict == "better"
+    assert found.target_seconds == pytest.approx(final_seconds(device))
+
+
+def test_what_is_no_sooner_but_ends_better_is_no_tie(tmp_path):
+    """Other sizes get to where the baseline is in half of its trial, and not to its end."""
+    device = curving(
+        lambda done: 0.2 + 2.1 * exp(-6 * done),
+        lambda done: 0.25 + 2.05 * exp(-5.5 * done),
+        same_size=lambda done: 2.3 * exp(-3.9 * done),
+    )
+    found = tune(tmp_path, device)
+    assert (found.verdict, found.learning_rate) == ("inconclusive", 0.01)
+    assert found.target_seconds == pytest.approx(final_seconds(device) / 2)
     assert "ends better" in found.reasons[0]
     assert "trials.budget" in found.reasons[0]
 
 
 def test_a_baseline_that_learns_late_is_timed_later(tmp_path):
-    device = curving(lambda done: 2.3 - max(0, done - 0.55) * 3, lambda done: 2.3 * exp(-20 * done))
+    """Until then its losses are noise, whose least is below where it started."""
+    noise = np.random.default_rng(1)
+    device = curving(
+        lambda done: 2.3 - max(0, done - 0.55) * 3 + noise.normal(0, 0.002),
+        lambda done: 2.3 - max(0, done - 0.65) * 3 + noise.normal(0, 0.002),
+        same_size=lambda done: 2.3 * exp(-20 * done),
+    )
     found = tune(tmp_path, device)
-    assert found.verdict == "better"
-    finals = 0.75 * next(c for c in device.tasks if isinstance(c, Trial) and c.seed).steps
-    assert found.target_seconds == pytest.approx(finals * (0.001 + 32e-5), rel=0.01)
+    assert (found.verdict, found.batch_size) == ("better", 32)
+    assert found.target_seconds == pytest.approx(0.75 * final_seconds(device), rel=0.01)
+    others = [c.speedup.value for c in found.candidates if c.speedup and c.batch_size != 32]
+    assert all(0.7 < value < 1 for value in others)
 
 
 @pytest.mark.parametrize("times_as_soon", [5, 20, 40])

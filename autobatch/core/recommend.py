@@ -67,8 +67,8 @@ def choose(
 def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:
     """Whether for certain no other finalist is more than 10 % sooner than the baseline.
 
-    And that none ends better. One that most of three seeds or more do not get to the target, not in
-    twice the baseline's time, is later.
+    And that none ends better. One that most of three seeds or more do not get to where the baseline
+    is in half of its trial, not in all of it, is later.
     """
     others = [s for s in evidence.finals if s != evidence.baseline and s.batch_size <= ceiling]
     seeds = len(evidence.finals[evidence.baseline])
@@ -137,7 +137,7 @@ def compose(
         candidates=candidates(choice, evidence),
         tied_with=choice.tied_with,
         target_loss=evidence.shown(choice.standing.target),
-        target_seconds=choice.standing.target_seconds,
+        target_seconds=choice.standing.target_seconds if choice.standing.times else None,
         peak_bytes=peak_bytes,
         samples_per_second=point.samples_per_second,
         samples_per_second_low=point.low,

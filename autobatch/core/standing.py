@@ -7,10 +7,10 @@ from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.protocol import Interval
 
-# Of the baseline's trial: what is half as fast still gets there, so that all are timed with all
-# their seeds. At the end of the trial only those would be that are sooner, or that were lucky. The
-# later ones are for baselines that begin to learn late.
+# Of the baseline's trial. What is half as fast gets to where the baseline is in half of it, with
+# all seeds; to its end only what is sooner, or was lucky.
 TARGETS_AT = (0.5, 0.75, 1.0)
+LEARNED = 0.25  # of what it learns in the whole trial: by then it has left where it started
 MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test T5)
 
 
@@ -27,6 +27,7 @@ class Standing:
     later: frozenset[Setting] = frozenset()
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
+    is_the_end: bool = False  # the target: of the baseline's trial
 
     def seconds(self, setting: Setting) -> float:
         return ranking.geometric_mean(self.times[setting])
@@ -35,9 +36,12 @@ class Standing:
         return ranking.told_apart(self.times, one, other)
 
     def ends_worse(self, setting: Setting) -> bool:
-        """Than the baseline after equal time, for certain, however soon it was at the target."""
+        """Than the baseline after equal time, for certain, however soon it was at the target.
+
+        Not of what was timed to where the baseline ends.
+        """
         found = self.differences.get(setting)
-        return found is not None and found.low > ranking.EQUIVALENT
+        return found is not None and found.low > ranking.EQUIVALENT and not self.is_the_end
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)
@@ -56,30 +60,31 @@ class Choice:
 
 
 def standing(evidence: Evidence) -> Standing:
-    """Compare the finalists by time to what the baseline has reached in half of its trial.
+    """Compare the finalists by time to what the baseline has reached at the end of its trial.
 
-    Or in more of it, where it was not below where it started until then.
+    Or in less of it, where that leaves out one that gets to where the baseline is in half of it:
+    short training tells little of longer, but times of the lucky seeds alone tell nothing.
     """
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     trial_seconds = max(curve[-1][0] for curve in curves)
     start = min(curve[0][1] for curve in curves)
-    for share in TARGETS_AT:
-        seconds = share * trial_seconds
-        target = max(ranking.cost_at(curve, seconds) for curve in curves)
-        if target < start:
-            break
-    else:
-        return Standing(target, seconds, {}, {}, learns=False)  # nothing to be sooner at
-    times: dict[Setting, list[float]] = {}
-    later = set()
-    for setting, by_seed in evidence.finals.items():
-        found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
-        shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
-        reached = [max(seconds, shortest) for seconds in found if seconds is not None]
-        if len(reached) == len(by_seed):
-            times[setting] = reached
-        elif 2 * len(reached) < len(by_seed) and setting not in evidence.failed:
-            later.add(setting)
+    targets = [
+        (max(ranking.cost_at(curve, share * trial_seconds) for curve in curves), share)
+        for share in TARGETS_AT
+    ]
+    end = targets[-1][0]
+    if end >= start:
+        return Standing(end, trial_seconds, {}, {}, learns=False)
+    learned = [
+        (target, share * trial_seconds)
+        for target, share in targets
+        if start - target >= LEARNED * (start - end)
+    ]
+    reached = [_times(evidence, target) for target, _ in learned]
+    timed, later = _complete(reached[0]), _mostly_missing(evidence, reached[0])
+    deepest = max(i for i, times in enumerate(reached) if _complete(times).keys() == timed.keys())
+    target, seconds = learned[deepest]
+    times = _complete(reached[deepest])
     if evidence.baseline not in times or not evidence.seeds_differ():
         return Standing(target, seconds, times, {})  # one seed alone ranks nothing
     speedups = {}
@@ -90,25 +95,52 @@ def standing(evidence: Evidence) -> Standing:
         seconds,
         times,
         speedups,
-        later=frozenset(later),
+        later=later,
         differences=_differences(evidence),
+        is_the_end=seconds == trial_seconds,
+    )
+
+
+def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:
+    """Seconds of each finalist to the target, by seed; None where it did not get there."""
+    times = {}
+    for setting, by_seed in evidence.finals.items():
+        found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
+        shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
+        times[setting] = [None if t is None else max(t, shortest) for t in found]
+    return times
+
+
+def _complete(times: dict[Setting, list[float | None]]) -> dict[Setting, list[float]]:
+    """Of those that got there with every seed."""
+    reached = {s: [t for t in each if t is not None] for s, each in times.items()}
+    return {s: each for s, each in reached.items() if len(each) == len(times[s])}
+
+
+def _mostly_missing(
+    evidence: Evidence, times: dict[Setting, list[float | None]]
+) -> frozenset[Setting]:
+    return frozenset(
+        setting
+        for setting, each in times.items()
+        if 2 * each.count(None) > len(each) and setting not in evidence.failed
     )
 
 
 def _differences(evidence: Evidence) -> dict[Setting, Interval]:
-    """Of those that were trained with every seed."""
+    """Of those that were trained with every seed, each paired with the baseline alone.
+
+    One that ends anywhere would otherwise widen the intervals of all.
+    """
     costs = {
         setting: [ranking.best_cost(curve) for curve in curves.values() if curve]
         for setting, curves in evidence.finals.items()
     }
     seeds = len(costs[evidence.baseline])
-    costs = {setting: found for setting, found in costs.items() if len(found) == seeds}
-    if seeds < 2:
-        return {}
     return {
-        setting: ranking.loss_difference(costs, setting, evidence.baseline)
-        for setting in costs
-        if setting != evidence.baseline
+        setting: ranking.loss_difference(found, costs[evidence.baseline])
+        for setting, found in costs.items()
+        if setting != evidence.baseline and len(found) == seeds >= 2
     }
 
 

@@ -46,8 +46,8 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
         return f"No other finalist could be trained: your {mine} stays."
     return (
         f"Nothing tried gets to {goal}, where your {mine} is in "
-        f"{format_duration(choice.standing.target_seconds)} of training, with every seed, and some "
-        "get there with some. Keep it, or raise trials.budget."
+        f"{format_duration(choice.standing.target_seconds)} of training, with every seed. Keep it, "
+        "or raise trials.budget and trials.seeds."
     )
 
 
@@ -69,7 +69,7 @@ def _why_its_end_matters(
         )
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
-        soonest = f"is no sooner at {goal}, for certain, and"
+        soonest = f"is at most 10 % sooner at {goal}, for certain, but"
         advice = f"Your {mine} stays; a larger trials.budget would tell which is sooner later on."
     else:
         return None
@@ -93,7 +93,8 @@ def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str
 
 
 def _soonest(choice: Choice) -> tuple[Setting, Interval]:
-    return max(choice.standing.speedups.items(), key=lambda item: item[1].value)
+    found = choice.standing
+    return max(found.speedups.items(), key=lambda i: (not found.ends_worse(i[0]), i[1].value))
 
 
 def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
