@@ -50,7 +50,7 @@ def verdict(result: Recommendation) -> str:
 def target(result: Recommendation) -> str:
     """What trials are timed to."""
     seconds = result.target_seconds
-    when = "" if seconds is None else f", yours after {format_duration(seconds)} with any seed"
+    when = "" if seconds is None else f", reached by yours in {format_duration(seconds)}"
     return f"{result.metric} {result.target_loss:.4g}{when}"
 
 
