@@ -702,7 +702,7 @@ class Recommendation(Struct):
     environment: dict[str, Any]
     snippet: str
     wall_seconds: float
-    target_seconds: float | None = None  # of training to the target; None: a whole trial
+    target_seconds: float | None = None  # of its training; None where nothing was timed
 
 
 class Difference(Struct):

@@ -109,6 +109,10 @@ def test_when_nothing_is_better_the_baseline_stays(tmp_path):
     assert "your batch 32" in found.reasons[0]
 
 
+def is_baseline(task):
+    return (task.batch_size, task.learning_rate) == (32, 0.01)
+
+
 def slower_than_the_baseline():
     """Its rate is the best, and larger batches take longer than they are worth."""
     return PretendDevice(
@@ -129,7 +133,7 @@ def others_level_off():
     """Above the loss that the baseline has reached in half of a trial."""
 
     def levels_off(task, loss):
-        return loss if (task.batch_size, task.learning_rate) == (32, 0.01) else max(0.2, loss)
+        return loss if is_baseline(task) else max(0.2, loss)
 
     return telling(slower_than_the_baseline(), levels_off)
 
@@ -166,7 +170,7 @@ def curving(own, others, same_size=None):
 
     def trial(task):
         loss = (same_size or others) if task.batch_size == 32 else others
-        loss = own if (task.batch_size, task.learning_rate) == (32, 0.01) else loss
+        loss = own if is_baseline(task) else loss
         chance = luck.lognormal(0, 0.02)
         evaluations = tuple(
             Evaluation(step=step, metrics={"val_loss": chance * loss(step / task.steps)})
@@ -248,8 +252,7 @@ def test_what_mostly_does_not_get_there_is_later(tmp_path):
     """With one seed of five it does."""
 
     def mostly_slow(task, loss):
-        is_own = (task.batch_size, task.learning_rate) == (32, 0.01)
-        return loss if is_own or task.seed == 3 else max(0.2, loss)
+        return loss if is_baseline(task) or task.seed == 3 else max(0.2, loss)
 
     found = tune(tmp_path, telling(slower_than_the_baseline(), mostly_slow))
     assert (found.verdict, found.batch_size) == ("tie", 32)
@@ -261,8 +264,7 @@ def test_finalists_that_could_not_be_trained_are_not_called_later(tmp_path):
     learn = device._trial
 
     def fails_later(task):
-        is_own = (task.batch_size, task.learning_rate) == (32, 0.01)
-        return learn(task) if is_own or task.seed == 0 else OutOfMemory(evidence="OOM")
+        return learn(task) if is_baseline(task) or task.seed == 0 else OutOfMemory(evidence="OOM")
 
     device._trial = fails_later
     found = tune(tmp_path, device)

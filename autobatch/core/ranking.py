@@ -139,8 +139,7 @@ def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[N
     so that the intervals hold for all candidates at once.
     Needs two candidates and two seeds: one seed has no residual, and ranks nothing.
     """
-    names = list(times)
-    y = np.log(np.array([times[name] for name in names], dtype=float))
+    names, y = list(times), _log(times)
     candidates, seeds = y.shape
     means = y.mean(axis=1)
     sigma, degrees = _residual(y)
@@ -159,11 +158,17 @@ def told_apart(times: Mapping[Name, Sequence[float]], one: Name, other: Name) ->
 
     Of all pairs at once, since which pair is looked at follows from the times themselves.
     """
-    y = np.log(np.array(list(times.values()), dtype=float))
+    y = _log(times)
     candidates, seeds = y.shape
     sigma, degrees = _residual(y)
     half = _studentized_range(candidates, degrees) * sigma / sqrt(seeds)
     return abs(log(geometric_mean(times[one]) / geometric_mean(times[other]))) > half
+
+
+def _log(times: Mapping[Name, Sequence[float]]) -> npt.NDArray[np.float64]:
+    """Of shape (candidates, seeds)."""
+    y: npt.NDArray[np.float64] = np.log(np.array(list(times.values()), dtype=float))
+    return y
 
 
 def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
@@ -179,7 +184,7 @@ def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float) -> int:
 
     By the residual of `times`, with as many candidates. MANY_SEEDS: those, or more.
     """
-    y = np.log(np.array(list(times.values()), dtype=float))
+    y = _log(times)
     sigma, _ = _residual(y)
 
     def are_enough(seeds: int) -> bool:

@@ -68,23 +68,20 @@ def standing(evidence: Evidence) -> Standing:
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     trial_seconds = max(curve[-1][0] for curve in curves)
     start = min(curve[0][1] for curve in curves)
-    targets = [
-        (max(ranking.cost_at(curve, share * trial_seconds) for curve in curves), share)
-        for share in TARGETS_AT
-    ]
-    end = targets[-1][0]
+    moments = [share * trial_seconds for share in TARGETS_AT]
+    targets = [max(ranking.cost_at(curve, seconds) for curve in curves) for seconds in moments]
+    end = targets[-1]
     if end >= start:
         return Standing(end, trial_seconds, {}, {}, learns=False)
     learned = [
-        (target, share * trial_seconds)
-        for target, share in targets
+        (target, seconds, _times(evidence, target))
+        for target, seconds in zip(targets, moments, strict=True)
         if start - target >= LEARNED * (start - end)
     ]
-    reached = [_times(evidence, target) for target, _ in learned]
-    timed, later = _complete(reached[0]), _mostly_missing(evidence, reached[0])
-    deepest = max(i for i, times in enumerate(reached) if _complete(times).keys() == timed.keys())
-    target, seconds = learned[deepest]
-    times = _complete(reached[deepest])
+    later = _mostly_missing(evidence, learned[0][2])
+    complete = [(target, seconds, _complete(reached)) for target, seconds, reached in learned]
+    timed = complete[0][2].keys()
+    target, seconds, times = [found for found in complete if found[2].keys() == timed][-1]
     if evidence.baseline not in times or not evidence.seeds_differ():
         return Standing(target, seconds, times, {})  # one seed alone ranks nothing
     speedups = {}
