@@ -194,6 +194,22 @@ def test_what_is_sooner_but_levels_off_above_the_baseline_is_not_better(tmp_path
     assert "schedule" in found.reasons[0]
 
 
+def test_of_several_that_are_sooner_the_one_that_goes_on_is_recommended(tmp_path):
+    """The smallest batch is as soon where the baseline ends, and then levels off."""
+    device = curving(
+        lambda done: 2.3 * exp(-1.2 * done),
+        lambda done: 2.3 * exp(-21 * done),
+        same_size=lambda done: 0.3 + 2 * exp(-30 * done),
+    )
+    found = tune(tmp_path, device)
+    speedups = {c.batch_size: c.speedup for c in found.candidates if c.speedup}
+    assert speedups[32].value > 0.9 * max(each.value for each in speedups.values())
+    assert (found.verdict, found.batch_size > 32) == ("better", True)
+    assert found.speedup == speedups[found.batch_size]
+    assert 32 not in found.tied_with
+    assert "Of those that are sooner for certain, it takes" in found.reasons[0]
+
+
 def final_seconds(device):
     """Of training at the baseline's batch size."""
     steps = next(t.steps for t in device.tasks if isinstance(t, Trial) and t.seed)

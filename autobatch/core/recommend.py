@@ -10,7 +10,7 @@ from autobatch.core import caveats, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.outlook import Outlook, outlook_of
-from autobatch.core.standing import Choice, Standing, standing
+from autobatch.core.standing import Choice, Standing, onward, standing
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
@@ -29,11 +29,11 @@ SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
 def choose(
     evidence: Evidence, *, ceiling: int, prefer: Literal["small", "large"] = "small"
 ) -> Choice:
-    """The setting soonest at the baseline's loss; of those within 10 % of it, the smallest batch,
-    which is robust to errors of the learning rate and needs least memory; or the largest.
+    """Of the settings that are sooner at the baseline's loss, the one that goes on soonest.
 
-    Half its learning rate, if twice its rate no longer learns and the half is as good for all that
-    the seeds can tell.
+    Of those within 10 % of it, the smallest batch, which is robust to errors of the learning rate
+    and needs least memory; or the largest. Half its learning rate, if twice its rate no longer
+    learns and the half is as good for all that the seeds can tell.
 
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
     chosen alone would take no account of the choice. And it needs that after equal time it is not
@@ -48,20 +48,19 @@ def choose(
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
         ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))
         return Choice(evidence.baseline, verdict, parity, ties, found)
-    best = max(interval.value for interval in surely_better.values())
-    as_good = [s for s, i in surely_better.items() if i.value * ranking.TIE >= best]
+    race = onward(evidence, found, surely_better)
+    seconds = {s: race.seconds(s) for s in race.times}
+    as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
     sign = -1 if prefer == "large" else 1
-    chosen = min(as_good, key=lambda s: (sign * s.batch_size, -surely_better[s].value))
+    chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
     safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if (
-        evidence.on_the_brink(chosen)
-        and safer in surely_better
-        and not found.told_apart(chosen, safer)
-    ):
+    if evidence.on_the_brink(chosen) and not race.told_apart(chosen, safer):
         chosen = safer
-    alike = {s.batch_size for s in usable if not found.told_apart(chosen, s)}
-    ties = tuple(sorted(alike - {chosen.batch_size}))
-    return Choice(chosen, "better", surely_better[chosen], ties, found)
+    others = [s for s in usable if s.batch_size != chosen.batch_size]
+    alike = [s for s in others if not (race if s in surely_better else found).told_apart(chosen, s)]
+    ties = tuple(sorted({s.batch_size for s in alike}))
+    further = race if len(surely_better) > 1 else None
+    return Choice(chosen, "better", surely_better[chosen], ties, found, further)
 
 
 def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:

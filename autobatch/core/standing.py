@@ -1,5 +1,6 @@
 """The finalists against the baseline: how much sooner, or later, each gets to its loss."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
@@ -15,12 +16,27 @@ MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test 
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the finalists' curves say, against the baseline's."""
+class Race:
+    """Who is when at a cost."""
 
-    target: float  # a cost that the baseline reaches with every seed
-    target_seconds: float  # of its training, in which it does
+    target: float
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
+
+    def seconds(self, setting: Setting) -> float:
+        return ranking.geometric_mean(self.times[setting])
+
+    def told_apart(self, one: Setting, other: Setting) -> bool:
+        """For certain; so is what reaches it always from what does not."""
+        if one not in self.times or other not in self.times:
+            return True
+        return ranking.told_apart(self.times, one, other)
+
+
+@dataclass(frozen=True)
+class Standing(Race):
+    """What the finalists' curves say, against the baseline's: all of them, to a cost of its."""
+
+    target_seconds: float  # of the baseline's training, in which it gets there with every seed
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
     learns: bool = True  # the baseline: with every seed it got below where it started
     # Most seeds of theirs did not get there in the whole trial.
@@ -28,12 +44,6 @@ class Standing:
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
     is_the_end: bool = False  # the target: of the baseline's trial
-
-    def seconds(self, setting: Setting) -> float:
-        return ranking.geometric_mean(self.times[setting])
-
-    def told_apart(self, one: Setting, other: Setting) -> bool:
-        return ranking.told_apart(self.times, one, other)
 
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
@@ -57,6 +67,7 @@ class Choice:
     speedup: Interval
     tied_with: tuple[int, ...]
     standing: Standing
+    onward: Race | None = None  # of those that are better for certain, where they are several
 
 
 def standing(evidence: Evidence) -> Standing:
@@ -72,7 +83,7 @@ def standing(evidence: Evidence) -> Standing:
     targets = [max(ranking.cost_at(curve, seconds) for curve in curves) for seconds in moments]
     end = targets[-1]
     if end >= start:
-        return Standing(end, trial_seconds, {}, {}, learns=False)
+        return Standing(end, {}, trial_seconds, {}, learns=False)
     learned = [
         (target, seconds, _times(evidence, target))
         for target, seconds in zip(targets, moments, strict=True)
@@ -83,19 +94,35 @@ def standing(evidence: Evidence) -> Standing:
     timed = complete[0][2].keys()
     target, seconds, times = [found for found in complete if found[2].keys() == timed][-1]
     if evidence.baseline not in times or not evidence.seeds_differ():
-        return Standing(target, seconds, times, {})  # one seed alone ranks nothing
+        return Standing(target, times, seconds, {})  # one seed alone ranks nothing
     speedups = {}
     if len(times) > 1:
         speedups = ranking.speedups(times, baseline=evidence.baseline)
     return Standing(
         target,
-        seconds,
         times,
+        seconds,
         speedups,
         later=later,
         differences=_differences(evidence),
         is_the_end=seconds == trial_seconds,
     )
+
+
+def onward(evidence: Evidence, found: Standing, settings: Collection[Setting]) -> Race:
+    """Among themselves, to the least cost that one of them has in half its trial with every seed.
+
+    At the baseline's loss, which the fastest reach in a fraction of a trial, it is seen how they
+    start; here, how they go on.
+    """
+    halfway = [
+        max(ranking.cost_at(curve, curve[-1][0] / 2) for curve in curves.values() if curve)
+        for setting, curves in evidence.finals.items()
+        if setting in settings
+    ]
+    target = min(found.target, *halfway)
+    reached = _complete(_times(evidence, target))
+    return Race(target, {s: times for s, times in reached.items() if s in settings})
 
 
 def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:

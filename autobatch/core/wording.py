@@ -5,7 +5,7 @@ from math import inf, isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook
-from autobatch.core.standing import Choice
+from autobatch.core.standing import Choice, Race
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
@@ -62,10 +62,31 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{speedup.value:.2g} times sooner (95 % interval {speedup.low:.2g} to "
         f"{speedup.high:.2g}; {len(found.times)} finalists, {seeds} seeds each)."
     )
+    if choice.onward:
+        sentence += _why_of_those(choice, evidence, choice.onward, metric)
     if choice.tied_with:
         others = " and ".join(map(str, choice.tied_with))
         sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
     return sentence
+
+
+def _why_of_those(choice: Choice, evidence: Evidence, race: Race, metric: str) -> str:
+    """Several are sooner than the baseline for certain."""
+    chosen, soonest = choice.setting, min(race.times, key=race.seconds)
+    told = (
+        f" Of those that are sooner for certain, it takes {format_duration(race.seconds(chosen))} "
+        f"to {metric} {evidence.shown(race.target):.4g}"
+    )
+    if chosen == soonest:
+        return told + ", the least."
+    preferred = "the lower learning rate, which is further from where training breaks down,"
+    if chosen.batch_size != soonest.batch_size:
+        size = "smaller" if chosen.batch_size < soonest.batch_size else "larger"
+        preferred = f"the {size} batch"
+    return told + (
+        f"; {evidence.named(soonest)} takes {format_duration(race.seconds(soonest))}. Of what is "
+        f"as good as equal, {preferred} is preferred."
+    )
 
 
 def after_equal_time(
