@@ -124,6 +124,7 @@ class Trial(Tagged):
     schedule_speed: float = 1.0  # steps of a learning-rate schedule for each step of training
     limit_bytes: int | None = None
     sharpness: bool = False  # to be measured, too, where the trial ends
+    validation_samples: int | None = None  # to evaluate on; None: all there are
 
 
 class Gradients(Tagged):

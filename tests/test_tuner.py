@@ -296,6 +296,36 @@ def test_the_least_budget_that_is_named_is_enough(tmp_path):
     assert tune(tmp_path / "b", device, named, "time_limit=10h").candidates
 
 
+def validated_on(tmp_path, samples, *overrides):
+    """(samples that trials are validated on, warnings)"""
+    device = PretendDevice(facts=inspected(validation_samples=samples))
+    found = tune(tmp_path, device, *overrides)
+    (asked,) = {task.validation_samples for task in device.tasks if isinstance(task, Trial)}
+    return asked, " ".join(found.warnings)
+
+
+def test_validation_takes_no_longer_than_training(tmp_path):
+    asked, told = validated_on(tmp_path / "a", 2_000_000)
+    assert 10_000 < asked < 100_000
+    assert f"validated on {asked:,} of 2,000,000 samples" in told
+    more, _ = validated_on(tmp_path / "b", 2_000_000, "trials.budget=20min", "time_limit=2h")
+    assert more == pytest.approx(4 * asked, rel=0.05)
+
+
+def test_few_samples_for_validation_are_all_used(tmp_path):
+    asked, told = validated_on(tmp_path, 5000)
+    assert asked is None
+    assert "validated on" not in told
+
+
+def test_some_hundred_are_validated_on_however_slow_the_model(tmp_path):
+    device = PretendDevice(
+        facts=inspected(validation_samples=50_000), step_seconds=lambda size: 0.2 + size / 10
+    )
+    tune(tmp_path, device, "trials.budget=2h", "time_limit=5h")
+    assert {t.validation_samples for t in device.tasks if isinstance(t, Trial)} == {256}
+
+
 def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path):
     (tmp_path / "recommendation.tmp").mkdir()
     events = []

@@ -43,6 +43,9 @@ class Evidence:
     budget_seconds: float = 0.0  # of training, all trials together
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
+    validation_batch_size: int = 0
+    validation_samples: int | None = None  # that trials are evaluated on; None: all there are
+    overhead_seconds: float = 0.0  # of a trial beside its training, as expected
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
     spare_seeds: float = inf  # for which the time limit leaves time, beyond those

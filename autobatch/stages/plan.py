@@ -1,8 +1,8 @@
 """What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
-from math import floor, log, log10
+from math import ceil, floor, log, log10
 
-from autobatch.core import scaling
+from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.wording import BOUND_BY
 from autobatch.errors import UsageError, UserCodeError
@@ -15,7 +15,9 @@ FINALISTS = 4  # beside the baseline
 FINAL_SHARE = 2.0  # a finalist trains this many times as long as a first trial
 FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
 MIN_STEPS = 20  # fewer updates tell nothing
-JOB_OVERHEAD_SECONDS = 2.0
+VALIDATION_BATCH = 1024
+LEAST_VALIDATION_SAMPLES = 256
+FORWARD_SPEED = 3.0  # of an evaluation, over that of training
 
 MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2"}
 MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
@@ -85,7 +87,14 @@ def _is_maximised(metric: str) -> bool:
     )
 
 
-def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
+def allot(
+    evidence: Evidence,
+    sizes: list[int],
+    session: Session,
+    inspected: Inspected,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
+) -> int:
     """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
     trials = session.recipe.trials
     ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
@@ -93,6 +102,10 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     finals = (FINALISTS + 1) * trials.seeds
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
     jobs = PILOT_JOBS + first + finals
+    evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
+    # By what is asked, not by what is left: a run that goes on has the same trials.
+    wanted_seconds = _three_digits(trials.budget / parts)
+    _plan_evaluations(evidence, wanted_seconds, session, inspected, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
@@ -113,11 +126,38 @@ def allot(evidence: Evidence, sizes: list[int], session: Session) -> int:
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.seeds = trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
-    used = session.spent_seconds + jobs * JOB_OVERHEAD_SECONDS + trials.budget
+    used = session.spent_seconds + jobs * evidence.overhead_seconds + trials.budget
     evidence.spare_seeds = (session.recipe.time_limit - used) / (
-        evidence.seed_seconds + JOB_OVERHEAD_SECONDS * (FINALISTS + 1)
+        evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
     )
     return jobs
+
+
+def _validation_batch(session: Session, ceiling: int) -> int:
+    size, replicas = min(VALIDATION_BATCH, ceiling), session.recipe.device.replicas
+    return max(1, size // replicas) * replicas
+
+
+def _plan_evaluations(
+    evidence: Evidence,
+    first_seconds: float,
+    session: Session,
+    inspected: Inspected,
+    measured: BenchmarkResult,
+) -> None:
+    """On as many samples as take no longer than a first trial trains, all evaluations together."""
+    evaluations = ranking.EVALUATIONS + 1
+    rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
+    wanted = max(LEAST_VALIDATION_SAMPLES, ceil(first_seconds * rate / evaluations))
+    known = inspected.validation_samples or wanted
+    if wanted < known:
+        evidence.validation_samples = wanted
+        evidence.notes.append(
+            f"Trials are validated on {wanted:,} of {known:,} samples, so that this takes about as "
+            "long as their training at most. A larger trials.budget affords more."
+        )
+    seconds = evaluations * min(wanted, known) / rate
+    evidence.overhead_seconds = session.job_seconds + seconds
 
 
 def _three_digits(seconds: float) -> float:
@@ -141,7 +181,7 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
     By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
     """
     recipe = session.recipe
-    left = recipe.time_limit - session.spent_seconds - jobs * JOB_OVERHEAD_SECONDS
+    left = recipe.time_limit - session.spent_seconds - jobs * evidence.overhead_seconds
     if left >= recipe.trials.budget:
         return float(recipe.trials.budget)
     evidence.notes.append(

@@ -24,7 +24,6 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.pilot import pilot, rate_factor
 from autobatch.stages.plan import (
     FINALISTS,
-    JOB_OVERHEAD_SECONDS,
     MIN_STEPS,
     allot,
     plan,
@@ -33,7 +32,6 @@ from autobatch.stages.plan import (
 from autobatch.units import format_duration
 
 CONTENTION = 0.15  # of the step time
-VALIDATION_BATCH = 1024
 
 
 def run_trials(
@@ -42,11 +40,11 @@ def run_trials(
     recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
     sizes = _sizes(evidence, probed.ceiling)
-    jobs = allot(evidence, sizes, session)
+    jobs = allot(evidence, sizes, session, inspected, probed, measured)
     session.begin(
         "trials",
         jobs,
-        float(recipe.trials.budget) + jobs * JOB_OVERHEAD_SECONDS,
+        float(recipe.trials.budget) + jobs * evidence.overhead_seconds,
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
         contest=Contest(
@@ -85,6 +83,7 @@ class _Trials:
         self.session, self.inspected, self.evidence = session, inspected, evidence
         self.ceiling = ceiling
         self.best: list[Setting] = []  # of each size
+        self._overheads: list[float] = []  # seconds of each trial beside its training
         self._pace: list[float] = []  # seconds of trials over those by the benchmark
 
     def climb(self, sizes: list[int]) -> None:
@@ -173,7 +172,8 @@ class _Trials:
 
     def _finals_seconds(self) -> float:
         trials = (FINALISTS + 1) * self.session.recipe.trials.seeds
-        return trials * (self.evidence.final_seconds + JOB_OVERHEAD_SECONDS)
+        overhead = median(self._overheads) if self._overheads else self.evidence.overhead_seconds
+        return trials * (self.evidence.final_seconds + overhead)
 
     def _out_of_time(self) -> None:
         why = self.session.why_it_ends()
@@ -195,12 +195,13 @@ class _Trials:
             learning_rate_factor=rate_factor(rate, self.inspected),
             steps=steps,
             evaluate_at=ranking.evaluation_steps(steps),
-            validation_batch_size=self._validation_batch(),
+            validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(setting),
             schedule_speed=self._schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
             sharpness=sharpness,
+            validation_samples=evidence.validation_samples,
         )
         entry = self.session.ask(
             "trials",
@@ -217,6 +218,7 @@ class _Trials:
             return None
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
+        self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
         self._pace.append(entry.outcome.train_seconds / (entry.outcome.steps * step_seconds))
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
@@ -225,10 +227,6 @@ class _Trials:
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
         return [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
-
-    def _validation_batch(self) -> int:
-        size, replicas = min(VALIDATION_BATCH, self.ceiling), self.session.recipe.device.replicas
-        return max(1, size // replicas) * replicas
 
     def _schedule_speed(self, size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""

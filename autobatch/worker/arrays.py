@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import is_ragged, leaves, rows_of
@@ -68,17 +69,23 @@ class Arrays:
         lengths = self._lengths()
         if lengths is None:
             return self
-        import tensorflow as tf
+        return self._taken(np.argsort(-lengths, kind="stable")[:batch_size])
 
-        order = np.argsort(-lengths, kind="stable")[:batch_size]
+    def spread(self, count: int) -> "Arrays":
+        """`count` of the samples at random, in their order and the same each time: a copy."""
+        chosen = np.random.default_rng(0).choice(self.count, min(count, self.count), replace=False)
+        return self._taken(np.sort(chosen))
 
+    def _taken(self, rows: npt.NDArray[np.int64]) -> "Arrays":
         def take(leaf: Any) -> Any:
-            if leaf is None:
-                return None
-            return tf.gather(leaf, order) if is_ragged(leaf) else leaf[order]
+            if leaf is None or not is_ragged(leaf):
+                return None if leaf is None else leaf[rows]
+            import tensorflow as tf
+
+            return tf.gather(leaf, rows)
 
         x, y, weight = keras.tree.map_structure(take, (self.x, self.y, self.sample_weight))
-        return Arrays(x, y, weight, len(order), shuffled=False)
+        return Arrays(x, y, weight, len(rows), shuffled=False)
 
     def after(self, first: "Arrays") -> "Arrays":
         import tensorflow as tf

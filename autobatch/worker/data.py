@@ -16,7 +16,8 @@ from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
 from autobatch.worker.mistakes import TargetError, UserError
-from autobatch.worker.pydatasets import PythonBatches, of_pydataset
+from autobatch.worker.parts import fewer, in_parts_of
+from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
 from autobatch.worker.target import (
@@ -52,12 +53,14 @@ def load(
     batch_size: int,
     samples: int,
     validates: bool = False,
+    validation_samples: int | None = None,
     anew: bool = False,
 ) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
-    Validation data is left out but for who `validates`. With `anew` the loader is called for
-    certain, what it returns is kept if that was slow, and it is counted again if it was to its end.
+    Validation data is left out but for who `validates`, on `validation_samples` if that is given.
+    With `anew` the loader is called for certain, what it returns is kept if that was slow, and it
+    is counted again if it was to its end.
     """
     loader = _find_loader(target)
     fixed = fixed_batch_size(model)
@@ -72,6 +75,9 @@ def load(
         found = Data(train, None, False, "synthetic", samples, notes=notes)
     else:
         found = _Loading(target, loader, model, batch_size, validates, anew).load()
+    if found.validation is not None and validation_samples is not None:
+        count = max(validation_samples, fixed or target.replicas)
+        found = replace(found, validation=fewer(found.validation, count))
     if fixed is not None:
         note = (
             f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."
@@ -220,25 +226,12 @@ class _Loading:
 
 def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data:
     """The samples without those that do not make up a whole part of `size`."""
-
-    def cut(source: Source) -> Source | None:
-        built = isinstance(source, (batches.DatasetBatches, PythonBatches))
-        if source.count % size == 0 and (source.is_whole or built):
-            return source
-        if built:
-            if replicas == 1:
-                return source  # as built by the user
-            raise UserError(
-                f"{data.source} builds a last batch that {replicas} replicas cannot share in equal "
-                "parts, as this backend has it.",
-                hint="Build it without a remainder (drop_remainder), or of a multiple.",
-            )
-        return source.part(source.count // size * size) if source.count >= size else None
-
-    train = cut(data.train)
+    train = in_parts_of(data.train, size, data.source, replicas=replicas)
     if train is None:
         raise UserError(f"There are {data.count} training samples; to train takes {size} at least.")
-    validation = None if data.validation is None else cut(data.validation)
+    validation = data.validation
+    if validation is not None:
+        validation = in_parts_of(validation, size, data.source, replicas=replicas)
     whole = train is data.train and validation is data.validation
     notes = data.notes if whole else (*data.notes, note)
     return replace(data, train=train, validation=validation, notes=notes)

@@ -203,6 +203,18 @@ def test_every_kind_is_tried(tmp_path, kind):
     assert found.evaluations[0].metrics["val_loss"] != found.evaluations[2].metrics["val_loss"]
 
 
+@pytest.mark.parametrize("kind", ["sequential", "unbatched dataset", "ragged tensors"])
+def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
+    def trained(samples):
+        task = msgspec.structs.replace(TRIAL, validation_samples=samples)
+        return ask_kind(tmp_path, task, *KINDS[kind])
+
+    whole, same, few = trained(None), trained(20), trained(10)
+    assert whole.evaluations == same.evaluations
+    assert [each.step for each in few.evaluations] == [0, 4, 7]
+    assert few.evaluations[0] != whole.evaluations[0]
+
+
 @pytest.mark.parametrize("kind", VARIED)
 def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, kind):
     found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])

@@ -36,7 +36,14 @@ def run(
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
     )
-    data = user_data.load(target, model, batch_size=task.batch_size, samples=0, validates=True)
+    data = user_data.load(
+        target,
+        model,
+        batch_size=task.batch_size,
+        samples=0,
+        validates=True,
+        validation_samples=task.validation_samples,
+    )
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
     if not can_evaluate(model):

@@ -1,0 +1,31 @@
+"""Fewer of the samples: as many as are asked for, or what makes up whole parts."""
+
+from autobatch.worker.arrays import Arrays
+from autobatch.worker.batches import DatasetBatches
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.pydatasets import PythonBatches
+from autobatch.worker.source import Source
+
+
+def fewer(source: Source, count: int) -> Source:
+    """`count` samples, for all batch sizes the same: spread over arrays, else the first."""
+    return source.spread(count) if isinstance(source, Arrays) else source.part(count)
+
+
+def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> Source | None:
+    """The samples without those that do not make up a whole part of `size`; None: they are fewer.
+
+    Raises UserError where batches that the user built cannot be shared by `replicas`.
+    """
+    built = isinstance(source, (DatasetBatches, PythonBatches))
+    if source.count % size == 0 and (source.is_whole or built):
+        return source
+    if built:
+        if replicas == 1:
+            return source  # as built by the user
+        raise UserError(
+            f"{name} builds a last batch that {replicas} replicas cannot share in equal parts, as "
+            "this backend has it.",
+            hint="Build it without a remainder (drop_remainder), or of a multiple.",
+        )
+    return source.part(source.count // size * size) if source.count >= size else None
