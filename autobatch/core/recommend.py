@@ -48,18 +48,25 @@ def choose(
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
         ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))
         return Choice(evidence.baseline, verdict, parity, ties, found)
-    race = onward(evidence, found, surely_better)
-    seconds = {s: race.seconds(s) for s in race.times}
+    going_on = onward(evidence, found, surely_better)
+    seconds = {s: going_on.seconds(s) for s in going_on.times}
     as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
     sign = -1 if prefer == "large" else 1
     chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
+
+    def is_alike(other: Setting) -> bool:
+        """For all that the seeds can tell; one that gets there with some only is judged earlier."""
+        if other in going_on.later:
+            return False
+        times = going_on.times if other in going_on.times else found.times
+        return not ranking.told_apart(times, chosen, other)
+
     safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if evidence.on_the_brink(chosen) and not race.told_apart(chosen, safer):
+    if evidence.on_the_brink(chosen) and safer in surely_better and is_alike(safer):
         chosen = safer
     others = [s for s in usable if s.batch_size != chosen.batch_size]
-    alike = [s for s in others if not (race if s in surely_better else found).told_apart(chosen, s)]
-    ties = tuple(sorted({s.batch_size for s in alike}))
-    further = race if len(surely_better) > 1 else None
+    ties = tuple(sorted({s.batch_size for s in others if is_alike(s)}))
+    further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)
 
 

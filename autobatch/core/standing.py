@@ -16,27 +16,12 @@ MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test 
 
 
 @dataclass(frozen=True)
-class Race:
-    """Who is when at a cost."""
+class Standing:
+    """What the finalists' curves say, against the baseline's."""
 
-    target: float
+    target: float  # a cost that the baseline reaches with every seed
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
-
-    def seconds(self, setting: Setting) -> float:
-        return ranking.geometric_mean(self.times[setting])
-
-    def told_apart(self, one: Setting, other: Setting) -> bool:
-        """For certain; so is what reaches it always from what does not."""
-        if one not in self.times or other not in self.times:
-            return True
-        return ranking.told_apart(self.times, one, other)
-
-
-@dataclass(frozen=True)
-class Standing(Race):
-    """What the finalists' curves say, against the baseline's: all of them, to a cost of its."""
-
-    target_seconds: float  # of the baseline's training, in which it gets there with every seed
+    target_seconds: float  # of the baseline's training, in which it does
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
     learns: bool = True  # the baseline: with every seed it got below where it started
     # Most seeds of theirs did not get there in the whole trial.
@@ -44,6 +29,9 @@ class Standing(Race):
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
     is_the_end: bool = False  # the target: of the baseline's trial
+
+    def seconds(self, setting: Setting) -> float:
+        return ranking.geometric_mean(self.times[setting])
 
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
@@ -59,6 +47,18 @@ class Standing(Race):
 
 
 @dataclass(frozen=True)
+class Onward:
+    """Of those that are better than the baseline, who is when at a lower cost."""
+
+    target: float
+    times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
+    later: frozenset[Setting]  # most seeds of theirs do not get there
+
+    def seconds(self, setting: Setting) -> float:
+        return ranking.geometric_mean(self.times[setting])
+
+
+@dataclass(frozen=True)
 class Choice:
     """The setting recommended, and what supports it."""
 
@@ -67,7 +67,7 @@ class Choice:
     speedup: Interval
     tied_with: tuple[int, ...]
     standing: Standing
-    onward: Race | None = None  # of those that are better for certain, where they are several
+    onward: Onward | None = None  # where several are better
 
 
 def standing(evidence: Evidence) -> Standing:
@@ -109,20 +109,19 @@ def standing(evidence: Evidence) -> Standing:
     )
 
 
-def onward(evidence: Evidence, found: Standing, settings: Collection[Setting]) -> Race:
-    """Among themselves, to the least cost that one of them has in half its trial with every seed.
+def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> Onward:
+    """To the least cost that one of them has in half its trial with every seed.
 
     At the baseline's loss, which the fastest reach in a fraction of a trial, it is seen how they
     start; here, how they go on.
     """
     halfway = [
-        max(ranking.cost_at(curve, curve[-1][0] / 2) for curve in curves.values() if curve)
-        for setting, curves in evidence.finals.items()
-        if setting in settings
+        max(ranking.cost_at(curve, curve[-1][0] / 2) for curve in curves if curve)
+        for curves in (evidence.finals[setting].values() for setting in better)
     ]
     target = min(found.target, *halfway)
-    reached = _complete(_times(evidence, target))
-    return Race(target, {s: times for s, times in reached.items() if s in settings})
+    times = {s: each for s, each in _times(evidence, target).items() if s in better}
+    return Onward(target, _complete(times), _mostly_missing(evidence, times))
 
 
 def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:

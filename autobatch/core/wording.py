@@ -5,7 +5,7 @@ from math import inf, isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook
-from autobatch.core.standing import Choice, Race
+from autobatch.core.standing import Choice, Onward
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
@@ -62,7 +62,7 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{speedup.value:.2g} times sooner (95 % interval {speedup.low:.2g} to "
         f"{speedup.high:.2g}; {len(found.times)} finalists, {seeds} seeds each)."
     )
-    if choice.onward:
+    if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward, metric)
     if choice.tied_with:
         others = " and ".join(map(str, choice.tied_with))
@@ -70,23 +70,27 @@ def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     return sentence
 
 
-def _why_of_those(choice: Choice, evidence: Evidence, race: Race, metric: str) -> str:
-    """Several are sooner than the baseline for certain."""
-    chosen, soonest = choice.setting, min(race.times, key=race.seconds)
-    told = (
-        f" Of those that are sooner for certain, it takes {format_duration(race.seconds(chosen))} "
-        f"to {metric} {evidence.shown(race.target):.4g}"
-    )
-    if chosen == soonest:
-        return told + ", the least."
-    preferred = "the lower learning rate, which is further from where training breaks down,"
-    if chosen.batch_size != soonest.batch_size:
-        size = "smaller" if chosen.batch_size < soonest.batch_size else "larger"
-        preferred = f"the {size} batch"
-    return told + (
-        f"; {evidence.named(soonest)} takes {format_duration(race.seconds(soonest))}. Of what is "
-        f"as good as equal, {preferred} is preferred."
-    )
+def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: str) -> str:
+    """Several are better than the baseline. `chosen` may not be the soonest of them."""
+    chosen, soonest = choice.setting, min(further.times, key=further.seconds)
+    goal = f"{metric} {evidence.shown(further.target):.4g}"
+    if chosen not in further.times:
+        told = f" Of those that are sooner, {evidence.named(soonest)} is the first at {goal}"
+    else:
+        told = (
+            f" Of those that are sooner, it goes on to {goal} in "
+            f"{format_duration(further.seconds(chosen))}"
+        )
+        if chosen == soonest:
+            return told + (", the least." if len(further.times) > 1 else ", alone with every seed.")
+        told += f", {evidence.named(soonest)} in {format_duration(further.seconds(soonest))}"
+    if chosen.batch_size == soonest.batch_size:
+        return told + (
+            ": the seeds do not tell them apart, and the lower learning rate is further from where "
+            "training breaks down."
+        )
+    size = "smaller" if chosen.batch_size < soonest.batch_size else "larger"
+    return told + f": as good as equal, so that the {size} batch is preferred."
 
 
 def after_equal_time(
@@ -112,14 +116,18 @@ def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     own = evidence.baseline.batch_size
     if choice.verdict != "better" or choice.setting.batch_size == own:
         return ()
-    return tuple(
-        f"The learning rate alone does much of it: {evidence.learning_rate(setting):.3g} at your "
-        f"batch {own} is {interval.value:.2g} times sooner than yours."
-        for setting, interval in choice.standing.speedups.items()
-        if setting.batch_size == own
-        and interval.low > 1
-        and interval.value > choice.speedup.value**0.5
-    )
+    told = []
+    for setting, interval in choice.standing.speedups.items():
+        if setting.batch_size != own or interval.low <= 1:
+            continue
+        share = "all" if interval.value >= choice.speedup.value else "much"
+        if interval.value > choice.speedup.value**0.5:
+            rate = evidence.learning_rate(setting)
+            told.append(
+                f"The learning rate alone does {share} of it: {rate:.3g} at your batch {own} is "
+                f"{interval.value:.2g} times sooner than yours."
+            )
+    return tuple(told)
 
 
 def _why_this_rate(choice: Choice, evidence: Evidence) -> str:

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf, isfinite
 
 from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
@@ -14,6 +15,7 @@ from autobatch.protocol import (
     Contest,
     Crashed,
     Event,
+    Fits,
     JobFinished,
     JobStarted,
     Note,
@@ -47,7 +49,9 @@ class Session:
     more_is_free: bool = False  # now than at the first start, which the limit is of
     started: float = field(default_factory=time.monotonic)
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
+    kept_seconds: float = 0.0  # of them, on those that a run that goes on does not ask again
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
+    least_probe_seconds: float = inf  # of those that fit: a process, and its first steps
     is_stopped: Callable[[], bool] = never  # whether somebody outside has asked for the end
 
     @property
@@ -59,6 +63,11 @@ class Session:
         on_gpu = self.record.header.target.device == "gpu"
         asked = self.recipe.device.memory_limit is not None
         return self.limit_bytes if asked or on_gpu else None
+
+    @property
+    def start_seconds(self) -> float:
+        """That a process takes until it trains, as probes took."""
+        return self.least_probe_seconds if isfinite(self.least_probe_seconds) else self.job_seconds
 
     def seconds_left(self) -> float:
         return self.recipe.time_limit - (time.monotonic() - self.started)
@@ -122,6 +131,9 @@ class Session:
                         "measured is kept: start the same command again.",
                     )
         self.spent_seconds += entry.seconds
+        self.kept_seconds += entry.seconds if reuse else 0.0
+        if isinstance(entry.outcome, Fits):
+            self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
             self.raise_for_user(entry)
         self.on_event(

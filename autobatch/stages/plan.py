@@ -1,6 +1,6 @@
 """What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
-from math import ceil, floor, log, log10
+from math import floor, log, log10
 
 from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
@@ -103,9 +103,11 @@ def allot(
     parts = PILOT_SHARE + first + finals * FINAL_SHARE
     jobs = PILOT_JOBS + first + finals
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
-    # By what is asked, not by what is left: a run that goes on has the same trials.
-    wanted_seconds = _three_digits(trials.budget / parts)
-    _plan_evaluations(evidence, wanted_seconds, session, inspected, measured)
+    left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
+    first_seconds = (
+        min(trials.budget, left / (1 + jobs / parts)) / parts
+    )  # evaluations take as long
+    _plan_evaluations(evidence, first_seconds, session, inspected, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
@@ -126,7 +128,7 @@ def allot(
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.seeds = trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
-    used = session.spent_seconds + jobs * evidence.overhead_seconds + trials.budget
+    used = session.kept_seconds + jobs * evidence.overhead_seconds + trials.budget
     evidence.spare_seeds = (session.recipe.time_limit - used) / (
         evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
     )
@@ -145,19 +147,23 @@ def _plan_evaluations(
     inspected: Inspected,
     measured: BenchmarkResult,
 ) -> None:
-    """On as many samples as take no longer than a first trial trains, all evaluations together."""
+    """On as many samples as take no longer than a first trial trains, all evaluations together.
+
+    A power of two: what went into it may change a little, and trials are the same.
+    """
     evaluations = ranking.EVALUATIONS + 1
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
-    wanted = max(LEAST_VALIDATION_SAMPLES, ceil(first_seconds * rate / evaluations))
-    known = inspected.validation_samples or wanted
-    if wanted < known:
-        evidence.validation_samples = wanted
+    affordable = max(LEAST_VALIDATION_SAMPLES, int(first_seconds * rate / evaluations))
+    known = inspected.validation_samples or affordable
+    if affordable < known:
+        evidence.validation_samples = 1 << (affordable.bit_length() - 1)
         evidence.notes.append(
-            f"Trials are validated on {wanted:,} of {known:,} samples, so that this takes about as "
-            "long as their training at most. A larger trials.budget affords more."
+            f"Trials are validated on {evidence.validation_samples:,} of {known:,} samples, since "
+            "all would take longer than training: of arrays on a random part, else on the first, "
+            "which must not be sorted. A larger trials.budget affords more."
         )
-    seconds = evaluations * min(wanted, known) / rate
-    evidence.overhead_seconds = session.job_seconds + seconds
+    seconds = evaluations * min(affordable, known) / rate
+    evidence.overhead_seconds = session.start_seconds + seconds
 
 
 def _three_digits(seconds: float) -> float:
@@ -176,12 +182,12 @@ def share_what_is_left(evidence: Evidence, trials: int) -> None:
 
 
 def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
-    """Training seconds: trials.budget, or what the time limit leaves for it.
+    """Training seconds: trials.budget, or what the time limit leaves for it; negative: none.
 
     By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
     """
     recipe = session.recipe
-    left = recipe.time_limit - session.spent_seconds - jobs * evidence.overhead_seconds
+    left = recipe.time_limit - session.kept_seconds - jobs * evidence.overhead_seconds
     if left >= recipe.trials.budget:
         return float(recipe.trials.budget)
     evidence.notes.append(
@@ -189,14 +195,14 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
         f"{format_duration(max(0.0, left))} of training for trials, instead of trials.budget "
         f"{format_duration(recipe.trials.budget)}."
     )
-    return max(0.0, left)
+    return left
 
 
 def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
     limit = session.recipe.time_limit
     return UsageError(
-        f"time_limit {format_duration(limit)} leaves {format_duration(budget)} of training for "
-        f"trials, which compares nothing: {format_duration(needed)} is the least.",
+        f"time_limit {format_duration(limit)} leaves {format_duration(max(0.0, budget))} of "
+        f"training for trials, which compares nothing: {format_duration(needed)} is the least.",
         hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
         "is kept.",
     )

@@ -71,15 +71,16 @@ class Arrays:
             return self
         return self._taken(np.argsort(-lengths, kind="stable")[:batch_size])
 
-    def spread(self, count: int) -> "Arrays":
-        """`count` of the samples at random, in their order and the same each time: a copy."""
-        chosen = np.random.default_rng(0).choice(self.count, min(count, self.count), replace=False)
-        return self._taken(np.sort(chosen))
+    def spread(self, count: int, *, seed: int) -> "Arrays":
+        """`count` of the samples at random, in their order: a copy."""
+        return self._taken(np.sort(np.random.default_rng(seed).permutation(self.count)[:count]))
 
     def _taken(self, rows: npt.NDArray[np.int64]) -> "Arrays":
         def take(leaf: Any) -> Any:
-            if leaf is None or not is_ragged(leaf):
-                return None if leaf is None else leaf[rows]
+            if leaf is None:
+                return None
+            if not is_ragged(leaf):
+                return leaf[rows]
             import tensorflow as tf
 
             return tf.gather(leaf, rows)

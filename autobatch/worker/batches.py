@@ -48,6 +48,15 @@ class DatasetBatches:
             dataset = dataset.concatenate(last) if full else last
         return replace(self, dataset=dataset, count=count)
 
+    def first(self, count: int) -> "DatasetBatches":
+        """The first `count` samples, none of them twice."""
+        full, rest = divmod(count, self.size)
+        dataset = self.dataset.take(full)
+        if rest:
+            last = self.dataset.skip(full).take(1).map(lambda *batch: cut(_given(batch), rest))
+            dataset = dataset.concatenate(last) if full else last
+        return replace(self, dataset=dataset, count=count)
+
     def longest(self, batch_size: int) -> "DatasetBatches":
         if not self.varied:
             return self

@@ -54,13 +54,14 @@ def load(
     samples: int,
     validates: bool = False,
     validation_samples: int | None = None,
+    seed: int = 0,
     anew: bool = False,
 ) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
-    Validation data is left out but for who `validates`, on `validation_samples` if that is given.
-    With `anew` the loader is called for certain, what it returns is kept if that was slow, and it
-    is counted again if it was to its end.
+    Validation data is left out but for who `validates`, on `validation_samples` (by `seed`), if
+    given. With `anew` the loader is called for certain, what it returns is kept if that was slow,
+    and it is counted again if it was to its end.
     """
     loader = _find_loader(target)
     fixed = fixed_batch_size(model)
@@ -76,8 +77,9 @@ def load(
     else:
         found = _Loading(target, loader, model, batch_size, validates, anew).load()
     if found.validation is not None and validation_samples is not None:
-        count = max(validation_samples, fixed or target.replicas)
-        found = replace(found, validation=fewer(found.validation, count))
+        unit = fixed or target.replicas
+        few = fewer(found.validation, validation_samples, unit=unit, seed=seed)
+        found = replace(found, validation=few)
     if fixed is not None:
         note = (
             f"The model's batch size is fixed: what does not fill a batch of {fixed} is left out."

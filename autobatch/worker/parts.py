@@ -7,9 +7,14 @@ from autobatch.worker.pydatasets import PythonBatches
 from autobatch.worker.source import Source
 
 
-def fewer(source: Source, count: int) -> Source:
-    """`count` samples, for all batch sizes the same: spread over arrays, else the first."""
-    return source.spread(count) if isinstance(source, Arrays) else source.part(count)
+def fewer(source: Source, count: int, *, unit: int, seed: int) -> Source:
+    """`count` samples, in whole parts of `unit`: of arrays at random, by `seed`; else the first."""
+    count = max(1, count // unit) * unit
+    if isinstance(source, Arrays):
+        return source.spread(count, seed=seed)
+    if isinstance(source, (DatasetBatches, PythonBatches)) and count < source.count:
+        return source.first(count)
+    return source.part(count)
 
 
 def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> Source | None:

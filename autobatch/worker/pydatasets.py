@@ -57,6 +57,12 @@ class PythonBatches:
         full, ragged = divmod(count, self.size)
         return replace(self, batches=_View(self.batches, full=full, ragged=ragged), count=count)
 
+    def first(self, count: int) -> "PythonBatches":
+        """The first `count` samples, none of them twice; their last batch is built here."""
+        full, rest = divmod(count, self.size)
+        kept = [cut(self.batches[full], rest)] if rest else []
+        return replace(self, batches=_View(self.batches, full=full, kept=kept), count=count)
+
     def longest(self, batch_size: int) -> "PythonBatches":
         if not self.varied:
             return self

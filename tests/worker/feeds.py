@@ -264,6 +264,22 @@ def as_given():
     return [AsGiven()]
 
 
+class InPieces(keras.utils.PyDataset):
+    def __init__(self, count, batch_size):
+        super().__init__()
+        self.samples, self.size = rows(count), batch_size
+
+    def __len__(self):
+        return -(-len(self.samples[0]) // self.size)
+
+    def __getitem__(self, index):
+        return tuple(each[index * self.size : (index + 1) * self.size] for each in self.samples)
+
+
+def pydatasets(batch_size):
+    return InPieces(SAMPLES, batch_size), InPieces(20, batch_size)
+
+
 class Untouched(keras.utils.PyDataset):
     def __len__(self):
         return 1

@@ -215,6 +215,20 @@ def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
     assert few.evaluations[0] != whole.evaluations[0]
 
 
+@pytest.mark.parametrize("data", ["batched", "pydatasets"])
+def test_batches_of_any_size_are_validated_on_the_same_samples(tmp_path, data):
+    """The first 12: of one batch, or of two of 5 and the beginning of a third."""
+
+    def untrained(size):
+        task = msgspec.structs.replace(
+            TRIAL, batch_size=size, steps=1, evaluate_at=(0,), validation_samples=12
+        )
+        found = ask_kind(tmp_path, task, "dense", f"feeds.py:{data}")
+        return found.evaluations[0].metrics["val_loss"]
+
+    assert untrained(5) == pytest.approx(untrained(20), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", VARIED)
 def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, kind):
     found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])

@@ -43,6 +43,7 @@ def run(
         samples=0,
         validates=True,
         validation_samples=task.validation_samples,
+        seed=task.seed,
     )
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
