@@ -507,7 +507,7 @@ class ProbeResult(Struct):
     ceiling_peak_bytes: int
     limit_bytes: int
     headroom: float
-    bounded_by: Literal["memory", "samples", "range", "host_memory", "failure", "time"]
+    bounded_by: Literal["memory", "samples", "range", "host_memory", "failure", "time", "trials"]
     verified: bool
     probes: tuple[ProbePoint, ...]
     wall_seconds: float

@@ -39,6 +39,7 @@ from autobatch.protocol import (
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
+from autobatch.stages.plan import step_seconds_at_most
 from autobatch.stages.probe import Prober, UnverifiedError
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
@@ -98,7 +99,7 @@ def _told_when_interrupted() -> Iterator[list[Struct]]:
 def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
     _refuse_without_data(inspected, session.recipe)
-    prober = Prober(session, inspected)
+    prober = Prober(session, inspected, step_seconds_at_most=step_seconds_at_most(session))
     probed = prober.run()
     known.append(probed)
     session.end_if_stopped()

@@ -503,6 +503,36 @@ def test_probe_bounded_by_the_samples_says_so_and_costs_little(tmp_path):
     assert len(found.probes) <= 4
 
 
+def test_a_recommendation_looks_no_further_than_trials_go(tmp_path):
+    """Where memory is plenty, and steps of what fits would take a minute."""
+    device = PretendDevice(
+        fits_up_to=10**6,
+        step_seconds=lambda size: 0.01 + size * 0.001,
+        facts=inspected(train_samples=10**6),
+    )
+    fits = device._probe
+    device._probe = lambda task: changed(
+        fits(task), step_seconds=device.step_seconds(task.batch_size)
+    )
+    with session(tmp_path, device, limit_bytes=10**12) as opened:
+        found = tuner.tune(opened)
+    assert found.probe.bounded_by == "trials"
+    # A first trial has some 4 s: 20 steps of 200 samples.
+    assert 100 <= found.probe.largest_fitting <= 250
+    assert max(sizes(device, Probe)) == found.probe.largest_fitting
+    assert any("the length of trials" in reason for reason in found.reasons)
+    assert probe(tmp_path, device, limit_bytes=10**12).largest_fitting > 10**4
+
+
+@pytest.mark.parametrize(
+    "more", [["recommend.effective_batch=4096"], ["benchmark.sizes=[32, 64, 1000]"]]
+)
+def test_sizes_that_are_asked_for_are_looked_at_however_slow(tmp_path, more):
+    device = PretendDevice(fits_up_to=2000, step_seconds=lambda size: 0.01 + size * 0.001)
+    with session(tmp_path, device, more, limit_bytes=10**12) as opened:
+        assert tuner.tune(opened).probe.bounded_by != "trials"
+
+
 def test_probe_bounded_by_the_recipe_says_so(tmp_path):
     found = probe(tmp_path, PretendDevice(fits_up_to=10**9), "batch_sizes.max=100")
     assert (found.largest_fitting, found.bounded_by) == (100, "range")

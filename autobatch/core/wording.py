@@ -21,6 +21,7 @@ BOUND_BY = {
     "samples": "the number of training samples",
     "range": "batch_sizes.max",
     "host_memory": "the memory of the machine",
+    "trials": "the length of trials, too short for larger ones (`autobatch probe` finds what fits)",
     "time": "the time it had: the search was not finished",
     "failure": "a failure that is not out-of-memory (see the notes)",
 }

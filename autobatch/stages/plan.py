@@ -1,6 +1,6 @@
 """What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
-from math import floor, log, log10
+from math import floor, inf, log, log10
 
 from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
@@ -97,11 +97,7 @@ def allot(
 ) -> int:
     """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
     trials = session.recipe.trials
-    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
-    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (len(sizes) - 1)
-    finals = (FINALISTS + 1) * trials.seeds
-    parts = PILOT_SHARE + first + finals * FINAL_SHARE
-    jobs = PILOT_JOBS + first + finals
+    parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     first_seconds = (
@@ -133,6 +129,24 @@ def allot(
         evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
     )
     return jobs
+
+
+def _parts_and_jobs(session: Session, sizes: int) -> tuple[float, int]:
+    """(first trials that the whole training is as long as, jobs) with so many sizes."""
+    trials = session.recipe.trials
+    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
+    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (sizes - 1)
+    finals = (FINALISTS + 1) * trials.seeds
+    return PILOT_SHARE + first + finals * FINAL_SHARE, PILOT_JOBS + first + finals
+
+
+def step_seconds_at_most(session: Session) -> float:
+    """Steps that take longer are too few in a trial. None are, where sizes were asked for."""
+    recipe = session.recipe
+    if not isinstance(recipe.benchmark.sizes, str) or recipe.recommend.effective_batch is not None:
+        return inf
+    parts, _ = _parts_and_jobs(session, ranking.MAX_SIZES)
+    return recipe.trials.budget / parts / MIN_STEPS
 
 
 def _validation_batch(session: Session, ceiling: int) -> int:

@@ -1,5 +1,6 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
+from math import inf
 from typing import Literal
 
 from autobatch.core.search import (
@@ -9,7 +10,7 @@ from autobatch.core.search import (
     tries_left,
     where_line_meets,
 )
-from autobatch.errors import InterruptedRunError, UsageError
+from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (
     Fits,
     Inspected,
@@ -21,9 +22,10 @@ from autobatch.protocol import (
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
-from autobatch.stages.refusal import refuse
+from autobatch.stages.refusal import refuse, refuse_range
 from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import VERIFICATIONS, Verifier
+from autobatch.stages.worth import largest_worth_a_trial
 from autobatch.units import format_bytes
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
@@ -33,7 +35,7 @@ TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 
-Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time"]
+Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
 MEMORY = ("memory", "host_memory")
 
 
@@ -48,7 +50,7 @@ class _OutOfTimeError(Exception):
 class Prober:
     """The search for one model: which size to try next, and what is concluded.
 
-    Sizes beyond `at_most` are of no interest.
+    Sizes beyond `at_most` are of no interest, nor those of longer steps (see `worth`).
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Prober:
         *,
         exact: bool = False,
         at_most: int | None = None,
+        step_seconds_at_most: float = inf,
     ) -> None:
         self.session, self.exact = session, exact
         self.samples = inspected.train_samples
@@ -66,6 +69,7 @@ class Prober:
         self.lower = -(-sizes.min // self.replicas) * self.replicas
         self.most = min(sizes.max, max(at_most or sizes.max, self.lower))
         self.upper = min(self.most, self.samples or self.most) // self.replicas * self.replicas
+        self.step_seconds_at_most, self.is_too_slow_above = step_seconds_at_most, False
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session, inspected.abilities)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
@@ -76,16 +80,7 @@ class Prober:
         )
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         if self.upper < self.lower:
-            most = min(sizes.max, self.samples or sizes.max)
-            if sizes.min <= most:
-                raise UsageError(
-                    f"{self.replicas} replicas cannot share any batch of {sizes.min} to {most}.",
-                    hint=f"Let batch_sizes hold a multiple of {self.replicas}.",
-                )
-            raise UsageError(
-                f"batch_sizes.min is {sizes.min}, but there are {self.samples} training samples.",
-                hint="Lower batch_sizes.min, or give more data.",
-            )
+            refuse_range(session.recipe, self.samples)
 
     def run(self) -> ProbeResult:
         """The largest fitting batch and the largest that keeps the headroom, both verified.
@@ -107,6 +102,15 @@ class Prober:
         jobs, seconds = self._cost_left(limit_bytes)
         told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
         session.begin("probe", jobs, seconds, told)
+        worth = largest_worth_a_trial(
+            self.made,
+            self.verification.shared(min(max(self.start, self.lower), self.upper)),
+            self.upper,
+            limit_bytes,
+            self.step_seconds_at_most,
+        )
+        if worth is not None:
+            self.upper, self.is_too_slow_above = self.verification.shared(worth), True
         found = self._off_the_edge(self.narrow(limit_bytes).good)
         ceiling = largest = self.verification.confirmed(
             found, limit_bytes, lambda size: self._bounded_by(size) in MEMORY
@@ -162,7 +166,7 @@ class Prober:
     def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:
             few = self.samples is not None and self.samples <= self.most
-            return "samples" if few else "range"
+            return "trials" if self.is_too_slow_above else "samples" if few else "range"
         if largest == self.left_off_at:
             return "time"
         above = {

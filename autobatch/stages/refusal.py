@@ -1,12 +1,28 @@
-"""What ends a search in which no size trains: why, and what to do."""
+"""What ends a search in which no size trains, or is to be tried: why, and what to do."""
 
 from typing import NoReturn
 
-from autobatch.errors import NothingFitsError, UserCodeError, one_line
+from autobatch.errors import NothingFitsError, UsageError, UserCodeError, one_line
 from autobatch.protocol import OutOfMemory, UserCodeFailed
+from autobatch.recipe import Recipe
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
+
+
+def refuse_range(recipe: Recipe, samples: int | None) -> NoReturn:
+    """No size is in the range, has as many samples, and is shared by the replicas."""
+    sizes, replicas = recipe.batch_sizes, recipe.device.replicas
+    most = min(sizes.max, samples or sizes.max)
+    if sizes.min <= most:
+        raise UsageError(
+            f"{replicas} replicas cannot share any batch of {sizes.min} to {most}.",
+            hint=f"Let batch_sizes hold a multiple of {replicas}.",
+        )
+    raise UsageError(
+        f"batch_sizes.min is {sizes.min}, but there are {samples} training samples.",
+        hint="Lower batch_sizes.min, or give more data.",
+    )
 
 
 def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
