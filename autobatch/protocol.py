@@ -516,8 +516,13 @@ class ProbeResult(Struct):
 
     @property
     def name_of_largest(self) -> str:
-        """What `largest_fitting` is called: where it was not proved, it was only seen to fit."""
-        return "largest that fits" if self.verified else "largest seen to fit"
+        """What `largest_fitting` is called: where it was not proved, it was only seen to fit.
+
+        Where nothing larger was of interest, larger ones may fit, too.
+        """
+        if not self.verified:
+            return "largest seen to fit"
+        return "largest that was tried" if self.bounded_by == "trials" else "largest that fits"
 
 
 BoundBy = Literal["input_pipeline", "step_overhead", "epoch_overhead", "compute", "memory"]

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import ceil, inf, isfinite, log2
 
 from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
@@ -49,7 +49,7 @@ class Session:
     more_is_free: bool = False  # now than at the first start, which the limit is of
     started: float = field(default_factory=time.monotonic)
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
-    kept_seconds: float = 0.0  # of them, on those that a run that goes on does not ask again
+    kept_seconds: float = 0.0  # the same, and equal in a run that goes on
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
     least_probe_seconds: float = inf  # of those that fit: a process, and its first steps
     is_stopped: Callable[[], bool] = never  # whether somebody outside has asked for the end
@@ -131,7 +131,8 @@ class Session:
                         "measured is kept: start the same command again.",
                     )
         self.spent_seconds += entry.seconds
-        self.kept_seconds += entry.seconds if reuse else 0.0
+        # What is asked anew takes a little more or less, and is not to change what is planned.
+        self.kept_seconds += entry.seconds if reuse else 2.0 ** ceil(log2(max(1.0, entry.seconds)))
         if isinstance(entry.outcome, Fits):
             self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):

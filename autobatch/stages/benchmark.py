@@ -191,8 +191,6 @@ def _sizes(
     above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"
     if probed.bounded_by == "range":
         above = f"above batch_sizes.max ({recipe.batch_sizes.max})"
-    if probed.bounded_by == "trials":
-        above = f"above {probed.largest_fitting}, of which a trial has too few steps"
     if probed.bounded_by == "failure":  # what it was, is in the notes
         above = " ".join((f"{above}.", *probed.notes))
     too_few = f"there are {samples} training samples"

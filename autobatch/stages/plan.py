@@ -99,16 +99,15 @@ def allot(
     trials = session.recipe.trials
     parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
-    left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
-    first_seconds = (
-        min(trials.budget, left / (1 + jobs / parts)) / parts
-    )  # evaluations take as long
-    _plan_evaluations(evidence, first_seconds, session, inspected, measured)
-    budget = _affordable(evidence, session, jobs)
-    evidence.budget_seconds = budget
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
     least = MIN_STEPS * step_seconds
     needed = least * parts
+    left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
+    left /= 1 + jobs / parts  # evaluations take as long as training
+    first_seconds = max(least, min(trials.budget, left) / parts)
+    _plan_evaluations(evidence, first_seconds, session, inspected, measured)
+    budget = _affordable(evidence, session, jobs)
+    evidence.budget_seconds = budget
     if budget < min(needed, trials.budget):
         raise _time_limit_too_short(session, budget, needed)
     if budget < needed:
@@ -141,12 +140,13 @@ def _parts_and_jobs(session: Session, sizes: int) -> tuple[float, int]:
 
 
 def step_seconds_at_most(session: Session) -> float:
-    """Steps that take longer are too few in a trial. None are, where sizes were asked for."""
+    """Steps that take longer are too few in a trial; infinite where large sizes are asked for."""
     recipe = session.recipe
-    if not isinstance(recipe.benchmark.sizes, str) or recipe.recommend.effective_batch is not None:
+    wished = recipe.recommend.effective_batch is not None or recipe.recommend.replicas
+    if wished or not isinstance(recipe.benchmark.sizes, str):
         return inf
     parts, _ = _parts_and_jobs(session, ranking.MAX_SIZES)
-    return recipe.trials.budget / parts / MIN_STEPS
+    return min(recipe.trials.budget, recipe.time_limit) / parts / MIN_STEPS
 
 
 def _validation_batch(session: Session, ceiling: int) -> int:

@@ -84,8 +84,16 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("noise scale", lambda r: noise(r.noise_scale) if r.noise_scale else ""),
     ("took", lambda r: format_duration(r.wall_seconds)),
 )  # fmt: skip
+
+
+def _doubt(probed: ProbeResult) -> str:
+    if not probed.verified:
+        return ", unverified"
+    return ", larger ones not tried" if probed.bounded_by == "trials" else ""
+
+
 PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
-    ("largest that fits", lambda p: f"{p.largest_fitting}{'' if p.verified else ', unverified'}"),
+    ("largest that fits", lambda p: f"{p.largest_fitting}{_doubt(p)}"),
     ("keeps the headroom", lambda p: f"{p.ceiling} ({words.ceiling_peak(p)})"),
     ("limit", lambda p: format_bytes(p.limit_bytes)),
     ("bounded by", lambda p: words.BOUND_BY[p.bounded_by]),

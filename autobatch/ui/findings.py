@@ -87,7 +87,10 @@ class Findings:
     @property
     def probed(self) -> ProbeResult | None:
         """What the page's other numbers rest on, should the record have several."""
-        return self.recommendation.probe if self.recommendation else self.content.probe
+        found = self.recommendation.probe if self.recommendation else None
+        if found is None or (found.bounded_by == "trials" and self.content.probe is not None):
+            return self.content.probe
+        return found
 
     @property
     def measured(self) -> BenchmarkResult | None:

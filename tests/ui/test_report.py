@@ -10,7 +10,7 @@ from pretend import PretendDevice, session
 
 from autobatch import tuner
 from autobatch.core import ranking
-from autobatch.engine.record_file import FILE_NAME, Entry, read_record
+from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
 from autobatch.ui.findings import findings
@@ -269,6 +269,17 @@ def test_a_tie_says_that_the_setting_stays(tmp_path):
     shown = Page(render(content, "tie"))
     assert "keep what you have" in shown.text
     assert "yours, recommended" in str(shown.figures["trials"]["data"])
+
+
+def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):
+    whole = better.recommendation.probe
+    short = changed(whole, largest_fitting=8, ceiling=8, bounded_by="trials")
+    answers = (Answer(recommendation=changed(better.recommendation, probe=short)),)
+    shown = Page(render(changed(better, answers=answers), "run"))
+    assert "largest that was tried 8" in shown.text
+    shown = Page(render(changed(better, answers=(*answers, Answer(probe=whole))), "run"))
+    assert f"largest that fits {whole.largest_fitting}" in shown.text
+    assert "largest that was tried" not in shown.text
 
 
 @pytest.mark.parametrize(
