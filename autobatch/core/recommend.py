@@ -55,10 +55,11 @@ def choose(
     chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
 
     def is_alike(other: Setting) -> bool:
-        """For all that the seeds can tell; one that gets there with some only is judged earlier."""
+        """For all that the seeds can tell; what gets there with some only is judged earlier."""
         if other in going_on.later:
             return False
-        times = going_on.times if other in going_on.times else found.times
+        both_get_there = {chosen, other} <= going_on.times.keys()
+        times = going_on.times if both_get_there else found.times
         return not ranking.told_apart(times, chosen, other)
 
     safer = Setting(chosen.batch_size, chosen.rung - 1)

@@ -33,7 +33,7 @@ def reasons(
     choice: Choice, evidence: Evidence, measured: BenchmarkResult, metric: str
 ) -> tuple[str, ...]:
     return (
-        _why_this_one(choice, evidence, metric),
+        why_this_one(choice, evidence, metric),
         *_share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
@@ -50,7 +50,7 @@ def on_memory(choice: Choice, probed: ProbeResult, peak_bytes: int) -> str:
     )
 
 
-def _why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
+def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     if choice.verdict != "better":
         return why_it_stays(choice, evidence, metric)
     own, setting = evidence.baseline, choice.setting

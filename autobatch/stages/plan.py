@@ -176,8 +176,8 @@ def _plan_evaluations(
             "all would take longer than training: of arrays on a random part, else on the first, "
             "which must not be sorted. A larger trials.budget affords more."
         )
-    seconds = evaluations * min(affordable, known) / rate
-    evidence.overhead_seconds = session.start_seconds + seconds
+    samples = evidence.validation_samples or known
+    evidence.overhead_seconds = session.start_seconds + evaluations * samples / rate
 
 
 def _three_digits(seconds: float) -> float:
