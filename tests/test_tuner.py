@@ -521,9 +521,20 @@ def test_a_recommendation_looks_no_further_than_trials_go(tmp_path):
     # A first trial has some 4 s: 20 steps of 190 samples.
     assert found.probe.largest_fitting == 128
     assert max(sizes(device, Probe)) < 200
-    assert not any("was not tried" in warning for warning in found.warnings)
+    assert not any("Not tried" in warning for warning in found.warnings)
     assert any("the length of trials" in reason for reason in found.reasons)
     assert probe(tmp_path, device, limit_bytes=10**12).largest_fitting > 10**4
+
+
+def test_of_sizes_that_are_too_slow_none_takes_the_place_of_another(tmp_path):
+    device = PretendDevice(step_seconds=lambda size: 0.01 + size * 0.001, critical_batch=5000.0)
+    found = tune(tmp_path, device)
+    tried = {task.batch_size for task in device.tasks if isinstance(task, Trial)}
+    assert len(tried) == 5
+    assert max(tried) == 128
+    told = next(warning for warning in found.warnings if "fewer than 20 updates" in warning)
+    assert told.startswith("Not tried, since")
+    assert "batch 256, 512, " in told
 
 
 @pytest.mark.parametrize(

@@ -59,15 +59,29 @@ def run_trials(
         session.end_if_stopped()
         trials.refuse_time_limit()
     pilot(session, inspected, evidence)
+    _tell_what_is_too_slow(evidence, probed.ceiling)
     trials.climb(_sizes(evidence, probed.ceiling))
     trials.settle()
     session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
     return evidence
 
 
+def _tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
+    slow = [size for size in sorted(evidence.step_seconds) if _is_too_slow(evidence, size)]
+    if told := ", ".join(str(size) for size in slow if size <= ceiling):
+        evidence.notes.append(
+            f"Not tried, since the budget buys fewer than {MIN_STEPS} updates: batch {told}."
+        )
+
+
+def _is_too_slow(evidence: Evidence, size: int) -> bool:
+    return 0 < evidence.first_seconds < MIN_STEPS * evidence.step_seconds[size]
+
+
 def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
+    seconds = evidence.step_seconds
     return ranking.candidate_sizes(
-        evidence.step_seconds,
+        {size: seconds[size] for size in seconds if not _is_too_slow(evidence, size)},
         baseline=evidence.baseline.batch_size,
         ceiling=ceiling,
         critical_batch=evidence.critical_batch().value,
@@ -92,11 +106,6 @@ class _Trials:
         start, stride = 0, 2
         own = evidence.baseline.batch_size
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
-            if evidence.first_seconds < MIN_STEPS * evidence.step_seconds[size]:
-                evidence.notes.append(
-                    f"Batch {size} was not tried: the budget buys fewer than {MIN_STEPS} updates."
-                )
-                continue
             best = self._climb_one(size, start, stride)
             if best is not None:
                 start, stride = best, 1
