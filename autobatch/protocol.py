@@ -522,7 +522,7 @@ class ProbeResult(Struct):
         """
         if not self.verified:
             return "largest seen to fit"
-        return "largest that was tried" if self.bounded_by == "trials" else "largest that fits"
+        return "largest that was probed" if self.bounded_by == "trials" else "largest that fits"
 
 
 BoundBy = Literal["input_pipeline", "step_overhead", "epoch_overhead", "compute", "memory"]

@@ -517,7 +517,7 @@ def test_a_recommendation_looks_no_further_than_trials_go(tmp_path):
     with session(tmp_path, device, limit_bytes=10**12) as opened:
         found = tuner.tune(opened)
     assert found.probe.bounded_by == "trials"
-    assert found.probe.name_of_largest == "largest that was tried"
+    assert found.probe.name_of_largest == "largest that was probed"
     # A first trial has some 4 s: 20 steps of 190 samples.
     assert found.probe.largest_fitting == 128
     assert max(sizes(device, Probe)) < 200

@@ -89,7 +89,7 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
 def _doubt(probed: ProbeResult) -> str:
     if not probed.verified:
         return ", unverified"
-    return ", larger ones not tried" if probed.bounded_by == "trials" else ""
+    return ", larger ones not probed" if probed.bounded_by == "trials" else ""
 
 
 PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (

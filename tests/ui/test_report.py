@@ -276,10 +276,10 @@ def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):
     short = changed(whole, largest_fitting=8, ceiling=8, bounded_by="trials")
     answers = (Answer(recommendation=changed(better.recommendation, probe=short)),)
     shown = Page(render(changed(better, answers=answers), "run"))
-    assert "largest that was tried 8" in shown.text
+    assert "largest that was probed 8" in shown.text
     shown = Page(render(changed(better, answers=(*answers, Answer(probe=whole))), "run"))
     assert f"largest that fits {whole.largest_fitting}" in shown.text
-    assert "largest that was tried" not in shown.text
+    assert "largest that was probed" not in shown.text
 
 
 @pytest.mark.parametrize(
