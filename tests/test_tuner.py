@@ -503,17 +503,27 @@ def test_probe_bounded_by_the_samples_says_so_and_costs_little(tmp_path):
     assert len(found.probes) <= 4
 
 
-def test_a_recommendation_looks_no_further_than_trials_go(tmp_path):
-    """Where memory is plenty, and steps of what fits would take a minute."""
+def of_plenty_of_memory(fits_up_to):
+    """Steps of what fits would take long."""
     device = PretendDevice(
-        fits_up_to=10**6,
+        fits_up_to=fits_up_to,
         step_seconds=lambda size: 0.01 + size * 0.001,
         facts=inspected(train_samples=10**6),
     )
-    fits = device._probe
-    device._probe = lambda task: changed(
-        fits(task), step_seconds=device.step_seconds(task.batch_size)
-    )
+    ask = device._probe
+
+    def in_steps_as_benchmarked(task):
+        found = ask(task)
+        if not isinstance(found, Fits):
+            return found
+        return changed(found, step_seconds=device.step_seconds(task.batch_size))
+
+    device._probe = in_steps_as_benchmarked
+    return device
+
+
+def test_a_recommendation_looks_no_further_than_trials_go(tmp_path):
+    device = of_plenty_of_memory(10**6)
     with session(tmp_path, device, limit_bytes=10**12) as opened:
         found = tuner.tune(opened)
     assert found.probe.bounded_by == "trials"
@@ -538,10 +548,15 @@ def test_of_sizes_that_are_too_slow_none_takes_the_place_of_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", [["recommend.effective_batch=4096"], ["benchmark.sizes=[32, 64, 1000]"]]
+    "more",
+    [
+        ["recommend.effective_batch=4096"],
+        ["recommend.replicas=[1, 2]"],
+        ["benchmark.sizes=[32, 64, 1000]"],
+    ],
 )
 def test_sizes_that_are_asked_for_are_looked_at_however_slow(tmp_path, more):
-    device = PretendDevice(fits_up_to=2000, step_seconds=lambda size: 0.01 + size * 0.001)
+    device = of_plenty_of_memory(20_000)
     with session(tmp_path, device, more, limit_bytes=10**12) as opened:
         assert tuner.tune(opened).probe.bounded_by != "trials"
 

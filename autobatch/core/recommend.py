@@ -54,19 +54,19 @@ def choose(
     sign = -1 if prefer == "large" else 1
     chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
 
-    def is_alike(other: Setting) -> bool:
+    def are_alike(one: Setting, other: Setting) -> bool:
         """For all that the seeds can tell; what gets there with some only is judged earlier."""
         if other in going_on.later:
             return False
-        both_get_there = {chosen, other} <= going_on.times.keys()
+        both_get_there = {one, other} <= going_on.times.keys()
         times = going_on.times if both_get_there else found.times
-        return not ranking.told_apart(times, chosen, other)
+        return not ranking.told_apart(times, one, other)
 
     safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if evidence.on_the_brink(chosen) and safer in surely_better and is_alike(safer):
+    if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):
         chosen = safer
     others = [s for s in usable if s.batch_size != chosen.batch_size]
-    ties = tuple(sorted({s.batch_size for s in others if is_alike(s)}))
+    ties = tuple(sorted({s.batch_size for s in others if are_alike(chosen, s)}))
     further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)
 

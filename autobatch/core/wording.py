@@ -119,10 +119,9 @@ def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
         return ()
     told = []
     for setting, interval in choice.standing.speedups.items():
-        if setting.batch_size != own or interval.low <= 1:
-            continue
-        share = "all" if interval.value >= choice.speedup.value else "much"
-        if interval.value > choice.speedup.value**0.5:
+        is_much = interval.value > choice.speedup.value**0.5
+        if setting.batch_size == own and interval.low > 1 and is_much:
+            share = "all" if interval.value >= choice.speedup.value else "much"
             rate = evidence.learning_rate(setting)
             told.append(
                 f"The learning rate alone does {share} of it: {rate:.3g} at your batch {own} is "

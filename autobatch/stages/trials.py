@@ -54,7 +54,7 @@ def run_trials(
             learning_rate=evidence.baseline_learning_rate,
         ),
     )
-    trials = _Trials(session, inspected, evidence, probed.ceiling)
+    trials = _Trials(session, inspected, evidence)
     if session.is_to_end():
         session.end_if_stopped()
         trials.refuse_time_limit()
@@ -67,10 +67,11 @@ def run_trials(
 
 
 def _tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
-    slow = [size for size in sorted(evidence.step_seconds) if _is_too_slow(evidence, size)]
-    if told := ", ".join(str(size) for size in slow if size <= ceiling):
+    fitting = sorted(size for size in evidence.step_seconds if size <= ceiling)
+    if slow := [size for size in fitting if _is_too_slow(evidence, size)]:
         evidence.notes.append(
-            f"Not tried, since the budget buys fewer than {MIN_STEPS} updates: batch {told}."
+            f"Not tried, since the budget buys fewer than {MIN_STEPS} updates: batch "
+            f"{', '.join(map(str, slow))}."
         )
 
 
@@ -91,11 +92,8 @@ def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
 class _Trials:
     """Runs trials and files what they found into the evidence."""
 
-    def __init__(
-        self, session: Session, inspected: Inspected, evidence: Evidence, ceiling: int
-    ) -> None:
+    def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
         self.session, self.inspected, self.evidence = session, inspected, evidence
-        self.ceiling = ceiling
         self.best: list[Setting] = []  # of each size
         self._overheads: list[float] = []  # seconds of each trial beside its training
         self._pace: list[float] = []  # seconds of trials over those by the benchmark

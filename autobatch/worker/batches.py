@@ -41,19 +41,18 @@ class DatasetBatches:
     def part(self, count: int) -> "DatasetBatches":
         if count >= self.count and self.is_whole:
             return self
-        full, ragged = divmod(count, self.size)
-        dataset = self.dataset.take(full)
-        if ragged:
-            last = self.dataset.take(1).map(lambda *batch: cut(_given(batch), ragged))
-            dataset = dataset.concatenate(last) if full else last
-        return replace(self, dataset=dataset, count=count)
+        return self._ending(count, self.dataset)  # whose first batch is at hand
 
     def first(self, count: int) -> "DatasetBatches":
         """The first `count` samples, none of them twice."""
-        full, rest = divmod(count, self.size)
+        return self._ending(count, self.dataset.skip(count // self.size))
+
+    def _ending(self, count: int, rest: Any) -> "DatasetBatches":
+        """Full batches, and what is lacking to `count` from the first batch of `rest`."""
+        full, ragged = divmod(count, self.size)
         dataset = self.dataset.take(full)
-        if rest:
-            last = self.dataset.skip(full).take(1).map(lambda *batch: cut(_given(batch), rest))
+        if ragged:
+            last = rest.take(1).map(lambda *batch: cut(_given(batch), ragged))
             dataset = dataset.concatenate(last) if full else last
         return replace(self, dataset=dataset, count=count)
 

@@ -12,17 +12,14 @@ OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Settin
 SEEDS = 5
 
 
-def evidence_of(**changes):
+def evidence_of(levels_off=None):
     """FAST is the soonest by a little, and at twice its rate training breaks down."""
     learning = {OWN: 1.0, FAST: 8.0, SAFER: 7.95, LARGE: 7.8}
-    luck = np.random.default_rng(0)
+    luck, least = np.random.default_rng(0), levels_off or {}
 
-    def curve(speed, least):
+    def curve(speed, floor):
         speed *= luck.lognormal(0, 0.05)
-        return [(t, max(least, 2.3 * exp(-speed * t))) for t in np.linspace(0, 1, 201)]
-
-    def levels_off(setting, seed):
-        return changes.get("levels_off", {}).get((setting, seed), 0.0)
+        return [(t, max(floor, 2.3 * exp(-speed * t))) for t in np.linspace(0, 1, 201)]
 
     found = Evidence(
         baseline=OWN,
@@ -35,7 +32,7 @@ def evidence_of(**changes):
     found.first = {OWN: 1.5, FAST: 0.04, SAFER: 0.05, LARGE: 0.05, Setting(32, 4): None}
     found.initial_cost = 2.3
     found.finals = {
-        setting: {seed: curve(speed, levels_off(setting, seed)) for seed in range(SEEDS)}
+        setting: {seed: curve(speed, least.get((setting, seed), 0.0)) for seed in range(SEEDS)}
         for setting, speed in learning.items()
     }
     return found
