@@ -114,8 +114,7 @@ class Trial(Tagged):
     """Train `steps` steps from `seed`; what is the metric after each of `evaluate_at` steps?"""
 
     batch_size: int
-    learning_rate: float | None  # None: as compiled
-    learning_rate_factor: float  # for schedules, which are multiplied
+    learning_rate: float  # of a schedule, its peak
     steps: int
     evaluate_at: tuple[int, ...]
     validation_batch_size: int
@@ -135,8 +134,7 @@ class Gradients(Tagged):
     """
 
     batch_size: int
-    learning_rate: float | None
-    learning_rate_factor: float
+    learning_rate: float | None  # None: as compiled
     measure_at: tuple[int, ...]
     micro_batch_size: int
     micro_batches: int  # at most: as many as one pass over the data has
@@ -154,7 +152,6 @@ class RangeTest(Tagged):
 
     batch_size: int
     learning_rate: float | None
-    learning_rate_factor: float
     lowest_factor: float
     highest_factor: float
     steps: int
@@ -183,6 +180,9 @@ class Abilities(Struct):
     compiles_anew: bool = False  # by XLA, in each process: no program is kept on disk
 
 
+RATE_FUNCTION = "learning-rate function"  # Keras calls it without arguments
+
+
 class Inspected(Tagged):
     """The model and data work; this is what they are."""
 
@@ -190,8 +190,8 @@ class Inspected(Tagged):
     parameters: int
     parameter_bytes: int
     optimizer: str
-    learning_rate: float | None  # at step 0; None where the optimizer has none
-    learning_rate_schedule: str | None  # class name of the schedule, if there is one
+    learning_rate: float | None  # of a schedule, its peak; None where the optimizer has none
+    learning_rate_schedule: str | None  # its class name, or RATE_FUNCTION
     loss: str
     metrics: tuple[str, ...]  # names that `trials.metric` may have
     jit_compile: bool

@@ -18,7 +18,6 @@ from autobatch.engine.record_file import Answer, Entry
 from autobatch.errors import (
     InterruptedRunError,
     NothingFitsError,
-    RecipeError,
     TimeLimitError,
     UsageError,
     UserCodeError,
@@ -36,10 +35,9 @@ from autobatch.protocol import (
     Verification,
     changed,
 )
-from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
-from autobatch.stages.plan import step_seconds_at_most
+from autobatch.stages.plan import refuse_what_cannot_be_tuned, step_seconds_at_most
 from autobatch.stages.probe import Prober, UnverifiedError
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
@@ -98,7 +96,7 @@ def _told_when_interrupted() -> Iterator[list[Struct]]:
 
 def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
-    _refuse_without_data(inspected, session.recipe)
+    refuse_what_cannot_be_tuned(session.recipe, inspected)
     prober = Prober(session, inspected, step_seconds_at_most=step_seconds_at_most(session))
     probed = prober.run()
     known.append(probed)
@@ -185,19 +183,6 @@ def _inspect(session: Session, task: Inspect) -> Entry:
         deadline_seconds=session.deadline_seconds(INSPECT_DEADLINE_SECONDS),
         reuse=False,
     )
-
-
-def _refuse_without_data(inspected: Inspected, recipe: Recipe) -> None:
-    if inspected.train_samples is None:
-        raise RecipeError(
-            "recommend needs data: its trials are ranked by validation loss.",
-            hint="Add `data: file.py:load_data` to the recipe (probe and benchmark need none).",
-        )
-    if not inspected.validation_samples:
-        raise UserCodeError(
-            f"{recipe.data} gives no validation samples to rank trials by.",
-            hint="Return (train, validation).",
-        )
 
 
 def _environment(session: Session, inspected: Inspected) -> dict[str, object]:

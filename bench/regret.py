@@ -65,7 +65,6 @@ class Workload:
             task = Trial(
                 batch_size=size,
                 learning_rate=rate,
-                learning_rate_factor=rate / self.learning_rate,
                 steps=steps,
                 evaluate_at=ranking.evaluation_steps(steps),
                 validation_batch_size=1024,

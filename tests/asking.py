@@ -10,7 +10,6 @@ BACKEND = "tensorflow"
 SHORT_TRIAL = Trial(
     batch_size=8,
     learning_rate=0.02,
-    learning_rate_factor=2.0,
     steps=7,
     evaluate_at=(0, 4, 7),
     validation_batch_size=16,

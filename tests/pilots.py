@@ -111,3 +111,19 @@ def scheduled_regression():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([9], [0.05, 0.0])
     model.compile(keras.optimizers.SGD(schedule), "mse")
     return model
+
+
+def adam_alone():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def several_optimizers():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), _last()])
+    sgd, adam = keras.optimizers.SGD(0.01), keras.optimizers.Adam(0.001)
+    chosen = {f"{model.layers[-1].name}/.*": sgd}
+    model.compile(
+        keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(adam, chosen)), "mse"
+    )
+    return model

@@ -66,8 +66,7 @@ def test_a_recipe_works_on_each_backend_as_it_stands(on_each_backend, path, tmp_
     assert isinstance(measured, Measured), measured
     trial = Trial(
         batch_size=size,
-        learning_rate=None,
-        learning_rate_factor=1.0,
+        learning_rate=1e-3,
         steps=40,
         evaluate_at=(0, 40),
         validation_batch_size=256,
@@ -87,7 +86,6 @@ def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
     task = Trial(
         batch_size=recipe.baseline.batch_size,
         learning_rate=inspected.learning_rate,
-        learning_rate_factor=1.0,
         steps=steps,
         evaluate_at=(0, few, steps),
         validation_batch_size=256,

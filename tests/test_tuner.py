@@ -1057,9 +1057,11 @@ def test_recommend_without_data_is_refused_and_says_what_to_add(tmp_path):
 
 
 def test_a_metric_that_the_model_does_not_report_is_refused_with_those_it_does(tmp_path):
+    device = PretendDevice()
     with pytest.raises(UsageError, match="val_auc") as refused:
-        tune(tmp_path, PretendDevice(), "trials.metric=val_auc")
+        tune(tmp_path, device, "trials.metric=val_auc")
     assert "val_loss" in str(refused.value)
+    assert [type(task) for task in device.tasks] == [Inspect]  # before anything is measured
 
 
 def test_a_metric_of_unknown_direction_is_refused_rather_than_guessed(tmp_path):
@@ -1117,6 +1119,8 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
         ("val_error_type_accuracy", True),
         ("val_accuracy_loss", False),
         ("val_top_k_accuracy", True),
+        ("val_mean_io_u", True),  # Keras' own name for MeanIoU
+        ("val_kl_divergence", False),
     ],
 )
 def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):

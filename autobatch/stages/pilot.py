@@ -49,7 +49,6 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     task = Gradients(
         batch_size=size,
         learning_rate=evidence.baseline_learning_rate,
-        learning_rate_factor=rate_factor(evidence.baseline_learning_rate, inspected),
         measure_at=(max(1, round(EARLY_SHARE * steps)), steps),
         micro_batch_size=micro,
         micro_batches=count,
@@ -72,7 +71,6 @@ def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence)
     task = RangeTest(
         batch_size=evidence.baseline.batch_size,
         learning_rate=evidence.baseline_learning_rate,
-        learning_rate_factor=rate_factor(evidence.baseline_learning_rate, inspected),
         lowest_factor=LOWEST_FACTOR,
         highest_factor=HIGHEST_FACTOR,
         steps=RANGE_STEPS,
@@ -111,11 +109,6 @@ def _found(outcome: Outcome, rate: float) -> float | None:
         return None
     rates = [factor * rate for factor in outcome.factors]
     return range_test.divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
-
-
-def rate_factor(rate: float, inspected: Inspected) -> float:
-    """`rate` over the compiled one: what schedules are multiplied by."""
-    return rate / (inspected.learning_rate or rate)
 
 
 def _why_not(outcome: Outcome) -> str:

@@ -5,8 +5,9 @@ from math import floor, inf, log, log10
 from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.wording import BOUND_BY
-from autobatch.errors import UsageError, UserCodeError
+from autobatch.errors import RecipeError, TimeLimitError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
+from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE
 from autobatch.units import format_duration
@@ -19,31 +20,53 @@ VALIDATION_BATCH = 1024
 LEAST_VALIDATION_SAMPLES = 256
 FORWARD_SPEED = 3.0  # of an evaluation, over that of training
 
-MAXIMISED = {"accuracy", "acc", "auc", "precision", "recall", "f1", "iou", "r2"}
-MINIMISED = {"loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity"}
+MAXIMISED = {
+    *("accuracy", "acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "similarity"),
+    *("sensitivity", "specificity", "bleu", "rouge"),
+}
+MINIMISED = {
+    *("loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity", "divergence"),
+    *("logcosh", "poisson", "hinge", "distance"),
+}
 
 
-def plan(
-    session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
-) -> Evidence:
-    recipe = session.recipe
+def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
+    """Before anything is measured. Raises RecipeError, UsageError or UserCodeError."""
+    if inspected.train_samples is None:
+        raise RecipeError(
+            "recommend needs data: its trials are ranked by validation loss.",
+            hint="Add `data: file.py:load_data` to the recipe (probe and benchmark need none).",
+        )
+    if not inspected.validation_samples:
+        raise UserCodeError(
+            f"{recipe.data} gives no validation samples to rank trials by.",
+            hint="Return (train, validation).",
+        )
     if recipe.trials.metric not in inspected.metrics:
         raise UsageError(
             f"trials.metric is {recipe.trials.metric}, which this model does not report.",
             hint=f"It reports: {', '.join(inspected.metrics)}.",
         )
-    rate = recipe.baseline.learning_rate or inspected.learning_rate
+    _is_maximised(recipe.trials.metric)
     if inspected.learning_rate == 0:
         raise UserCodeError(
             "The model is compiled with a learning rate of 0 (does a callback set it?), and trials "
             "train without callbacks that set it.",
             hint="Compile it with the rate that it is to train with.",
         )
-    if rate is None:
+    if (recipe.baseline.learning_rate or inspected.learning_rate) is None:
         raise UserCodeError(
             f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
             hint="`autobatch probe` and `autobatch benchmark` work without one.",
         )
+
+
+def plan(
+    session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
+) -> Evidence:
+    recipe = session.recipe
+    rate = recipe.baseline.learning_rate or inspected.learning_rate
+    assert rate is not None  # or it was refused
     rule, reason = scaling.rule_for(inspected.optimizer, recipe.trials.learning_rate)
     size = recipe.baseline.batch_size
     step_seconds = {
@@ -77,7 +100,8 @@ def plan(
 
 def _is_maximised(metric: str) -> bool:
     """Whether more of the metric is better; refuses one of which that is not known."""
-    for word in reversed(metric.lower().split("_")):  # an output's name comes first
+    words = metric.lower().replace("io_u", "iou").split("_")  # Keras names IoU io_u
+    for word in reversed(words):  # an output's name comes first
         if word in MAXIMISED | MINIMISED:
             return word in MAXIMISED
     raise UsageError(
@@ -212,9 +236,9 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
     return left
 
 
-def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
+def _time_limit_too_short(session: Session, budget: float, needed: float) -> TimeLimitError:
     limit = session.recipe.time_limit
-    return UsageError(
+    return TimeLimitError(
         f"time_limit {format_duration(limit)} leaves {format_duration(max(0.0, budget))} of "
         f"training for trials, which compares nothing: {format_duration(needed)} is the least.",
         hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "

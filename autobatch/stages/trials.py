@@ -21,7 +21,7 @@ from autobatch.protocol import (
     Trial,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.pilot import pilot, rate_factor
+from autobatch.stages.pilot import pilot
 from autobatch.stages.plan import (
     FINALISTS,
     MIN_STEPS,
@@ -199,7 +199,6 @@ class _Trials:
         task = Trial(
             batch_size=size,
             learning_rate=rate,
-            learning_rate_factor=rate_factor(rate, self.inspected),
             steps=steps,
             evaluate_at=ranking.evaluation_steps(steps),
             validation_batch_size=evidence.validation_batch_size,

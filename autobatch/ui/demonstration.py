@@ -98,7 +98,6 @@ def _trials() -> Iterator[Timed]:
         task = Trial(
             batch_size=size,
             learning_rate=rate,
-            learning_rate_factor=1.0,
             steps=100,
             evaluate_at=tuple(range(EVALUATIONS)),
             validation_batch_size=1024,

@@ -6,12 +6,14 @@ from typing import Any
 import keras
 
 from autobatch.core.scaling import SETTINGS
+from autobatch.protocol import RATE_FUNCTION
+from autobatch.worker.mistakes import UserError
 
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
-    """What applies the gradients, by name, out of loss-scaling wrappers.
+    """What applies the gradients, by name, out of loss-scaling wrappers and MultiOptimizers.
 
     A model with a training step of its own (a GAN) may keep several as attributes; the one that
     Keras made by default when it was compiled without any is then not used.
@@ -24,7 +26,28 @@ def optimizers(model: keras.Model) -> dict[str, Any]:
         and name.strip("_") != "optimizer"
     }
     found = own or ({} if model.optimizer is None else {"optimizer": model.optimizer})
-    return {name: getattr(value, "inner_optimizer", value) for name, value in found.items()}
+    unwrapped: dict[str, Any] = {}
+    for name, value in found.items():
+        inner = getattr(value, "inner_optimizer", value)
+        if hasattr(inner, "optimizers"):
+            parts = enumerate(_parts(model, inner))
+            unwrapped |= {f"{name}.optimizers[{number}]": part for number, part in parts}
+        else:
+            unwrapped[name] = inner
+    return unwrapped
+
+
+def _parts(model: keras.Model, multiple: Any) -> list[Any]:
+    """The optimizers of a MultiOptimizer; where a function chooses them, only a built model has."""
+    if not multiple.optimizers and model.built:
+        multiple.build(model.trainable_variables)
+    if not multiple.optimizers:
+        raise UserError(
+            "Which optimizers the model's MultiOptimizer has is not known before it is built.",
+            hint="Give it a keras.optimizers.OptimizerMap, or build the model (model.build(shape)) "
+            "before returning it.",
+        )
+    return list(multiple.optimizers)
 
 
 def accumulation_steps(model: keras.Model) -> int:
@@ -43,37 +66,46 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
     """(learning rate, schedule's class name or None). Of a schedule, its peak."""
     if optimizer is None:
         return None, None
-    schedule = getattr(optimizer, "_learning_rate", None)
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+    schedule = _schedule(optimizer)
+    if schedule is None:
         return _number(optimizer.learning_rate), None
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return _number(schedule()), RATE_FUNCTION
     steps = [0, *(2**power for power in range(SCHEDULE_HORIZON.bit_length()))]
     return max(_number(schedule(step)) for step in steps), type(schedule).__name__
 
 
-def scale_learning_rates(
-    model: keras.Model, rate: float | None, factor: float, *, speed: float = 1.0
-) -> None:
-    """Set `rate`; multiply by `factor` what cannot be set: schedules, several optimizers at once.
+def _schedule(optimizer: Any) -> Any | None:
+    """A LearningRateSchedule, or a function without arguments; None of a rate that can be set."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    return None if isinstance(rate, keras.Variable) or not callable(rate) else rate
 
-    A schedule, which counts steps, goes through them `speed` times as fast. A model whose callable
-    took the rate as its argument has it already.
+
+def scale_learning_rates(model: keras.Model, rate: float | None, *, speed: float = 1.0) -> None:
+    """Set `rate`: of the first of several optimizers, all being multiplied by as much.
+
+    So is a schedule, whose peak it is to be. Of a model whose callable took the rate as its
+    argument, the rates are near it already. A schedule, which counts steps, goes through them
+    `speed` times as fast.
     """
     found = list(optimizers(model).values())
     now = learning_rate(found[0])[0] if found else None
-    if now is None or (factor, speed) == (1, 1):
-        return
-    if rate is not None and math.isclose(now, rate, rel_tol=1e-5):
+    factor = 1.0 if rate is None or not now else rate / now
+    if math.isclose(factor, 1.0, rel_tol=1e-5):
         factor = 1.0
     for optimizer in found:
-        schedule = getattr(optimizer, "_learning_rate", None)
-        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            optimizer.learning_rate = _Scaled(schedule, factor, speed)
-        elif factor == 1:
-            continue
-        elif len(found) > 1 or rate is None:
+        schedule = _schedule(optimizer)
+        if schedule is not None and (factor, speed) != (1, 1):
+            is_function = not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+            optimizer.learning_rate = (
+                _multiplied(schedule, factor) if is_function else _Scaled(schedule, factor, speed)
+            )
+        elif schedule is None and factor != 1:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
-        else:
-            optimizer.learning_rate = rate
+
+
+def _multiplied(function: Any, factor: float) -> Any:
+    return lambda: function() * factor
 
 
 def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:

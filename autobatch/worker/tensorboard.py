@@ -36,7 +36,8 @@ def write(record: Path, folder: Path) -> int:
     trials = list(_trials(record))
     for trial in trials:
         task = trial.task
-        name = f"batch-{task.batch_size}-rate-{_rate(task):.4g}-seed-{task.seed}-{task.steps}-steps"
+        name = f"batch-{task.batch_size}-rate-{task.learning_rate:.4g}"
+        name += f"-seed-{task.seed}-{task.steps}-steps"
         if (folder / name).exists():  # written before: again, each point would be there twice
             continue
         writer = tf.summary.create_file_writer(str(folder / name))
@@ -58,14 +59,10 @@ def _trials(path: Path) -> Any:
             continue
 
 
-def _rate(task: Trial) -> float:
-    return task.learning_rate if task.learning_rate is not None else task.learning_rate_factor
-
-
 def _hyperparameters(task: Trial) -> dict[str, Any]:
     return {
         "batch_size": task.batch_size,
-        "learning_rate": _rate(task),
+        "learning_rate": task.learning_rate,
         "seed": task.seed,
         "steps": task.steps,
         **task.settings,

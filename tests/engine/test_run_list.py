@@ -16,7 +16,6 @@ RECORDS = Path(__file__).parent / "records"
 RANGE_TEST = RangeTest(
     batch_size=32,
     learning_rate=0.1,
-    learning_rate_factor=1.0,
     lowest_factor=0.1,
     highest_factor=10.0,
     steps=100,

@@ -99,7 +99,6 @@ def trial(size, rate, seed, *values):
     task = Trial(
         batch_size=size,
         learning_rate=rate,
-        learning_rate_factor=1.0,
         steps=10,
         evaluate_at=(),
         validation_batch_size=8,

@@ -14,7 +14,6 @@ def gradients(tmp_path, model, data="pilots.py:samples", **changes):
     settings = {
         "batch_size": 32,
         "learning_rate": None,
-        "learning_rate_factor": 1.0,
         "measure_at": (1, 20),
         "micro_batch_size": 32,
         "micro_batches": 64,
@@ -73,7 +72,6 @@ def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):
     task = RangeTest(
         batch_size=32,
         learning_rate=None,
-        learning_rate_factor=1.0,
         lowest_factor=0.1,
         highest_factor=4096.0,
         steps=100,
@@ -92,8 +90,7 @@ def test_a_schedule_takes_as_many_samples_at_every_size(tmp_path, size, speed):
     end = 320 // size
     task = Trial(
         batch_size=size,
-        learning_rate=None,
-        learning_rate_factor=0.5,
+        learning_rate=0.025,  # half of its own
         steps=2 * end,
         evaluate_at=(end - 1, end, 2 * end),
         validation_batch_size=512,

@@ -101,7 +101,6 @@ def test_batch_normalisation_is_evaluated_among_replicas_too(tmp_path):
     task = Trial(
         batch_size=32,
         learning_rate=0.01,
-        learning_rate_factor=1.0,
         steps=3,
         evaluate_at=(0, 3),
         validation_batch_size=64,
@@ -117,7 +116,6 @@ def test_the_gradient_is_that_of_one_device(tmp_path):
     task = Gradients(
         batch_size=32,
         learning_rate=None,
-        learning_rate_factor=1.0,
         measure_at=(1,),
         micro_batch_size=32,
         micro_batches=16,

@@ -46,7 +46,7 @@ def run(
         return Differentiated(moments=(), reason=reason)
     data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
     micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
-    scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    scale_learning_rates(model, task.learning_rate)
     meter = _Meter(task, data.train, micro, target.class_weight, backend, report)
     fit(model, data, target, task.batch_size, meter, leave_out=(*WRITERS, *RATE_SETTERS))
     reason = "" if meter.found else "there were none, or not of finite numbers"

@@ -27,7 +27,7 @@ def run(
         learning_rate=task.learning_rate,
     )
     data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
-    scale_learning_rates(model, task.learning_rate, task.learning_rate_factor)
+    scale_learning_rates(model, task.learning_rate)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at

@@ -52,9 +52,7 @@ def run(
             f"{type(model).__name__} has a train_step of its own and nothing to evaluate it by.",
             hint="Give it a test_step that returns {'loss': ...}, which trials are ranked by.",
         )
-    scale_learning_rates(
-        model, task.learning_rate, task.learning_rate_factor, speed=task.schedule_speed
-    )
+    scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
     batch = backend.first_batch(sample) if batch_norm_layers(model) else None

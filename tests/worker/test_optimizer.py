@@ -1,0 +1,127 @@
+"""What a trial changes in an optimizer, whatever way its learning rate was given."""
+
+import keras
+import pytest
+from asking import SHORT_TRIAL, ask
+
+from autobatch.protocol import RATE_FUNCTION, Diverged, Inspect, Inspected, Trained, changed
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.optimizer import (
+    change_settings,
+    learning_rate,
+    optimizers,
+    scale_learning_rates,
+    settings,
+)
+
+layers, schedules = keras.layers, keras.optimizers.schedules
+
+
+def model(optimizer, *, is_built=True):
+    parts = [layers.Dense(4, name="first"), layers.Dense(1, name="last")]
+    found = keras.Sequential([keras.Input((8,)), *parts] if is_built else parts)
+    found.compile(optimizer, "mse")
+    return found
+
+
+def rates(found):
+    return [learning_rate(each)[0] for each in optimizers(found).values()]
+
+
+def warmed_up(peak):
+    """Between the steps at which a schedule is looked at: its peak is seen as somewhat less."""
+    return schedules.CosineDecay(0.0, 10_000, warmup_target=peak, warmup_steps=600)
+
+
+def mapped(first=0.1, last=0.01):
+    sgd = keras.optimizers.SGD
+    chosen = keras.optimizers.OptimizerMap(sgd(first), {"last/.*": sgd(last)})
+    return keras.optimizers.MultiOptimizer(chosen)
+
+
+def test_a_rate_that_is_a_number_is_set():
+    found = model(keras.optimizers.SGD(0.01))
+    scale_learning_rates(found, 0.08)
+    assert rates(found) == [0.08]
+
+
+@pytest.mark.parametrize("given", [0.001, 0.004])  # is its callable given the rate of the trial?
+def test_a_schedules_peak_is_multiplied_once(given):
+    own = rates(model(keras.optimizers.SGD(warmed_up(0.001))))[0]
+    found = model(keras.optimizers.SGD(warmed_up(given)))
+    scale_learning_rates(found, 4 * own)
+    assert float(found.optimizer._learning_rate(600)) == pytest.approx(0.004, rel=1e-5)
+
+
+def test_a_schedule_at_its_own_rate_stays_what_it_is():
+    found = model(keras.optimizers.SGD(warmed_up(0.001)))
+    schedule = found.optimizer._learning_rate
+    scale_learning_rates(found, rates(found)[0])
+    assert found.optimizer._learning_rate is schedule
+
+
+def test_a_function_that_gives_the_rate_is_multiplied():
+    found = model(keras.optimizers.SGD(lambda: 0.01))
+    assert learning_rate(found.optimizer) == (0.01, RATE_FUNCTION)
+    scale_learning_rates(found, 0.04, speed=2.0)
+    assert rates(found) == [0.04]
+
+
+def test_of_several_optimizers_all_rates_are_multiplied():
+    found = model(mapped())
+    assert sorted(rates(found)) == [0.01, 0.1]
+    scale_learning_rates(found, 2 * rates(found)[0])
+    assert sorted(rates(found)) == [0.02, 0.2]
+    assert list(optimizers(found)) == ["optimizer.optimizers[0]", "optimizer.optimizers[1]"]
+
+
+def test_optimizers_that_a_function_chooses_are_those_of_the_built_model():
+    def chosen(weight):
+        return head if "last" in weight.path else body
+
+    head, body = keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.1)
+    found = model(keras.optimizers.MultiOptimizer(chosen))
+    scale_learning_rates(found, 0.3)  # of the first weights'
+    assert (rates(found), float(head.learning_rate)) == ([0.3, 0.03], pytest.approx(0.03))
+    unbuilt = model(keras.optimizers.MultiOptimizer(chosen), is_built=False)
+    with pytest.raises(UserError, match="before it is built") as refused:
+        optimizers(unbuilt)
+    assert "OptimizerMap" in refused.value.hint
+
+
+def test_what_goes_with_the_batch_is_set_before_the_step_is_traced():
+    found = model(keras.optimizers.Adam(0.01, weight_decay=0.1, use_ema=True))
+    given = {"beta_2": 0.9, "epsilon": 1e-3, "weight_decay": 0.2, "ema_momentum": 0.5}
+    assert given.keys() <= settings(found).keys()
+    change_settings(found, given)
+    assert settings(found) == given
+
+
+@pytest.mark.usefixtures("on_each_backend")
+def test_a_trial_has_the_settings_and_the_rate_that_it_is_given(tmp_path):
+    task = changed(SHORT_TRIAL, batch_size=16, validation_batch_size=64, learning_rate=0.01)
+    still = changed(task, settings={"epsilon": 1e6})
+    target = {"model": "pilots.py:adam_alone", "data": "targets.py:data"}
+    trained, unmoved = (ask(tmp_path, each, **target)[0] for each in (task, still))
+    assert isinstance(unmoved, Trained), unmoved
+    losses = [each.metrics["val_loss"] for each in unmoved.evaluations]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    assert trained.evaluations[-1].metrics["val_loss"] < 0.99 * losses[0]
+
+
+@pytest.mark.usefixtures("on_each_backend")
+def test_a_multi_optimizer_is_inspected_and_tried(tmp_path):
+    found, _ = ask(tmp_path, Inspect(batch_size=8), model="pilots.py:several_optimizers")
+    assert isinstance(found, Inspected), found
+    assert (found.optimizer, found.learning_rate) == ("SGD, Adam", 0.01)
+    task = changed(SHORT_TRIAL, learning_rate=0.02)
+    trained, _ = ask(tmp_path, task, model="pilots.py:several_optimizers")
+    assert isinstance(trained, Trained), trained
+
+
+@pytest.mark.usefixtures("on_each_backend")
+def test_a_trial_whose_loss_overflows_has_diverged(tmp_path):
+    outcome, _ = ask(tmp_path, changed(SHORT_TRIAL, learning_rate=1e30))
+    assert isinstance(outcome, Diverged), outcome
+    assert outcome.step == 4  # of 0, 4 and 7, where it is evaluated
+    assert len(outcome.evaluations) == 1
