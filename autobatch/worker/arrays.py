@@ -169,3 +169,8 @@ def _array(leaf: Any, source: str) -> Any:
             "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset.",
         )
     return array
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one number, of a Keras type."""
+    return np.dtype({"bfloat16": "float16"}.get(dtype, dtype)).itemsize

@@ -33,7 +33,39 @@ def many_arrays():
     return rows(1 << 22), rows(20)  # 80 MiB
 
 
+def many_in_halves():
+    """Which Keras makes float32 of, all of them, before it trains."""
+    x, y = rows(1 << 22)
+    return (x.astype("float16"), y.astype("float16")), rows(20)
+
+
 # --- models --------------------------------------------------------------------------------------
+
+
+def wide(optimizer):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1 << 20), layers.Dense(1)])
+    model.layers[-1].trainable = False
+    model.compile(optimizer, "mse")
+    return model
+
+
+class HeavyToTest(keras.Model):
+    """Its validation takes 200 MiB, its training next to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def test_step(self, batch):
+        extra = tf.reduce_sum(tf.random.uniform((50 << 20,)))
+        return {"loss": super().test_step(batch)["loss"] + 0 * extra}
+
+
+def heavy_to_test():
+    return compiled(HeavyToTest())
 
 
 def two_in_two_out():
@@ -242,6 +274,10 @@ def seldom_long_ragged():
 
 def seldom_long_unpadded():
     return text_dataset(seldom_long(SAMPLES)), None
+
+
+def seldom_long_for_validation():
+    return text_dataset([[1]] * SAMPLES), text_dataset(seldom_long(SAMPLES))
 
 
 def seldom_long_batches(batch_size):

@@ -8,7 +8,7 @@ import numpy as np
 
 from autobatch.protocol import Inspect, Inspected, Target
 from autobatch.worker import data as user_data
-from autobatch.worker.arrays import Arrays
+from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
 from autobatch.worker.datasets import Unbatched
@@ -46,7 +46,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
         parameter_bytes=sum(
-            int(np.prod(v.shape)) * np.dtype(_numpy_type(v.dtype)).itemsize for v in model.variables
+            int(np.prod(v.shape)) * itemsize(str(v.dtype)) for v in model.variables
         ),
         optimizer=", ".join(type(each).__name__ for each in found) or "none",
         learning_rate=rate,
@@ -145,7 +145,3 @@ def _name(loss: Any) -> str:
     if isinstance(loss, str):
         return loss
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
-
-
-def _numpy_type(dtype: Any) -> str:
-    return {"bfloat16": "float16"}.get(str(dtype), str(dtype))

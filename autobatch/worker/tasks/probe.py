@@ -11,7 +11,7 @@ import numpy as np
 from autobatch.core.leak import leak_bytes_per_step
 from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
-from autobatch.worker.arrays import Arrays
+from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import WRITERS, users_callbacks
 from autobatch.worker.mistakes import UserError
@@ -44,8 +44,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     will_validate = validates(data, model)
     arguments = _arguments(task, data, needed, validate=task.verify and will_validate)
     validated = "validation_data" in arguments
-    copies_data = backend.COPIES_DATA and backend.device()[0] == "cpu"
-    left_out = _left_out_bytes(data, arguments) if copies_data else 0
+    on_gpu = backend.device()[0] == "gpu"
+    left_out = _left_out_bytes(data, arguments, on_gpu=on_gpu) if backend.COPIES_DATA else 0
     ballast = keras.ops.zeros((left_out,), "uint8") if left_out else None
     users = users_callbacks(
         target,
@@ -89,7 +89,7 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
     ends with the same ragged batch: memory in pieces of another size is often what does not fit,
     and so full steps follow it. A verification has longer epochs, and a validation after each.
     Where samples vary in size, a probe has the largest alone, and epochs of a verification begin
-    with them: others leave other gaps.
+    with them, as its validation does: others leave other gaps.
     """
     size = task.batch_size
     epochs = {"epochs": max(SETTLE_STEPS, VERIFY_STEPS, needed)}  # each has a full step or more
@@ -105,23 +105,32 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
     validation = data.train if data.source == "synthetic" else data.validation
     if not validate or validation is None:
         return arguments
-    part = validation.part(needed * size).fit_arguments(size)
+    some = validation.part(needed * size)
+    longest = validation.longest(size) if validation.count >= size else validation
+    part = (some if longest is validation else some.after(longest)).fit_arguments(size)
     if "y" not in part:  # a dataset
         return arguments | {"validation_data": part["x"]}
     given = (part[name] for name in ("x", "y", "sample_weight"))
     return arguments | {"validation_data": tuple(g for g in given if g is not None)}
 
 
-def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any]) -> int:
-    """Of the user's arrays: a probe gives `fit` a part of them, and their training has them all."""
+def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any], *, on_gpu: bool) -> int:
+    """Of the user's arrays: a probe gives `fit` a part of them, and their training has them all.
+
+    In the memory it trains in, TensorFlow holds them whole, floats as Keras' floatx; on a GPU
+    integers of 32 bits stay with the host.
+    """
+    floats = itemsize(keras.config.floatx())
+
+    def held(tree: Any) -> int:
+        arrays = [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, np.ndarray)]
+        there = [each for each in arrays if not (on_gpu and each.dtype == np.int32)]
+        return sum(x.size * floats if x.dtype.kind == "f" else x.nbytes for x in there)
+
     sources = (data.train, data.validation if "validation_data" in arguments else None)
     whole = [(each.x, each.y, each.sample_weight) for each in sources if isinstance(each, Arrays)]
     given = [arguments.get(name) for name in ("x", "y", "sample_weight", "validation_data")]
-    return max(0, _bytes(whole) - _bytes(given))
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.nbytes for leaf in keras.tree.flatten(tree) if isinstance(leaf, np.ndarray))
+    return max(0, held(whole) - held(given))
 
 
 def _check(ran: StepCount, size: int, needed: int, data: user_data.Data) -> None:
