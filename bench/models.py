@@ -97,7 +97,9 @@ def transformer(width=512, depth=6, length=128, words=1000):
     layers = keras.layers
     tokens = keras.Input((length,), dtype="int32")
     x = layers.Embedding(words, width)(tokens)
-    x = x + layers.Embedding(length, width)(keras.ops.arange(length))
+    # 0, 1, 2, ... derived from the input, because a constant would leave this layer untrained.
+    positions = keras.ops.cumsum(keras.ops.ones_like(tokens), axis=1) - 1
+    x = x + layers.Embedding(length, width)(positions)
     for _ in range(depth):
         normal = layers.LayerNormalization()(x)
         x = x + layers.MultiHeadAttention(8, width // 8)(normal, normal)

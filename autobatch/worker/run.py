@@ -59,6 +59,9 @@ from autobatch.worker.mistakes import (
 NOTES = ".memory"  # what a framework may write beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
+DEVICES = "CUDA_VISIBLE_DEVICES"
+HOSTS_ALLOCATOR = "DefaultCPUAllocator"  # of PyTorch
+
 Report = Callable[[JobProgress], None]
 
 
@@ -100,7 +103,11 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     except (Exception, SystemExit) as error:
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
-            return OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
+            return OutOfMemory(
+                evidence=evidence,
+                peak_bytes=backend.peak_bytes(),
+                host_memory=job.target.device == "gpu" and HOSTS_ALLOCATOR in evidence,
+            )
         told = backend.error_in_data(error)
         if told is not None:
             message = f"{_at_size(job.task)}{told[0]}"
@@ -131,6 +138,19 @@ def _at_size(task: Task) -> str:
 
 
 def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
+    devices = os.environ.get(DEVICES)
+    answer = _ask(job, backend, report)
+    now = os.environ.get(DEVICES)
+    if job.target.device == "gpu" and now != devices:
+        raise UserError(
+            f"Your code sets {DEVICES}, which is read when a GPU is first used: here, that was "
+            "before your code ran.",
+            hint=f"Set it in the shell: {DEVICES}={now} autobatch ...",
+        )
+    return answer
+
+
+def _ask(job: Job, backend: Backend, report: Report) -> Outcome:
     import keras
 
     from autobatch.worker.tasks import benchmark, gradients, inspect, probe, range_test, trial

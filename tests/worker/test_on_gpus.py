@@ -2,7 +2,9 @@
 
 import pytest
 
-from autobatch.worker.backends import jax, load, torch
+from autobatch.worker.backends import jax, jax_gpus, load, torch
+from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
+from autobatch.worker.mistakes import UserError
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,32 @@ def test_other_errors_of_cuda_are_not():
     assert torch.out_of_memory_evidence(RuntimeError("CUDA error: device-side assert")) is None
 
 
+def test_what_cudas_libraries_say_near_the_limit_is_out_of_memory(monkeypatch):
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
+        monkeypatch.setattr(torch, "_held_and_limit", lambda told=(held, limit): told)
+        assert (torch.out_of_memory_evidence(error) is not None) == is_memory
+
+
+def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    names = ("set_memory_growth", "set_visible_devices", "set_virtual_device_configuration")
+    for name in names:  # to be put back
+        monkeypatch.setattr(tf.config.experimental, name, getattr(tf.config.experimental, name))
+    for name in ("set_visible_devices", "set_logical_device_configuration"):
+        monkeypatch.setattr(tf.config, name, getattr(tf.config, name))
+    keep_memory_settings()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.experimental.set_memory_growth(cpu, True)  # TensorFlow: it is not a GPU
+    tf.config.set_visible_devices([], "GPU")  # those that are
+    limit = tf.config.LogicalDeviceConfiguration(memory_limit=4096)
+    with pytest.raises(UserError, match="sets a memory limit") as refused:
+        tf.config.set_logical_device_configuration(cpu, [limit])
+    assert "device.memory_limit" in refused.value.hint
+    with pytest.raises(UserError):
+        tf.config.set_visible_devices(cpu, "GPU")
+
+
 @pytest.mark.parametrize(
     ("backend", "variable"),
     [("jax", ("JAX_PLATFORMS", "cpu")), ("torch", ("CUDA_VISIBLE_DEVICES", "-1"))],
@@ -33,10 +61,10 @@ def test_where_the_cpu_is_asked_for_no_import_sees_a_gpu(backend, variable):
 
 
 def test_on_jax_a_limit_is_a_share_and_the_users_own_share_gives_way(monkeypatch):
-    monkeypatch.setattr(jax, "_total_bytes", lambda: 80 << 30)
+    monkeypatch.setattr(jax_gpus, "_total_bytes", lambda: 80 << 30)
     found = jax.environment("gpu", 20 << 30, 1, None)
     assert found == {
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.250000",
         "XLA_CLIENT_MEM_FRACTION": "",  # jaxlib refuses both
     }
+    assert jax.environment("gpu", None, 1, None) == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

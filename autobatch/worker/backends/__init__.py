@@ -4,6 +4,7 @@ One module per backend implements `Backend`; nothing else in autobatch knows whi
 Importing such a module imports no framework: its functions do, in the worker process.
 """
 
+import contextlib
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -158,6 +159,14 @@ def adapter(fit_arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tf.data.Dataset, that it is not shuffled
         return get_data_adapter(**({"shuffle": True} | fit_arguments))
+
+
+def hide_gpus_from_tensorflow() -> None:
+    """It may draw another framework's data, and would take all of the GPU's memory for itself."""
+    with contextlib.suppress(ImportError):
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
 
 
 def load(name: str) -> Backend:

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
-from autobatch.worker.backends import StepCount, StepLog, adapter
+from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
 from autobatch.worker.backends.compiled_steps import analysed, memory
+from autobatch.worker.backends.jax_gpus import gpu_environment, start_cuda
 from autobatch.worker.mistakes import DeviceError
-from autobatch.worker.nvidia import visible_handles
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = True
@@ -25,7 +25,9 @@ THREADS_PER_REPLICA = 4
 
 def template_environment(folder: str, device: str) -> dict[str, str]:
     """Trials of one size run one program: each process after the first finds it compiled."""
-    platforms = {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {}  # read when it is imported
+    # Read when it is imported; TensorFlow, for data, is to leave the GPU alone as well.
+    hidden = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
+    platforms = hidden if device == "cpu" else {}
     return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"} | platforms
 
 
@@ -41,30 +43,13 @@ def environment(
         # too few of them a step waits for ever for the one before it.
         threads = str(THREADS_PER_REPLICA * replicas)
         return {"XLA_FLAGS": flags, "NPROC": threads}
-    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    if limit_bytes is not None:
-        share = limit_bytes / _total_bytes()
-        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{min(1.0, share):.6f}"
-        variables["XLA_CLIENT_MEM_FRACTION"] = ""  # the newer name: both together are refused
-    return variables
-
-
-def _total_bytes() -> int:
-    """Of the first visible GPU, by its driver: JAX must not have started yet."""
-    import pynvml
-
-    (handle,) = visible_handles(pynvml)
-    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return gpu_environment(limit_bytes)
 
 
 def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
-    import jax
-
-    if device == "gpu" and jax.default_backend() != "gpu":
-        raise DeviceError(
-            "There is a GPU, but JAX does not see it.",
-            hint="Install jax[cuda13] (or jax[cuda12]), or use --set device.kind=cpu.",
-        )
+    if device == "gpu":
+        start_cuda()
+        hide_gpus_from_tensorflow()
     memory.limit_bytes = limit_bytes
     if replicas > 1:
         _share_among(replicas)

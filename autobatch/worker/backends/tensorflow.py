@@ -17,7 +17,7 @@ from autobatch.worker.backends.tensorflow_errors import error_in_data as error_i
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
-from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.backends.tensorflow_gpus import configure_gpus
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False
@@ -51,7 +51,7 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     import tensorflow as tf
 
     if device == "gpu":
-        _configure_gpus(limit_bytes, replicas)
+        configure_gpus(limit_bytes, replicas)
     else:
         if replicas > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
@@ -70,29 +70,6 @@ def watch_memory(give_up: Callable[[str], None]) -> None:
 
 def scope() -> AbstractContextManager[Any]:
     return _strategies[0].scope() if _strategies else contextlib.nullcontext()
-
-
-def _configure_gpus(limit_bytes: int | None, replicas: int) -> None:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        raise DeviceError(
-            "There is a GPU, but TensorFlow does not see it.",
-            hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
-        )
-    if len(gpus) < replicas:
-        raise DeviceError(
-            f"device.replicas is {replicas}; GPUs that TensorFlow sees: {len(gpus)}.",
-            hint=f"Use --set device.replicas={len(gpus)}, or check CUDA_VISIBLE_DEVICES.",
-        )
-    tf.config.set_visible_devices(gpus[:replicas], "GPU")
-    for gpu in gpus[:replicas]:
-        if limit_bytes is None:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        else:
-            limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // MEBIBYTE)
-            tf.config.set_logical_device_configuration(gpu, [limit])
 
 
 def _reserve(limit_bytes: int) -> None:

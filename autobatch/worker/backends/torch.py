@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
-from autobatch.worker.backends import StepCount, StepLog, adapter
+from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
 from autobatch.worker.backends.private_memory import PrivateMemory
 from autobatch.worker.mistakes import DeviceError
 
@@ -21,10 +21,13 @@ COPIES_DATA = False
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
-    # Of CUDA and its libraries, beyond what PyTorch's allocator holds.
     *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
 )
-ONEDNN_FAILED = ("could not create a primitive", "could not execute a primitive")
+UNSPECIFIC = (
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN
+    *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_SUPPORTED"),
+    *("unable to find an engine", "nable to find a valid cuDNN algorithm"),
+)
 # Of Python itself, where not even an exception could be allocated.
 NO_EXCEPTION = ("without exception set", "without setting an exception")
 
@@ -46,7 +49,6 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     import torch
 
     assert replicas == 1  # Keras has no data parallelism in one process with it
-
     if device == "gpu":
         if not torch.cuda.is_available():
             raise DeviceError(
@@ -54,7 +56,9 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
                 hint="Install a PyTorch built for CUDA, or use --set device.kind=cpu.",
             )
         _start_cuda()
+        hide_gpus_from_tensorflow()
         if limit_bytes is not None:
+            _gpu_limits.append(limit_bytes)
             total = torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total))
         return
@@ -96,6 +100,7 @@ def _start_threads() -> None:
 
 
 _memory = PrivateMemory()
+_gpu_limits: list[int] = []  # one, where there is any
 
 
 def _on_gpu() -> bool:
@@ -248,9 +253,18 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY):
         return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
-    limit = _memory.limit_bytes
-    pressed = limit is not None and _memory.peak_bytes() >= NEAR_LIMIT * limit
+    held, limit = _held_and_limit()
+    pressed = limit is not None and held >= NEAR_LIMIT * limit
     lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
-    if (lost and limit is not None) or (pressed and any(sign in text for sign in ONEDNN_FAILED)):
-        return f"{text.splitlines()[0]} (with {_memory.peak_bytes()} bytes of {limit} held)"
+    if (lost and limit is not None) or (pressed and any(sign in text for sign in UNSPECIFIC)):
+        return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
     return None
+
+
+def _held_and_limit() -> tuple[int, int | None]:
+    """Bytes at most; of a GPU, those that its allocator has taken from it."""
+    import torch
+
+    if not _on_gpu():
+        return _memory.peak_bytes(), _memory.limit_bytes
+    return int(torch.cuda.max_memory_reserved()), next(iter(_gpu_limits), None)

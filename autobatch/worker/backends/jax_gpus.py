@@ -1,0 +1,43 @@
+"""JAX's GPUs: how much of them it may take, and that they can be used."""
+
+from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.nvidia import visible_handles
+
+
+def gpu_environment(limit_bytes: int | None) -> dict[str, str]:
+    """Read when JAX starts. Under a limit it takes all of that at once, as in any training.
+
+    (Grown by need, memory is more fragmented: less would fit.)
+    """
+    if limit_bytes is None:
+        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{min(1.0, limit_bytes / _total_bytes()):.6f}",
+        "XLA_CLIENT_MEM_FRACTION": "",  # the newer name: both together are refused
+    }
+
+
+def _total_bytes() -> int:
+    """Of the first visible GPU, by its driver: JAX must not have started yet."""
+    import pynvml
+
+    (handle,) = visible_handles(pynvml)
+    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+
+
+def start_cuda() -> None:
+    """Refused in a fork of a process that has used it."""
+    import jax
+
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"There is a GPU, but JAX cannot use it: {str(error).splitlines()[0]}",
+            hint="Check nvidia-smi, or use --set device.kind=cpu.",
+        ) from None
+    if found != "gpu":
+        raise DeviceError(
+            "There is a GPU, but JAX does not see it.",
+            hint="Install jax[cuda13] (or jax[cuda12]), or use --set device.kind=cpu.",
+        )

@@ -1,0 +1,60 @@
+"""TensorFlow's GPUs: which are used, with how much memory, whatever the user's code says of it."""
+
+from typing import Any
+
+from autobatch.worker.mistakes import DeviceError, UserError
+
+
+def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
+    """Before TensorFlow starts: which are used, and with how much memory."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise DeviceError(
+            "There is a GPU, but TensorFlow does not see it.",
+            hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
+        )
+    if len(gpus) < replicas:
+        raise DeviceError(
+            f"device.replicas is {replicas}; GPUs that TensorFlow sees: {len(gpus)}.",
+            hint=f"Use --set device.replicas={len(gpus)}, or check CUDA_VISIBLE_DEVICES.",
+        )
+    tf.config.set_visible_devices(gpus[:replicas], "GPU")
+    set_memory_growth = tf.config.experimental.set_memory_growth
+    set_devices = tf.config.set_logical_device_configuration
+    for gpu in gpus[:replicas]:
+        if limit_bytes is None:
+            set_memory_growth(gpu, True)
+        else:
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // (1 << 20))
+            set_devices(gpu, [limit])
+    keep_memory_settings()
+
+
+def keep_memory_settings() -> None:
+    """What the user's module sets of a GPU's memory comes after ours.
+
+    That it grows by need, as many scripts have it, is let pass (TensorFlow would refuse it, where
+    there is a limit); with a limit of its own, or another GPU, something else would be measured.
+    """
+    import tensorflow as tf
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UserError(
+            "Your code sets a memory limit of TensorFlow's GPUs, or which of them are visible, "
+            "which autobatch has set before.",
+            hint="Leave that out, and use --set device.memory_limit=4GiB, say, or "
+            "CUDA_VISIBLE_DEVICES in the shell.",
+        )
+
+    visible = tf.config.get_visible_devices("GPU")
+
+    def refuse_others(devices: Any, device_type: str | None = None) -> None:
+        if device_type != "CPU" and tf.nest.flatten(devices) != visible:
+            refuse()
+
+    tf.config.experimental.set_memory_growth = lambda *_, **__: None
+    tf.config.set_visible_devices = tf.config.experimental.set_visible_devices = refuse_others
+    tf.config.set_logical_device_configuration = refuse
+    tf.config.experimental.set_virtual_device_configuration = refuse
