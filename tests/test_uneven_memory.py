@@ -1,0 +1,54 @@
+"""`probe` where luck decides, near the edge, whether a process has the memory: as on the CPU."""
+
+import numpy as np
+import pytest
+from pretend import MIB, PretendDevice, session
+
+from autobatch import tuner
+from autobatch.protocol import Fits, OutOfMemory
+
+EDGE = 1310  # samples that the limit has room for, were memory without gaps
+LIMIT_BYTES = MIB + 100_000 * EDGE
+
+
+class Lucky(PretendDevice):
+    """A process lays out its memory more or less luckily; in few steps it needs somewhat less."""
+
+    def __init__(self, luck, spread):
+        super().__init__()
+        self.luck, self.spread = luck, spread
+
+    def _probe(self, task):
+        room = (task.limit_bytes - MIB) / 100_000
+        brief = 0 if task.seconds > 10 else self.spread if task.verify else 2 * self.spread
+        if task.batch_size > room * (1 - self.spread * abs(self.luck.normal()) + brief):
+            return OutOfMemory(evidence="OOM when allocating tensor")
+        peak = min(MIB + 100_000 * task.batch_size, task.limit_bytes)
+        return Fits(peak_bytes=peak, full_steps=10, steps=10, seconds=0.1, step_seconds=0.01)
+
+
+def probed(folder, spread, **more):
+    device = Lucky(np.random.default_rng(7), spread)
+    for run in range(20):
+        overrides = ["time_limit=10h"]
+        with session(folder / str(run), device, overrides, limit_bytes=LIMIT_BYTES) as opened:
+            yield tuner.probe(opened, **more)
+
+
+@pytest.mark.parametrize(
+    ("spread", "mostly", "at_most"), [(0, 8, 8), (0.01, 16, 25), (0.04, 20, 35)]
+)
+def test_the_answer_is_near_the_edge_for_few_probes_more(tmp_path, spread, mostly, at_most):
+    found = list(probed(tmp_path, spread))
+    counts = sorted(len(each.probes) for each in found)
+    assert counts[len(counts) // 2] <= mostly
+    assert counts[-1] <= at_most
+    for each in found:
+        assert (1 - 3 * spread - 0.01) * EDGE <= each.largest_fitting <= EDGE
+        assert each.ceiling <= 0.9 * EDGE
+        assert each.verified
+
+
+def test_an_exact_search_ends_too(tmp_path):
+    counts = [len(found.probes) for found in probed(tmp_path, 0.01, exact=True)]
+    assert max(counts) <= 64
