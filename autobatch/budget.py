@@ -77,10 +77,21 @@ def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:
 
 
 def limit_bytes(recipe: Recipe, free: int) -> int:
+    """What is asked, and no more than is free: nothing could have it."""
     asked = recipe.device.memory_limit
     if asked is None:
         return free
-    return int(free * asked) if isinstance(asked, Share) else int(asked)
+    return int(free * asked) if isinstance(asked, Share) else min(int(asked), free)
+
+
+def more_than_free(recipe: Recipe, free: int) -> str | None:
+    asked = recipe.device.memory_limit
+    if asked is None or isinstance(asked, Share) or asked <= free:
+        return None
+    return (
+        f"device.memory_limit is {format_bytes(asked)}, and {format_bytes(free)} are free: that is "
+        "the limit."
+    )
 
 
 def other_than_then(recipe: Recipe, then: int, now: int) -> str | None:

@@ -108,8 +108,9 @@ def open_run(
     ) as record:
         then = record.header.free_bytes
         moved = budget.other_than_then(recipe, then, free)
-        if moved:
-            on_event(Note(text=moved))
+        for told in (moved, budget.more_than_free(recipe, then)):
+            if told:
+                on_event(Note(text=told))
         executor = LocalExecutor(
             question,
             directory / "logs",

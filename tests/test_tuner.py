@@ -575,6 +575,28 @@ def test_a_size_that_fails_verification_is_stepped_down_from(tmp_path):
     assert "32 did not pass verification" in found.notes[0]
 
 
+@pytest.mark.parametrize("fails_from", [64, 1])
+def test_code_that_fails_in_verification_alone_bounds_it_where_a_smaller_size_passes(
+    tmp_path, fails_from
+):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    failed = UserCodeFailed(message="ValueError: so many are not validated", traceback="")
+
+    def probe_of(task):
+        return failed if task.verify and task.batch_size >= fails_from else fits(task)
+
+    device._probe = probe_of
+    if fails_from == 1:
+        with pytest.raises(UserCodeError, match="so many are not validated"):
+            probe(tmp_path, device, "batch_sizes.max=256")
+        return
+    found = probe(tmp_path, device, "batch_sizes.max=256")
+    assert 60 <= found.largest_fitting < 64
+    assert found.bounded_by == "failure"
+    assert any("so many are not validated" in note for note in found.notes)
+
+
 def test_where_the_line_shows_the_way_the_answer_alone_is_verified(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     found = probe(tmp_path, device, limit_bytes=200 * MIB)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from autobatch.core.search import step_of
+from autobatch.protocol import UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.refusal import refuse
@@ -85,11 +86,15 @@ class Verifier:
             bad = tried
             self._expect_more()
             failure = self.made.failure(bad, budget_bytes)
-            self.session.raise_for_user(failure)
-            if not isinstance(failure.outcome, NOT_ABOUT_MEMORY) or self.made.ran(self.lower):
+            is_users = isinstance(failure.outcome, UserCodeFailed)  # it may fail at any size
+            if not is_users:
+                self.session.raise_for_user(failure)
+            is_other = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
+            if not is_users and (not is_other or self.made.ran(self.lower)):
                 continue
-            # Sizes were predicted so far, and none ran: does it train at all?
+            # Or sizes were predicted so far, and none ran: does it pass at all?
             if self.made.final(self.lower, budget_bytes) is None:
+                self.session.raise_for_user(self.made.failure(self.lower, budget_bytes))
                 refuse(self.made, self.lower, budget_bytes)
         refuse(self.made, self.lower, budget_bytes)
 
