@@ -95,7 +95,10 @@ def of_dataset(dataset: Any, size: int, source: str, look: Look, *, ends: bool) 
         most = batches * size  # the last batch is taken to be full, where it was not seen
         count = max(min(count, most), most - size + 1) if is_whole else most
     elif not is_whole:
-        notes = (f"{source} does not know its size and has at least {count} samples.",)
+        notes = (
+            f"{source} does not know its size and has at least {count} samples: no larger batch "
+            "is tried.",
+        )
         dataset = dataset.take(math.ceil(count / size)) if ends else dataset
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)

@@ -91,12 +91,23 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
     count, is_whole = _count(dataset, source, look)
     notes: tuple[str, ...] = ()
     if not is_whole:
-        notes += (f"{source} does not know its size and has at least {count} samples.",)
+        notes += (
+            f"{source} does not know its size and has at least {count} samples: no larger batch "
+            "is tried.",
+        )
         if ends:
             dataset = dataset.take(count)
             notes = (f"{source} does not know its size; its first {count} samples are used.",)
     ragged = any(_is_ragged_spec(spec) for spec in _specs(dataset))
-    padded = not ragged and any(None in spec.shape for spec in _specs(dataset))
+    shapes = [spec.shape for spec in _specs(dataset)]
+    if any(shape.rank is None for shape in shapes):
+        raise UserError(
+            f"{source}: the dataset does not know the shapes of its samples, so that Keras cannot "
+            "train on it.",
+            hint="Set them where it is mapped: tf.ensure_shape(x, (28, 28)), say, after "
+            "tf.py_function or tf.numpy_function.",
+        )
+    padded = not ragged and any(None in shape for shape in shapes)
     if padded or ragged:
         how = "batches are padded with zeros to their longest sample" if padded else "as ragged"
         notes += (

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -36,6 +37,8 @@ def build_model(
     source = target.model.partition(":")[0]
     with backend.scope():
         if source.endswith(".keras"):
+            for reference in filter(None, (target.data, target.callbacks)):
+                find_callable(target, reference, role="data")  # it may register the model's classes
             keras.utils.set_random_seed(seed)
             model = _load_saved(Path(target.folder, source))
         else:
@@ -51,9 +54,12 @@ def build_model(
             hint="Return the compiled model from it (with `keras` imported from Keras 3).",
         )
     if not model.compiled:
+        what, when = f"The model that {target.model} returned", "returning"
+        if source.endswith(".keras"):
+            what, when = f"The model in {source}", "saving"
         raise UserError(
-            f"The model that {target.model} returned is not compiled.",
-            hint="Call model.compile(optimizer=..., loss=...) before returning it.",
+            f"{what} is not compiled.",
+            hint=f"Call model.compile(optimizer=..., loss=...) before {when} it.",
         )
     return model
 
@@ -190,12 +196,21 @@ def _load_saved(path: Path) -> Any:
         raise TargetError(f"There is no saved model {path}.")
     try:
         return keras.saving.load_model(path, safe_mode=True)
-    except ValueError as error:
-        if "safe_mode" not in str(error) and "unsafe" not in str(error):
+    except (TypeError, ValueError) as error:
+        if "safe_mode" in str(error) or "unsafe" in str(error):
+            raise UserError(
+                f"{path.name} contains code (a Lambda layer), which is not run from a saved model.",
+                hint="Give the Python file that builds the model instead.",
+            ) from None
+        unknown = re.search("Could not locate (class|function) '(.+?)'", str(error))
+        if unknown is None:
             raise
         raise UserError(
-            f"{path.name} contains code (a Lambda layer), which is not run from a saved model.",
-            hint="Give the Python file that builds the model instead.",
+            f"{path.name} needs the {unknown[1]} {unknown[2]}, which nothing that was imported "
+            "defines for saved models.",
+            hint="Define it in the file of load_data, which is imported before, with "
+            "@keras.saving.register_keras_serializable(); or give the Python file that builds the "
+            "model.",
         ) from None
 
 

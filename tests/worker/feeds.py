@@ -299,3 +299,12 @@ def many_texts():
 def longest_first(batch_size):
     """Keras takes the shapes that it allows from the first two batches."""
     return Padded(SAMPLES, batch_size, lambda count: texts(count)[::-1]), None
+
+
+def of_unknown_rank():
+    """As tf.py_function leaves its results, where nobody sets their shapes."""
+
+    def read(x, y):
+        return tf.py_function(lambda x, y: (x, y), [x, y], [tf.float32, tf.float32])
+
+    return tuple(tf.data.Dataset.from_tensor_slices(rows(n)).map(read) for n in (50, 20))

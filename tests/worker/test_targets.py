@@ -495,6 +495,44 @@ def test_a_saved_model_is_loaded_and_given_synthetic_samples(on_each_backend, tm
     assert fits.ragged_samples == 10
 
 
+WITH_A_LAYER_OF_ITS_OWN = """
+import keras, numpy
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+def data():
+    x = numpy.ones((50, 4), "float32")
+    return (x, x[:, :1]), (x[:20], x[:20, :1])
+"""
+
+
+def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(on_each_backend, tmp_path):
+    if on_each_backend != "tensorflow":
+        pytest.skip("Keras loads it alike")
+    (tmp_path / "train.py").write_text(WITH_A_LAYER_OF_ITS_OWN)
+    module = {}
+    exec(WITH_A_LAYER_OF_ITS_OWN, module | {"__name__": "elsewhere"}, module)
+    model = keras.Sequential([keras.Input((4,)), module["Doubled"](), keras.layers.Dense(1)])
+    model.save(tmp_path / "uncompiled.keras")
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "model.keras")
+    told = []
+    for name, data in (
+        ("model", "train.py:data"),
+        ("model", None),
+        ("uncompiled", "train.py:data"),
+    ):
+        target = {"folder": tmp_path, "model": f"{name}.keras", "data": data}
+        told.append(ask(tmp_path, Inspect(batch_size=20), **target)[0])
+    assert isinstance(told[0], Inspected), told[0]
+    assert "needs the class Doubled" in told[1].message
+    assert "register_keras_serializable" in told[1].hint
+    assert told[2].message == "The model in uncompiled.keras is not compiled."
+
+
 @pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
 def test_a_model_without_data_trains_on_synthetic_samples(on_each_backend, tmp_path, model):
     if (on_each_backend, model) == ("torch", "stateful_rnn"):

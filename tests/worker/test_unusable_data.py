@@ -18,6 +18,7 @@ from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, Us
         ("changing_shape", "batch 2 of the generator has arrays of float32 (20, 1, 4)"),
         ("changing_width", "inputs of different shapes (one of (5,))"),
         ("python_batches_of_changing_width", "inputs of different shapes (one of (5,))"),
+        ("of_unknown_rank", "does not know the shapes of its samples"),
         ("ten_samples", "no batch at batch_size=20"),
     ],
 )
