@@ -641,6 +641,7 @@ class EffectiveBatch(Struct):
     batch_size: int
     gradient_accumulation_steps: int
     learning_rate: float
+    hyperparameters: dict[str, float] = {}  # of the optimizer, beside it
 
 
 class Candidate(Struct):

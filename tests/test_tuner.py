@@ -128,6 +128,9 @@ def test_a_baseline_that_is_best_for_certain_is_told_so(tmp_path):
     assert found.confidence != "low"
     assert "the soonest other finalist" in found.reasons[0]
     assert "times as soon (95 % interval 0." in found.reasons[0]
+    (told,) = [each for each in found.reasons if each.startswith("After equal training time")]
+    assert "the best val_loss of batch" in told
+    assert found.loss_difference is None  # that of the recommended
 
 
 def others_level_off():

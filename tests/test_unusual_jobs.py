@@ -5,7 +5,7 @@ from pretend import PretendDevice, inspected, session, telling
 
 from autobatch import tuner
 from autobatch.errors import UserCodeError
-from autobatch.protocol import Extent, JobFinished, Trial
+from autobatch.protocol import Diverged, Extent, JobFinished, Trained, Trial, changed
 
 
 def tune(tmp_path, device, *overrides):
@@ -54,6 +54,78 @@ def test_the_largest_of_equals_is_preferred_where_that_is_asked(tmp_path):
     small = tune(tmp_path / "small", PretendDevice(critical_batch=400.0))
     large = tune(tmp_path / "large", PretendDevice(critical_batch=400.0), "recommend.prefer=large")
     assert small.batch_size < large.batch_size
+
+
+def test_a_loss_that_rises_again_is_told_with_what_keeps_the_best(tmp_path):
+    device = PretendDevice()
+    assert not any("got worse again" in told for told in tune(tmp_path / "a", device).warnings)
+    learn = device._trial
+
+    def overfits(task):
+        trained = learn(task)
+        if not isinstance(trained, Trained):
+            return trained
+        *before, last = trained.evaluations
+        return changed(trained, evaluations=(*before, changed(last, metrics={"val_loss": 0.9})))
+
+    device._trial = overfits
+    found = tune(tmp_path / "b", device)
+    assert found.verdict == "better"
+    (told,) = [told for told in found.warnings if "got worse again" in told]
+    assert "to 0.9 at their end, as at your setting" in told
+
+
+def test_seeds_with_which_a_finalist_diverges_are_told(tmp_path):
+    device = PretendDevice()
+    whole = tune(tmp_path / "whole", device)
+    size, rate = whole.batch_size, whole.learning_rate
+    learn = device._trial
+
+    def unstable(task):
+        is_it = (task.batch_size, task.learning_rate, task.seed) == (size, rate, 3)
+        return Diverged(step=1, evaluations=()) if is_it else learn(task)
+
+    device._trial = unstable
+    found = tune(tmp_path / "unstable", device)
+    assert (found.batch_size, found.learning_rate) != (size, rate)
+    told = f"Batch {size} with learning rate {rate:.3g} diverged with 1 of 5 seeds."
+    assert told in found.warnings
+
+
+def test_an_effective_batch_has_all_that_goes_with_it(tmp_path):
+    facts = inspected(optimizer="Adam", optimizer_settings={"beta_2": 0.999, "weight_decay": 0.01})
+    device = PretendDevice(facts=facts, best_rate=lambda size: 0.08 * (size / 32) ** 0.5)
+    found = tune(tmp_path, device, "recommend.effective_batch=8192")
+    wished = found.effective_batch
+    assert wished.gradient_accumulation_steps > 1
+    kappa = wished.samples / 32
+    assert wished.hyperparameters["beta_2"] == pytest.approx(max(0.9, 0.999**kappa))
+    assert wished.hyperparameters.keys() == {"beta_2", "weight_decay"}
+    (told,) = [told for told in found.warnings if "samples per update" in told]
+    assert "beta_2" in told
+    assert told.endswith("There are only 4096 training samples.")
+
+
+def test_trials_have_the_settings_that_go_with_their_size_and_schedules_their_speed(tmp_path):
+    facts = inspected(
+        optimizer="Adam",
+        optimizer_settings={"beta_2": 0.999, "epsilon": 1e-7},
+        learning_rate_schedule="CosineDecay",
+    )
+    device = PretendDevice(facts=facts)
+    found = tune(tmp_path, device)
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    assert {task.batch_size for task in trials} > {32}
+    for task in trials:
+        kappa = task.batch_size / 32
+        assert task.schedule_speed == kappa
+        if kappa == 1:
+            assert task.settings == {}
+            continue
+        assert task.settings["beta_2"] == pytest.approx(max(0.9, 0.999**kappa))
+        assert task.settings["epsilon"] == pytest.approx(1e-7 / kappa**0.5)
+    if found.batch_size != 32:
+        assert f"model.optimizer.beta_2 = {found.hyperparameters['beta_2']:.6g}" in found.snippet
 
 
 @pytest.mark.parametrize(("samples", "warns"), [(4097, True), (4096, False)])

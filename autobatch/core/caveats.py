@@ -7,7 +7,7 @@ from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
 from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, ProbeResult
-from autobatch.units import format_duration
+from autobatch.units import format_bytes, format_duration
 
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 SHARPNESS = (
@@ -25,6 +25,7 @@ def warnings(
     probed: ProbeResult,
     measured: BenchmarkResult,
     wished: EffectiveBatch | None,
+    metric: str,
 ) -> tuple[str, ...]:
     size = choice.setting.batch_size
     found = list(evidence.notes)
@@ -46,6 +47,7 @@ def warnings(
             f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
             "longer learns. Should your training become unstable, halve it."
         )
+    found.extend(_on_the_trials(choice, evidence, metric))
     if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
         found.append(
             "BatchNormalization was evaluated with statistics of the present weights. For its "
@@ -57,7 +59,7 @@ def warnings(
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        found.append(_effective(wished))
+        found.append(_effective(wished, inspected))
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -68,13 +70,32 @@ def warnings(
     return (*found, *probed.notes, *measured.notes)
 
 
+def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[str]:
+    rise = evidence.rise(choice.setting)
+    if rise is not None:
+        best, last = rise
+        also = choice.setting != evidence.baseline and evidence.rise(evidence.baseline)
+        yield (
+            f"In its trials {metric} got worse again after its best, from {best:.4g} to {last:.4g} "
+            f"at their end{', as at your setting' if also else ''}. Keep the best weights "
+            "(EarlyStopping with restore_best_weights, or ModelCheckpoint)."
+        )
+    for setting, curves in evidence.finals.items():
+        diverged = sum(curve is None for curve in curves.values())
+        if 0 < diverged < len(curves) and setting not in evidence.failed:
+            yield (
+                f"{evidence.named(setting).capitalize()} diverged with {diverged} of "
+                f"{len(curves)} seeds."
+            )
+
+
 def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) -> Iterator[str]:
     size, own = choice.setting.batch_size, evidence.baseline.batch_size
-    if changed := evidence.hyperparameters(choice.setting):
+    if changed := evidence.hyperparameters(choice.setting.batch_size):
         told = ", ".join(f"{name} {value:.4g}" for name, value in changed.items())
         yield (
-            f"Trials at batch {size} had {told}, so that averages forget as fast in samples as at "
-            "your size; the snippet sets them too."
+            f"Trials at batch {size} had {told}, which go with the batch size; the snippet sets "
+            "them too."
         )
     if size != own and (momentum := inspected.optimizer_settings.get("momentum")):
         kappa = size / own
@@ -97,18 +118,24 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
 
 
-def _effective(wished: EffectiveBatch) -> str:
-    if wished.gradient_accumulation_steps == 1:
-        return (
-            f"For {wished.samples} samples per update: batch_size={wished.batch_size}, learning "
-            f"rate {wished.learning_rate:.4g} by the rule; not tried."
+def _effective(wished: EffectiveBatch, inspected: Inspected) -> str:
+    steps = wished.gradient_accumulation_steps
+    others = "".join(f", {name} {value:.4g}" for name, value in wished.hyperparameters.items())
+    told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
+    told += f" with gradient_accumulation_steps={steps} in the optimizer" if steps > 1 else ""
+    told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
+    if steps > 1:
+        told += (
+            " It is not faster for it, and BatchNormalization still sees the smaller batch. The "
+            f"gradients added up take up to {format_bytes(inspected.parameter_bytes)} more memory."
         )
-    return (
-        f"For {wished.samples} samples per update: batch_size={wished.batch_size} with "
-        f"gradient_accumulation_steps={wished.gradient_accumulation_steps} in the optimizer, "
-        f"learning rate {wished.learning_rate:.4g} by the rule; not tried. It is not faster for "
-        "it, and BatchNormalization still sees the smaller batch."
-    )
+        if inspected.learning_rate_schedule:
+            told += (
+                f" Your {inspected.learning_rate_schedule} counts batches, also between updates."
+            )
+    if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
+        told += f" There are only {inspected.train_samples} training samples."
+    return told
 
 
 def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
@@ -122,7 +149,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
     else:
         first = f"{names[0]}.learning_rate = {rate:.6g}"
     lines = [first]
-    for name, value in evidence.hyperparameters(choice.setting).items():
+    for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         lines.append(f"{names[0]}{inner}.{name} = {value:.6g}")
     lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))

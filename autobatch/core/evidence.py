@@ -10,6 +10,7 @@ from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
 Curve = list[tuple[float, float]]  # (training seconds, cost)
+RISE = 0.1  # of what was learned at best: lost again by the end of the trial, it is told
 
 
 @dataclass(frozen=True, order=True)
@@ -67,15 +68,25 @@ class Evidence:
         value = self.noise[-1].value if self.noise else None
         return inf if value is None else value / self.accumulation_steps
 
-    def hyperparameters(self, setting: Setting) -> dict[str, float]:
-        """What else of the optimizer goes with the size; empty at the baseline's."""
+    def hyperparameters(self, batch_size: float) -> dict[str, float]:
+        """What else of the optimizer goes with the size; empty at the baseline's.
+
+        Of a batch that is accumulated in parts, the part that has one update's share: it may be
+        a fraction.
+        """
+        own, critical = self.baseline.batch_size, self.saturation()
         return scaling.hyperparameters(
             self.optimizer,
             self.optimizer_settings,
-            kappa=setting.batch_size / self.baseline.batch_size,
+            kappa=batch_size / own,
             # The rule's alone: what the ladder adds is the same at every size.
-            rate_ratio=self.learning_rate(Setting(setting.batch_size, 0))
-            / self.baseline_learning_rate,
+            rate_ratio=scaling.scaled(
+                1.0,
+                self.rule,
+                old_batch=own,
+                new_batch=batch_size,
+                critical_batch=critical,
+            ),
         )
 
     def highest_rung(self) -> int:
@@ -145,6 +156,14 @@ class Evidence:
     def shown(self, cost: float) -> float:
         """The metric as the user knows it, from a cost (lower is better)."""
         return -cost if self.maximise else cost
+
+    def rise(self, setting: Setting) -> tuple[float, float] | None:
+        """(best, last) of the metric, means over seeds, where it got much worse again."""
+        curves = [curve for curve in self.finals[setting].values() if curve]
+        first, last = (sum(curve[k][1] for curve in curves) / len(curves) for k in (0, -1))
+        best = sum(map(ranking.best_cost, curves)) / len(curves)
+        is_much = last - best > RISE * (first - best)
+        return (self.shown(best), self.shown(last)) if is_much else None
 
     def final_cost(self, setting: Setting) -> float | None:
         """Mean over the seeds of the best metric reached; None if none finished."""

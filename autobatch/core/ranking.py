@@ -194,17 +194,20 @@ def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float) -> int:
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 
 
-def loss_difference(costs: Sequence[float], baseline: Sequence[float]) -> Interval:
+def loss_difference(
+    costs: Sequence[float], baseline: Sequence[float], *, learned: float = 0.0
+) -> Interval:
     """Mean of paired differences of final costs, by seed, with their 90 % interval (Student's t).
 
-    As shares of the baseline's cost. Inside EQUIVALENT on both sides, the two are equivalent: two
+    As shares of the baseline's cost (of a hundredth of what it `learned` at least, in the cost's
+    unit: a likelihood may end near 0). Inside EQUIVALENT on both sides, the two are equivalent: two
     one-sided tests at 5 %.
     """
     differences = np.array(costs, dtype=float) - np.array(baseline, dtype=float)
     count = len(differences)
     half = float(stats.t.ppf(0.95, count - 1) * differences.std(ddof=1)) / sqrt(count)
     mean = float(differences.mean())
-    unit = abs(float(np.mean(baseline))) or 1.0
+    unit = max(abs(float(np.mean(baseline))), 0.01 * learned) or 1.0
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
 
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Literal
 
 from autobatch.core import caveats, ranking, scaling, time_to_target, wording
@@ -137,9 +138,9 @@ def compose(
         noise_scale_early=evidence.noise[0] if evidence.noise else None,
         critical_batch=outlook.critical_batch,
         predictions=outlook.predictions,
-        hyperparameters=evidence.hyperparameters(choice.setting),
+        hyperparameters=evidence.hyperparameters(choice.setting.batch_size),
         loss_difference=difference,
-        replicas=_replicas(replicas, outlook, measured, probed.ceiling),
+        replicas=_replicas(replicas, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
         tied_with=choice.tied_with,
@@ -155,10 +156,10 @@ def compose(
         reasons=(
             *wording.reasons(choice, evidence, measured, metric),
             *((wording.on_memory(choice, probed, peak_bytes),) if is_verified else ()),
-            *wording.after_equal_time(difference, evidence, metric),
+            *wording.after_equal_time(choice, evidence, metric),
             *wording.on_the_model(choice, evidence, outlook),
         ),
-        warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
+        warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished, metric),
         environment=environment,
         snippet=caveats.snippet(choice, evidence, inspected, replicas=probed.replicas),
         wall_seconds=wall_seconds,
@@ -173,12 +174,19 @@ def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "
 
 
 def _replicas(
-    counts: Sequence[int], outlook: Outlook, measured: BenchmarkResult, ceiling: int
+    counts: Sequence[int],
+    outlook: Outlook,
+    measured: BenchmarkResult,
+    inspected: Inspected,
+    ceiling: int,
 ) -> tuple[Replicas, ...]:
     if not counts or measured.step_time is None:
         return ()
     critical = outlook.critical_batch.value
-    return time_to_target.replica_plan(counts, measured.step_time, critical, largest=ceiling)
+    samples = inspected.train_samples if inspected.is_whole else None
+    return time_to_target.replica_plan(
+        counts, measured.step_time, critical, largest=ceiling, most=samples or inf
+    )
 
 
 def _wished(
@@ -189,16 +197,18 @@ def _wished(
         return None
     steps = -(-samples // probed.ceiling)
     size = max(1, round(samples / steps / probed.replicas)) * probed.replicas
+    own_steps = evidence.accumulation_steps
     rate = scaling.scaled(
         evidence.learning_rate(choice.setting),
         evidence.rule,
-        old_batch=choice.setting.batch_size * evidence.accumulation_steps,
+        old_batch=choice.setting.batch_size * own_steps,
         new_batch=steps * size,
-        critical_batch=evidence.saturation() * evidence.accumulation_steps,
+        critical_batch=evidence.saturation() * own_steps,
     )
     return EffectiveBatch(
         samples=steps * size,
         batch_size=size,
         gradient_accumulation_steps=steps,
         learning_rate=rate,
+        hyperparameters=evidence.hyperparameters(steps * size / own_steps),
     )

@@ -64,7 +64,7 @@ def scaled(
     rule: Rule,
     *,
     old_batch: int,
-    new_batch: int,
+    new_batch: float,
     critical_batch: float = inf,
 ) -> float:
     """The learning rate at `new_batch` that the rule gives for `learning_rate` at `old_batch`."""

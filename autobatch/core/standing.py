@@ -159,9 +159,12 @@ def _differences(evidence: Evidence) -> dict[Setting, Interval]:
         setting: [ranking.best_cost(curve) for curve in curves.values() if curve]
         for setting, curves in evidence.finals.items()
     }
-    seeds = len(costs[evidence.baseline])
+    own = costs[evidence.baseline]
+    seeds = len(own)
+    starts = [curve[0][1] for curve in evidence.finals[evidence.baseline].values() if curve]
+    learned = sum(starts) / seeds - sum(own) / seeds
     return {
-        setting: ranking.loss_difference(found, costs[evidence.baseline])
+        setting: ranking.loss_difference(found, own, learned=learned)
         for setting, found in costs.items()
         if setting != evidence.baseline and len(found) == seeds >= 2
     }

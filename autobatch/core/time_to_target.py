@@ -70,10 +70,16 @@ def schedule_saving(step_time: StepTime, phases: Sequence[tuple[float, float]]) 
 
 
 def replica_plan(
-    counts: Sequence[int], step_time: StepTime, critical_batch: float, *, largest: int
+    counts: Sequence[int],
+    step_time: StepTime,
+    critical_batch: float,
+    *,
+    largest: int,
+    most: float = inf,
 ) -> tuple[Replicas, ...]:
     """For each number of replicas the best batch of each, and the speedup over one: a prediction.
 
+    `largest` is that of one replica, `most` that of all together.
     Synchronisation is taken to cost nothing, which no machine keeps: an upper bound.
     """
 
@@ -85,7 +91,8 @@ def replica_plan(
     alone = min(seconds(1, size) for size in sizes)
     plan = []
     for replicas in counts:
-        best = min(sizes, key=lambda size: seconds(replicas, size))
+        shared = [size for size in sizes if replicas * size <= most] or sizes[:1]
+        best = min(shared, key=lambda size: seconds(replicas, size))
         speedup = alone / seconds(replicas, best)
         plan.append(
             Replicas(

@@ -10,7 +10,6 @@ from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
-    Interval,
     NoiseScale,
     ProbeResult,
 )
@@ -94,10 +93,17 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: s
     return told + f": as good as equal, so that the {size} batch is preferred."
 
 
-def after_equal_time(
-    difference: Interval | None, evidence: Evidence, metric: str
-) -> tuple[str, ...]:
-    """How the metric itself compares, in the language of an equivalence test."""
+def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[str, ...]:
+    """How the metric itself compares, in the language of an equivalence test.
+
+    Of the setting that is recommended; where yours stays, of the soonest other.
+    """
+    setting, whose, found = choice.setting, f"its best {metric}", choice.standing
+    if setting == evidence.baseline:
+        timed = [s for s in found.speedups if s in found.differences]
+        setting = max(timed, key=lambda s: found.speedups[s].value, default=setting)
+        whose = f"the best {metric} of {evidence.named(setting)}"
+    difference = found.differences.get(setting)
     if difference is None:
         return ()
     sign = -1.0 if evidence.maximise else 1.0
@@ -106,7 +112,7 @@ def after_equal_time(
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
     verdict = " No practical difference." if same else ""
     return (
-        f"After equal training time, {format_duration(evidence.final_seconds)}, its {metric} "
+        f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
         f"differs by {value:+.1%} from your setting's (90 % interval {low:+.1%} to {high:+.1%})."
         f"{verdict}",
     )

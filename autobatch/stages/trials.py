@@ -203,7 +203,7 @@ class _Trials:
             evaluate_at=ranking.evaluation_steps(steps),
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
-            settings=evidence.hyperparameters(setting),
+            settings=evidence.hyperparameters(size),
             schedule_speed=self._schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
             sharpness=sharpness,

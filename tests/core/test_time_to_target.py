@@ -93,6 +93,8 @@ def test_a_growing_batch_saves_little_on_one_device(critical, saving):
 
 
 def test_replicas_bring_less_each_and_never_more_than_their_number():
+    few = time_to_target.replica_plan((1, 8, 64), HARDWARE, 800, largest=4096, most=32)
+    assert [each.batch_size for each in few] == [32, 32, 64]  # one sample each at least
     plan = time_to_target.replica_plan((1, 2, 4, 8), HARDWARE, 800, largest=4096)
     assert plan[0].predicted_speedup == 1
     speedups = [each.predicted_speedup for each in plan]
