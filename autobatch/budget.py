@@ -47,7 +47,7 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
             f"There is no room for a model: {fullest.state}",
             hint=machine.FREE_A_GPU,
         )
-    return fullest.free_within(share_of_gpu(question.backend))
+    return fullest.free_within(share_of_gpu(question.backend), question.backend)
 
 
 def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float:

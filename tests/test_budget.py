@@ -18,14 +18,20 @@ ON_GPU = msgspec.structs.replace(TARGET, device="gpu")
 
 def gpu(free, index=0, **more):
     return Gpu(
-        name="A", total_bytes=80 * GIB, free_bytes=free * GIB, driver="1", index=index, **more
+        name="A", total_bytes=80 * GIB, free_bytes=int(free * GIB), driver="1", index=index, **more
     )
 
 
 def test_the_fullest_of_the_gpus_that_are_used_decides():
     found = [gpu(70), gpu(60), gpu(50)]
-    assert budget.free_of(found, ON_GPU) == 70 * GIB
-    assert budget.free_of(found, msgspec.structs.replace(ON_GPU, replicas=2)) == 60 * GIB
+    on_torch = msgspec.structs.replace(ON_GPU, backend="torch")
+    assert budget.free_of(found, on_torch) == 70 * GIB
+    assert budget.free_of(found, msgspec.structs.replace(on_torch, replicas=2)) == 60 * GIB
+
+
+@pytest.mark.parametrize(("free", "left"), [(70, 1536), (1.5, 225)])
+def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, left):
+    assert budget.free_of([gpu(free)], ON_GPU) == free * GIB - left * (1 << 20)
 
 
 def test_fewer_gpus_than_replicas_are_refused_with_what_to_do():

@@ -80,7 +80,8 @@ class Facts(Struct):
         if self.device == "cpu":
             return self.memory.spare_bytes
         used = self.usable_gpus[: self.replicas]
-        return min((gpu.free_within(self.share_of_gpu) for gpu in used), default=0)
+        share, backend = self.share_of_gpu, self.backend
+        return min((gpu.free_within(share, backend) for gpu in used), default=0)
 
 
 class Diagnosis(Struct):

@@ -54,6 +54,8 @@ def _limit(facts: Facts) -> tuple[int, str]:
     if facts.device == "gpu":
         share = facts.share_of_gpu
         reason = "all that is free on the GPU"
+        if facts.backend == "tensorflow":
+            reason = "what is free on the GPU, but for what TensorFlow leaves of it"
         if share < 1:
             reason = f"what is free on the GPU, but at most the {share:.0%} that JAX takes of it"
     else:

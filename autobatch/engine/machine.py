@@ -27,6 +27,10 @@ CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
 NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASS = "0x03"  # of PCI devices: display controllers, with or without an output
 
+# What TensorFlow leaves for CUDA's libraries: MinSystemMemory() of its gpu_device.cc, for GPUs from
+# Ampere on (older: less). Where it is given a limit, as it is here, it leaves nothing by itself.
+LEFT_BYTES, LEFT_OF_SMALL_BYTES, SMALL_GPU_BYTES = 1536 << 20, 225 << 20, 2 << 30
+
 
 class GpuProcess(Struct):
     """Who holds memory of a GPU."""
@@ -47,9 +51,12 @@ class Gpu(Struct):
     uuid: str = ""
     processes: tuple[GpuProcess, ...] | None = ()  # None: the driver does not tell us
 
-    def free_within(self, share: float) -> int:
+    def free_within(self, share: float, backend: str) -> int:
         """Bytes that are free of it, for one who takes no more than this share of the whole."""
-        return min(self.free_bytes, int(share * self.total_bytes))
+        left = 0
+        if backend == "tensorflow":
+            left = LEFT_BYTES if self.free_bytes >= SMALL_GPU_BYTES else LEFT_OF_SMALL_BYTES
+        return min(self.free_bytes - left, int(share * self.total_bytes))
 
     @property
     def state(self) -> str:
