@@ -57,13 +57,13 @@ class DatasetBatches:
         return replace(self, dataset=dataset, count=count)
 
     def longest(self, batch_size: int) -> "DatasetBatches":
-        if not self.varied:
+        if not self.varied or self.count < self.size:
             return self
-        best = largest(self.dataset.take(LOOK_BATCHES), batch_size)
+        best = largest(self.dataset.take(LOOK_BATCHES), self.size)
         import tensorflow as tf
 
         dataset = tf.data.Dataset.from_tensors(best)
-        return replace(self, dataset=dataset, count=batch_size, is_whole=True)
+        return replace(self, dataset=dataset, count=self.size, is_whole=True)
 
     def after(self, first: "DatasetBatches") -> "DatasetBatches":
         dataset = first.dataset.concatenate(self.dataset)
@@ -73,13 +73,19 @@ class DatasetBatches:
         return [identity(self.dataset, self.count if self.is_whole else None)]
 
 
-def of_dataset(dataset: Any, size: int, source: str, look: Look, *, ends: bool) -> DatasetBatches:
-    """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
+def of_dataset(
+    dataset: Any, size: int | None, source: str, look: Look, *, ends: bool
+) -> DatasetBatches:
+    """With `ends`, an epoch is what was counted, even where the dataset goes on (validation).
+
+    `size` None: that of its first batch.
+    """
     batches = cardinality(dataset, source)
     first = next(iter(dataset), None)
     if first is None:
         refuse_empty(source, size)
     rows = rows_of_batch(first)
+    size = size or rows
     check_size(rows, size, alone=batches in (1, None), source=source)
     specs = leaves(dataset.element_spec)
     fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
@@ -163,9 +169,9 @@ def check_variation(shapes: set[Any], batch: Any, fixed_inputs: bool, source: st
     )
 
 
-def refuse_empty(source: str, size: int) -> NoReturn:
+def refuse_empty(source: str, size: int | None) -> NoReturn:
     raise UserError(
-        f"{source} has no batch at batch_size={size}.",
+        f"{source} has no batch{'' if size is None else f' at batch_size={size}'}.",
         hint="There are fewer samples than a batch and the rest is dropped, or none at all.",
     )
 

@@ -167,14 +167,18 @@ class _Loading:
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
         look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
+        # Nothing asks validation for another size than its own, but a model of a fixed one.
+        size = None if ends and fixed_batch_size(self.model) is None else self.size
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
-            self.refuse_batched(name)
-            return batches.of_dataset(part, self.size, name, look, ends=ends)
+            if size is not None:
+                self.refuse_batched(name)
+            return batches.of_dataset(part, size, name, look, ends=ends)
         if isinstance(part, keras.utils.PyDataset):
-            self.refuse_batched(name)
-            return of_pydataset(part, self.size, name, look, fixed_inputs=fixed)
+            if size is not None:
+                self.refuse_batched(name)
+            return of_pydataset(part, size, name, look, fixed_inputs=fixed)
         if isinstance(part, Iterator):
             self.refuse_batched(name)
 

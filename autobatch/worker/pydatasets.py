@@ -64,11 +64,11 @@ class PythonBatches:
         return replace(self, batches=_View(self.batches, full=full, kept=kept), count=count)
 
     def longest(self, batch_size: int) -> "PythonBatches":
-        if not self.varied:
+        if not self.varied or self.count < self.size:
             return self
         looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
-        best = largest((self.batches[index] for index in looked_at), batch_size)
-        return replace(self, batches=_View(self.batches, kept=[best]), count=batch_size)
+        best = largest((self.batches[index] for index in looked_at), self.size)
+        return replace(self, batches=_View(self.batches, kept=[best]), count=self.size)
 
     def after(self, first: "PythonBatches") -> "PythonBatches":
         kept = [first.batches[index] for index in range(first.batches.num_batches)]
@@ -116,8 +116,14 @@ class _View(keras.utils.PyDataset):
 
 
 def of_pydataset(
-    batches: keras.utils.PyDataset, size: int, source: str, look: Look, *, fixed_inputs: bool
+    batches: keras.utils.PyDataset,
+    size: int | None,
+    source: str,
+    look: Look,
+    *,
+    fixed_inputs: bool,
 ) -> PythonBatches:
+    """`size` None: that of its first batch."""
     number = batches.num_batches
     if number is None:
         raise UserError(
@@ -127,6 +133,7 @@ def of_pydataset(
     if number == 0:
         refuse_empty(source, size)
     rows = rows_of_batch(batches[0])
+    size = size or rows
     check_size(rows, size, alone=number == 1, source=source)
     last = rows_of_batch(batches[number - 1]) if number > 1 else rows
     shapes: set[Any] = set()

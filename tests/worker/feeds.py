@@ -69,6 +69,14 @@ def batched_at_its_own_size():
     return dataset().batch(16), dataset(20).batch(16)
 
 
+def validated_at_its_own_size():
+    return dataset(), dataset(20).batch(8)
+
+
+def validated_by_python_at_its_own_size(batch_size):
+    return Padded(SAMPLES, batch_size), Padded(20, 8)
+
+
 def repeated():
     return dataset().repeat(), dataset(20)
 

@@ -52,9 +52,15 @@ KINDS = {
     "ragged tensors": ("ragged_reader", "ragged_text"),
     "texts of any length": ("text_model", "unpadded_text"),
     "PyDataset that pads": ("text_model", "padded_text"),
+    "validation batched at its own size": ("dense", "feeds.py:validated_at_its_own_size"),
+    "PyDatasets of two sizes": ("text_model", "feeds.py:validated_by_python_at_its_own_size"),
 }
 
-VARIED = ("ragged tensors", "texts of any length", "PyDataset that pads")  # in the samples' length
+# In the samples' length.
+VARIED = (
+    *("ragged tensors", "texts of any length", "PyDataset that pads"),
+    "PyDatasets of two sizes",
+)
 
 
 def ask_kind(tmp_path, task, model, data=None, **target):

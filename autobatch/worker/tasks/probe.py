@@ -106,7 +106,7 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
     if not validate or validation is None:
         return arguments
     some = validation.part(needed * size)
-    longest = validation.longest(size) if validation.count >= size else validation
+    longest = validation.longest(size)
     part = (some if longest is validation else some.after(longest)).fit_arguments(size)
     if "y" not in part:  # a dataset
         return arguments | {"validation_data": part["x"]}
