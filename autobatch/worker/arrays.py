@@ -166,7 +166,8 @@ def _array(leaf: Any, source: str) -> Any:
             f"{source} is {type(leaf).__qualname__} of dtype {array.dtype} and shape "
             f"{array.shape}, not an array of numbers with one row per sample.",
             hint="Give NumPy arrays. Rows of unequal length: tf.ragged.constant(rows), "
-            "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset.",
+            "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset. Texts: "
+            "numpy.array(texts, dtype=str), or a tf.data.Dataset.",
         )
     return array
 

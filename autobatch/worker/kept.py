@@ -5,6 +5,7 @@ process reads what it uses, from memory that all processes share.
 """
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ def keep(
     if seconds < SLOW_SECONDS:
         return None
     told = f"{source} took {format_duration(seconds)}"
-    every = "it is called again in each process"
-    if is_for_one_size or not all(_is_array(leaf) for leaf in keras.tree.flatten(loaded)):
+    every, leaves = "it is called again in each process", keras.tree.flatten(loaded)
+    if any(isinstance(leaf, Iterator) for leaf in leaves):
+        every += ", and whenever a generator of it has ended"
+    if is_for_one_size or not all(map(_is_array, leaves)):
         return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
     needed = bytes_of(loaded)
     aside = path.with_suffix(".tmp")
