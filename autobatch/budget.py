@@ -89,15 +89,15 @@ def more_than_free(recipe: Recipe, free: int) -> str | None:
     if asked is None or isinstance(asked, Share) or asked <= free:
         return None
     return (
-        f"device.memory_limit is {format_bytes(asked)}, and {format_bytes(free)} are free: that is "
-        "the limit."
+        f"device.memory_limit is {format_bytes(asked)}, and {format_bytes(free)} were free at the "
+        "first start: that is the limit."
     )
 
 
 def other_than_then(recipe: Recipe, then: int, now: int) -> str | None:
     """A sentence where the limit is by what was free at the first start, and now it is not."""
     asked = recipe.device.memory_limit
-    is_by_free = asked is None or isinstance(asked, Share)
+    is_by_free = asked is None or isinstance(asked, Share) or asked > then
     if not is_by_free or abs(now - then) <= MOVES * then:
         return None
     return (

@@ -85,11 +85,9 @@ class Question:
                 found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
             return found
         found["ON_GPU"] = "1"
-        if self.backend == "jax":
-            found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-            if self.limit_mib:
-                share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
-                found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
+        if self.backend == "jax" and self.limit_mib:
+            share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
+            found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
         return found
 
 

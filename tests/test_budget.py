@@ -29,7 +29,7 @@ def test_the_fullest_of_the_gpus_that_are_used_decides():
     assert budget.free_of(found, msgspec.structs.replace(on_torch, replicas=2)) == 60 * GIB
 
 
-@pytest.mark.parametrize(("free", "left"), [(70, 1536), (1.5, 225)])
+@pytest.mark.parametrize(("free", "left"), [(70, 1800), (1.5, 225)])
 def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, left):
     assert budget.free_of([gpu(free)], ON_GPU) == free * GIB - left * (1 << 20)
 
@@ -81,11 +81,16 @@ def test_replicas_made_of_the_cpu_are_told_unless_they_were_asked_for():
     assert budget.made_of_the_cpu(shared, asked) is None
 
 
-@pytest.mark.parametrize(("written", "limit"), [("50%", 5000), ("2KiB", 2048), (None, 10_000)])
-def test_a_limit_is_a_size_or_a_share_of_what_is_free(written, limit):
+@pytest.mark.parametrize(
+    ("written", "limit"), [("50%", 5000), ("2KiB", 2048), (None, 10_000), ("20KiB", 10_000)]
+)
+def test_a_limit_is_a_size_or_a_share_of_what_is_free_and_no_more(written, limit):
     asked = [f"device.memory_limit={written}"] if written else []
     recipe = make_recipe({"model": "train.py:build_model"}, asked)
     assert budget.limit_bytes(recipe, 10_000) == limit
+    told = budget.more_than_free(recipe, 10_000)
+    assert (told is not None) == (written == "20KiB")
+    assert told is None or told.endswith("9.8 KiB were free at the first start: that is the limit.")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,7 @@ def test_a_limit_is_a_size_or_a_share_of_what_is_free(written, limit):
         (None, 120 * GIB, False),
         (None, 80 * GIB, False),
         ("8GiB", 10 * GIB, False),
+        ("120GiB", 130 * GIB, True),
     ],
 )
 def test_a_limit_of_a_start_when_much_more_or_less_was_free_is_told(written, now, is_told):

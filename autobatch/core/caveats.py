@@ -6,7 +6,13 @@ from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
-from autobatch.protocol import BenchmarkResult, EffectiveBatch, Inspected, ProbeResult
+from autobatch.protocol import (
+    RATE_FUNCTION,
+    BenchmarkResult,
+    EffectiveBatch,
+    Inspected,
+    ProbeResult,
+)
 from autobatch.units import format_bytes, format_duration
 
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
@@ -71,7 +77,7 @@ def warnings(
 
 
 def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[str]:
-    rise = evidence.rise(choice.setting)
+    rise = evidence.rise(choice.setting) if choice.standing.learns else None
     if rise is not None:
         best, last = rise
         also = choice.setting != evidence.baseline and evidence.rise(evidence.baseline)
@@ -110,7 +116,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for what "
         "follows. Tune the factor over a longer trials.budget, or without the schedule."
     )
-    if size != own:
+    if size != own and inspected.learning_rate_schedule != RATE_FUNCTION:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
             f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "
@@ -129,7 +135,7 @@ def _effective(wished: EffectiveBatch, inspected: Inspected) -> str:
             " It is not faster for it, and BatchNormalization still sees the smaller batch. The "
             f"gradients added up take up to {format_bytes(inspected.parameter_bytes)} more memory."
         )
-        if inspected.learning_rate_schedule:
+        if inspected.learning_rate_schedule not in (None, RATE_FUNCTION):
             told += (
                 f" Your {inspected.learning_rate_schedule} counts batches, also between updates."
             )

@@ -162,7 +162,7 @@ class Evidence:
         curves = [curve for curve in self.finals[setting].values() if curve]
         first, last = (sum(curve[k][1] for curve in curves) / len(curves) for k in (0, -1))
         best = sum(map(ranking.best_cost, curves)) / len(curves)
-        is_much = last - best > RISE * (first - best)
+        is_much = best < first and last - best > RISE * (first - best)
         return (self.shown(best), self.shown(last)) if is_much else None
 
     def final_cost(self, setting: Setting) -> float | None:

@@ -49,8 +49,9 @@ def _device_reason(facts: Facts) -> str:
 
 def _limit(facts: Facts) -> tuple[int, str]:
     free = facts.free_bytes
-    if facts.limit_asked_bytes is not None:
-        return facts.limit_asked_bytes, "memory_limit of the recipe"
+    asked = facts.limit_asked_bytes
+    if asked is not None and asked <= free:
+        return asked, "memory_limit of the recipe"
     if facts.device == "gpu":
         share = facts.share_of_gpu
         reason = "all that is free on the GPU"

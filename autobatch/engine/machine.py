@@ -27,9 +27,9 @@ CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
 NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASS = "0x03"  # of PCI devices: display controllers, with or without an output
 
-# What TensorFlow leaves for CUDA's libraries: MinSystemMemory() of its gpu_device.cc, for GPUs from
-# Ampere on (older: less). Where it is given a limit, as it is here, it leaves nothing by itself.
-LEFT_BYTES, LEFT_OF_SMALL_BYTES, SMALL_GPU_BYTES = 1536 << 20, 225 << 20, 2 << 30
+# What TensorFlow leaves at most for CUDA's libraries, of what is free once CUDA has started:
+# MinSystemMemory() of its gpu_device.cc. Given a limit, as here, it leaves nothing by itself.
+LEFT_BYTES, LEFT_OF_SMALL_BYTES, SMALL_GPU_BYTES = 1800 << 20, 225 << 20, 2 << 30
 
 
 class GpuProcess(Struct):

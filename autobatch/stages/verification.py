@@ -94,7 +94,7 @@ class Verifier:
                 continue
             # Or sizes were predicted so far, and none ran: does it pass at all?
             if self.made.final(self.lower, budget_bytes) is None:
-                self.session.raise_for_user(self.made.failure(self.lower, budget_bytes))
+                self.session.raise_for_user(failure)
                 refuse(self.made, self.lower, budget_bytes)
         refuse(self.made, self.lower, budget_bytes)
 

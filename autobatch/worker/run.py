@@ -140,14 +140,20 @@ def _at_size(task: Task) -> str:
 def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
     devices = os.environ.get(DEVICES)
     answer = _ask(job, backend, report)
-    now = os.environ.get(DEVICES)
-    if job.target.device == "gpu" and now != devices:
+    now, replicas = os.environ.get(DEVICES), job.target.replicas
+    if job.target.device == "gpu" and now and _first(now, replicas) != _first(devices, replicas):
         raise UserError(
             f"Your code sets {DEVICES}, which is read when a GPU is first used: here, that was "
             "before your code ran.",
             hint=f"Set it in the shell: {DEVICES}={now} autobatch ...",
         )
     return answer
+
+
+def _first(devices: str | None, count: int) -> list[str]:
+    """Those of CUDA_VISIBLE_DEVICES that are used; without it, the first."""
+    named = (devices or "").split(",") if devices else map(str, range(count))
+    return [name.strip() for name in named][:count]
 
 
 def _ask(job: Job, backend: Backend, report: Report) -> Outcome:

@@ -37,8 +37,9 @@ def build_model(
     source = target.model.partition(":")[0]
     with backend.scope():
         if source.endswith(".keras"):
-            for reference in filter(None, (target.data, target.callbacks)):
-                find_callable(target, reference, role="data")  # it may register the model's classes
+            for role, reference in (("data", target.data), ("callbacks", target.callbacks)):
+                if reference:  # whose module may register the model's classes
+                    find_callable(target, reference, role=role)
             keras.utils.set_random_seed(seed)
             model = _load_saved(Path(target.folder, source))
         else:

@@ -38,16 +38,20 @@ def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkey
         monkeypatch.setattr(tf.config.experimental, name, getattr(tf.config.experimental, name))
     for name in ("set_visible_devices", "set_logical_device_configuration"):
         monkeypatch.setattr(tf.config, name, getattr(tf.config, name))
+    gpu, other = (tf.config.PhysicalDevice(f"/physical_device:GPU:{k}", "GPU") for k in (0, 1))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
     keep_memory_settings()
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.experimental.set_memory_growth(cpu, True)  # TensorFlow: it is not a GPU
-    tf.config.set_visible_devices([], "GPU")  # those that are
+    tf.config.experimental.set_memory_growth(gpu, True)
+    for same in (gpu, [gpu]):
+        tf.config.set_visible_devices(same, "GPU")
+    tf.config.set_visible_devices(tf.config.list_physical_devices("CPU"))
     limit = tf.config.LogicalDeviceConfiguration(memory_limit=4096)
     with pytest.raises(UserError, match="sets a memory limit") as refused:
-        tf.config.set_logical_device_configuration(cpu, [limit])
+        tf.config.set_logical_device_configuration(gpu, [limit])
     assert "device.memory_limit" in refused.value.hint
-    with pytest.raises(UserError):
-        tf.config.set_visible_devices(cpu, "GPU")
+    for others in (other, [gpu, other], []):
+        with pytest.raises(UserError):
+            tf.config.set_visible_devices(others, "GPU")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """TensorFlow's GPUs: which are used, with how much memory, whatever the user's code says of it."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from autobatch.worker.mistakes import DeviceError, UserError
 
@@ -40,7 +40,7 @@ def keep_memory_settings() -> None:
     """
     import tensorflow as tf
 
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse() -> NoReturn:
         raise UserError(
             "Your code sets a memory limit of TensorFlow's GPUs, or which of them are visible, "
             "which autobatch has set before.",
@@ -51,10 +51,19 @@ def keep_memory_settings() -> None:
     visible = tf.config.get_visible_devices("GPU")
 
     def refuse_others(devices: Any, device_type: str | None = None) -> None:
-        if device_type != "CPU" and tf.nest.flatten(devices) != visible:
+        chosen = devices if isinstance(devices, list) else [devices]  # one is a tuple itself
+        is_of_cpus = device_type == "CPU" or {each.device_type for each in chosen} == {"CPU"}
+        if not is_of_cpus and chosen != visible:
             refuse()
+
+    set_devices = tf.config.set_logical_device_configuration
+
+    def refuse_of_gpus(device: Any, configurations: Any) -> None:
+        if device.device_type != "CPU":
+            refuse()
+        set_devices(device, configurations)
 
     tf.config.experimental.set_memory_growth = lambda *_, **__: None
     tf.config.set_visible_devices = tf.config.experimental.set_visible_devices = refuse_others
-    tf.config.set_logical_device_configuration = refuse
-    tf.config.experimental.set_virtual_device_configuration = refuse
+    tf.config.set_logical_device_configuration = refuse_of_gpus
+    tf.config.experimental.set_virtual_device_configuration = refuse_of_gpus

@@ -117,14 +117,15 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
 def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any], *, on_gpu: bool) -> int:
     """Of the user's arrays: a probe gives `fit` a part of them, and their training has them all.
 
-    In the memory it trains in, TensorFlow holds them whole, floats as Keras' floatx; on a GPU
-    integers of 32 bits stay with the host.
+    In the memory it trains in, TensorFlow holds them whole, floats as Keras' floatx; not texts,
+    and on a GPU not integers of 32 bits.
     """
     floats = itemsize(keras.config.floatx())
 
     def held(tree: Any) -> int:
         arrays = [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, np.ndarray)]
-        there = [each for each in arrays if not (on_gpu and each.dtype == np.int32)]
+        there = [each for each in arrays if each.dtype.kind not in "OSU"]
+        there = [each for each in there if not (on_gpu and each.dtype == np.int32)]
         return sum(x.size * floats if x.dtype.kind == "f" else x.nbytes for x in there)
 
     sources = (data.train, data.validation if "validation_data" in arguments else None)
