@@ -42,7 +42,7 @@ class Device(Section, frozen=True, kw_only=True):
     ] = "auto"
     memory_limit: Annotated[
         MemoryLimit | None,
-        Meta(description="a size such as 8GiB, or a share such as 80% (default: all that is free)"),
+        Meta(description="a size such as 8GiB, or a share such as 80% (default: what is free)"),
         Meta(description="memory of the device that training may use; batch sizes must fit in it"),
     ] = None
     headroom: Annotated[

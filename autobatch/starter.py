@@ -109,7 +109,10 @@ def recipe_text(
         [
             ("device:", ""),
             ("  kind: auto", f"auto, gpu or cpu; here: {found.device_name}"),
-            ("  # memory_limit: 8GiB", f"or 80%; default: all free, {format_bytes(limit_bytes)}"),
+            (
+                "  # memory_limit: 8GiB",
+                f"or 80%; default: what is free, {format_bytes(limit_bytes)}",
+            ),
             ("  headroom: 10%", "of the limit, kept free by what is recommended"),
         ],
         [("batch_sizes: {min: 1, max: 65536}", f"to search{bound}")],

@@ -1158,6 +1158,33 @@ def test_a_score_may_go_either_way(tmp_path):
         tune(tmp_path, device, "trials.metric=val_brier_score")
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "told"),
+    [
+        (5.0, 1000.0, "near 22 at first, then doubled up to near 310, and the learning rate"),
+        (450.0, 1000.0, "A batch that grows with the noise scale would save less than 1% of"),
+    ],
+)
+def test_a_noise_scale_that_grows_is_told_with_the_batches_that_it_asks_for(
+    tmp_path, early, late, told
+):
+    device = PretendDevice()
+    measure = device._gradients
+
+    def growing(task):
+        moments = []
+        for step, device.critical_batch in zip(task.measure_at, (early, late), strict=True):
+            (found,) = measure(changed(task, measure_at=(step,))).moments
+            moments.append(found)
+        device.critical_batch = 500.0
+        return Differentiated(moments=tuple(moments))
+
+    device._gradients = growing
+    reasons = " ".join(tune(tmp_path, device).reasons)
+    assert told in reasons
+    assert ("not worth it" in reasons) == (early == 450)
+
+
 def test_a_schedule_is_multiplied_from_what_it_is_compiled_with(tmp_path):
     facts = inspected(learning_rate=0.001, learning_rate_schedule="CosineDecay")
     found = tune(tmp_path, PretendDevice(facts=facts), "baseline.learning_rate=0.01")

@@ -7,6 +7,16 @@ from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice, steps_to_target
 from autobatch.protocol import BenchmarkResult, Interval, Prediction, StepTime
 
+
+@dataclass(frozen=True)
+class Growth:
+    """A batch that grows with the noise scale, in two halves of the training time."""
+
+    saving: float  # share of the training time
+    early_batch: float
+    late_batch: float
+
+
 AGREE = 1.125  # times the least predicted time: within a factor of 2 of the optimum
 
 
@@ -15,7 +25,7 @@ class Outlook:
     critical_batch: Interval  # of noise scale and trials together
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
-    schedule_saving: float | None  # by a batch growing with the noise scale; None: not known
+    growth: Growth | None  # None: not known
     # At most, of accumulating over the batch chosen; 0: it does not pay; None: not known.
     accumulation_gain: float | None
     from_trials: bool  # the critical batch is also theirs
@@ -47,7 +57,7 @@ def outlook_of(
         critical_batch=critical,
         predictions=predictions,
         optimal_batch=optimum,
-        schedule_saving=_schedule_saving(evidence, fitted, ceiling),
+        growth=_growth(evidence, fitted, ceiling),
         accumulation_gain=_accumulation_gain(choice, fitted, critical.value),
         from_trials=len(steps) >= noise_scale.LEAST_SIZES,
         agrees=resolved and before[choice.setting.batch_size] <= AGREE,
@@ -66,14 +76,15 @@ def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float)
     return time_to_target.accumulation(size, fitted, update_seconds, critical)[1]
 
 
-def _schedule_saving(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> float | None:
+def _growth(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> Growth | None:
     """Of a small batch early and a larger one late, if the noise scale grew for certain."""
     if fitted is None or len(evidence.noise) < 2:
         return None
     early, late = evidence.noise[0], evidence.noise[-1]
     if early.value is None or early.high is None or late.value is None or late.low <= early.high:
         return None
-    if time_to_target.optimal_batch(fitted, late.value) > ceiling:
+    batches = [time_to_target.optimal_batch(fitted, each.value) for each in (early, late)]
+    if batches[-1] > ceiling:
         return None
-    phases = [(0.5, early.value), (0.5, late.value)]
-    return time_to_target.schedule_saving(fitted, phases)
+    saving = time_to_target.schedule_saving(fitted, [(0.5, early.value), (0.5, late.value)])
+    return Growth(saving, *batches)

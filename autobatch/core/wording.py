@@ -182,14 +182,16 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
         )
     if outlook.accumulation_gain == 0:
         told += " Accumulating gradients over several batches would not be faster."
-    saving = outlook.schedule_saving
-    if saving is None:
+    growth = outlook.growth
+    if growth is None:
         return (told,)
-    worth = saving >= time_to_target.PAYS
-    share = f"about {saving:.0%}" if saving >= 0.01 else "less than 1%"
+    share = f"about {growth.saving:.0%}" if growth.saving >= 0.01 else "less than 1%"
+    told += f" A batch that grows with the noise scale would save {share} of the time: "
+    if growth.saving < time_to_target.PAYS:
+        return (f"{told}not worth it.",)
     return (
-        f"{told} A batch that grows with the noise scale would save {share} of the time: "
-        f"{'small first, then doubled' if worth else 'not worth it'}.",
+        f"{told}near {about(growth.early_batch)} at first, then doubled up to near "
+        f"{about(growth.late_batch)}, and the learning rate by the rule with it; not tried.",
     )
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -24,6 +25,7 @@ from autobatch.engine.resident import ResidentWatch
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     Extent,
+    Inspect,
     Job,
     JobProgress,
     Outcome,
@@ -33,10 +35,12 @@ from autobatch.protocol import (
     TimedOut,
     changed,
 )
+from autobatch.units import format_duration
 from autobatch.worker import backends
 from autobatch.worker.run import NOTES, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
 
+WONDER_SECONDS = 60.0  # for which an inspection may tell nothing, before its user hears where it is
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
 ANSWER_SECONDS = 0.5  # for a worker past its deadline to write where it is
 REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
@@ -149,8 +153,9 @@ class LocalExecutor:
         with without_main():
             process.start()
         theirs.close()
+        wonder_seconds = WONDER_SECONDS if isinstance(task, Inspect) else inf
         try:
-            return self._listen(process, ours, log, deadline_seconds, on_progress)
+            return self._listen(process, ours, log, deadline_seconds, wonder_seconds, on_progress)
         finally:
             end(process)
             ours.close()
@@ -163,9 +168,11 @@ class LocalExecutor:
         pipe: Connection,
         log: Path,
         deadline_seconds: float,
+        wonder_seconds: float,
         on_progress: OnProgress,
     ) -> Outcome:
-        deadline = time.monotonic() + deadline_seconds
+        began = time.monotonic()
+        deadline, wonders_at = began + deadline_seconds, began + wonder_seconds
         oom_kills = _kernel_oom_kills()
         assert process.pid is not None
         watch = ResidentWatch(process.pid, self.resident_limit_bytes)
@@ -189,22 +196,32 @@ class LocalExecutor:
                     process.join(REAP_SECONDS)
                     return verdict.of_answer(message, _read(log))
                 on_progress(message)
+            elif time.monotonic() > wonders_at:
+                wonders_at = inf
+                self._tell_where(process, log, wonder_seconds)
             elif killed_for_memory is None and (killed_for_memory := watch.too_large()):
                 kill_group(watch.pid)
         return self._timed_out(process, log, deadline_seconds)
 
     def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
+        printed = _read(log)
+        where = self._where(process, log)
+        return TimedOut(
+            deadline_seconds=deadline_seconds, log_tail=verdict.tail(printed), where=where
+        )
+
+    def _tell_where(self, process: BaseProcess, log: Path, seconds: float) -> None:
+        if where := self._where(process, log):
+            self.on_note(f"After {format_duration(seconds)} it is still in {where}.")
+
+    def _where(self, process: BaseProcess, log: Path) -> str | None:
+        """The frame of the user's code that the process is in; it writes all into its log."""
         printed = len(_read(log))
         with contextlib.suppress(ProcessLookupError):
             assert process.pid is not None
             os.kill(process.pid, WHERE_ARE_YOU)
             time.sleep(ANSWER_SECONDS)
-        text = _read(log)
-        return TimedOut(
-            deadline_seconds=deadline_seconds,
-            log_tail=verdict.tail(text[:printed]),
-            where=verdict.users_frame(text[printed:], self.target.folder),
-        )
+        return verdict.users_frame(_read(log)[printed:], self.target.folder)
 
     def _next_log(self, name: str) -> Path:
         number = 1 + max(

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from asking import HERE, ask
 
-from autobatch.engine import machine
+from autobatch.engine import local, machine
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
     Benchmark,
@@ -167,6 +167,16 @@ def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
     assert outcome.where is not None
     assert outcome.where.startswith("hanging_model (targets.py, line ")
     assert not workers()
+
+
+def test_an_inspection_that_tells_nothing_for_long_is_asked_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "WONDER_SECONDS", 3)
+    notes = []
+    target = Target(folder=str(HERE), model="targets.py:hanging_model")
+    executor = LocalExecutor(target, tmp_path, on_note=notes.append)
+    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=6), TimedOut)
+    (told,) = notes
+    assert told.startswith("After 3.0 s it is still in hanging_model (targets.py, line ")
 
 
 @pytest.mark.parametrize(

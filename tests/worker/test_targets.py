@@ -52,15 +52,9 @@ KINDS = {
     "ragged tensors": ("ragged_reader", "ragged_text"),
     "texts of any length": ("text_model", "unpadded_text"),
     "PyDataset that pads": ("text_model", "padded_text"),
-    "validation batched at its own size": ("dense", "feeds.py:validated_at_its_own_size"),
-    "PyDatasets of two sizes": ("text_model", "feeds.py:validated_by_python_at_its_own_size"),
 }
 
-# In the samples' length.
-VARIED = (
-    *("ragged tensors", "texts of any length", "PyDataset that pads"),
-    "PyDatasets of two sizes",
-)
+VARIED = ("ragged tensors", "texts of any length", "PyDataset that pads")  # in the samples' length
 
 
 def ask_kind(tmp_path, task, model, data=None, **target):
@@ -110,8 +104,9 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert found.leak_bytes_per_step == 0
 
 
-@pytest.mark.parametrize("verify", [False, True])
-@pytest.mark.parametrize("data", ["many_arrays", "many_in_halves"])
+@pytest.mark.parametrize(
+    ("data", "verify"), [("many_arrays", False), ("many_arrays", True), ("many_in_halves", True)]
+)
 def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(
     on_each_backend, tmp_path, data, verify
 ):
@@ -288,6 +283,25 @@ def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(on_each_backend, tmp_p
         found = ask_kind(tmp_path, task, model, data)
         assert isinstance(found, Fits), found
         assert found.peak_bytes > 4 * 20_000 * 3 * 4  # what its embedding takes, in float32
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("dense", "validated_at_its_own_size"),
+        ("text_model", "validated_by_python_at_its_own_size"),
+    ],
+)
+def test_validation_may_come_in_batches_of_a_size_of_its_own(
+    on_each_backend, tmp_path, model, data
+):
+    if on_each_backend != "tensorflow":
+        pytest.skip("the data is the same")
+    tasks = (Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=LIMIT, verify=True), TRIAL)
+    inspected, fits, trained = (ask_kind(tmp_path, t, model, f"feeds.py:{data}") for t in tasks)
+    assert (inspected.train_samples, inspected.validation_samples) == (50, 20)
+    assert fits.validated
+    assert isinstance(trained, Trained), trained
 
 
 def test_a_long_sample_of_the_validation_is_met_too(on_each_backend, tmp_path):
