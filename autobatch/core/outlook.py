@@ -83,8 +83,9 @@ def _growth(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> Growth
     early, late = evidence.noise[0], evidence.noise[-1]
     if early.value is None or early.high is None or late.value is None or late.low <= early.high:
         return None
-    batches = [time_to_target.optimal_batch(fitted, each.value) for each in (early, late)]
-    if batches[-1] > ceiling:
+    values = early.value, late.value
+    first, last = (time_to_target.optimal_batch(fitted, value) for value in values)
+    if last > ceiling:
         return None
-    saving = time_to_target.schedule_saving(fitted, [(0.5, early.value), (0.5, late.value)])
-    return Growth(saving, *batches)
+    saving = time_to_target.schedule_saving(fitted, [(0.5, value) for value in values])
+    return Growth(saving, early_batch=first, late_batch=last)
