@@ -70,6 +70,7 @@ def test_a_recipe_works_on_each_backend_as_it_stands(on_each_backend, path, tmp_
         steps=40,
         evaluate_at=(0, 40),
         validation_batch_size=256,
+        validation_samples=256,
         seed=1,
     )
     trained = executor.run(trial, deadline_seconds=300)
@@ -89,6 +90,7 @@ def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
         steps=steps,
         evaluate_at=(0, few, steps),
         validation_batch_size=256,
+        validation_samples=256,
         seed=1,
     )
     whole = executor.run(task, deadline_seconds=300)

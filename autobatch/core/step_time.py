@@ -33,22 +33,16 @@ def step_time(points: Sequence[BenchmarkPoint]) -> StepTime | None:
     spreads = _spreads(points)
     rng = np.random.default_rng(0)
     drawn = rates * np.exp(rng.normal(size=(DRAWS, len(points))) * spreads)
-    fits = np.array([_fit(sizes, row) for row in drawn])
-    alpha, beta = _fit(sizes, rates)
-    off = np.abs(_fitted_rates(sizes, alpha, beta) / rates - 1)
+    tried = np.vstack([rates, drawn])  # the first is what was measured
+    alpha, beta = _fit(sizes, tried)
+    fitted = 1.0 / (beta[:, None] + alpha[:, None] / sizes)
+    off = np.abs(fitted[0] / rates - 1)
     describes = bool(np.all(off <= np.maximum(MISFIT_SPREADS * spreads, MISFIT)))
-    knees = [
-        _knee(sizes, _fitted_rates(sizes, *fit) if describes else row)
-        for fit, row in zip(fits, drawn, strict=True)
-    ]
-    best = _knee(sizes, _fitted_rates(sizes, alpha, beta) if describes else rates)
-    halves = fits[:, 0] / np.maximum(fits[:, 1], LEAST_SECONDS)
-    half = alpha / max(beta, LEAST_SECONDS)
     return StepTime(
-        overhead_seconds=_interval(alpha, fits[:, 0]),
-        seconds_per_sample=_interval(beta, fits[:, 1]),
-        half_saturation_batch=_interval(half, halves),
-        knee=_interval(best, np.array(knees)),
+        overhead_seconds=_interval(alpha),
+        seconds_per_sample=_interval(beta),
+        half_saturation_batch=_interval(alpha / np.maximum(beta, LEAST_SECONDS)),
+        knee=_interval(_knees(sizes, fitted if describes else tried)),
         describes=describes,
     )
 
@@ -61,31 +55,34 @@ def knee(points: Sequence[BenchmarkPoint], fitted: StepTime | None) -> int:
     return min(p.batch_size for p in points if p.samples_per_second >= KNEE_SHARE * best)
 
 
-def _fit(sizes: Array, rates: Array) -> tuple[float, float]:
-    """(alpha, beta), neither negative, by least squares of relative errors."""
-    # Each row of the problem is divided by the seconds per sample that were measured.
+def _fit(sizes: Array, rates: Array) -> tuple[Array, Array]:
+    """(alpha, beta) of each row of rates, neither negative, by least squares of relative errors."""
+    # Each equation is divided by the seconds per sample that were measured.
     a, b = rates / sizes, rates
-    aa, ab, bb, sa, sb = a @ a, a @ b, b @ b, a.sum(), b.sum()
+    aa, ab, bb, sa, sb = (each.sum(axis=1) for each in (a * a, a * b, b * b, a, b))
     determinant = aa * bb - ab * ab
-    alpha = (bb * sa - ab * sb) / determinant if determinant > 1e-12 * aa * bb else 0.0
-    beta = (aa * sb - ab * sa) / determinant if determinant > 1e-12 * aa * bb else sb / bb
-    if alpha < 0:
-        return 0.0, float(sb / bb)
-    if beta < 0:
-        return float(sa / aa), 0.0
-    return float(alpha), float(beta)
+    is_regular = determinant > 1e-12 * aa * bb
+    divisor = np.where(is_regular, determinant, 1.0)
+    alpha = np.where(is_regular, (bb * sa - ab * sb) / divisor, 0.0)
+    beta = np.where(is_regular, (aa * sb - ab * sa) / divisor, sb / bb)
+    no_overhead, overhead_alone = alpha < 0, beta < 0
+    return (
+        np.where(no_overhead, 0.0, np.where(overhead_alone, sa / aa, alpha)),
+        np.where(no_overhead, sb / bb, np.where(overhead_alone, 0.0, beta)),
+    )
 
 
-def _fitted_rates(sizes: Array, alpha: float, beta: float) -> Array:
-    return 1.0 / (np.full_like(sizes, beta) + alpha / sizes)
+def _knees(sizes: Array, rates: Array) -> Array:
+    """Of each row."""
+    enough = rates >= KNEE_SHARE * rates.max(axis=1, keepdims=True)
+    found: Array = np.where(enough, sizes, np.inf).min(axis=1)
+    return found
 
 
-def _knee(sizes: Array, rates: Array) -> float:
-    return float(sizes[rates >= KNEE_SHARE * rates.max()].min())
-
-
-def _interval(value: float, drawn: Array) -> Interval:
-    low, high = np.quantile(drawn, [0.025, 0.975])
+def _interval(found: Array) -> Interval:
+    """Of what was measured, the first, and drawn."""
+    value = float(found[0])
+    low, high = np.quantile(found[1:], [0.025, 0.975])
     return Interval(value=value, low=min(value, float(low)), high=max(value, float(high)))
 
 
