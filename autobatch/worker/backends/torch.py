@@ -254,12 +254,11 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY):
         return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
     lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
-    if not lost and not any(sign in text for sign in UNSPECIFIC):
-        return None
-    held, limit = _held_and_limit()
-    if limit is None or (not lost and held < NEAR_LIMIT * limit):
-        return None
-    return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+    if lost or any(sign in text for sign in UNSPECIFIC):
+        held, limit = _held_and_limit()
+        if limit is not None and (lost or held >= NEAR_LIMIT * limit):
+            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+    return None
 
 
 def _held_and_limit() -> tuple[int, int | None]:
