@@ -75,6 +75,31 @@ def test_a_loss_that_rises_again_is_told_with_what_keeps_the_best(tmp_path):
     assert "to 0.9 at their end, as at your setting" in told
 
 
+def test_what_goes_wrong_by_the_end_is_chosen_only_where_nothing_else_is_better(tmp_path):
+    device = PretendDevice()
+    whole = tune(tmp_path / "whole", device)
+    learn = device._trial
+
+    def breaks_down(task, *, everywhere=False):
+        trained = learn(task)
+        is_it = (task.batch_size, task.learning_rate) == (whole.batch_size, whole.learning_rate)
+        is_other = everywhere and (task.batch_size, task.learning_rate) != (32, 0.01)
+        if not isinstance(trained, Trained) or not (is_it or is_other):
+            return trained
+        *before, last = trained.evaluations
+        return changed(trained, evaluations=(*before, changed(last, metrics={"val_loss": 0.9})))
+
+    device._trial = breaks_down
+    found = tune(tmp_path / "one", device)
+    assert found.verdict == "better"
+    assert (found.batch_size, found.learning_rate) != (whole.batch_size, whole.learning_rate)
+    assert not any("got worse again" in told for told in found.warnings)
+    device._trial = lambda task: breaks_down(task, everywhere=True)
+    found = tune(tmp_path / "all", device)
+    assert (found.verdict, found.batch_size) == ("better", whole.batch_size)
+    assert any("got worse again" in told for told in found.warnings)
+
+
 def test_seeds_with_which_a_finalist_diverges_are_told(tmp_path):
     device = PretendDevice()
     whole = tune(tmp_path / "whole", device)

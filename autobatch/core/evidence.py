@@ -157,6 +157,15 @@ class Evidence:
         """The metric as the user knows it, from a cost (lower is better)."""
         return -cost if self.maximise else cost
 
+    def goes_wrong(self, setting: Setting) -> bool:
+        """Whether it loses again much of what it learned, and ends above the baseline."""
+        last = [
+            [curve[-1][1] for curve in self.finals[each].values() if curve]
+            for each in (setting, self.baseline)
+        ]
+        own, theirs = (sum(costs) / len(costs) for costs in reversed(last))
+        return self.rise(setting) is not None and theirs > own
+
     def rise(self, setting: Setting) -> tuple[float, float] | None:
         """(best, last) of the metric, means over seeds, where it got much worse again."""
         curves = [curve for curve in self.finals[setting].values() if curve]

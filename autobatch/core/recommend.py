@@ -38,13 +38,16 @@ def choose(
 
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
     chosen alone would take no account of the choice. And it needs that after equal time it is not
-    worse than the baseline, for certain. `tie`: nothing tried is more than 10 % sooner than it, for
-    certain, or ends better. Otherwise `inconclusive`. With either, the baseline stays.
+    worse than the baseline, for certain. What then loses again much of what it has learned, and
+    ends above the baseline, is chosen only where nothing else is better. `tie`: nothing tried is
+    more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With either, the baseline stays.
     """
     found = standing(evidence)
     parity = Interval(value=1.0, low=1.0, high=1.0)
     usable = {s: i for s, i in found.speedups.items() if s.batch_size <= ceiling}
     surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
+    going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
+    surely_better = going_well or surely_better
     if not surely_better:
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
         ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))

@@ -41,7 +41,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     kind, device_name = backend.device()
     named = optimizers(model)
     found = list(named.values())
-    rate, schedule = learning_rate(found[0]) if found else (None, None)
+    told = [learning_rate(each) for each in found]
+    rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
     return Inspected(
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
