@@ -40,7 +40,8 @@ def choose(
     chosen alone would take no account of the choice. And it needs that after equal time it is not
     worse than the baseline, for certain. What then loses again much of what it has learned, and
     ends above the baseline, is chosen only where nothing else is better. `tie`: nothing tried is
-    more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With either, the baseline stays.
+    more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
+    either, the baseline stays.
     """
     found = standing(evidence)
     parity = Interval(value=1.0, low=1.0, high=1.0)
