@@ -18,6 +18,12 @@ def shifted(device, by):
     return telling(device, lambda task, loss: loss + by)
 
 
+def rising(trained):
+    """To a loss of 0.9, at its last evaluation."""
+    *before, last = trained.evaluations
+    return changed(trained, evaluations=(*before, changed(last, metrics={"val_loss": 0.9})))
+
+
 def test_twenty_samples_are_enough_for_an_answer(tmp_path):
     device = PretendDevice(facts=inspected(train_samples=20, validation_samples=5))
     found = tune(tmp_path, device, "baseline.batch_size=8")
@@ -63,10 +69,7 @@ def test_a_loss_that_rises_again_is_told_with_what_keeps_the_best(tmp_path):
 
     def overfits(task):
         trained = learn(task)
-        if not isinstance(trained, Trained):
-            return trained
-        *before, last = trained.evaluations
-        return changed(trained, evaluations=(*before, changed(last, metrics={"val_loss": 0.9})))
+        return rising(trained) if isinstance(trained, Trained) else trained
 
     device._trial = overfits
     found = tune(tmp_path / "b", device)
@@ -86,8 +89,7 @@ def test_what_goes_wrong_by_the_end_is_chosen_only_where_nothing_else_is_better(
         is_other = everywhere and (task.batch_size, task.learning_rate) != (32, 0.01)
         if not isinstance(trained, Trained) or not (is_it or is_other):
             return trained
-        *before, last = trained.evaluations
-        return changed(trained, evaluations=(*before, changed(last, metrics={"val_loss": 0.9})))
+        return rising(trained)
 
     device._trial = breaks_down
     found = tune(tmp_path / "one", device)

@@ -1,6 +1,6 @@
 """What the trials found."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf, log2
 from typing import Literal
@@ -159,22 +159,27 @@ class Evidence:
 
     def goes_wrong(self, setting: Setting) -> bool:
         """Whether it loses again much of what it learned, and ends above the baseline."""
-        last = [
-            [curve[-1][1] for curve in self.finals[each].values() if curve]
-            for each in (setting, self.baseline)
-        ]
-        own, theirs = (sum(costs) / len(costs) for costs in reversed(last))
-        return self.rise(setting) is not None and theirs > own
+        ends_above = self._mean(setting, _last_cost) > self._mean(self.baseline, _last_cost)
+        return ends_above and self.rise(setting) is not None
 
     def rise(self, setting: Setting) -> tuple[float, float] | None:
         """(best, last) of the metric, means over seeds, where it got much worse again."""
-        curves = [curve for curve in self.finals[setting].values() if curve]
-        first, last = (sum(curve[k][1] for curve in curves) / len(curves) for k in (0, -1))
-        best = sum(map(ranking.best_cost, curves)) / len(curves)
+        first = self._mean(setting, lambda curve: curve[0][1])
+        best, last = self._mean(setting, ranking.best_cost), self._mean(setting, _last_cost)
         is_much = best < first and last - best > RISE * (first - best)
         return (self.shown(best), self.shown(last)) if is_much else None
 
     def final_cost(self, setting: Setting) -> float | None:
         """Mean over the seeds of the best metric reached; None if none finished."""
-        costs = [ranking.best_cost(curve) for curve in self.finals[setting].values() if curve]
-        return self.shown(sum(costs) / len(costs)) if costs else None
+        if not any(self.finals[setting].values()):
+            return None
+        return self.shown(self._mean(setting, ranking.best_cost))
+
+    def _mean(self, setting: Setting, cost: Callable[[Curve], float]) -> float:
+        """Over the seeds that finished."""
+        costs = [cost(curve) for curve in self.finals[setting].values() if curve]
+        return sum(costs) / len(costs)
+
+
+def _last_cost(curve: Curve) -> float:
+    return curve[-1][1]

@@ -205,23 +205,22 @@ class LocalExecutor:
 
     def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
         printed = _read(log)
-        where = self._where(process, log)
+        where = self._where(process, log, printed)
         return TimedOut(
             deadline_seconds=deadline_seconds, log_tail=verdict.tail(printed), where=where
         )
 
     def _tell_where(self, process: BaseProcess, log: Path, seconds: float) -> None:
-        if where := self._where(process, log):
+        if where := self._where(process, log, _read(log)):
             self.on_note(f"After {format_duration(seconds)} it is still in {where}.")
 
-    def _where(self, process: BaseProcess, log: Path) -> str | None:
-        """The frame of the user's code that the process is in; it writes all into its log."""
-        printed = len(_read(log))
+    def _where(self, process: BaseProcess, log: Path, printed: str) -> str | None:
+        """The frame of the user's code that the process is in; it adds all to what it printed."""
         with contextlib.suppress(ProcessLookupError):
             assert process.pid is not None
             os.kill(process.pid, WHERE_ARE_YOU)
             time.sleep(ANSWER_SECONDS)
-        return verdict.users_frame(_read(log)[printed:], self.target.folder)
+        return verdict.users_frame(_read(log)[len(printed) :], self.target.folder)
 
     def _next_log(self, name: str) -> Path:
         number = 1 + max(

@@ -90,10 +90,9 @@ class Verifier:
             if not is_users:
                 self.session.raise_for_user(failure)
             is_other = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
-            if not is_users and (not is_other or self.made.ran(self.lower)):
-                continue
             # Or sizes were predicted so far, and none ran: does it pass at all?
-            if self.made.final(self.lower, budget_bytes) is None:
+            is_in_doubt = is_users or (is_other and not self.made.ran(self.lower))
+            if is_in_doubt and self.made.final(self.lower, budget_bytes) is None:
                 self.session.raise_for_user(failure)
                 refuse(self.made, self.lower, budget_bytes)
         refuse(self.made, self.lower, budget_bytes)

@@ -167,20 +167,16 @@ class _Loading:
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
         look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
-        # Nothing asks validation for another size than its own, but a model of a fixed one.
-        size = None if ends and fixed_batch_size(self.model) is None else self.size
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
-            if size is not None:
-                self.refuse_batched(name)
+            size = self.built_size(name, of_their_own=ends)
             return batches.of_dataset(part, size, name, look, ends=ends)
         if isinstance(part, keras.utils.PyDataset):
-            if size is not None:
-                self.refuse_batched(name)
+            size = self.built_size(name, of_their_own=ends)
             return of_pydataset(part, size, name, look, fixed_inputs=fixed)
         if isinstance(part, Iterator):
-            self.refuse_batched(name)
+            self.built_size(name)
 
             def again() -> Any:
                 loaded = self.call()
@@ -196,13 +192,17 @@ class _Loading:
             hint="Return (train, validation), such as ((x_train, y_train), (x_val, y_val)).",
         )
 
-    def refuse_batched(self, name: str) -> None:
+    def built_size(self, name: str, *, of_their_own: bool = False) -> int | None:
+        """That batches built by the user must have. None: any, but for a model of a fixed one."""
+        if of_their_own and fixed_batch_size(self.model) is None:
+            return None
         if not self.accepts_batch_size:
             raise UserError(
                 f"{name} comes in batches of a size of its own.",
                 hint="Let the callable accept batch_size and build batches of that size; or, for "
                 "a tf.data.Dataset, leave out .batch() (or add .unbatch()).",
             )
+        return self.size
 
     def split(self, whole: Source, source: str) -> Data:
         """`whole` without its last part, which is for validation."""

@@ -42,3 +42,10 @@ class UserError(Exception):
     def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
         super().__init__(f"{message} {hint}" if hint else message)
         self.message, self.hint, self.traceback = message, hint, traceback
+
+
+def unusable_gpu(framework: str, error: Exception) -> DeviceError:
+    return DeviceError(
+        f"There is a GPU, but {framework} cannot use it: {str(error).splitlines()[0]}",
+        hint="Check nvidia-smi, or use --set device.kind=cpu.",
+    )

@@ -96,16 +96,15 @@ def scale_learning_rates(model: keras.Model, rate: float | None, *, speed: float
     for optimizer in found:
         schedule = _schedule(optimizer)
         if schedule is not None and (factor, speed) != (1, 1):
-            is_function = not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
-            optimizer.learning_rate = (
-                _multiplied(schedule, factor) if is_function else _Scaled(schedule, factor, speed)
-            )
+            optimizer.learning_rate = _scaled(schedule, factor, speed)
         elif schedule is None and factor != 1:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
 
 
-def _multiplied(function: Any, factor: float) -> Any:
-    return lambda: function() * factor
+def _scaled(schedule: Any, factor: float, speed: float) -> Any:
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return _Scaled(schedule, factor, speed)
+    return lambda: schedule() * factor
 
 
 def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:

@@ -22,16 +22,15 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
 
     Raises UserError where batches that the user built cannot be shared by `replicas`.
     """
-    built = isinstance(source, (DatasetBatches, PythonBatches))
-    each = source.size if isinstance(source, (DatasetBatches, PythonBatches)) else replicas
-    if source.count % size == 0 and (source.is_whole or built) and each % replicas == 0:
-        return source
-    if built:
-        if replicas == 1:
-            return source  # as built by the user
-        raise UserError(
-            f"{name} builds {'batches' if each % replicas else 'a last batch'} that {replicas} "
-            "replicas cannot share in equal parts, as this backend has it.",
-            hint="Build them of a multiple, without a remainder (drop_remainder).",
-        )
-    return source.part(source.count // size * size) if source.count >= size else None
+    if not isinstance(source, (DatasetBatches, PythonBatches)):
+        if source.count % size == 0 and source.is_whole:
+            return source
+        return source.part(source.count // size * size) if source.count >= size else None
+    are_shared = source.size % replicas == 0
+    if replicas == 1 or (are_shared and source.count % size == 0):
+        return source  # as built by the user
+    raise UserError(
+        f"{name} builds {'a last batch' if are_shared else 'batches'} that {replicas} replicas "
+        "cannot share in equal parts, as this backend has it.",
+        hint="Build them of a multiple, without a remainder (drop_remainder).",
+    )

@@ -152,7 +152,7 @@ def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
 
 def _first(devices: str | None, count: int) -> list[str]:
     """Those of CUDA_VISIBLE_DEVICES that are used; without it, the first."""
-    named = (devices or "").split(",") if devices else map(str, range(count))
+    named = devices.split(",") if devices else map(str, range(count))
     return [name.strip() for name in named][:count]
 
 

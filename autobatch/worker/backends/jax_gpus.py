@@ -1,6 +1,6 @@
 """JAX's GPUs: how much of them it may take, and that they can be used."""
 
-from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.mistakes import DeviceError, unusable_gpu
 from autobatch.worker.nvidia import visible_handles
 
 
@@ -32,10 +32,7 @@ def start_cuda() -> None:
     try:
         found = jax.default_backend()
     except RuntimeError as error:
-        raise DeviceError(
-            f"There is a GPU, but JAX cannot use it: {str(error).splitlines()[0]}",
-            hint="Check nvidia-smi, or use --set device.kind=cpu.",
-        ) from None
+        raise unusable_gpu("JAX", error) from None
     if found != "gpu":
         raise DeviceError(
             "There is a GPU, but JAX does not see it.",

@@ -21,14 +21,12 @@ def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
             hint=f"Use --set device.replicas={len(gpus)}, or check CUDA_VISIBLE_DEVICES.",
         )
     tf.config.set_visible_devices(gpus[:replicas], "GPU")
-    set_memory_growth = tf.config.experimental.set_memory_growth
-    set_devices = tf.config.set_logical_device_configuration
     for gpu in gpus[:replicas]:
         if limit_bytes is None:
-            set_memory_growth(gpu, True)
+            tf.config.experimental.set_memory_growth(gpu, True)
         else:
             limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // (1 << 20))
-            set_devices(gpu, [limit])
+            tf.config.set_logical_device_configuration(gpu, [limit])
     keep_memory_settings()
 
 

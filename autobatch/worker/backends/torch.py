@@ -13,7 +13,7 @@ from typing import Any
 from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
 from autobatch.worker.backends.private_memory import PrivateMemory
-from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.mistakes import DeviceError, unusable_gpu
 
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = False
@@ -75,10 +75,7 @@ def _start_cuda() -> None:
     except RuntimeError as error:
         if out_of_memory_evidence(error) is not None:
             raise
-        raise DeviceError(
-            f"There is a GPU, but PyTorch cannot use it: {str(error).splitlines()[0]}",
-            hint="Check nvidia-smi, or use --set device.kind=cpu.",
-        ) from None
+        raise unusable_gpu("PyTorch", error) from None
 
 
 def watch_memory(give_up: Callable[[str], None]) -> None:

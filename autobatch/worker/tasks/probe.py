@@ -124,9 +124,11 @@ def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any], *, on_gpu: 
 
     def held(tree: Any) -> int:
         arrays = [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, np.ndarray)]
-        there = [each for each in arrays if each.dtype.kind not in "OSU"]
-        there = [each for each in there if not (on_gpu and each.dtype == np.int32)]
-        return sum(x.size * floats if x.dtype.kind == "f" else x.nbytes for x in there)
+        return sum(
+            each.size * floats if each.dtype.kind == "f" else each.nbytes
+            for each in arrays
+            if each.dtype.kind not in "OSU" and not (on_gpu and each.dtype == np.int32)
+        )
 
     sources = (data.train, data.validation if "validation_data" in arguments else None)
     whole = [(each.x, each.y, each.sample_weight) for each in sources if isinstance(each, Arrays)]
