@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import keras
 
-from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity
+from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, leaves, rows_of
 
@@ -101,10 +101,7 @@ def of_dataset(
         most = batches * size  # the last batch is taken to be full, where it was not seen
         count = max(min(count, most), most - size + 1) if is_whole else most
     elif not is_whole:
-        notes = (
-            f"{source} does not know its size and has at least {count} samples: no larger batch "
-            "is tried.",
-        )
+        notes = (unknown_size_note(source, count, ends=ends),)
         dataset = dataset.take(math.ceil(count / size)) if ends else dataset
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)

@@ -91,13 +91,8 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
     count, is_whole = _count(dataset, source, look)
     notes: tuple[str, ...] = ()
     if not is_whole:
-        notes += (
-            f"{source} does not know its size and has at least {count} samples: no larger batch "
-            "is tried.",
-        )
-        if ends:
-            dataset = dataset.take(count)
-            notes = (f"{source} does not know its size; its first {count} samples are used.",)
+        notes += (unknown_size_note(source, count, ends=ends),)
+        dataset = dataset.take(count) if ends else dataset
     ragged = any(_is_ragged_spec(spec) for spec in _specs(dataset))
     shapes = [spec.shape for spec in _specs(dataset)]
     if any(shape.rank is None for shape in shapes):
@@ -115,6 +110,15 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
             f"{min(count, LOOK_SAMPLES)} (or of those seen in {LOOK_SECONDS:g} s).",
         )
     return Unbatched(dataset, count, padded, ragged, notes, is_whole)
+
+
+def unknown_size_note(source: str, count: int, *, ends: bool) -> str:
+    if ends:
+        return f"{source} does not know its size; its first {count} samples are used."
+    return (
+        f"{source} does not know its size and has at least {count} samples: no larger batch is "
+        "tried."
+    )
 
 
 def is_batched(dataset: Any, model: keras.Model) -> bool:
