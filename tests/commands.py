@@ -39,7 +39,11 @@ def start(*arguments, cwd):
 
 
 def autobatch(*arguments, cwd):
-    process = start(*arguments, cwd=cwd)
+    return ended(start(*arguments, cwd=cwd))
+
+
+def ended(process):
+    """(exit code, standard output, standard error)"""
     stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout, stderr
 
@@ -62,8 +66,12 @@ def shown_in(text):
     return [line for block in blocks for line in re.findall(r"^\$ (autobatch .*)$", block, re.M)]
 
 
-def run_shown(command, cwd):
+def start_shown(command, cwd):
     """As it is shown, but with what makes it quick where it measures."""
     words = shlex.split(command)[1:]
     quick = settings(*FAST) if words[0] in MEASURING else []
-    return autobatch(*words, *quick, cwd=cwd)
+    return start(*words, *quick, cwd=cwd)
+
+
+def run_shown(command, cwd):
+    return ended(start_shown(command, cwd))

@@ -1,12 +1,18 @@
-"""The README's tutorial, and all that is to be seen of its recommendation: JSON, table, page."""
+"""The README's tutorial, and all that is to be seen of its recommendation: JSON, table, page.
+
+Its run is killed on the way, and the same command goes on from there: what is to be seen of a
+recommendation must be so of one that came about in two parts, too.
+"""
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
-from commands import FAST, autobatch, lines, run_shown, settings, shown_in
+from commands import FAST, autobatch, lines, run_shown, settings, shown_in, start_shown, wait_for
 
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import Recommendation
@@ -15,9 +21,18 @@ README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 TUTORIAL = README[README.index("## Your own model") : README.index("## Commands")]
 
 
+@dataclass
+class Tutorial:
+    """What the tutorial came to, up to its recommendation."""
+
+    folder: Path
+    before_the_kill: list[str]  # lines of the record
+    left_behind: list[psutil.Process]
+    recommended: tuple[int, str, str]  # exit code, JSON, what was told
+
+
 @pytest.fixture(scope="module")
-def recommended(tmp_path_factory):
-    """The tutorial of the README, up to its recommendation."""
+def tutorial(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recommended")
     (code,) = re.findall(r"```python\n# train\.py\n(.*?)```", TUTORIAL, re.DOTALL)
     (folder / "train.py").write_text(code)
@@ -26,11 +41,27 @@ def recommended(tmp_path_factory):
             break
         status, _, stderr = run_shown(command, folder)
         assert status == 0, f"{command}: {stderr}"
-    return folder, run_shown(f"{command} --json", folder)
+    process = start_shown(command, folder)
+    wait_for(lambda: len(lines(folder)) >= 6)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    left_behind = psutil.wait_procs(workers, timeout=10)[1]
+    before = lines(folder)
+    return Tutorial(folder, before, left_behind, run_shown(f"{command} --json", folder))
 
 
-def test_recommend_prints_the_whole_recommendation_as_json(recommended):
-    _, (code, stdout, stderr) = recommended
+def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(tutorial):
+    assert not tutorial.left_behind
+    found = lines(tutorial.folder)
+    tasks = [json.loads(line)["task"] for line in found if '"task"' in line]
+    measured = [json.dumps(task) for task in tasks if task["type"] != "inspect"]
+    assert len(measured) == len(set(measured))
+    assert found[: len(tutorial.before_the_kill)] == tutorial.before_the_kill
+
+
+def test_recommend_prints_the_whole_recommendation_as_json(tutorial):
+    code, stdout, stderr = tutorial.recommended
     assert code == 0, stderr
     result = msgspec.json.decode(stdout, type=Recommendation)
     assert result.batch_size in {point.batch_size for point in result.benchmark.points}
@@ -39,8 +70,8 @@ def test_recommend_prints_the_whole_recommendation_as_json(recommended):
     assert result.environment["versions"]["keras"]
 
 
-def test_the_stable_names_are_all_there(recommended):
-    _, (_, stdout, _) = recommended
+def test_the_stable_names_are_all_there(tutorial):
+    _, stdout, _ = tutorial.recommended
     names = (
         "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
         "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
@@ -55,8 +86,8 @@ def test_the_stable_names_are_all_there(recommended):
     assert {*point.split(), "peak_bytes"} <= found["benchmark"]["points"][0].keys()
 
 
-def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
-    folder, (_, first, _) = recommended
+def test_a_second_start_gives_the_same_answer_from_the_record(tutorial):
+    folder, (_, first, _) = tutorial.folder, tutorial.recommended
     again = autobatch("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder)
     code, stdout, stderr = again
     assert code == 0
@@ -65,8 +96,8 @@ def test_a_second_start_gives_the_same_answer_from_the_record(recommended):
     assert all("from the record" in line for line in measured if " expected" not in line)
 
 
-def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(recommended):
-    folder, (_, first, told) = recommended
+def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(tutorial):
+    folder, (_, first, told) = tutorial.folder, tutorial.recommended
     (page,) = folder.glob("autobatch-runs/*/report.html")
     assert f"report: {page.relative_to(folder)}" in told
     assert f"{json.loads(first)['learning_rate']:.4g}" in page.read_text()
@@ -79,8 +110,8 @@ def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(recommended):
     assert stderr.startswith("note: the report was not written: ")
 
 
-def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(recommended):
-    folder, (_, first, _) = recommended
+def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tutorial):
+    folder, (_, first, _) = tutorial.folder, tutorial.recommended
     again = folder / "again"
     again.mkdir()
     kept = [
@@ -96,8 +127,8 @@ def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(rec
     assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
 
 
-def test_the_table_names_the_answer_and_the_reasons(recommended):
-    folder, (_, first, _) = recommended
+def test_the_table_names_the_answer_and_the_reasons(tutorial):
+    folder, (_, first, _) = tutorial.folder, tutorial.recommended
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
     _, stdout, stderr = autobatch(*arguments, cwd=folder)
     assert stderr == ""
@@ -106,11 +137,10 @@ def test_the_table_names_the_answer_and_the_reasons(recommended):
     assert str(json.loads(first)["batch_size"]) in stdout
 
 
-def test_the_rest_of_the_tutorial_works_too(recommended):
-    folder, _ = recommended
+def test_the_rest_of_the_tutorial_works_too(tutorial):
     shown = shown_in(TUTORIAL)
     for command in shown[next(i for i, each in enumerate(shown) if " recommend " in each) :]:
-        status, stdout, stderr = run_shown(command, folder)
+        status, stdout, stderr = run_shown(command, tutorial.folder)
         if " verify " in command:  # the machine may be slower by now
             assert status in (0, 6), stderr
             assert ("holds" in stdout) == (status == 0) or "does not hold" in stdout

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed, or asked something else: nothing measured is lost."""
+"""Runs that are interrupted, or asked something else: nothing measured is lost."""
 
 import json
 import signal
@@ -65,21 +65,3 @@ def test_an_interrupted_run_tells_what_it_knows_and_goes_on_from_there(recipe, t
     asked = [json.loads(line).get("task") for line in lines(tmp_path)]
     asked = [json.dumps(task) for task in asked if task and task["type"] != "inspect"]
     assert len(asked) == len(set(asked))
-
-
-def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(recipe, tmp_path):
-    recipe.write_text(recipe.read_text().replace("targets.py:data", "targets.py:much_data"))
-    few = settings(*FAST, "trials.learning_rate=none")
-    process = start("recommend", recipe, *few, cwd=tmp_path)
-    wait_for(lambda: len(lines(tmp_path)) >= 6)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.communicate()
-    assert not psutil.wait_procs(children, timeout=10)[1]
-    before = lines(tmp_path)
-    code, _, stderr = autobatch("recommend", recipe, *few, cwd=tmp_path)
-    assert code == 0, stderr
-    tasks = [json.loads(line)["task"] for line in lines(tmp_path) if '"task"' in line]
-    measured = [json.dumps(task) for task in tasks if task["type"] != "inspect"]
-    assert len(measured) == len(set(measured))
-    assert lines(tmp_path)[: len(before)] == before
