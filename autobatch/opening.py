@@ -3,8 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import msgspec
 from autobatch import budget, frameworks
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
-from autobatch.engine.record import Record, refuse_at_work
+from autobatch.engine.record import Record, set_aside
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.engine.runs import RUNS, find_run, read_recommendation, run_name
-from autobatch.errors import RecipeError, UsageError
+from autobatch.engine.runs import RUNS, find_run, read_recommendation
+from autobatch.errors import AutobatchError, RecipeError, UsageError
+from autobatch.locator import DATA, FILES, is_directory, is_recipe, neighbour, place_of, run_name
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
@@ -37,17 +37,30 @@ def open_session(
     Once `is_stopped()`, no job is started, and the one that runs is ended.
     """
     recipe, folder = read_target(target, overrides)
-    question = question_of(recipe, folder, data_is_optional=not _is_recipe(target))
-    directory = run_directory or RUNS / f"{run_name(target)}-{_digest(question)}"
+    question = question_of(recipe, folder, data_is_optional=not is_recipe(target))
+    directory = run_directory or _directory_of(target, question)
     if fresh:
-        _set_aside(directory)
+        set_aside(directory)
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
 
 
 def recommendation_in(text: str) -> Recommendation:
     """What a recommendation.json recommends, or a run: its directory, name or target."""
-    return read_recommendation(Path(text) if text.endswith(".json") else find_run(text))
+    return read_recommendation(Path(text) if text.endswith(".json") else run_of(text))
+
+
+def run_of(text: str) -> Path:
+    """The run directory that a user means: by path, name or target, wherever that was moved."""
+    try:
+        return find_run(text)
+    except UsageError:
+        with suppress(AutobatchError):
+            recipe, folder = read_target(text, ())
+            question = question_of(recipe, folder, data_is_optional=not is_recipe(text))
+            if (directory := _directory_of(text, question)).is_dir():
+                return directory
+        raise
 
 
 @contextmanager
@@ -97,8 +110,7 @@ def open_run(
     is_stopped: Callable[[], bool],
 ) -> Iterator[Session]:
     """The same for a recipe that was read, in a run directory of its own."""
-    for path in (question.folder, question.model, str(directory.absolute())):
-        _refuse_unless_text(path)
+    _refuse_unless_text(str(directory.absolute()))
     free = budget.free_bytes(question)
     for told in (_gpu_left_idle(question, recipe), budget.made_of_the_cpu(question, recipe)):
         if told:
@@ -136,37 +148,52 @@ def open_run(
 
 def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """The recipe for a TARGET, and the folder that its paths are relative to."""
-    source, _, name = text.partition(":")
-    path = Path(source)
-    if _is_recipe(text):
-        return load_recipe(Path(text), overrides), Path(text).resolve().parent
-    if path.is_dir():
+    if is_recipe(text):
+        recipe, folder = load_recipe(Path(text), overrides), Path(text).resolve().parent
+    else:
+        folder, model = _place_of(text)
+        written: dict[str, object] = {"model": model}
+        if ":" in model:
+            written["data"] = f"{model.partition(':')[0]}:{DATA}"
+        recipe = make_recipe(written, overrides)
+    for reference in (recipe.model, recipe.data, recipe.callbacks):
+        path = folder / (reference or "").partition(":")[0]
+        if path.suffix in FILES:
+            _refuse_unreadable(path)
+    return recipe, folder
+
+
+def _place_of(text: str) -> tuple[Path, str]:
+    source = text.partition(":")[0]
+    if is_directory(Path(source)):
         raise RecipeError(
             f"{source} is a directory.",
             hint="Give a recipe (recipe.yaml), a Python file, or a saved model in it.",
         )
-    if path.suffix == ".py":
-        model = f"{path.name}:{name or 'build_model'}"
-        recipe = make_recipe({"model": model, "data": f"{path.name}:load_data"}, overrides)
-        return recipe, path.resolve().parent
-    if path.suffix == ".keras":
-        return make_recipe({"model": path.name}, overrides), path.resolve().parent
-    if name and all(part.isidentifier() for part in source.split(".")):
-        recipe = make_recipe({"model": text, "data": f"{source}:load_data"}, overrides)
-        return recipe, Path.cwd()
-    raise RecipeError(
-        f"{text} is none of the targets that autobatch takes.",
-        hint="Give recipe.yaml, train.py, train.py:build_model, package.module:callable or "
-        "model.keras.",
-    )
+    place = place_of(text)
+    if place is None:
+        raise RecipeError(
+            f"{text} is none of the targets that autobatch takes.",
+            hint="Give recipe.yaml, train.py, train.py:build_model, package.module:callable or "
+            "model.keras.",
+        )
+    return place
 
 
-def _is_recipe(text: str) -> bool:
-    return Path(text).suffix in (".yaml", ".yml")
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:
     """What is asked about, with what the machine and the environment decide."""
+    for path in (str(folder), recipe.model, recipe.data or "", recipe.callbacks or ""):
+        _refuse_unless_text(path)
     backend = recipe.backend or frameworks.users_backend()[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     if find_spec(backend) is None:
@@ -202,8 +229,12 @@ def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
     return f"There is a GPU, but {alone}: the CPU is used (`autobatch doctor` says what to do)."
 
 
+def _directory_of(target: str, question: Target) -> Path:
+    """Another model, code or framework is another run."""
+    return RUNS / f"{run_name(target)}-{_digest(question)}"
+
+
 def _digest(question: Target) -> str:
-    """Names the run directory: another model, code or framework is another run."""
     asked = msgspec.to_builtins(msgspec.structs.replace(question, folder=""))
     del asked["extents"]  # as `replicas`, a key that older runs had not
     if question.replicas == 1:
@@ -231,25 +262,4 @@ def _refuse_unless_text(path: str) -> None:
 
 
 def _version(package: str) -> str:
-    for name in (package, f"{package}-cpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "unknown"
-
-
-def _set_aside(directory: Path) -> None:
-    """Move an old run away; nothing measured is lost."""
-    if not directory.exists():
-        return
-    if not (directory / FILE_NAME).is_file():
-        raise UsageError(
-            f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",
-            hint="Give another with --run-dir DIR.",
-        )
-    refuse_at_work(directory)
-    number = 1
-    while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
-        number += 1
-    directory.rename(aside)
+    return next(iter(frameworks.installed((package, f"{package}-cpu")).values()), "unknown")

@@ -6,7 +6,6 @@ and so is what would exhaust memory. Everything that can go wrong is a RecipeErr
 with the place, `recipe.yaml:7:3`. What the keys mean is not known here: see recipe.py.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from autobatch.errors import RecipeError, one_line
+from autobatch.locator import neighbour
 
 KeyPath = tuple[str | int, ...]  # ("benchmark", "sizes", 2)
 Origins = dict[KeyPath, str]  # where each was written, as an error begins; in order of writing
@@ -207,7 +207,7 @@ def _read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise RecipeError(f"There is no file {path}.", hint=_neighbour(path)) from None
+        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
     except IsADirectoryError:
         raise RecipeError(f"{path} is a directory.", hint="Give the recipe file in it.") from None
     except OSError as error:
@@ -230,16 +230,6 @@ def _decode(path: Path, content: bytes) -> str:
             f"{path}:{line}:{column}: byte 0x{content[error.start]:02x} is not UTF-8.",
             hint="Save the file with the encoding UTF-8.",
         ) from None
-
-
-def _neighbour(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"There is no folder {path.parent} either."
-    if near := difflib.get_close_matches(path.name, names, n=1):
-        return f"Did you mean {path.parent / near[0]}?"
-    return f"It was looked for in {path.parent.absolute()}."
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, locate: Locate) -> RecipeError:

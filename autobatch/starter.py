@@ -5,19 +5,21 @@ import json
 import os
 import re
 import shutil
+import symtable
 import tempfile
 import time
+from importlib.util import decode_source
 from pathlib import Path
 
 from autobatch import tuner
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
+from autobatch.locator import DATA, MODEL, is_recipe, real_path
 from autobatch.opening import open_session, read_target
 from autobatch.protocol import Inspected
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
 
-MODEL, DATA = "build_model", "load_data"  # the names that need no recipe
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
 
@@ -35,7 +37,7 @@ def write_recipe(
     `data` names the function that loads the data: train.py:load_data, or load_data alone where it
     is in the target's own file.
     """
-    if Path(target).suffix in (".yaml", ".yml"):
+    if is_recipe(target):
         raise UsageError(
             f"{target} is a recipe already.",
             hint="Give the Python file or the saved model: autobatch init train.py",
@@ -48,11 +50,15 @@ def write_recipe(
             f"{path} exists already.", hint="Give another with --output FILE, or use --force."
         )
     scratch = Path(tempfile.mkdtemp(prefix="autobatch-init-"))  # stays, with its log, on failure
-    with open_session(
-        target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
-    ) as session:
-        inspected = tuner.inspect(session)
-        limit_bytes = session.limit_bytes
+    try:
+        with open_session(
+            target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
+        ) as session:
+            inspected = tuner.inspect(session)
+            limit_bytes = session.limit_bytes
+    except KeyboardInterrupt:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     shutil.rmtree(scratch)
     has_data = inspected.train_samples is not None
     model, data = (
@@ -69,9 +75,7 @@ def write_recipe(
     return path
 
 
-def recipe_text(
-    model: str, data: str | None, inspected: Inspected, limit_bytes: int, today: str = ""
-) -> str:
+def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes: int) -> str:
     """The recipe, with what was seen in its comments."""
     found = inspected
     rate = "none" if found.learning_rate is None else f"{found.learning_rate:.4g}"
@@ -92,7 +96,7 @@ def recipe_text(
                 "# What autobatch is to measure, and within which bounds. Only `model` must stay.",
                 "",
             ),
-            (f"# Made by `autobatch init` on {today or time.strftime('%Y-%m-%d')}.", ""),
+            (f"# Made by `autobatch init` on {time.strftime('%Y-%m-%d')}.", ""),
         ],
         [
             (
@@ -150,11 +154,11 @@ def _seen_from(there: Path, folder: Path, reference: str) -> str:
 def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
     """The target with its functions named, where those of a Python file have other names."""
     source, _, name = target.partition(":")
-    path = Path(source)
-    if path.suffix != ".py" or not path.is_file():
+    path = real_path(Path(source))
+    if path.suffix != ".py" or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []
-    functions = _functions(path)
-    if not name and MODEL not in functions:
+    functions, names = _defined(path)
+    if not name and MODEL not in names:
         name = _only_one(
             [each for each, node in functions.items() if _compiles(node)],
             f"{source} has no {MODEL}",
@@ -162,7 +166,7 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
             list(functions),
         )
     loaders = [each for each in functions if "data" in each.lower()]
-    if data is None and DATA not in functions and len(loaders) == 1:
+    if data is None and DATA not in names and len(loaders) == 1:
         data = loaders[0]
     if data and ":" not in data:
         data = f"{path.name}:{data}"
@@ -170,14 +174,18 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
     return (f"{source}:{name}" if name else target), overrides
 
 
-def _functions(path: Path) -> dict[str, ast.FunctionDef]:
+def _defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
+    """(its own functions, all names that it gives a value to or imports)"""
     try:
-        tree = ast.parse(path.read_bytes(), str(path))
+        code = decode_source(path.read_bytes())
+        tree = ast.parse(code, str(path))
+        symbols = symtable.symtable(code, str(path), "exec").get_symbols()
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
         raise RecipeError(f"{where}: this is not Python: {error.args[0]}.") from None
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return functions, {each.get_name() for each in symbols if each.is_local()}
 
 
 def _compiles(function: ast.FunctionDef) -> bool:

@@ -97,7 +97,9 @@ def _told_when_interrupted() -> Iterator[list[Struct]]:
 def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
     refuse_what_cannot_be_tuned(session.recipe, inspected)
-    prober = Prober(session, inspected, step_seconds_at_most=step_seconds_at_most(session))
+    prober = Prober(
+        session, inspected, step_seconds_at_most=step_seconds_at_most(session, inspected)
+    )
     probed = prober.run()
     known.append(probed)
     session.end_if_stopped()
@@ -196,8 +198,8 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
         "code_fingerprint": inspected.code_fingerprint,
-        "model": session.record.header.target.model,
-        "folder": session.record.header.target.folder,
+        "model": session.record.target.model,
+        "folder": session.record.target.folder,
         "parameters": inspected.parameters,
         "run_directory": str(session.record.directory),
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -18,17 +18,18 @@ MAY_IMPORT = {
     "units": (),
     "protocol": (),
     "core": (*BASE,),
-    "recipe_source": (*BASE,),
+    "locator": (),
+    "recipe_source": (*BASE, "locator"),
     "recipe_keys": ("units",),
     "recipe": (*BASE, "recipe_keys", "recipe_source"),
     "worker": ("protocol", "units", "core"),
-    "engine": (*BASE,),
+    "engine": (*BASE, "locator"),
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "frameworks": (),
     "budget": (*BASE, "recipe", "engine"),
-    "opening": (*BASE, "recipe", "engine", "stages", "budget", "frameworks"),
-    "starter": (*BASE, "engine", "stages", "tuner", "opening"),
+    "opening": (*BASE, "locator", "recipe", "engine", "stages", "budget", "frameworks"),
+    "starter": (*BASE, "locator", "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "budget", "frameworks", "opening"),
     "ui": (
         *BASE,
@@ -48,7 +49,7 @@ MAY_IMPORT = {
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}
 # The entry of another process, and the names of what to import there.
-EXCEPTIONS = {("engine/local.py", "worker")}
+EXCEPTIONS = {("engine/local.py", "worker"), ("engine/template.py", "worker")}
 
 
 def imports(path: Path) -> set[str]:

@@ -89,7 +89,7 @@ def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.
 def look_at(directory: Path) -> RunDirectory:
     """Without creating it: what counts is the nearest folder above it that exists."""
     absolute = directory.absolute()
-    there = next(path for path in (absolute, *absolute.parents) if path.exists())
+    there = next(path for path in (absolute, *absolute.parents) if os.access(path, os.F_OK))
     return RunDirectory(
         path=str(directory),
         writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK),

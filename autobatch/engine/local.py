@@ -20,10 +20,12 @@ from typing import Literal, Protocol
 import msgspec
 
 from autobatch.engine import machine, verdict
-from autobatch.engine.process import end, environment, kill_group, output_to, without_main
+from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
+from autobatch.engine.template import as_template, start_template
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
+    Crashed,
     Extent,
     Inspect,
     Job,
@@ -36,18 +38,14 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.units import format_duration
-from autobatch.worker import backends
 from autobatch.worker.run import NOTES, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
 
 WONDER_SECONDS = 60.0  # for which an inspection may tell nothing, before its user hears where it is
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
 ANSWER_SECONDS = 0.5  # for a worker past its deadline to write where it is
-REAP_SECONDS = 5.0  # an answered worker that has not ended by then is killed
 
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
-
-_templates: list[tuple[str, str]] = []  # (backend, device) of those that this process started
 
 OnProgress = Callable[[JobProgress], None]
 SPAWNING = (
@@ -121,7 +119,7 @@ class LocalExecutor:
                 hint="Give another run directory with --run-dir DIR.",
             ) from None
         if isinstance(self._context, ForkServerContext):
-            self._start_template(self._context)
+            start_template(self._context, target, logs)
 
     def log_path(self) -> Path | None:
         return self._log_path
@@ -150,9 +148,16 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
         )
-        with without_main():
-            process.start()
-        theirs.close()
+        try:
+            with as_template(self.target, self.logs):  # which may have to be started anew
+                process.start()
+        except (OSError, EOFError) as error:
+            ours.close()
+            return Crashed(
+                signal=None, exit_code=None, log_tail=f"No process could be started: {error!r}"
+            )
+        finally:
+            theirs.close()
         wonder_seconds = WONDER_SECONDS if isinstance(task, Inspect) else inf
         try:
             return self._listen(process, ours, log, deadline_seconds, wonder_seconds, on_progress)
@@ -172,7 +177,7 @@ class LocalExecutor:
         on_progress: OnProgress,
     ) -> Outcome:
         began = time.monotonic()
-        deadline, wonders_at = began + deadline_seconds, began + wonder_seconds
+        deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
         oom_kills = _kernel_oom_kills()
         assert process.pid is not None
         watch = ResidentWatch(process.pid, self.resident_limit_bytes)
@@ -181,6 +186,14 @@ class LocalExecutor:
             has_message = wait([pipe], timeout=POLL_SECONDS)
             if self.is_stopped():  # also where what ends us has ended the worker already
                 raise InterruptedRunError
+            now = time.monotonic()
+            if now > wonders_at:
+                wonders_at = inf
+                self._tell_where(process, log, wonder_seconds)
+            if killed_for_memory is None and now >= looks_at:  # however much it has to tell
+                looks_at = now + POLL_SECONDS
+                if killed_for_memory := watch.too_large():
+                    kill_group(watch.pid)
             if has_message:
                 try:
                     message = _MESSAGES.decode(pipe.recv_bytes())
@@ -196,11 +209,7 @@ class LocalExecutor:
                     process.join(REAP_SECONDS)
                     return verdict.of_answer(message, _read(log))
                 on_progress(message)
-            elif time.monotonic() > wonders_at:
                 wonders_at = inf
-                self._tell_where(process, log, wonder_seconds)
-            elif killed_for_memory is None and (killed_for_memory := watch.too_large()):
-                kill_group(watch.pid)
         return self._timed_out(process, log, deadline_seconds)
 
     def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
@@ -227,21 +236,6 @@ class LocalExecutor:
             (int(p.name[:4]) for p in self.logs.glob("[0-9]" * 4 + "-*.log")), default=0
         )
         return self.logs / f"{number:04d}-{name}.log"
-
-    def _start_template(self, context: ForkServerContext) -> None:
-        """There is one in a process; another backend's, or device's, has imported otherwise."""
-        from multiprocessing import forkserver
-
-        wanted = (self.target.backend, self.target.device)
-        if _templates and _templates[-1] != wanted:
-            forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
-        _templates.append(wanted)
-        backend = backends.load(self.target.backend)
-        context.set_forkserver_preload([*backend.PRELOAD, "autobatch.worker.tasks"])
-        variables = backend.template_environment(str(self.logs.resolve()), self.target.device)
-        variables |= {"KERAS_BACKEND": self.target.backend}  # read when keras is imported
-        with environment(variables), output_to(self.logs / "template.log"), without_main():
-            forkserver.ensure_running()
 
 
 def _kernel_oom_kills() -> int:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+REAP_SECONDS = 5.0  # for one that is killed; in the kernel's hands (a driver hangs) it cannot end
+
 
 def end(process: BaseProcess) -> None:
     if process.pid is not None:
         kill_group(process.pid)  # also when it ended by itself: what it started may live on
-    process.join()
+    process.join(REAP_SECONDS)
 
 
 def kill_group(pid: int) -> None:

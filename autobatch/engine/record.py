@@ -33,6 +33,8 @@ from autobatch.protocol import (
     Extent,
     Inspect,
     Inspected,
+    Outcome,
+    OutOfMemory,
     Target,
     TargetMissing,
     Task,
@@ -40,7 +42,6 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 
-# Worth asking again: the cause may be gone.
 TRANSIENT = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
 # What must be the same for measurements to be comparable.
@@ -64,7 +65,7 @@ class Record:
     """A run directory's record, open for appending. Use as a context manager."""
 
     def __init__(self, directory: Path, target: Target, *, free_bytes: int, version: str) -> None:
-        self.directory = directory
+        self.directory, self.target = directory, target
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._file = (directory / FILE_NAME).open("ab+", buffering=0)
@@ -136,7 +137,7 @@ class Record:
 
     def _remember(self, entry: Entry) -> None:
         is_moot = isinstance(entry.task, Inspect) and not isinstance(entry.outcome, Inspected)
-        if not is_moot and not isinstance(entry.outcome, TRANSIENT):
+        if not is_moot and not _may_pass(entry.outcome):
             self._entries[_key(entry.task)] = entry
 
     def _append(self, line: Line) -> None:
@@ -167,10 +168,34 @@ class Record:
         return found.header
 
 
-def refuse_at_work(directory: Path) -> None:
-    """Raise UsageError if a process is at work on the record in `directory`."""
-    with (directory / FILE_NAME).open("ab", buffering=0) as file:
-        _lock(file, directory)
+def _may_pass(outcome: Outcome) -> bool:
+    """Worth asking again: the cause may be gone, as others' hold on the machine's memory."""
+    is_of_machine = isinstance(outcome, OutOfMemory) and outcome.host_memory
+    return is_of_machine or isinstance(outcome, TRANSIENT)
+
+
+def set_aside(directory: Path) -> None:
+    """Move an old run away, unless a process is at work on it; nothing measured is lost."""
+    if not directory.exists():
+        return
+    if not (directory / FILE_NAME).is_file():
+        raise UsageError(
+            f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",
+            hint="Give another with --run-dir DIR.",
+        )
+    try:
+        with (directory / FILE_NAME).open("ab", buffering=0) as file:
+            _lock(file, directory)
+        number = 1
+        while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
+            number += 1
+        directory.rename(aside)
+    except (OSError, ValueError) as error:  # ValueError: "." has no name
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"{directory} cannot be set aside: {reason}.",
+            hint="Give another directory with --run-dir DIR.",
+        ) from None
 
 
 def _lock(file: FileIO, directory: Path) -> None:
@@ -186,6 +211,11 @@ def _lock(file: FileIO, directory: Path) -> None:
         raise UsageError(
             f"Another autobatch{process} is at work in {directory}.",
             hint="Wait for it, or give another directory with --run-dir DIR.",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{directory} is on a file system that cannot lock files: {error.strerror}.",
+            hint="Give a directory on another one with --run-dir DIR.",
         ) from None
     with contextlib.suppress(OSError):  # without room it is not told
         holder.write_text(str(os.getpid()))

@@ -1,6 +1,7 @@
 """A limit on the memory that a worker holds of this machine, with the processes that it starts."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,7 +24,7 @@ class ResidentWatch:
             return None
         try:
             process = psutil.Process(self.pid)
-            held, whose = process.memory_info().rss, "its"
+            held, whose = held_bytes(process), "its"
             if held <= self.limit_bytes and time.monotonic() >= self._family_at + FAMILY_SECONDS:
                 held, whose = family_bytes(process), "with the processes that it started, its"
                 self._family_at = time.monotonic()
@@ -37,15 +38,43 @@ class ResidentWatch:
         )
 
 
+def held_bytes(process: psutil.Process) -> int:
+    """Resident bytes of one process, less pages of files, which the kernel takes back at need.
+
+    Where the system does not tell them apart (elsewhere than on Linux), all. Raises psutil.Error.
+    """
+    told = _kibibytes(process.pid, "status")
+    if not {"RssAnon", "RssShmem"} <= told.keys():
+        return int(process.memory_info().rss)
+    return 1024 * (told["RssAnon"] + told["RssShmem"])
+
+
 def family_bytes(process: psutil.Process) -> int:
-    """Resident bytes of a process and its descendants; 0 where it has none. Raises psutil.Error.
+    """The same of a process and its descendants; 0 where it has none. Raises psutil.Error.
 
     Forks share pages with each other: those count once, where the system tells.
     """
     family = process.children(recursive=True)
-    return sum(share_of(each.memory_full_info()) for each in (process, *family)) if family else 0
+    return sum(_share_bytes(each) for each in (process, *family)) if family else 0
+
+
+def _share_bytes(process: psutil.Process) -> int:
+    """Its proportional set size; elsewhere, the pages that are its own alone."""
+    told = _kibibytes(process.pid, "smaps_rollup")
+    if {"Pss_Anon", "Pss_Shmem"} <= told.keys():
+        return 1024 * (told["Pss_Anon"] + told["Pss_Shmem"])
+    return share_of(process.memory_full_info())
 
 
 def share_of(info: Any) -> int:
-    """The proportional set size; elsewhere than on Linux, the pages that are its own alone."""
     return int(info.pss if hasattr(info, "pss") else info.uss)
+
+
+def _kibibytes(pid: int, file: str) -> dict[str, int]:
+    """What /proc tells of a process in kB, by name."""
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except OSError:
+        return {}
+    parts = (line.split() for line in lines)
+    return {each[0].rstrip(":"): int(each[1]) for each in parts if each[2:] == ["kB"]}

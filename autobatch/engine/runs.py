@@ -10,6 +10,7 @@ import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
+from autobatch.locator import is_directory, is_recipe, place_of, run_name
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
 
 RUNS = Path("autobatch-runs")
@@ -38,15 +39,15 @@ def runs_in(folder: Path = RUNS) -> tuple[RunSummary, ...]:
 
 
 def find_run(text: str) -> Path:
-    """The run directory that a user means: a path, a name in autobatch-runs, or a target's last."""
+    """A run directory: by its path, its name in autobatch-runs, or a target's last."""
     for directory in (Path(text), RUNS / text):
-        if directory.is_dir():
+        if is_directory(directory):
             return directory
     records = sorted(RUNS.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime)
     names = [path.parent.name for path in records]
     of_target = re.compile(rf"{re.escape(run_name(text))}-[0-9a-f]{{8}}")
     for record in reversed(records):
-        if of_target.fullmatch(record.parent.name) and _is_in(record.parent, text):
+        if of_target.fullmatch(record.parent.name) and _is_of(record.parent, text):
             return record.parent
     near = get_close_matches(text, names, n=1)
     raise UsageError(
@@ -55,22 +56,20 @@ def find_run(text: str) -> Path:
     )
 
 
-def run_name(target: str) -> str:
-    """What the names of a TARGET's runs begin with: train, train-my_model, recipe."""
-    source, _, name = target.partition(":")
-    return "-".join(filter(None, (Path(source).stem, name)))
-
-
-def _is_in(run: Path, target: str) -> bool:
-    """Whether the run is of that very file, where a file is named: others may have its name."""
-    path = Path(target.partition(":")[0])
-    if not path.is_file():
+def _is_of(run: Path, target: str) -> bool:
+    """Whether the run is of that very model, where one is named: others may have its name."""
+    place = (Path(target).resolve().parent, None) if is_recipe(target) else place_of(target)
+    if place is None:
         return True
     try:
         header = read_record(run).header
     except AutobatchError:
         return False
-    return header is not None and Path(header.target.folder) == path.resolve().parent
+    folder, model = place
+    if header is None or model not in (None, header.target.model):
+        return False
+    is_here = os.access(target.partition(":")[0], os.F_OK)
+    return not is_here or Path(header.target.folder) == folder
 
 
 def read_recommendation(path: Path) -> Recommendation:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobatch.engine.record_file import Content, read_record
-from autobatch.engine.runs import find_run
 from autobatch.errors import UsageError
+from autobatch.opening import run_of
 from autobatch.protocol import Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
@@ -134,7 +134,7 @@ def report(runs: list[str], *, compare: bool, output: Path | None, force: bool) 
             f"Expected {'two runs to compare' if compare else 'one run'}; received {len(runs)}.",
             hint="`autobatch report RUN` shows one run, `autobatch report --compare RUN RUN` two.",
         )
-    directories = [find_run(run) for run in runs]
+    directories = [run_of(run) for run in runs]
     if not compare:
         return write_report(directories[0], output, force=force)
     from autobatch.ui.compare import render_comparison

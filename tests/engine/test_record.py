@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from pretend import TARGET, inspected
 
-from autobatch.engine.record import Record, refuse_at_work
+from autobatch.engine.record import Record, set_aside
 from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION, Answer, Entry, read_record
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
@@ -255,6 +255,10 @@ def test_a_full_disk_loses_no_line_and_leaves_none_torn(small_disk):
 
 def test_a_record_that_is_worked_on_is_not_set_aside(tmp_path):
     fill(tmp_path, entry())
-    with open_record(tmp_path), pytest.raises(UsageError, match="is at work"):
-        refuse_at_work(tmp_path)
-    refuse_at_work(tmp_path)
+    run = tmp_path / "run"
+    fill(run, entry())
+    with open_record(run), pytest.raises(UsageError, match="is at work"):
+        set_aside(run)
+    set_aside(run)
+    assert not run.exists()
+    assert (tmp_path / "run.old-1" / FILE_NAME).is_file()

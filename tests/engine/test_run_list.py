@@ -70,9 +70,14 @@ def test_a_run_is_found_by_its_path_or_its_name(folder):
 
 @pytest.mark.parametrize("text", ["train.py", "train", "train-0000000b"])
 def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
-    for name in ("train-0000000a", "train-0000000b", "train-v2-0000000c"):
+    lines = (RECORDS / "format-2.jsonl").read_text()
+    for name, model in (
+        ("train-0000000a", "train.py:build_model"),
+        ("train-0000000b", "train.py:build_model"),
+        ("train-v2-0000000c", "train.py:v2"),
+    ):
         (folder / name).mkdir()
-        shutil.copy(RECORDS / "format-2.jsonl", folder / name / FILE_NAME)
+        (folder / name / FILE_NAME).write_text(lines.replace("digits.py:build_mlp", model, 1))
     os.utime(folder / "train-0000000a" / FILE_NAME, (1, 1))
     assert find_run(text).name == "train-0000000b"
     assert find_run("train.py:v2").name == "train-v2-0000000c"

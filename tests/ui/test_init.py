@@ -79,6 +79,16 @@ def test_what_builds_no_model_is_refused_with_what_is_there(tmp_path, text, prob
         write_recipe(str(tmp_path / "train.py"))
 
 
+def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
+    file(tmp_path).rename(tmp_path / "models.py")
+    (tmp_path / "train.py").write_text(
+        "from models import build_model\nif True:\n    from models import load_data\n"
+        "def augment_data(x): return x\n"
+    )
+    recipe = load_recipe(write_recipe(str(tmp_path / "train.py")))
+    assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
+
+
 def test_a_recipe_is_no_target(tmp_path):
     with pytest.raises(UsageError, match="is a recipe already"):
         write_recipe("recipe.yaml")

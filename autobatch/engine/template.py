@@ -1,0 +1,36 @@
+"""The process that jobs are forked from: it has imported the backend and keras, and run nothing."""
+
+import contextlib
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from autobatch.engine.process import environment, output_to, without_main
+from autobatch.protocol import Target
+from autobatch.worker import backends
+
+_started: list[tuple[str, str]] = []  # (backend, device) of those that this process started
+
+
+def start_template(context: ForkServerContext, target: Target, logs: Path) -> None:
+    """There is one in a process; another backend's, or device's, has imported otherwise."""
+    from multiprocessing import forkserver
+
+    wanted = (target.backend, target.device)
+    if _started and _started[-1] != wanted:
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
+    _started.append(wanted)
+    preload = backends.load(target.backend).PRELOAD
+    context.set_forkserver_preload([*preload, "autobatch.worker.tasks"])
+    with as_template(target, logs):
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def as_template(target: Target, logs: Path) -> Iterator[None]:
+    """What a process inherits that is started within; a job's, too, where the template has died."""
+    backend = backends.load(target.backend)
+    variables = backend.template_environment(str(logs.resolve()), target.device)
+    variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
+    with environment(variables), output_to(logs / "template.log"), without_main():
+        yield

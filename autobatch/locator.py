@@ -1,0 +1,55 @@
+"""What a TARGET, as a user types it, means: which folder, which file in it, which function."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+MODEL, DATA = "build_model", "load_data"  # functions that need not be named
+FILES = (".py", ".keras")
+
+
+def is_recipe(target: str) -> bool:
+    return Path(target).suffix in (".yaml", ".yml")
+
+
+def place_of(target: str) -> tuple[Path, str] | None:
+    """(folder, model as a recipe in that folder names it); None where it names no model."""
+    source, _, name = target.partition(":")
+    path = real_path(Path(source))
+    if path.suffix == ".py":
+        return path.parent, f"{path.name}:{name or MODEL}"
+    if path.suffix == ".keras":
+        return path.parent, path.name
+    if name and all(part.isidentifier() for part in source.split(".")):
+        return Path.cwd(), target
+    return None
+
+
+def real_path(path: Path) -> Path:
+    """What a link leads to, as Python sees a script, unless that has another suffix (as in DVC)."""
+    real = path.resolve()
+    return real if real.suffix == path.suffix else path.parent.resolve() / path.name
+
+
+def is_directory(path: Path) -> bool:
+    """False, and no error, where a folder above it may not be looked into."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def run_name(target: str) -> str:
+    """What the names of a TARGET's runs begin with: train, train-my_model, recipe."""
+    source, _, name = target.partition(":")
+    return "-".join(filter(None, (Path(source).stem, name)))
+
+
+def neighbour(path: Path) -> str:
+    """A hint for a file that is not there."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"There is no folder {path.parent} either."
+    if near := get_close_matches(path.name, names, n=1):
+        return f"Did you mean {path.parent / near[0]}?"
+    return f"It was looked for in {path.parent.absolute()}."

@@ -1,0 +1,119 @@
+"""What a TARGET means, in the folders and links that users have, and where its runs are."""
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from autobatch.doctor.gather import examine
+from autobatch.engine.record import Record
+from autobatch.engine.record_file import FILE_NAME, Header
+from autobatch.errors import RecipeError, UsageError
+from autobatch.opening import open_session, question_of, read_target, run_of
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def made(path, text=""):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def run_made_by(target):
+    """The directory of a run of it, with nothing measured in it."""
+    with open_session(target) as session:
+        return session.record.directory
+
+
+@pytest.mark.parametrize("name", ["train.py", "model.keras"])
+def test_a_link_is_what_it_leads_to(here, name):
+    suffix = Path(name).suffix
+    made(f"versions/third{suffix}")
+    made(f"versions/{name}")  # not this one
+    Path(name).symlink_to(f"versions/third{suffix}")
+    recipe, folder = read_target(name, ())
+    assert folder == here / "versions"
+    assert recipe.model.partition(":")[0] == f"third{suffix}"
+
+
+def test_a_link_to_what_has_no_such_name_is_itself(here):
+    made("cache/4f/1a")
+    Path("model.keras").symlink_to("cache/4f/1a")
+    recipe, folder = read_target("model.keras", ())
+    assert (folder, recipe.model) == (here, "model.keras")
+
+
+@pytest.mark.parametrize("target", ["trian.py", "trian.py:build", "recipe.yaml"])
+def test_a_file_that_is_not_there_is_refused_at_once_with_the_nearest(here, target):
+    made("train.py")
+    made("recipe.yaml", "model: trian.py:build_model\n")
+    for look in (examine, lambda target: read_target(target, ())):
+        with pytest.raises(RecipeError, match=r"There is no file .*trian\.py") as refused:
+            look(target)
+        assert f"Did you mean {here / 'train.py'}?" in str(refused.value)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="whoever is root may read everything")
+def test_a_file_that_may_not_be_read_is_refused():
+    made("train.py").chmod(0)
+    with pytest.raises(RecipeError, match=r"train\.py cannot be read: Permission denied"):
+        read_target("train.py", ())
+
+
+def test_a_name_that_is_not_utf_8_is_refused():
+    name = os.fsdecode(b"caf\xe9.py")
+    made(name)
+    with pytest.raises(UsageError, match="is not valid UTF-8"), open_session(name):
+        pass
+
+
+def test_runs_of_functions_of_the_same_name_are_told_apart():
+    run = run_made_by("package.resnet:build_model")
+    assert run_of("package.resnet:build_model").samefile(run)
+    for other in ("package.vgg:build_model", "package.resnet:build"):
+        with pytest.raises(UsageError, match="There is no run"):
+            run_of(other)
+
+
+def test_runs_of_files_of_the_same_name_are_told_apart():
+    made("model.py")
+    made("model.keras")
+    run = run_made_by("model.keras")
+    assert run_of("model.keras").samefile(run)
+    with pytest.raises(UsageError, match="There is no run"):
+        run_of("model.py")
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_a_project_that_was_moved_or_copied_has_its_runs_and_its_own_folder(
+    here, move, monkeypatch
+):
+    made("old/train.py")
+    monkeypatch.chdir(here / "old")
+    run = run_made_by("train.py")
+    monkeypatch.chdir(here)
+    move("old", "new")
+    monkeypatch.chdir(here / "new")
+    assert run_of("train.py") == run
+    question = question_of(*read_target("train.py", ()), data_is_optional=True)
+    with Record(run, question, free_bytes=1, version="0") as record:
+        assert record.target.folder == str(here / "new")
+        assert record.header.target.folder == str(here / "old")
+
+
+def test_a_run_in_the_present_folder_itself_cannot_be_set_aside(here):
+    made("train.py")
+    run = run_made_by("train.py")
+    shutil.copy(run / FILE_NAME, FILE_NAME)
+    refused = pytest.raises(UsageError, match="cannot be set aside")
+    with refused, open_session("train.py", run_directory=Path(), fresh=True):
+        pass
+    assert msgspec.json.decode(Path(FILE_NAME).read_bytes(), type=Header)
