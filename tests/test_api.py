@@ -46,6 +46,9 @@ def test_the_api_is_at_most_eight_names():
 
 
 NOTEBOOK = """
+import builtins
+import contextlib
+import io
 import threading
 
 import keras
@@ -53,6 +56,8 @@ import numpy as np
 
 import autobatch
 
+ZMQInteractiveShell = type("ZMQInteractiveShell", (), {})  # by its name Rich knows a notebook
+builtins.get_ipython = ZMQInteractiveShell
 WIDTH = 8  # what functions refer to goes with them
 x = np.ones((40, 4), "float32")
 
@@ -71,7 +76,10 @@ def load_data():
 few = ["batch_sizes.max=8"]
 found = autobatch.probe(build_model, data=load_data, overrides=few)
 assert found.largest_fitting == 8, found
-assert "largest that fits" in found._repr_html_()
+shown = io.StringIO()
+with contextlib.redirect_stdout(shown):
+    assert "largest that fits" in found._repr_html_()
+assert shown.getvalue() == "", shown.getvalue()  # the notebook shows it, and Rich does not too
 again = []
 assert autobatch.probe(build_model, data=load_data, overrides=few, on_event=again.append) == found
 assert all(event.reused for event in again if hasattr(event, "reused") and event.stage == "probe")

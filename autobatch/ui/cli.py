@@ -150,8 +150,9 @@ def init(
     """Look at a Python file or a saved model, and write a commented recipe for it."""
     from autobatch.starter import write_recipe
     from autobatch.ui.display import Display
+    from autobatch.ui.interruption import interruptible
 
-    with Display(quiet=quiet) as display:
+    with interruptible(quiet=quiet, resumable=False), Display(quiet=quiet) as display:
         written = write_recipe(target, output, data=data, force=force, on_event=display.show)
     here = Path.cwd()
     shown = str(written.relative_to(here) if written.is_relative_to(here) else written)

@@ -94,7 +94,7 @@ def _doubt(probed: ProbeResult) -> str:
 
 PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
     ("largest that fits", lambda p: f"{p.largest_fitting}{_doubt(p)}"),
-    ("keeps the headroom", lambda p: f"{p.ceiling} ({words.ceiling_peak(p)})"),
+    ("keeps the headroom", words.ceiling),
     ("limit", lambda p: format_bytes(p.limit_bytes)),
     ("bounded by", lambda p: words.BOUND_BY[p.bounded_by]),
 )

@@ -14,6 +14,12 @@ def html(result: ProbeResult | BenchmarkResult | Recommendation | Verification) 
 
     from autobatch.ui.run_tables import table_of
 
-    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console = Console(
+        record=True,
+        width=WIDTH,
+        file=StringIO(),
+        force_terminal=True,
+        force_jupyter=False,  # it would show the table itself, beside what is returned
+    )
     console.print(table_of(result))
     return console.export_html(inline_styles=True, code_format=FORMAT)

@@ -15,14 +15,12 @@ def _show_version(asked: bool) -> None:
     if not asked:
         return
     import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
 
-    found = []
-    for name in ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
+    from autobatch.frameworks import installed
+
+    names = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
+    found = [f"{name} {release}" for name, release in installed(names).items()]
     with_ = ", ".join([*found, f"Python {platform.python_version()}"])
     typer.echo(f"autobatch {version('keras-autobatch')} ({with_})")
     raise typer.Exit

@@ -59,7 +59,7 @@ def runs_list(found: tuple[RunSummary, ...]) -> RenderableType:
     lines: list[RenderableType] = []
     for run in found:
         readable = run.state != "unreadable"
-        told = f"{run.created[:16].replace('T', ' ')}, {format_duration(run.spent_seconds)}"
+        told = f"{run.created[:16].replace('T', ' ')} UTC, {format_duration(run.spent_seconds)}"
         lines += [
             Text.assemble((run.name, "bold"), (f"  {told}" if readable else "", "dim")),
             Padding(Text(run.answer, style="" if readable else "red"), (0, 0, 0, 2)),

@@ -62,7 +62,7 @@ def _memory(found: Findings) -> Section | None:
 
 def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
     yield probed.name_of_largest, str(probed.largest_fitting)
-    yield f"keeps {probed.headroom:.0%} free", f"{probed.ceiling} ({words.ceiling_peak(probed)})"
+    yield f"keeps {probed.headroom:.0%} free", words.ceiling(probed)
     if probed.replicas > 1 and probed.ceiling:
         yield "devices", words.shared(probed.ceiling, probed.replicas)
     yield "bounded by", words.BOUND_BY[probed.bounded_by]
@@ -220,7 +220,8 @@ def _recipe(found: Findings) -> dict[str, Any]:
         "data": target.data,
         "args": target.args or None,
         "callbacks": target.callbacks,
-        "class_weight": target.class_weight,
+        # Keys of YAML are words here: a recipe with numbers for them is refused.
+        "class_weight": {str(each): weight for each, weight in (target.class_weight or {}).items()},
         "backend": target.backend,
         "device": {
             "kind": target.device,
@@ -235,4 +236,5 @@ def _recipe(found: Findings) -> dict[str, Any]:
 def _without_none(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {key: _without_none(each) for key, each in value.items() if each not in (None, {})}
+    kept = {key: each for key, each in value.items() if each not in (None, {})}
+    return {key: each if key == "args" else _without_none(each) for key, each in kept.items()}

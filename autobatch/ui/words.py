@@ -93,6 +93,11 @@ def outcome(point: ProbePoint) -> str:
     return f"{told} (verified)" if point.outcome in FITTING else f"{told} (when verified)"
 
 
+def ceiling(result: ProbeResult) -> str:
+    """With its peak; a run that ended early may not have come so far."""
+    return f"{result.ceiling} ({ceiling_peak(result)})" if result.ceiling else "not known"
+
+
 def ceiling_peak(result: ProbeResult) -> str:
     return f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(result.limit_bytes)}"
 

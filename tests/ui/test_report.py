@@ -1,6 +1,7 @@
 """The HTML page: its numbers are the record's, and nothing in it is taken for code."""
 
 import re
+from html import unescape
 from pathlib import Path
 
 import msgspec
@@ -328,6 +329,19 @@ def test_how_to_repeat_is_a_recipe_that_can_be_read_again(page, better):
     asked = better.recommendation.environment["recipe"]
     assert msgspec.to_builtins(again.batch_sizes) == asked["batch_sizes"]
     assert float(again.trials.budget) == asked["trials"]["budget"]
+
+
+def test_how_to_repeat_a_probe_has_class_weights_and_arguments_of_none(better):
+    import yaml
+
+    from autobatch.recipe import make_recipe
+
+    target = changed(better.header.target, class_weight={0: 1.0, 3: 2.5}, args={"dropout": None})
+    found = changed(better, header=changed(better.header, target=target), answers=())
+    html = render(found, "run")
+    recipe = html.split('id="repeat-code"')[1].split("<code>")[1].split("</code>")[0]
+    again = make_recipe(yaml.safe_load(unescape(recipe)))
+    assert (again.class_weight, again.args) == ({0: 1.0, 3: 2.5}, {"dropout": None})
 
 
 # --- two runs ---------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ def model_chart(result: Recommendation) -> Chart | None:
     predicted = [(p.batch_size, p.relative_time) for p in result.predictions]
     if len(predicted) < 2:
         return None
-    measured = _measured(result)
+    soonest = _soonest(result)
+    least = min(soonest.values(), default=1.0)
+    measured = [(size, seconds / least) for size, seconds in sorted(soonest.items())]
     texts = [f"batch {size}: {time:.2f}× the least, predicted" for size, time in predicted]
     traces: list[Figure] = [
         {
@@ -45,21 +47,20 @@ def model_chart(result: Recommendation) -> Chart | None:
         title="Time to the target by batch size",
         alt=f"The model predicts the least time near batch {best}.",
         figure=figure(traces, sizes_axis(sizes), y, **_critical(result, sizes)),
-        table=_table(result),
+        table=_table(result, soonest),
         caption="Predicted from noise scale and step time alone, at equally good learning rates; "
         "measured is the soonest finalist of a size.",
     )
 
 
-def _measured(result: Recommendation) -> list[tuple[int, float]]:
-    """The soonest finalist of each size, over the soonest of all."""
+def _soonest(result: Recommendation) -> dict[int, float]:
+    """Seconds to the target of the soonest finalist of each size; yours is none of them."""
     soonest: dict[int, float] = {}
     for c in result.candidates:
         if c.time_to_target_seconds and c.status != "baseline":
             known = soonest.get(c.batch_size, c.time_to_target_seconds)
             soonest[c.batch_size] = min(known, c.time_to_target_seconds)
-    least = min(soonest.values(), default=1.0)
-    return [(size, seconds / least) for size, seconds in sorted(soonest.items())]
+    return soonest
 
 
 def _critical(result: Recommendation, sizes: list[int]) -> dict[str, list[Figure]]:
@@ -72,15 +73,7 @@ def _critical(result: Recommendation, sizes: list[int]) -> dict[str, list[Figure
     return {"shapes": [upright(value, "--muted")], "annotations": [text]}
 
 
-def _table(result: Recommendation) -> Table:
-    seconds = {
-        size: min(
-            c.time_to_target_seconds
-            for c in result.candidates
-            if c.batch_size == size and c.time_to_target_seconds
-        )
-        for size, _ in _measured(result)
-    }
+def _table(result: Recommendation, seconds: dict[int, float]) -> Table:
     return Table(
         caption="The model of steps and step time, and the soonest finalist of each size",
         columns=("batch", "predicted time", "predicted samples", "measured"),
