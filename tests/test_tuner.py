@@ -292,6 +292,23 @@ def test_finalists_that_could_not_be_trained_are_not_called_later(tmp_path):
     assert "No other finalist could be trained" in found.reasons[0]
 
 
+def test_what_fails_with_one_seed_is_not_called_diverged(tmp_path):
+    device = PretendDevice()
+    learn = device._trial
+
+    def fails_once(task):
+        fails = task.seed == 2 and (task.batch_size == 256 or is_baseline(task))
+        return OutOfMemory(evidence="OOM") if fails else learn(task)
+
+    device._trial = fails_once
+    found = tune(tmp_path, device)
+    assert "could not be trained with some seeds" in found.reasons[0]
+    told = [each for each in found.warnings if "with 1 of 5 seeds" in each]
+    assert told and all("could not be trained (out of memory)" in each for each in told)
+    failures = {c.failure for c in found.candidates if c.batch_size == 256 and c.seeds == 4}
+    assert failures == {"out of memory"}
+
+
 def test_the_least_budget_that_is_named_is_enough(tmp_path):
     device = PretendDevice(step_seconds=lambda size: 1.2361)
     with pytest.raises(UsageError) as refused:
@@ -339,6 +356,28 @@ def test_where_the_time_limit_cuts_trials_a_run_that_goes_on_has_the_same(tmp_pa
     again = Slow()
     found = tune(tmp_path, again, *settings)
     assert any("of training for trials, instead of" in warning for warning in found.warnings)
+    assert not [task for task in again.tasks if isinstance(task, Trial)]
+
+
+def test_where_the_time_limit_cuts_trials_what_fails_at_each_start_changes_none(tmp_path):
+    """Failures are not kept, but measured anew, for a longer or shorter time."""
+
+    class Failing(PretendDevice):
+        def __init__(self, seconds):
+            super().__init__()
+            self.seconds = seconds
+
+        def _benchmark(self, task):
+            if task.batch_size > 1:
+                return super()._benchmark(task)
+            time.sleep(self.seconds)
+            return UserCodeFailed(message="ValueError: too few", traceback="")
+
+    settings = ("trials.budget=1h", "time_limit=4min")
+    tune(tmp_path, Failing(0.0), *settings)
+    again = Failing(0.4)
+    tune(tmp_path, again, *settings)
+    assert any(isinstance(task, Benchmark) for task in again.tasks)
     assert not [task for task in again.tasks if isinstance(task, Trial)]
 
 
@@ -1122,6 +1161,21 @@ def test_a_baseline_that_stays_where_each_seed_started_gives_no_speedup(tmp_path
     assert "does not improve val_loss" in found.reasons[0]
 
 
+def test_what_learns_where_the_baseline_hardly_does_is_named_as_another_baseline(tmp_path):
+    """By less than its seeds differ at the start, so that no loss can be timed to."""
+
+    def hardly(task, loss):
+        return 2.0 + 0.1 * task.seed - (0.05 if is_baseline(task) else 1.5) * (1 - loss)
+
+    found = tune(tmp_path, telling(PretendDevice(), hardly))
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    (size, rate), told = re.findall(r"=(\S+\w)", found.reasons[0]), found.reasons[0]
+    assert "does learn, to val_loss" in told
+    named = min((c for c in found.candidates if c.is_finalist), key=lambda c: c.val_loss)
+    assert (int(size), float(rate)) == (named.batch_size, float(f"{named.learning_rate:.3g}"))
+    assert not [c for c in found.candidates if c.status == "target_not_reached"]
+
+
 def test_seeds_that_change_nothing_tell_nothing_of_chance(tmp_path):
     device = PretendDevice()
     learn = device._trial
@@ -1159,16 +1213,17 @@ def test_a_score_may_go_either_way(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("early", "late", "told"),
+    ("early", "late", "parts", "told"),
     [
-        (5.0, 1000.0, "near 22 at first, then doubled up to near 310, and the learning rate"),
-        (450.0, 1000.0, "A batch that grows with the noise scale would save less than 1% of"),
+        (5.0, 1000.0, 1, "near 22 at first, then doubled up to near 310, and the learning rate"),
+        (20.0, 1000.0, 4, "near 22 at first, then doubled up to near 150, and the learning rate"),
+        (450.0, 1000.0, 1, "A batch that grows with the noise scale would save less than 1% of"),
     ],
 )
 def test_a_noise_scale_that_grows_is_told_with_the_batches_that_it_asks_for(
-    tmp_path, early, late, told
+    tmp_path, early, late, parts, told
 ):
-    device = PretendDevice()
+    device = PretendDevice(facts=inspected(accumulation_steps=parts))
     measure = device._gradients
 
     def growing(task):

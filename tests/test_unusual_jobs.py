@@ -1,10 +1,12 @@
 """What a recommendation says of jobs that are unusual: few samples, odd losses, other wishes."""
 
+import re
+
 import pytest
 from pretend import PretendDevice, inspected, session, telling
 
 from autobatch import tuner
-from autobatch.errors import UserCodeError
+from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import Diverged, Extent, JobFinished, Trained, Trial, changed
 
 
@@ -117,6 +119,24 @@ def test_seeds_with_which_a_finalist_diverges_are_told(tmp_path):
     assert (found.batch_size, found.learning_rate) != (size, rate)
     told = f"Batch {size} with learning rate {rate:.3g} diverged with 1 of 5 seeds."
     assert told in found.warnings
+
+
+def test_a_wish_that_needs_no_accumulation_says_so_to_who_accumulates(tmp_path):
+    device = PretendDevice(facts=inspected(accumulation_steps=4))
+    found = tune(tmp_path, device, "recommend.effective_batch=64")
+    (told,) = (each for each in found.warnings if "samples per update" in each)
+    assert "batch_size=64 with gradient_accumulation_steps=1 in the optimizer" in told
+
+
+def test_updates_are_counted_where_they_are_accumulated(tmp_path):
+    """A trial of 20 steps has two or three updates of eight batches each."""
+    device = PretendDevice(facts=inspected(accumulation_steps=8), step_seconds=lambda size: 0.1)
+    with pytest.raises(UsageError, match="fewer than 160 tell nothing") as refused:
+        tune(tmp_path / "a", device, "trials.budget=3min", "time_limit=10h")
+    named = re.search(r"--set (\S+\w)", refused.value.hint)[1]
+    found = tune(tmp_path / "b", device, named, "time_limit=10h")
+    assert min(task.steps for task in device.tasks if isinstance(task, Trial)) >= 160
+    assert found.candidates
 
 
 def test_an_effective_batch_has_all_that_goes_with_it(tmp_path):

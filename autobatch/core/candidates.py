@@ -20,11 +20,14 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     for setting, curves in evidence.finals.items():
         costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
         times = choice.standing.times.get(setting)
-        status, why = "finalist" if times else "target_not_reached", ""
+        is_timed = times or not choice.standing.learns
+        status, why = "finalist" if is_timed else "target_not_reached", ""
         if not costs:
             status, why = _failure(evidence, setting)
         elif setting == evidence.baseline:
             status = "baseline"
+        elif not times:
+            why = evidence.failed.get(setting, "")
         ranked.append(
             Candidate(
                 batch_size=setting.batch_size,
@@ -55,10 +58,6 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
             seeds=0 if cost is None else 1,
             val_loss=None if cost is None else evidence.shown(cost),
             val_loss_per_seed=() if cost is None else (evidence.shown(cost),),
-            time_to_target_seconds=None,
-            speedup=None,
-            val_loss_at_equal_steps=None,
-            val_loss_at_equal_samples=None,
             status=status,
             failure=why,
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
@@ -42,6 +41,11 @@ def warnings(
         found.append(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
             "large as the others'. Drop it, or choose a size that divides better."
+        )
+    if size > probed.ceiling:
+        found.append(
+            f"Batch {size} is yours, and leaves less than the headroom of {probed.headroom:.0%} "
+            f"free: {probed.ceiling} keeps it."
         )
     if choice.setting != evidence.baseline:
         found.append(
@@ -87,10 +91,12 @@ def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[
             "(EarlyStopping with restore_best_weights, or ModelCheckpoint)."
         )
     for setting, curves in evidence.finals.items():
-        diverged = sum(curve is None for curve in curves.values())
-        if 0 < diverged < len(curves) and setting not in evidence.failed:
+        missing = sum(curve is None for curve in curves.values())
+        if 0 < missing < len(curves):
+            why = evidence.failed.get(setting)
+            how = "diverged" if why is None else f"could not be trained ({why})"
             yield (
-                f"{evidence.named(setting).capitalize()} diverged with {diverged} of "
+                f"{evidence.named(setting).capitalize()} {how} with {missing} of "
                 f"{len(curves)} seeds."
             )
 
@@ -128,7 +134,8 @@ def _effective(wished: EffectiveBatch, inspected: Inspected) -> str:
     steps = wished.gradient_accumulation_steps
     others = "".join(f", {name} {value:.4g}" for name, value in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
-    told += f" with gradient_accumulation_steps={steps} in the optimizer" if steps > 1 else ""
+    if steps > 1 or inspected.accumulation_steps > 1:
+        told += f" with gradient_accumulation_steps={steps} in the optimizer"
     told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
     if steps > 1:
         told += (
@@ -171,7 +178,10 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
 
 
 def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    exponent = scaling.batch_norm_exponent(
-        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
-    )
-    return float((inspected.batch_norm_momentum or 0.0) ** exponent)
+    """Moving averages forget by the step; raised to kappa, they forget by the sample.
+
+    Busbridge et al. 2023, arXiv 2307.13813. For the snippet: trials are evaluated with statistics
+    estimated anew, whatever the momentum.
+    """
+    kappa = choice.setting.batch_size / evidence.baseline.batch_size
+    return float((inspected.batch_norm_momentum or 0.0) ** kappa)

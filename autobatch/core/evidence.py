@@ -10,6 +10,7 @@ from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
 Curve = list[tuple[float, float]]  # (training seconds, cost)
+MIN_UPDATES = 20  # of a trial: fewer tell nothing
 RISE = 0.1  # of what was learned at best: lost again by the end of the trial, it is told
 
 
@@ -53,6 +54,11 @@ class Evidence:
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def least_steps(self) -> int:
+        """Batches of a trial that make enough updates."""
+        return MIN_UPDATES * self.accumulation_steps
+
     def learning_rate(self, setting: Setting) -> float:
         rate = scaling.scaled(
             self.baseline_learning_rate,
@@ -95,10 +101,15 @@ class Evidence:
         A ceiling and no more: constant rates break down below the one that a short test found. A
         test that breaks down below the baseline's own rate, which trains, is not believed.
         """
+        broke = self._rung_that_broke()
+        return min(ranking.RUNG_BOUNDS[1], ranking.RUNG_BOUNDS[1] if broke is None else broke)
+
+    def _rung_that_broke(self) -> int | None:
+        """The last below the rate at which the range test saw training break down, if it did."""
         found = self.divergence_rate
         if found is None or found < self.baseline_learning_rate:
-            return ranking.RUNG_BOUNDS[1]
-        return min(floor(log2(found / self.baseline_learning_rate)), ranking.RUNG_BOUNDS[1])
+            return None
+        return floor(log2(found / self.baseline_learning_rate))
 
     def critical_batch(self, steps_to_target: Sequence[tuple[float, float]] = ()) -> Interval:
         """What is known of it from the noise scale, and from trials once there are some.
@@ -127,7 +138,8 @@ class Evidence:
 
     def on_the_brink(self, setting: Setting) -> bool:
         """Whether twice the learning rate of `setting` no longer learns."""
-        if setting.rung >= self.highest_rung():
+        broke = self._rung_that_broke()
+        if broke is not None and setting.rung >= broke:
             return True
         return ranking.breaks_down_next(
             self.costs(setting.batch_size), setting.rung, self.initial_cost

@@ -38,7 +38,8 @@ def candidate_sizes(
     ceiling: int,
     critical_batch: float,
 ) -> list[int]:
-    """Up to five measured sizes: baseline, ceiling, and those of least predicted time to target.
+    """Up to five measured sizes: baseline, largest below the ceiling, and those of least predicted
+    time to target.
 
     Time to target is proportional to t(B) (1 + B_c / B), with t the measured step time. It is flat:
     a critical batch that is a factor of 4 off costs at most 12.5 %.
@@ -47,7 +48,8 @@ def candidate_sizes(
         (size for size in step_seconds if size <= ceiling),
         key=lambda size: step_seconds[size] * (1 + critical_batch / size),
     )
-    always = [size for size in dict.fromkeys((baseline, ceiling)) if size in step_seconds]
+    largest = max(predicted, default=baseline)
+    always = [size for size in dict.fromkeys((baseline, largest)) if size in step_seconds]
     others = [size for size in predicted if size not in always]
     return sorted([*always, *others[: MAX_SIZES - len(always)]])
 

@@ -45,7 +45,7 @@ def choose(
     """
     found = standing(evidence)
     parity = Interval(value=1.0, low=1.0, high=1.0)
-    usable = {s: i for s, i in found.speedups.items() if s.batch_size <= ceiling}
+    usable = {s: i for s, i in found.speedups.items() if _is_usable(s, evidence, ceiling)}
     surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
     going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
     surely_better = going_well or surely_better
@@ -76,14 +76,20 @@ def choose(
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)
 
 
+def _is_usable(setting: Setting, evidence: Evidence, ceiling: int) -> bool:
+    """The user's own size, which is what stays otherwise, wherever the ceiling is."""
+    return setting.batch_size <= ceiling or setting.batch_size == evidence.baseline.batch_size
+
+
 def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:
     """Whether for certain no other finalist is more than 10 % sooner than the baseline.
 
     And that none ends better. One that most of three seeds or more do not get to where the baseline
     is in half of its trial, not in all of it, is later.
     """
-    others = [s for s in evidence.finals if s != evidence.baseline and s.batch_size <= ceiling]
-    seeds = len(evidence.finals[evidence.baseline])
+    own = evidence.baseline
+    others = [s for s in evidence.finals if s != own and _is_usable(s, evidence, ceiling)]
+    seeds = len(evidence.finals[own])
     return bool(others) and all(
         not found.ends_better(s)
         and (

@@ -23,7 +23,7 @@ class Standing:
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
     target_seconds: float  # of the baseline's training, in which it does
     speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
-    learns: bool = True  # the baseline: with every seed it got below where it started
+    learns: bool = True  # the baseline: with every seed it got below where any of them started
     # Most seeds of theirs did not get there in the whole trial.
     later: frozenset[Setting] = frozenset()
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
@@ -83,7 +83,8 @@ def standing(evidence: Evidence) -> Standing:
     targets = [max(ranking.cost_at(curve, seconds) for curve in curves) for seconds in moments]
     end = targets[-1]
     if end >= start:
-        return Standing(end, {}, trial_seconds, {}, learns=False)
+        differences = _differences(evidence) if evidence.seeds_differ() else {}
+        return Standing(end, {}, trial_seconds, {}, learns=False, differences=differences)
     learned = [
         (target, seconds, _times(evidence, target))
         for target, seconds in zip(targets, moments, strict=True)

@@ -27,11 +27,7 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
             "a time_limit that leaves time for them."
         )
     if not choice.standing.learns:
-        return (
-            f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} "
-            "of training: there is nothing to be sooner at. Raise trials.budget, or try another "
-            "baseline.learning_rate."
-        )
+        return _why_nothing_can_be_timed(choice, evidence, mine, metric)
     if not evidence.seeds_differ():
         return (
             f"All {seeds} seeds gave the same training, so that nothing tells what is chance: your "
@@ -39,15 +35,35 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
             "a seed of each layer), leave that to `seed` of the recipe."
         )
     if own not in choice.standing.times:
-        return f"Your {mine} diverges with some seeds: nothing can be compared with it."
+        how = "could not be trained" if own in evidence.failed else "diverges"
+        return f"Your {mine} {how} with some seeds: nothing can be compared with it."
     if len(evidence.finals) == 1:
         return f"Nothing was compared with your {mine}, which stays."
-    if all(s in evidence.failed for s in evidence.finals if s != own):
+    if not any(any(curves.values()) for s, curves in evidence.finals.items() if s != own):
         return f"No other finalist could be trained: your {mine} stays."
     return (
         f"Nothing tried gets to {goal}, where your {mine} is in "
         f"{format_duration(choice.standing.target_seconds)} of training, with every seed. Keep it, "
         "or raise trials.budget and trials.seeds."
+    )
+
+
+def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str, metric: str) -> str:
+    """The baseline hardly learns; what does would be a baseline to compare with."""
+    told = (
+        f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} of "
+        "training, or by less than its seeds differ at the start: there is nothing to be sooner at."
+    )
+    differences = choice.standing.differences
+    better = [setting for setting in differences if choice.standing.ends_better(setting)]
+    if not better:
+        return f"{told} Raise trials.budget, or try another baseline.learning_rate."
+    best = min(better, key=lambda setting: differences[setting].value)
+    rate = evidence.learning_rate(best)
+    return (
+        f"{told} {evidence.named(best).capitalize()} does learn, to {metric} "
+        f"{evidence.final_cost(best):.4g}: take it as the baseline, and others are compared with "
+        f"it: --set baseline.batch_size={best.batch_size} --set baseline.learning_rate={rate:.3g}."
     )
 
 

@@ -89,6 +89,12 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: s
             ": the seeds do not tell them apart, and the lower learning rate is further from where "
             "training breaks down."
         )
+    at_most = ranking.TIE * further.seconds(soonest)
+    if chosen not in further.times or further.seconds(chosen) > at_most:
+        return told + (
+            f": batch {chosen.batch_size} with twice its rate is as good as equal, but close to "
+            "where training breaks down, and the seeds do not tell the two apart."
+        )
     size = "smaller" if chosen.batch_size < soonest.batch_size else "larger"
     return told + f": as good as equal, so that the {size} batch is preferred."
 
@@ -157,7 +163,7 @@ def _why_this_fast(choice: Choice, evidence: Evidence, measured: BenchmarkResult
     sentence = f"Throughput: `fit` delivers {_rate(ours)} at batch {ours.batch_size}"
     if ours is not theirs:
         sentence += f", {_rate(theirs)} at batch {theirs.batch_size}"
-    return sentence + f". From batch {measured.knee} on it is within 5 % of the best."
+    return sentence + f". Batch {measured.knee} is the smallest within 5 % of the best."
 
 
 def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[str, ...]:

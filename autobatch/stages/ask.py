@@ -132,7 +132,8 @@ class Session:
                     )
         self.spent_seconds += entry.seconds
         # What is asked anew takes a little more or less, and is not to change what is planned.
-        self.kept_seconds += entry.seconds if reuse else 2.0 ** ceil(log2(max(1.0, entry.seconds)))
+        lasts = reuse and self.record.find(task) is not None
+        self.kept_seconds += entry.seconds if lasts else 2.0 ** ceil(log2(max(1.0, entry.seconds)))
         if isinstance(entry.outcome, Fits):
             self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
@@ -192,8 +193,9 @@ class Session:
                 hint = hint or f"All it printed is in {log}."
                 raise UserCodeError(message, hint=hint, traceback=traceback)
             case Crashed(exit_code=code, log_tail=tail) if code == WORKER_BUG:
+                last = (tail.strip().splitlines() or ["it printed nothing"])[-1]
                 raise AutobatchError(
-                    f"A worker failed by a fault of autobatch: {tail.strip().splitlines()[-1]}",
+                    f"A worker failed by a fault of autobatch: {last}",
                     hint=f"Please report it with {log}.",
                 )
 
@@ -227,7 +229,8 @@ def why_it_failed(outcome: Outcome) -> str:
             told = f"; it hung in {where}" if where else ""
             return f"no answer in {format_duration(seconds)}{told}"
         case Crashed(signal=number) if number is not None:
-            return f"crashed ({signal.Signals(number).name})"
+            is_named = number in set(signal.Signals)  # those of real time have no names
+            return f"crashed ({signal.Signals(number).name if is_named else f'signal {number}'})"
         case Crashed(exit_code=code):
             return f"ended with exit code {code} and no answer"
         case UserCodeFailed(message=message):

@@ -3,7 +3,7 @@
 from math import floor, inf, log, log10
 
 from autobatch.core import ranking, scaling
-from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
 from autobatch.core.wording import BOUND_BY
 from autobatch.errors import RecipeError, TimeLimitError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
@@ -15,7 +15,6 @@ from autobatch.units import format_duration
 FINALISTS = 4  # beside the baseline
 FINAL_SHARE = 2.0  # a finalist trains this many times as long as a first trial
 FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at each other size
-MIN_STEPS = 20  # fewer updates tell nothing
 VALIDATION_BATCH = 1024
 LEAST_VALIDATION_SAMPLES = 256
 FORWARD_SPEED = 3.0  # of an evaluation, over that of training
@@ -124,7 +123,7 @@ def allot(
     parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
-    least = MIN_STEPS * step_seconds
+    least = evidence.least_steps * step_seconds
     needed = least * parts
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     left /= 1 + jobs / parts  # evaluations take as long as training
@@ -138,7 +137,7 @@ def allot(
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
             f"{int(budget / parts / step_seconds)} steps a trial at your batch size; "
-            f"fewer than {MIN_STEPS} tell nothing.",
+            f"fewer than {evidence.least_steps} tell nothing.",
             hint="Give at least --set trials.budget="
             f"{int(needed) + 1}s (it is training time, all trials).",
         )
@@ -163,14 +162,15 @@ def _parts_and_jobs(session: Session, sizes: int) -> tuple[float, int]:
     return PILOT_SHARE + first + finals * FINAL_SHARE, PILOT_JOBS + first + finals
 
 
-def step_seconds_at_most(session: Session) -> float:
+def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
     """Steps that take longer are too few in a trial; infinite where large sizes are asked for."""
     recipe = session.recipe
     wished = recipe.recommend.effective_batch is not None or recipe.recommend.replicas
     if wished or not isinstance(recipe.benchmark.sizes, str):
         return inf
     parts, _ = _parts_and_jobs(session, ranking.MAX_SIZES)
-    return min(recipe.trials.budget, recipe.time_limit) / parts / MIN_STEPS
+    least_steps = MIN_UPDATES * inspected.accumulation_steps
+    return min(recipe.trials.budget, recipe.time_limit) / parts / least_steps
 
 
 def _validation_batch(session: Session, ceiling: int) -> int:

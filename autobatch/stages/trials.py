@@ -8,7 +8,7 @@ from statistics import median
 from typing import NoReturn
 
 from autobatch.core import ranking
-from autobatch.core.evidence import Curve, Evidence, Setting
+from autobatch.core.evidence import MIN_UPDATES, Curve, Evidence, Setting
 from autobatch.errors import InterruptedRunError, TimeLimitError, UserCodeError
 from autobatch.protocol import (
     RATE_FUNCTION,
@@ -25,7 +25,6 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.pilot import pilot
 from autobatch.stages.plan import (
     FINALISTS,
-    MIN_STEPS,
     allot,
     plan,
     share_what_is_left,
@@ -71,13 +70,13 @@ def _tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
     fitting = sorted(size for size in evidence.step_seconds if size <= ceiling)
     if slow := [size for size in fitting if _is_too_slow(evidence, size)]:
         evidence.notes.append(
-            f"Not tried, since the budget buys fewer than {MIN_STEPS} updates: batch "
+            f"Not tried, since the budget buys fewer than {MIN_UPDATES} updates: batch "
             f"{', '.join(map(str, slow))}."
         )
 
 
 def _is_too_slow(evidence: Evidence, size: int) -> bool:
-    return 0 < evidence.first_seconds < MIN_STEPS * evidence.step_seconds[size]
+    return 0 < evidence.first_seconds < evidence.least_steps * evidence.step_seconds[size]
 
 
 def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
@@ -116,7 +115,7 @@ class _Trials:
         while (
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:
-            if self.session.seconds_left() < self._finals_seconds():
+            if self.session.seconds_left() < self._finals_seconds(self._all_finals()):
                 self._out_of_time()
                 break
             setting = Setting(size, rung)
@@ -137,7 +136,9 @@ class _Trials:
         finalists = [evidence.baseline, *evidence.finalists(self.best, FINALISTS)]
         share_what_is_left(evidence, len(finalists) * recipe.trials.seeds)
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
-            if self.session.is_to_end():
+            block_seconds = self._finals_seconds(len(finalists))
+            is_late = evidence.finals and self.session.seconds_left() < block_seconds / 2
+            if self.session.is_to_end() or is_late:
                 self._out_of_time()
                 break
             try:  # a seed counts when all of them have it
@@ -159,7 +160,7 @@ class _Trials:
         return self._train(setting, self.evidence.final_seconds, seed, sharpness=is_asked)
 
     def refuse_time_limit(self) -> NoReturn:
-        needed = self.session.spent_seconds + self._finals_seconds()
+        needed = self.session.spent_seconds + self._finals_seconds(self._all_finals())
         raise TimeLimitError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
             "setting could be compared with yours.",
@@ -178,8 +179,10 @@ class _Trials:
             "lower baseline.learning_rate; else its log in the run directory says more.",
         )
 
-    def _finals_seconds(self) -> float:
-        trials = (FINALISTS + 1) * self.session.recipe.trials.seeds
+    def _all_finals(self) -> int:
+        return (FINALISTS + 1) * self.session.recipe.trials.seeds
+
+    def _finals_seconds(self, trials: int) -> float:
         overhead = median(self._overheads) if self._overheads else self.evidence.overhead_seconds
         return trials * (self.evidence.final_seconds + overhead)
 

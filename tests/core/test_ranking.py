@@ -16,6 +16,11 @@ def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling()
     assert sizes == [8, 256, 512, 1024, 8192]
 
 
+def test_the_largest_that_was_timed_is_tried_where_the_ceiling_itself_was_not():
+    seconds = {2**k: 0.005 + 1e-5 * 4**k for k in range(11)} | {1432: 30.0}
+    assert 1432 in ranking.candidate_sizes(seconds, baseline=32, ceiling=1437, critical_batch=50)
+
+
 def test_sizes_above_the_ceiling_are_not_tried():
     seconds = {2**k: 0.005 for k in range(8)}
     assert (
