@@ -71,15 +71,12 @@ class InterruptedRunError(AutobatchError):
 
     exit_code = 130
 
+    so_far: tuple[object, ...] = ()
+
     def __init__(
-        self,
-        message: str = "Interrupted. What was measured is kept.",
-        *,
-        hint: str | None = None,
-        so_far: tuple[object, ...] = (),
+        self, message: str = "Interrupted. What was measured is kept.", *, hint: str | None = None
     ) -> None:
         super().__init__(message, hint=hint)
-        self.so_far = so_far
 
 
 def one_line(text: str, length: int = 60) -> str:

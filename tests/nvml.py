@@ -31,7 +31,7 @@ class Driver:
         self.open -= 1
 
     def nvmlSystemGetDriverVersion(self):
-        return b"580.65.06"
+        return "580.65.06"
 
     def nvmlDeviceGetCount(self):
         return len(self.devices)

@@ -150,7 +150,7 @@ def survey(nvml: Any = None) -> GpuSurvey:
     problems: list[str] = []
     answers = True
     try:
-        driver = _text(nvml.nvmlSystemGetDriverVersion())
+        driver = nvml.nvmlSystemGetDriverVersion()
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -176,12 +176,12 @@ def lost(uuids: Iterable[str], found: GpuSurvey) -> tuple[str, ...]:
 def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return Gpu(
-        name=_text(nvml.nvmlDeviceGetName(handle)),
+        name=nvml.nvmlDeviceGetName(handle),
         total_bytes=int(memory.total),
         free_bytes=int(memory.free),
         driver=driver,
         index=index,
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        uuid=nvml.nvmlDeviceGetUUID(handle),
         processes=_processes(nvml, handle, errors),
     )
 
@@ -225,10 +225,6 @@ def _command(pid: int) -> str | None:
         return " ".join(process.cmdline()).strip() or process.name()
     except (psutil.Error, OSError, ValueError):
         return None
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def nvidia_cards(devices: Path = Path("/sys/bus/pci/devices")) -> int:

@@ -3,7 +3,15 @@
 from autobatch.core import diagnosis, throughput
 from autobatch.engine.record_file import Entry
 from autobatch.errors import InterruptedRunError
-from autobatch.protocol import Benchmark, BenchmarkPoint, Execution, Measured, Outcome, OutOfMemory
+from autobatch.protocol import (
+    Benchmark,
+    BenchmarkPoint,
+    Execution,
+    Measured,
+    Outcome,
+    OutOfMemory,
+    Stage,
+)
 from autobatch.stages.ask import Session, why_it_failed
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
@@ -12,8 +20,8 @@ SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pi
 class Timer:
     """What was found so far, by size, and what to say of it."""
 
-    def __init__(self, session: Session, rounds: int) -> None:
-        self.session = session
+    def __init__(self, session: Session, rounds: int, stage: Stage = "benchmark") -> None:
+        self.session, self.stage = session, stage
         self.skipped: list[str] = []  # sizes that were left out, and why
         self.seconds = session.recipe.benchmark.seconds / rounds
         self.wall_seconds = 0.0
@@ -32,7 +40,7 @@ class Timer:
         """Once more. A size that does not fit after all is measured no more, and forgotten."""
         label = f"{size} again" if round_ else str(size)
         try:
-            outcome = self._ask(label, batch_size=size, repeat=round_)
+            outcome = self.ask(label, batch_size=size, repeat=round_)
         except InterruptedRunError:
             if not self.found:
                 raise
@@ -61,7 +69,7 @@ class Timer:
                 break
             label = f"{size}, {steps} steps per execution"
             try:
-                outcome = self._ask(label, batch_size=size, steps_per_execution=steps)
+                outcome = self.ask(label, batch_size=size, steps_per_execution=steps)
             except InterruptedRunError:
                 break
             if isinstance(outcome, Measured):
@@ -76,11 +84,12 @@ class Timer:
                 )
         return executions
 
-    def _ask(self, label: str, **what: int) -> Outcome:
+    def ask(self, label: str, **what: int) -> Outcome:
+        """One process; of one that fails it is kept why, and nothing raised."""
         limit = self.session.job_limit_bytes
         task = Benchmark(seconds=self.seconds, limit_bytes=limit, **what)
         entry = self.session.ask(
-            "benchmark",
+            self.stage,
             task,
             label,
             lambda outcome: _phrase(task.batch_size, outcome),

@@ -3,20 +3,19 @@
 from autobatch.core import throughput
 from autobatch.errors import UsageError
 from autobatch.protocol import (
-    Benchmark,
     BenchmarkPoint,
     Difference,
     Fits,
     Inspected,
     Interval,
     Measured,
-    Outcome,
     Recommendation,
     Speed,
     Verification,
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import Probes
+from autobatch.stages.timer import Timer
 from autobatch.units import format_bytes
 
 ROUNDS = 3  # processes that time it: rates differ between them
@@ -39,11 +38,11 @@ def verify(
             "replicas in equal parts.",
             hint="Verify it with the device.replicas that it was found with.",
         )
-    seconds = session.recipe.benchmark.seconds / ROUNDS
-    session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * seconds)
+    timer = Timer(session, ROUNDS, "verify")
+    session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * timer.seconds)
     probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
-    point = _timed(session, size, seconds) if fits else None
+    point = _timed(timer, size) if fits else None
     now = environment | {"optimizer": inspected.optimizer}
     then = recommended.environment | {"optimizer": recommended.optimizer}
     different = _differences(then, now)
@@ -77,35 +76,16 @@ def verify(
     )
 
 
-def _timed(session: Session, size: int, seconds: float) -> BenchmarkPoint | None:
+def _timed(timer: Timer, size: int) -> BenchmarkPoint | None:
     """What `fit` delivers at that size now, by several processes; None if none could tell."""
-    found: list[Measured] = []
-    for round_ in range(ROUNDS):
-        entry = session.ask(
-            "verify",
-            Benchmark(
-                batch_size=size,
-                seconds=seconds,
-                limit_bytes=session.job_limit_bytes,
-                repeat=round_,
-            ),
-            f"{size} timed, {round_ + 1} of {ROUNDS}",
-            _phrase,
-            deadline_seconds=session.deadline_of_work(seconds),
-            user_code_may_fail=True,
-        )
-        if isinstance(entry.outcome, Measured):
-            found.append(entry.outcome)
+    outcomes = [
+        timer.ask(f"{size} timed, {round_ + 1} of {ROUNDS}", batch_size=size, repeat=round_)
+        for round_ in range(ROUNDS)
+    ]
+    found = [each for each in outcomes if isinstance(each, Measured)]
     if not found:
         return None
     return throughput.benchmark_point(size, found, throughput.spread_between([found]))
-
-
-def _phrase(outcome: Outcome) -> str:
-    if isinstance(outcome, Measured):
-        rate = throughput.benchmark_point(1, [outcome]).samples_per_second
-        return f"{rate:,.0f} samples/s"
-    return why_it_failed(outcome)
 
 
 def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:

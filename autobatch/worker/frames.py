@@ -114,10 +114,7 @@ def remove_generated() -> None:
 
 def users_frames(told: str) -> str:
     """The same of a traceback that comes as text, as from Python code within tf.data."""
-    frames = re.findall(r'  File "(.*?)", line \d+, in .*\n(?:    .*\n)*', told)
-    texts = re.findall(r'(  File ".*?", line \d+, in .*\n(?:    .*\n)*)', told)
+    frames = re.findall(r'(  File "(.*?)", line \d+, in .*\n(?:    .*\n)*)', told)
     return "".join(
-        text
-        for name, text in zip(frames, texts, strict=True)
-        if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
+        text for text, name in frames if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
     )

@@ -37,10 +37,6 @@ def test_each_gpu_is_told_with_its_memory():
     assert driver.open == 0
 
 
-def test_names_may_be_bytes():
-    assert survey(Driver(card(name=b"NVIDIA A30 MIG 1g.6gb"))).gpus[0].name.endswith("1g.6gb")
-
-
 @pytest.mark.parametrize(
     "code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED]
 )
