@@ -2,7 +2,8 @@
 
 Its moving averages forget by the step (momentum 0.99: 37 % of the initial statistics are left after
 100 steps), so in short training they tell of weights long gone, and validation loss with them.
-Re-estimating them makes settings comparable whatever their number of steps.
+Re-estimating them makes settings comparable whatever their number of steps. A model that cannot be
+called (it trains and evaluates by steps of its own) is evaluated with its averages as they are.
 """
 
 from collections.abc import Iterator
@@ -14,22 +15,33 @@ import keras
 from autobatch.worker.optimizer import batch_norm_layers
 
 
+def can_reestimate(model: keras.Model) -> bool:
+    return type(model).call is not keras.Model.call and bool(batch_norm_layers(model))
+
+
 @contextmanager
 def reestimated(model: keras.Model, x: Any) -> Iterator[None]:
     """Within, moving averages are those of one pass over `x`; after it, what they were."""
-    layers = batch_norm_layers(model)
-    kept = [
-        (layer, layer.momentum, layer.moving_mean.numpy(), layer.moving_variance.numpy())
-        for layer in layers
-    ]
-    if layers:
-        for layer in layers:
-            layer.momentum = 0.0  # eager, as here: the traced step has the user's value in it
-        model(x, training=True)
+    if not can_reestimate(model):
+        yield
+        return
+    momenta = [(layer, layer.momentum) for layer in batch_norm_layers(model)]
+    if any(layer.moving_mean is None for layer, _ in momenta):
+        model(x, training=False)  # builds it
+    kept = [(state, keras.ops.convert_to_numpy(state)) for state in _states(model)]
+    for layer, _ in momenta:
+        layer.momentum = 0.0  # eager, as here: the traced step has the user's value in it
+    model(x, training=True)
     try:
         yield
     finally:
-        for layer, momentum, mean, variance in kept:
+        for layer, momentum in momenta:
             layer.momentum = momentum
-            layer.moving_mean.assign(mean)
-            layer.moving_variance.assign(variance)
+        for state, value in kept:
+            state.assign(value)
+
+
+def _states(model: keras.Model) -> list[Any]:
+    """What such a pass changes: averages, seeds of dropout, ...; not weights that are frozen."""
+    weights = {id(each) for layer in model._flatten_layers() for each in layer._trainable_variables}
+    return [each for each in model.non_trainable_variables if id(each) not in weights]

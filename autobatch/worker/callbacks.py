@@ -10,7 +10,8 @@ from autobatch.worker.target import arguments, find_callable, scalars
 
 # They would write over the files of the user's own training, or continue from them.
 WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
-# They set the learning rate, which is what a trial is about.
+# They set the learning rate, which is what a trial is about; elsewhere it does not matter, and they
+# are written for as many epochs as the user trains.
 RATE_SETTERS = ("LearningRateScheduler", "ReduceLROnPlateau")
 
 
@@ -44,13 +45,19 @@ def users_callbacks(
     target: Target,
     batch_size: int,
     *,
-    leave_out: tuple[str, ...],
     validation_logs: dict[str, float] | None = None,
 ) -> list[Any]:
-    """The callbacks, less those of the named classes (or derived from them).
+    """The callbacks, less those that write files or set the learning rate.
 
     With `validation_logs`, even of none that are known yet, they see some.
     """
+    made = _made(target, batch_size)
+    kept = [each for each in made if not _is_one_of(each, (*WRITERS, *RATE_SETTERS))]
+    sees_some = kept and validation_logs is not None
+    return [ValidationLogs(validation_logs or {}), *kept] if sees_some else kept
+
+
+def _made(target: Target, batch_size: int) -> list[Any]:
     if target.callbacks is None:
         return []
     maker = find_callable(target, target.callbacks, role="callbacks")
@@ -62,13 +69,12 @@ def users_callbacks(
             f"{target.callbacks} did not return a list of Keras callbacks.",
             hint="Return a list such as [keras.callbacks.EarlyStopping()].",
         )
-    kept = [each for each in made if not _is_one_of(each, leave_out)]
-    return kept if validation_logs is None else [ValidationLogs(validation_logs), *kept]
+    return list(made)
 
 
 def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:
     """What is told of the callbacks that are left out."""
-    made = users_callbacks(target, batch_size, leave_out=())
+    made = _made(target, batch_size)
     notes = []
     writers = _names(made, WRITERS)
     if writers:
@@ -77,9 +83,7 @@ def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:
         )
     setters = _names(made, RATE_SETTERS)
     if setters:
-        notes.append(
-            f"Callbacks left out of trials, since they set the learning rate: {', '.join(setters)}."
-        )
+        notes.append(f"Callbacks left out, since they set the learning rate: {', '.join(setters)}.")
     if _names(made, ("EarlyStopping",)):
         notes.append("EarlyStopping does not end a measurement: every one runs to its end.")
     return tuple(notes)

@@ -159,11 +159,12 @@ def _batched_by_rank(dataset: Any, model: keras.Model) -> bool | None:
     if not inputs or len(ranks) != len(inputs) or None in ranks:
         return None
     # Sorted, since a dict's components are in another order than the model's inputs.
+    wanted = sorted((tensor.shape for tensor in inputs), key=len)
     steps = {
-        len(tensor) - rank
-        for tensor, rank in zip(
-            sorted((tensor.shape for tensor in inputs), key=len), sorted(ranks), strict=True
-        )
+        len(shape) - rank
+        for shape, rank in zip(wanted, sorted(ranks), strict=True)
+        # Keras adds a last dimension of 1, or takes one away: there the rank does not tell.
+        if rank != 1 or len(shape) > 2 or tuple(shape[1:]) not in ((), (1,))
     }
     return {0: True, 1: False}.get(steps.pop()) if len(steps) == 1 else None
 

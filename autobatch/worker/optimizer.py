@@ -9,14 +9,15 @@ from autobatch.core.scaling import SETTINGS
 from autobatch.protocol import RATE_FUNCTION
 from autobatch.worker.mistakes import UserError
 
+NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
     """What applies the gradients, by name, out of loss-scaling wrappers and MultiOptimizers.
 
-    A model with a training step of its own (a GAN) may keep several as attributes; the one that
-    Keras made by default when it was compiled without any is then not used.
+    A model with a training step of its own (a GAN) may keep several as attributes. The one that it
+    is compiled with is one of them, unless it is what Keras takes where none is named.
     """
     own = {
         name: value
@@ -25,7 +26,9 @@ def optimizers(model: keras.Model) -> dict[str, Any]:
         and value is not model.optimizer
         and name.strip("_") != "optimizer"
     }
-    found = own or ({} if model.optimizer is None else {"optimizer": model.optimizer})
+    found = own
+    if model.optimizer is not None and not (own and _is_default(model.optimizer)):
+        found = {"optimizer": model.optimizer, **own}
     unwrapped: dict[str, Any] = {}
     for name, value in found.items():
         inner = getattr(value, "inner_optimizer", value)
@@ -35,6 +38,13 @@ def optimizers(model: keras.Model) -> dict[str, Any]:
         else:
             unwrapped[name] = inner
     return unwrapped
+
+
+def _is_default(optimizer: Any) -> bool:
+    """Whether `compile` may have made it without being told of any."""
+    made = getattr(optimizer, "inner_optimizer", optimizer)
+    default = keras.optimizers.RMSprop()
+    return type(made) is type(default) and made.get_config() | NAME == default.get_config() | NAME
 
 
 def _parts(model: keras.Model, multiple: Any) -> list[Any]:

@@ -100,7 +100,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             peak_bytes=backend.peak_bytes(),
             host_memory=job.target.device == "gpu",  # on the CPU it may be under our limit
         )
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # theirs, all of them
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
             return OutOfMemory(
@@ -201,6 +201,7 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
     notes = str(absolute) + NOTES if isinstance(job.task, Probe) else None  # they slow a benchmark
     os.environ.update(backend.environment(target.device, limit_bytes, target.replicas, notes))
     sys.path.insert(0, str(Path(job.target.folder)))
+    sys.argv = [target.model.partition(":")[0]]  # a script that reads its arguments finds none
 
     sending = threading.Lock()
 

@@ -54,6 +54,8 @@ def build_model(
             f"{target.model} returned {_describe(model)}, not a keras.Model.",
             hint="Return the compiled model from it (with `keras` imported from Keras 3).",
         )
+    # A step that the user's code has traced would go on with the settings that it had then.
+    model.train_function = None
     if not model.compiled:
         what, when = f"The model that {target.model} returned", "returning"
         if source.endswith(".keras"):

@@ -59,6 +59,8 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
             tf.config.set_logical_device_configuration(cpu, [one] * replicas)
         if limit_bytes is not None:
             _reserve(limit_bytes)
+            if _dumps:  # in a probe, of which only memory counts
+                _let_threads_be_set()
     if replicas > 1:
         _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
 
@@ -86,6 +88,15 @@ def _reserve(limit_bytes: int) -> None:
         with contextlib.suppress(tf.errors.ResourceExhaustedError):
             tf.raw_ops.Empty(shape=[rows, MEBIBYTE], dtype=tf.uint8, init=False)
         reset_peak()
+
+
+def _let_threads_be_set() -> None:
+    """The runtime, which has started, would refuse it, and no module of the user's be imported."""
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    threading.set_intra_op_parallelism_threads = lambda _: None
+    threading.set_inter_op_parallelism_threads = lambda _: None
 
 
 def device() -> tuple[str, str]:

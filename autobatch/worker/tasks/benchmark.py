@@ -14,7 +14,6 @@ import keras
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import WRITERS
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import fit
@@ -39,7 +38,7 @@ def run(
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
-    fit(model, data, target, size, clock, leave_out=WRITERS)
+    fit(model, data, target, size, clock)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
     input_windows, input_start_seconds = _aside(
         lambda: input_alone(

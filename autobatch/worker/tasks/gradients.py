@@ -21,7 +21,6 @@ from autobatch.protocol import (
 )
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.source import Source, leaves, rows_of
 from autobatch.worker.target import build_model, fixed_batch_size
@@ -48,7 +47,7 @@ def run(
     micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
     scale_learning_rates(model, task.learning_rate)
     meter = _Meter(task, data.train, micro, target.class_weight, backend, report)
-    fit(model, data, target, task.batch_size, meter, leave_out=(*WRITERS, *RATE_SETTERS))
+    fit(model, data, target, task.batch_size, meter)
     reason = "" if meter.found else "there were none, or not of finite numbers"
     return Differentiated(moments=tuple(meter.found), reason=reason)
 

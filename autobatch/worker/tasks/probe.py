@@ -13,7 +13,7 @@ from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
-from autobatch.worker.callbacks import WRITERS, users_callbacks
+from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import accumulation_steps
 from autobatch.worker.target import build_model
@@ -47,12 +47,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     on_gpu = backend.device()[0] == "gpu"
     left_out = _left_out_bytes(data, arguments, on_gpu=on_gpu) if backend.COPIES_DATA else 0
     ballast = keras.ops.zeros((left_out,), "uint8") if left_out else None
-    users = users_callbacks(
-        target,
-        size,
-        leave_out=WRITERS,
-        validation_logs={} if will_validate and not validated else None,
-    )
+    logs: dict[str, float] | None = {} if will_validate and not validated else None
+    users = users_callbacks(target, size, validation_logs=logs)
     model.fit(**arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock])
     backend.synchronise()
     del ballast

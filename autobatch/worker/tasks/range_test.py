@@ -10,7 +10,6 @@ from typing import Any
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch, fit
@@ -32,7 +31,7 @@ def run(
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
     watch = _Losses(task, data.train.steps_per_epoch(task.batch_size), report)
-    fit(model, data, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
+    fit(model, data, target, task.batch_size, watch)
     factors = tuple(task.lowest_factor * ratio**k for k in range(len(watch.losses)))
     return Ranged(factors=factors, losses=tuple(watch.losses), broke_down=watch.broke_down)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import keras
 import msgspec
+import numpy as np
 
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.batch_norm import reestimated
-from autobatch.worker.callbacks import RATE_SETTERS, WRITERS
+from autobatch.worker.batch_norm import can_reestimate, reestimated
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.optimizer import batch_norm_layers, change_settings, scale_learning_rates
+from autobatch.worker.optimizer import change_settings, scale_learning_rates
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
 from autobatch.worker.tasks.gradients import why_no_gradients
@@ -55,10 +55,11 @@ def run(
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
-    batch = backend.first_batch(sample) if batch_norm_layers(model) else None
-    watch = _Evaluator(task, data, keras.utils.unpack_x_y_sample_weight(batch)[0], report)
+    batch = backend.first_batch(sample) if can_reestimate(model) else None
+    x = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    watch = _Evaluator(task, data, x, backend.random_state, report)
     keras.utils.set_random_seed(task.seed)  # the user's code may have set another
-    fit(model, data, target, task.batch_size, watch, leave_out=(*WRITERS, *RATE_SETTERS))
+    fit(model, data, target, task.batch_size, watch)
     backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
@@ -99,11 +100,13 @@ class _Evaluator(Watch):
         task: Trial,
         data: user_data.Data,
         sample: Any,
+        random_state: Callable[[], Callable[[], None]],
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(data.train.steps_per_epoch(task.batch_size))
         assert data.validation is not None
         self.task, self.sample, self.report = task, sample, report
+        self.random_state = random_state
         self.validation = data.validation.fit_arguments(task.validation_batch_size)
         self.validation.pop("shuffle", None)
         self.evaluations: list[Evaluation] = []
@@ -129,8 +132,16 @@ class _Evaluator(Watch):
         paused = time.perf_counter()
         states = recurrent_states(self.model)
         kept = [state.numpy() for state in states]
+        # On PyTorch and JAX the order of samples comes from these; sizes differ in when they look.
+        numbers, restore = np.random.get_state(), self.random_state()
+        for each in self.users:
+            each.on_test_begin()  # SwapEMAWeights, say: in `fit` validation is of the averages
         with reestimated(self.model, self.sample):
             logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
+        for each in self.users:
+            each.on_test_end(logs)
+        np.random.set_state(numbers)
+        restore()
         for state, value in zip(states, kept, strict=True):
             state.assign(value)  # of stateful layers: the validation is not part of the training
         self.model.reset_metrics()  # the epoch goes on; its metrics are not the validation's

@@ -23,7 +23,8 @@ class Watch(keras.callbacks.Callback):
     def __init__(self, steps_per_epoch: int) -> None:
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
-        self.validation_logs: dict[str, float] = {}  # last seen, for the user's callbacks
+        self.users: list[Any] = []  # callbacks of theirs, before this one
+        self.validation_logs: dict[str, float] = {}  # last seen, for them
         self.steps = 0
         self.done = False
         self._first = 0  # step of the epoch that the execution begins with
@@ -88,23 +89,17 @@ def fit(
     target: Target,
     batch_size: int,
     watch: Watch,
-    *,
-    leave_out: tuple[str, ...],
 ) -> None:
     """The user's own training, with their callbacks but those left out, until `watch` ends it.
 
     It does not validate; callbacks see logs as if it did.
     """
-    users = users_callbacks(
-        target,
-        batch_size,
-        leave_out=leave_out,
-        validation_logs=watch.validation_logs if validates(data, model) else None,
-    )
+    logs = watch.validation_logs if validates(data, model) else None
+    watch.users = users_callbacks(target, batch_size, validation_logs=logs)
     model.fit(
         **data.train.fit_arguments(batch_size),
         class_weight=target.class_weight,
         epochs=1_000_000_000,
         verbose=0,
-        callbacks=[*users, watch],
+        callbacks=[*watch.users, watch],
     )

@@ -1,0 +1,206 @@
+"""Code as users write it, which trains as it stands, and is to be measured as it stands."""
+
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from asking import SHORT_TRIAL, ask
+
+from autobatch.protocol import (
+    Benchmark,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    Probe,
+    Trained,
+    changed,
+)
+from autobatch.worker.datasets import is_batched
+from autobatch.worker.optimizer import optimizers
+
+BEGINNING = """
+import keras, numpy as np
+x = np.random.default_rng(0).standard_normal((64, 4), dtype="float32")
+def data():
+    return (x, x[:, :1]), (x[:16], x[:16, :1])
+def model():
+    found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+"""
+PROBE = Probe(batch_size=16, limit_bytes=64 << 20)
+
+
+def asked(tmp_path, code, task, **target):
+    (tmp_path / "train.py").write_text(BEGINNING + textwrap.dedent(code))
+    named = {"model": "train.py:model", "data": "train.py:data"} | target
+    return ask(tmp_path / "logs", task, folder=tmp_path, **named)[0]
+
+
+def test_normalization_in_a_model_that_is_not_built_is_evaluated(on_each_backend, tmp_path):
+    found = asked(
+        tmp_path,
+        """
+        def model():
+            layers = keras.layers
+            parts = [layers.Dense(8), layers.BatchNormalization(), layers.Dense(1)]
+            found = keras.Sequential(parts)
+            found.compile("sgd", "mse")
+            return found
+        """,
+        SHORT_TRIAL,
+    )
+    assert isinstance(found, Trained), found
+
+
+def test_normalization_in_a_model_that_cannot_be_called_is_evaluated_as_it_is(tmp_path):
+    found = asked(
+        tmp_path,
+        """
+        class Steps(keras.Model):
+            def __init__(self):
+                super().__init__()
+                layers = [keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+                self.inner = keras.Sequential([keras.Input((4,)), *layers])
+
+            def train_step(self, batch):
+                import tensorflow as tf
+                x, y = batch
+                with tf.GradientTape() as tape:
+                    loss = keras.ops.mean((self.inner(x, training=True) - y) ** 2)
+                weights = self.inner.trainable_variables
+                self.optimizer.apply(tape.gradient(loss, weights), weights)
+                return {"error": loss}
+
+            def test_step(self, batch):
+                x, y = batch
+                return {"error": keras.ops.mean((self.inner(x, training=False) - y) ** 2)}
+
+        def model():
+            found = Steps()
+            found.compile("sgd")
+            return found
+        """,
+        SHORT_TRIAL,
+    )
+    assert isinstance(found, Trained), found
+    first, *_, last = (each.metrics["val_error"] for each in found.evaluations)
+    assert last < first
+
+
+def test_a_pass_for_statistics_leaves_seeds_and_frozen_weights_alone():
+    from autobatch.worker.batch_norm import reestimated
+
+    layers = [keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    model.layers[0].trainable = False
+    before = [each.numpy() for each in model.variables]
+    with reestimated(model, np.ones((4, 2), "float32")):
+        pass
+    for variable, value in zip(model.variables, before, strict=True):
+        assert np.array_equal(variable.numpy(), value), variable.path
+
+
+@pytest.mark.parametrize("task", [PROBE, Benchmark(batch_size=16, seconds=0.3)])
+def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
+    code = """
+        def callbacks():
+            return [keras.callbacks.LearningRateScheduler(lambda epoch: [0.1, 0.01][epoch])]
+        """
+    found = asked(tmp_path, code, task, callbacks="train.py:callbacks")
+    assert isinstance(found, (Fits, Measured)), found
+
+
+@pytest.mark.parametrize("task", [PROBE, Benchmark(batch_size=16, seconds=0.3)])
+def test_threads_may_be_set(tmp_path, task):
+    code = """
+        import tensorflow as tf
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        """
+    assert isinstance(asked(tmp_path, code, task), (Fits, Measured))
+
+
+def test_a_script_that_reads_its_arguments_finds_none(tmp_path):
+    code = """
+        import argparse, sys
+        assert sys.argv == ["train.py"], sys.argv
+        argparse.ArgumentParser().parse_args()
+        """
+    assert isinstance(asked(tmp_path, code, Inspect(batch_size=8)), Inspected)
+
+
+def test_what_callbacks_swap_for_a_validation_is_evaluated(on_each_backend, tmp_path):
+    """As SwapEMAWeights does; here, weights of 0, so that the loss is the mean of the targets'."""
+    found = asked(
+        tmp_path,
+        """
+        class Swap(keras.callbacks.Callback):
+            def on_test_begin(self, logs=None):
+                self.kept = self.model.get_weights()
+                self.model.set_weights([0 * each for each in self.kept])
+
+            def on_test_end(self, logs=None):
+                self.model.set_weights(self.kept)
+
+        def callbacks():
+            return [Swap()]
+        """,
+        SHORT_TRIAL,
+        callbacks="train.py:callbacks",
+    )
+    assert len({round(each.metrics["val_loss"], 5) for each in found.evaluations}) == 1
+
+
+def test_looking_more_often_changes_no_training(on_each_backend, tmp_path):
+    often = changed(SHORT_TRIAL, steps=30, evaluate_at=(0, 3, 7, 12, 20, 30))
+    seldom = changed(often, evaluate_at=(30,))
+    ends = {
+        asked(tmp_path, "", task).evaluations[-1].metrics["val_loss"] for task in (often, seldom)
+    }
+    assert len(ends) == 1
+
+
+def test_a_step_that_was_traced_before_heeds_what_is_tried(tmp_path):
+    code = """
+        def model():
+            found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            rate = keras.optimizers.schedules.CosineDecay(0.01, 10_000)
+            found.compile(keras.optimizers.SGD(rate), "mse")
+            found.fit(x, x[:, :1], batch_size=8, verbose=0)
+            return found
+        """
+    tasks = (changed(SHORT_TRIAL, learning_rate=rate) for rate in (0.01, 0.1))
+    ends = {asked(tmp_path, code, task).evaluations[-1].metrics["val_loss"] for task in tasks}
+    assert len(ends) == 2
+
+
+@pytest.mark.parametrize("shape", [(1,), ()])
+def test_batches_of_numbers_are_batches_whether_or_not_keras_adds_a_dimension(shape):
+    inputs = [keras.Input(shape, name=name) for name in ("age", "height")]
+    columns = [keras.ops.reshape(each, (-1, 1)) for each in inputs]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.ops.concatenate(columns)))
+    table = {name: np.ones(20, "float32") for name in ("age", "height")}, np.ones(20)
+    dataset = tf.data.Dataset.from_tensor_slices(table)
+    assert is_batched(dataset.batch(4), model)
+    assert not is_batched(dataset, model)
+
+
+def test_numbers_of_a_dimension_of_1_are_samples():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    dataset = tf.data.Dataset.from_tensor_slices((np.ones((20, 1)), np.ones(20)))
+    assert not is_batched(dataset, model)
+    assert is_batched(dataset.batch(4), model)
+
+
+@pytest.mark.parametrize("compiled", ["sgd", "rmsprop"])
+def test_an_optimizer_beside_the_one_compiled_with_is_another(compiled):
+    """Unless Keras made the latter, since none was named."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(compiled, "mse")
+    model.helper = keras.optimizers.Adam()
+    expected = {"optimizer", "helper"} if compiled == "sgd" else {"helper"}
+    assert optimizers(model).keys() == expected
