@@ -1,7 +1,7 @@
 """What the devices of a run can hold, and what of it the recipe allows."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from autobatch.engine import machine
 from autobatch.errors import UsageError
@@ -73,6 +73,21 @@ def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:
     return (
         f"There is no GPU that {question.backend} can use: the {question.replicas} replicas are "
         "devices made of the CPU, which share its memory and its cores."
+    )
+
+
+def of_unlike_gpus(
+    question: Target, found: Sequence[machine.Gpu], environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """A sentence where the GPU looked at may be another than the one that trains."""
+    is_named = "-" in environ.get("CUDA_VISIBLE_DEVICES", "")  # by its UUID
+    is_ordered = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if question.device != "gpu" or is_named or is_ordered or len({gpu.name for gpu in found}) < 2:
+        return None
+    return (
+        "The GPUs differ, and CUDA numbers them by speed, the driver by their slot: the limit may "
+        "be that of another one than trains. export CUDA_DEVICE_ORDER=PCI_BUS_ID, and start anew "
+        "with --fresh."
     )
 
 

@@ -112,7 +112,11 @@ def open_run(
     """The same for a recipe that was read, in a run directory of its own."""
     _refuse_unless_text(str(directory.absolute()))
     free = budget.free_bytes(question)
-    for told in (_gpu_left_idle(question, recipe), budget.made_of_the_cpu(question, recipe)):
+    for told in (
+        _gpu_left_idle(question, recipe),
+        budget.made_of_the_cpu(question, recipe),
+        budget.of_unlike_gpus(question, machine.survey().gpus),
+    ):
         if told:
             on_event(Note(text=told))
     with Record(

@@ -118,6 +118,22 @@ class ComplainingInPython(keras.layers.Layer):
         return x + tf.reshape(tf.py_function(complain, [], tf.float32), ())
 
 
+KEPT = []
+
+
+class KeepsMoreAndMore(keras.layers.Layer):
+    """4 MiB of this machine's memory at each step."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        def keep():
+            KEPT.append(b"x" * (4 << 20))
+            return 0.0
+
+        return x + tf.reshape(tf.py_function(keep, [], tf.float32), ())
+
+
 class ForFewSamples(keras.layers.Layer):
     """Raises where a batch has 40 or more."""
 

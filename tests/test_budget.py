@@ -34,6 +34,16 @@ def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, left):
     assert budget.free_of([gpu(free)], ON_GPU) == free * GIB - left * (1 << 20)
 
 
+def test_where_gpus_differ_it_is_told_that_another_may_have_been_looked_at():
+    other = msgspec.structs.replace(gpu(4, index=1), name="B")
+    found = [gpu(70), other]
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in budget.of_unlike_gpus(ON_GPU, found, {})
+    for environ in ({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, {"CUDA_VISIBLE_DEVICES": "GPU-1a"}):
+        assert budget.of_unlike_gpus(ON_GPU, found, environ) is None
+    assert budget.of_unlike_gpus(ON_GPU, [gpu(70), gpu(60)], {}) is None
+    assert budget.of_unlike_gpus(TARGET, found, {}) is None
+
+
 def test_fewer_gpus_than_replicas_are_refused_with_what_to_do():
     with pytest.raises(UsageError, match="replicas is 2, and GPUs that can be used: 1") as refused:
         budget.free_of([gpu(70)], msgspec.structs.replace(ON_GPU, replicas=2))

@@ -51,6 +51,7 @@ class Session:
     spent_seconds: float = 0.0  # on all jobs of the answer, whenever they ran
     kept_seconds: float = 0.0  # the same, and equal in a run that goes on
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
+    step_seconds: dict[int, float] = field(default_factory=dict)  # by batch size, of probes
     least_probe_seconds: float = inf  # of those that fit: a process, and its first steps
     is_stopped: Callable[[], bool] = never  # whether somebody outside has asked for the end
 
@@ -80,10 +81,11 @@ class Session:
         slow = DEADLINE_FACTOR * self.job_seconds
         return min(at_most, max(LEAST_DEADLINE_SECONDS, slow, self.seconds_left()))
 
-    def deadline_of_work(self, seconds: float) -> float:
-        """For a job that works for `seconds` once it has model and data ready."""
+    def deadline_of_work(self, seconds: float, batch_size: int | None = None) -> float:
+        """For a job that works for `seconds`, and a few steps, once it has model and data ready."""
         ready = max(READY_SECONDS, DEADLINE_FACTOR * self.job_seconds)
-        return ready + DEADLINE_FACTOR * seconds
+        step_seconds = self.step_seconds.get(batch_size or 0, 0.0)
+        return ready + DEADLINE_FACTOR * (seconds + step_seconds)
 
     def is_to_end(self) -> bool:
         """Whether to conclude now from what is known: time is up, or somebody asked for it."""
@@ -135,6 +137,7 @@ class Session:
         lasts = reuse and self.record.find(task) is not None
         self.kept_seconds += entry.seconds if lasts else 2.0 ** ceil(log2(max(1.0, entry.seconds)))
         if isinstance(entry.outcome, Fits):
+            self.step_seconds[entry.task.batch_size] = entry.outcome.step_seconds
             self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
             self.raise_for_user(entry)

@@ -93,7 +93,7 @@ class Timer:
             task,
             label,
             lambda outcome: _phrase(task.batch_size, outcome),
-            deadline_seconds=self.session.deadline_of_work(self.seconds),
+            deadline_seconds=self.session.deadline_of_work(self.seconds, task.batch_size),
             user_code_may_fail=True,  # at some sizes: the others are measured all the same
         )
         self.wall_seconds += entry.seconds

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing import forkserver
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from autobatch.protocol import (
     Inspected,
     OutOfMemory,
     Probe,
+    RangeTest,
     Target,
     TargetMissing,
     TimedOut,
@@ -203,6 +205,41 @@ def test_a_worker_larger_than_the_machine_can_spare_is_ended_as_out_of_memory(
     assert isinstance(outcome, OutOfMemory)
     assert outcome.evidence.startswith(evidence)
     assert not workers()
+
+
+def test_a_worker_that_tells_all_the_time_is_watched_too(tmp_path):
+    task = RangeTest(
+        batch_size=8,
+        learning_rate=1e-9,
+        lowest_factor=0.1,
+        highest_factor=1.0,
+        steps=5000,
+        seed=0,
+    )
+    outcome, _ = ask(
+        tmp_path,
+        task,
+        model="deaths.py:model_with",
+        args={"layer": "KeepsMoreAndMore"},
+        resident_limit_bytes=2048 * MIB,
+    )
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert "its resident memory reached 2." in outcome.evidence
+
+
+def test_a_template_that_was_killed_is_started_anew_as_it_was(on_each_backend, tmp_path, capfd):
+    executor = LocalExecutor(
+        Target(folder=str(HERE), model="targets.py:model", backend=on_each_backend), tmp_path
+    )
+    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
+    template = psutil.Process(forkserver._forkserver._forkserver_pid)
+    template.kill()
+    while template.status() != psutil.STATUS_ZOMBIE:  # who has started it reaps it
+        time.sleep(0.05)
+    again = executor.run(Inspect(batch_size=8), deadline_seconds=60)
+    assert isinstance(again, Inspected), again
+    assert on_each_backend in again.versions
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):

@@ -72,10 +72,12 @@ def test_each_line_is_on_disk_when_add_returns(tmp_path):
 
 def test_what_may_have_passing_causes_is_kept_but_asked_again(tmp_path):
     crash = Crashed(signal=9, exit_code=None, log_tail="")
-    path = fill(tmp_path, entry(outcome=crash))
-    with open_record(tmp_path) as record:
-        assert record.find(PROBE) is None
-    assert '"crashed"' in path.read_text()
+    others = OutOfMemory(evidence="more than this machine can spare", host_memory=True)
+    for number, (outcome, kind) in enumerate(((crash, "crashed"), (others, "out_of_memory"))):
+        path = fill(tmp_path / str(number), entry(outcome=outcome))
+        with open_record(tmp_path / str(number)) as record:
+            assert record.find(PROBE) is None
+        assert f'"{kind}"' in path.read_text()
 
 
 @pytest.mark.parametrize("torn", [1, 10, 60])

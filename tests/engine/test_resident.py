@@ -61,6 +61,22 @@ def test_a_process_without_children_is_judged_by_its_own():
     assert ResidentWatch(process.pid, 100 * MIB).too_large() is None  # gone
 
 
+def test_pages_of_a_file_are_not_held(tmp_path):
+    """The kernel takes them back at need: data that is mapped may be larger than the memory."""
+    (tmp_path / "data").write_bytes(bytes(200 * MIB))
+    process = started(
+        "import mmap, time\n"
+        f"file = open({str(tmp_path / 'data')!r}, 'rb')\n"
+        "data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        "sum(data[::4096])\nprint(flush=True)\ntime.sleep(60)"
+    )
+    try:
+        assert psutil.Process(process.pid).memory_info().rss > 200 * MIB
+        assert ResidentWatch(process.pid, 100 * MIB).too_large() is None
+    finally:
+        killed(process)
+
+
 def test_where_the_system_tells_no_proportional_share_its_own_pages_count():
     on_macos = SimpleNamespace(rss=300, vms=900, uss=200)
     assert share_of(on_macos) == 200
