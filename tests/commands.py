@@ -1,5 +1,7 @@
 """Commands as a user types them, in real processes."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -10,6 +12,7 @@ import time
 from pathlib import Path
 
 from autobatch.engine.record_file import FILE_NAME
+from autobatch.ui.cli import main
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "autobatch"]
@@ -48,6 +51,24 @@ def ended(process):
     return process.returncode, stdout, stderr
 
 
+def autobatch_here(*arguments, cwd):
+    """The same in this process, whose template has imported the frameworks before."""
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)
+    )
+    here, argv = Path.cwd(), sys.argv
+    os.chdir(cwd)
+    sys.argv = ["autobatch", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        return end.code or 0, *(each.buffer.getvalue().decode() for each in (out, err))
+    finally:
+        os.chdir(here)
+        sys.argv = argv
+
+
 def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -67,11 +88,14 @@ def shown_in(text):
 
 
 def start_shown(command, cwd):
-    """As it is shown, but with what makes it quick where it measures."""
-    words = shlex.split(command)[1:]
-    quick = settings(*FAST) if words[0] in MEASURING else []
-    return start(*words, *quick, cwd=cwd)
+    return start(*_words(command), cwd=cwd)
 
 
 def run_shown(command, cwd):
-    return ended(start_shown(command, cwd))
+    return autobatch_here(*_words(command), cwd=cwd)
+
+
+def _words(command):
+    """As it is shown, but with what makes it quick where it measures."""
+    words = shlex.split(command)[1:]
+    return [*words, *(settings(*FAST) if words[0] in MEASURING else [])]

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -68,6 +69,7 @@ def no_data():
 def chatty_model():
     sys.stdout.write("hello from the user's code\n")
     os.write(1, b"and from below Python\n")
+    os.write(1, f"working in {Path.cwd()}\n".encode())
     return model()
 
 

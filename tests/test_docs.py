@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import autobatch, run_shown, shown_in
+from commands import autobatch_here, run_shown, shown_in
 
 from autobatch.ui.reference import recipe_reference
 
@@ -32,7 +32,7 @@ def test_commands_of_the_other_pages_are_right(page, tmp_path):
     for command in shown_in(page.read_text()):
         if " recommend " in command:  # its options are right; the tutorial runs it
             command = re.sub(r"recommend \S+", "recommend nowhere.yaml", command)
-            status, _, stderr = autobatch(*shlex.split(command)[1:], cwd=tmp_path)
+            status, _, stderr = autobatch_here(*shlex.split(command)[1:], cwd=tmp_path)
             assert (status, "no file nowhere.yaml" in stderr) == (2, True), command
         else:
             status, _, stderr = run_shown(command, tmp_path)

@@ -145,9 +145,8 @@ class LocalExecutor:
         job = Job(target=target, task=task)
         log = self._log_path = self._next_log(type(task).__name__.lower())
         ours, theirs = self._context.Pipe(duplex=True)
-        process = self._context.Process(
-            target=worker_main, args=(msgspec.json.encode(job), theirs, str(log)), daemon=True
-        )
+        arguments = (msgspec.json.encode(job), theirs, str(log), str(Path.cwd()))
+        process = self._context.Process(target=worker_main, args=arguments, daemon=True)
         try:
             with as_template(self.target, self.logs):  # which may have to be started anew
                 process.start()

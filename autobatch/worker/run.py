@@ -181,8 +181,9 @@ def _ask(job: Job, backend: Backend, report: Report) -> Outcome:
             assert_never(task)
 
 
-def main(encoded_job: bytes, pipe: Connection, log_path: str) -> None:
+def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) -> None:
     os.setsid()
+    os.chdir(directory)  # the template is where the caller was when it was started
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

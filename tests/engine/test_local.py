@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from multiprocessing import forkserver
+from pathlib import Path
 
 import psutil
 import pytest
@@ -240,6 +241,17 @@ def test_a_template_that_was_killed_is_started_anew_as_it_was(on_each_backend, t
     assert isinstance(again, Inspected), again
     assert on_each_backend in again.versions
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_is_where_its_caller_is_now(tmp_path, monkeypatch):
+    """As in a notebook that changes directories: the template was started elsewhere."""
+    target = Target(folder=str(HERE), model="targets.py:chatty_model")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        executor = LocalExecutor(target, Path("logs"))
+        assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
+        assert f"working in {tmp_path / name}" in executor.log_path().read_text()
 
 
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):

@@ -1,4 +1,4 @@
-"""The commands as a user types them: real processes, real exit codes, both output streams."""
+"""The commands as a user types them: exit codes, both output streams; one in a real process."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 
 import msgspec
 import pytest
-from commands import HERE, QUICK, autobatch, settings
+from commands import HERE, QUICK, autobatch, autobatch_here, settings
 
 from autobatch.protocol import BenchmarkResult, ProbeResult
 
@@ -25,7 +25,7 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
         f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:much_data\n"
         "device: {memory_limit: 20MiB}\n"
     )
-    code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
+    code, stdout, _ = autobatch_here("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=ProbeResult)
     assert (code, result.bounded_by) == (0, "memory")
     at_limit = [p for p in result.probes if p.limit_bytes == result.limit_bytes]
@@ -39,7 +39,7 @@ def test_code_that_fails_from_some_size_on_bounds_the_answer_and_is_not_called_m
         f"model: {HERE}/deaths.py:model_with\nargs: {{layer: ForFewSamples}}\n"
         f"data: {HERE}/targets.py:data\n"
     )
-    code, stdout, _ = autobatch("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
+    code, stdout, _ = autobatch_here("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=ProbeResult)
     assert (code, result.bounded_by, result.largest_fitting) == (0, "failure", 39)
     told = [note for note in result.notes if "40 samples are too many for me" in note]
@@ -48,12 +48,12 @@ def test_code_that_fails_from_some_size_on_bounds_the_answer_and_is_not_called_m
 
 def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(recipe, tmp_path):
     arguments = ("benchmark", recipe, "--json", *settings(*QUICK))
-    code, stdout, _ = autobatch(*arguments, cwd=tmp_path)
+    code, stdout, _ = autobatch_here(*arguments, cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
     assert code == 0
     assert [point.batch_size for point in result.points] == [8, 16, 32, 48]
     assert all(p.low <= p.samples_per_second <= p.high for p in result.points)
-    code, stdout, stderr = autobatch(*arguments, "--sizes", "16,24,99", cwd=tmp_path)
+    code, stdout, stderr = autobatch_here(*arguments, "--sizes", "16,24,99", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
     assert code == 0
     assert [point.batch_size for point in result.points] == [16, 24, 32]  # with the baseline's
@@ -78,7 +78,7 @@ def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for
 def test_mistakes_get_one_clear_message_and_their_exit_code(
     recipe, tmp_path, arguments, code, words
 ):
-    found, stdout, stderr = autobatch(*arguments, "--quiet", cwd=tmp_path)
+    found, stdout, stderr = autobatch_here(*arguments, "--quiet", cwd=tmp_path)
     assert (found, stdout) == (code, "")
     assert words in stderr
     assert "autobatch/" not in stderr.replace(f"{HERE}", "")  # no traceback of ours
@@ -86,19 +86,19 @@ def test_mistakes_get_one_clear_message_and_their_exit_code(
 
 def test_the_users_own_traceback_is_shown(tmp_path):
     target = f"{HERE}/targets.py:raising_model"
-    _, _, stderr = autobatch("probe", target, "--quiet", cwd=tmp_path)
+    _, _, stderr = autobatch_here("probe", target, "--quiet", cwd=tmp_path)
     assert "In your code:" in stderr
     assert "in raising_model" in stderr
 
 
 def test_schema_prints_a_json_schema(tmp_path):
-    code, stdout, _ = autobatch("schema", cwd=tmp_path)
+    code, stdout, _ = autobatch_here("schema", cwd=tmp_path)
     assert code == 0
     assert "batch_sizes" in json.dumps(json.loads(stdout))
 
 
 def test_the_version_is_told_with_those_that_matter_to_results(tmp_path):
-    code, stdout, _ = autobatch("--version", cwd=tmp_path)
+    code, stdout, _ = autobatch_here("--version", cwd=tmp_path)
     assert code == 0
     assert re.fullmatch(r"autobatch \d+\.\d+\.\d+ \(keras [\d.]+, .*Python [\d.]+\)\n", stdout)
 
@@ -107,7 +107,7 @@ def test_a_path_that_is_not_utf_8_gets_one_clear_message(tmp_path):
     folder = tmp_path / os.fsdecode(b"d\xff")
     folder.mkdir()
     (folder / "train.py").write_text("def build_model(): ...\n")
-    code, stdout, stderr = autobatch("probe", "train.py", cwd=folder)
+    code, stdout, stderr = autobatch_here("probe", "train.py", cwd=folder)
     assert (code, stdout) == (2, "")
     assert "is not valid UTF-8" in stderr
     assert "Traceback" not in stderr

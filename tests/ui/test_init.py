@@ -1,7 +1,7 @@
 """`autobatch init` looks at what the user has, and writes a recipe that works as it stands."""
 
 import pytest
-from commands import autobatch
+from commands import autobatch_here
 
 from autobatch.errors import RecipeError, UsageError
 from autobatch.recipe import load_recipe
@@ -29,7 +29,7 @@ def file(folder, model="build_model", data="load_data"):
 
 def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     file(tmp_path)
-    code, stdout, stderr = autobatch("init", "train.py", cwd=tmp_path)
+    code, stdout, stderr = autobatch_here("init", "train.py", cwd=tmp_path)
     assert (code, stdout) == (0, "recipe.yaml\n")
     assert "autobatch recommend recipe.yaml" in stderr
     text = (tmp_path / "recipe.yaml").read_text()

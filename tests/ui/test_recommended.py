@@ -12,7 +12,17 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from commands import FAST, autobatch, lines, run_shown, settings, shown_in, start_shown, wait_for
+from commands import (
+    FAST,
+    autobatch_here,
+    ended,
+    lines,
+    run_shown,
+    settings,
+    shown_in,
+    start_shown,
+    wait_for,
+)
 
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import Recommendation
@@ -48,7 +58,8 @@ def tutorial(tmp_path_factory):
     process.communicate()
     left_behind = psutil.wait_procs(workers, timeout=10)[1]
     before = lines(folder)
-    return Tutorial(folder, before, left_behind, run_shown(f"{command} --json", folder))
+    again = ended(start_shown(f"{command} --json", folder))
+    return Tutorial(folder, before, left_behind, again)
 
 
 def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(tutorial):
@@ -88,7 +99,9 @@ def test_the_stable_names_are_all_there(tutorial):
 
 def test_a_second_start_gives_the_same_answer_from_the_record(tutorial):
     folder, (_, first, _) = tutorial.folder, tutorial.recommended
-    again = autobatch("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder)
+    again = autobatch_here(
+        "recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder
+    )
     code, stdout, stderr = again
     assert code == 0
     assert json.loads(stdout)["candidates"] == json.loads(first)["candidates"]
@@ -104,7 +117,7 @@ def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(tutorial):
     page.unlink()
     page.mkdir()
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json", "--quiet")
-    code, stdout, stderr = autobatch(*arguments, cwd=folder)
+    code, stdout, stderr = autobatch_here(*arguments, cwd=folder)
     page.rmdir()
     assert (code, json.loads(stdout)["candidates"]) == (0, json.loads(first)["candidates"])
     assert stderr.startswith("note: the report was not written: ")
@@ -121,7 +134,7 @@ def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tut
     ]
     (again / FILE_NAME).write_text("\n".join(kept) + "\n")
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json")
-    code, stdout, stderr = autobatch(*arguments, "--run-dir", again, cwd=folder)
+    code, stdout, stderr = autobatch_here(*arguments, "--run-dir", again, cwd=folder)
     assert code == 0, stderr
     names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
     assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
@@ -130,7 +143,7 @@ def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tut
 def test_the_table_names_the_answer_and_the_reasons(tutorial):
     folder, (_, first, _) = tutorial.folder, tutorial.recommended
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
-    _, stdout, stderr = autobatch(*arguments, cwd=folder)
+    _, stdout, stderr = autobatch_here(*arguments, cwd=folder)
     assert stderr == ""
     for words in ("batch size", "learning rate", "memory", "Why", "model.fit(x, y, batch_size="):
         assert words in stdout

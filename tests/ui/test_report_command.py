@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import COMMAND, autobatch
+from commands import COMMAND, autobatch_here
 from pretend import PretendDevice, session
 
 from autobatch import tuner
@@ -23,7 +23,7 @@ def run(tmp_path):
 
 @pytest.mark.parametrize("named", ["mine", "autobatch-runs/mine"])
 def test_the_page_goes_into_the_run_and_its_path_to_stdout(run, tmp_path, named):
-    code, stdout, stderr = autobatch("report", named, cwd=tmp_path)
+    code, stdout, stderr = autobatch_here("report", named, cwd=tmp_path)
     assert (code, stdout, stderr) == (0, "autobatch-runs/mine/report.html\n", "")
     assert (run / "report.html").read_text().startswith("<!doctype html>")
 
@@ -54,7 +54,7 @@ def make_empty(path):
 )
 def test_a_record_that_gives_no_page_is_refused_with_one_message(run, tmp_path, spoil, code, words):
     spoil(run / FILE_NAME)
-    found, stdout, stderr = autobatch("report", "mine", cwd=tmp_path)
+    found, stdout, stderr = autobatch_here("report", "mine", cwd=tmp_path)
     assert (found, stdout) == (code, "")
     assert words in stderr and "Traceback" not in stderr
     assert not (run / "report.html").exists()
@@ -74,7 +74,7 @@ def test_a_record_that_gives_no_page_is_refused_with_one_message(run, tmp_path, 
 )
 def test_mistakes_get_one_clear_message(run, tmp_path, arguments, words):
     (tmp_path / "there.html").write_text("theirs")
-    code, stdout, stderr = autobatch(*arguments, cwd=tmp_path)
+    code, stdout, stderr = autobatch_here(*arguments, cwd=tmp_path)
     assert (code, stdout) == (2, "")
     assert words in stderr and "Traceback" not in stderr
     assert (tmp_path / "there.html").read_text() == "theirs"
@@ -83,13 +83,13 @@ def test_mistakes_get_one_clear_message(run, tmp_path, arguments, words):
 def test_force_replaces_a_file(run, tmp_path):
     (tmp_path / "there.html").write_text("theirs")
     arguments = ("report", "mine", "--output", "there.html", "--force")
-    assert autobatch(*arguments, cwd=tmp_path)[:2] == (0, "there.html\n")
+    assert autobatch_here(*arguments, cwd=tmp_path)[:2] == (0, "there.html\n")
     assert "<!doctype html>" in (tmp_path / "there.html").read_text()
 
 
 def test_compare_takes_two_runs_in_either_place(run, tmp_path):
     for arguments in (["--compare", "mine", "mine"], ["mine", "--compare", "mine"]):
-        code, stdout, _ = autobatch("report", *arguments, cwd=tmp_path)
+        code, stdout, _ = autobatch_here("report", *arguments, cwd=tmp_path)
         assert (code, stdout) == (0, "autobatch-runs/mine/compared-with-mine.html\n")
 
 
@@ -111,5 +111,5 @@ def test_names_in_the_record_do_not_reach_the_shell_of_the_page(run, tmp_path):
     header = json.loads(lines[0])
     header["target"]["model"] = "<script>alert(1)</script>"
     path.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
-    assert autobatch("report", "mine", cwd=tmp_path)[0] == 0
+    assert autobatch_here("report", "mine", cwd=tmp_path)[0] == 0
     assert "<script>alert(1)" not in (run / "report.html").read_text()

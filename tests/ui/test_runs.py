@@ -4,26 +4,28 @@ import json
 import signal
 
 import psutil
-from commands import FAST, autobatch, lines, settings, start, wait_for
+from commands import FAST, autobatch_here, lines, settings, start, wait_for
 
 from autobatch.engine.record_file import FILE_NAME
 
 
 def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):
     common = ("--run-dir", "run", "--quiet", *settings("batch_sizes.max=8"))
-    assert autobatch("probe", recipe, *common, cwd=tmp_path)[0] == 0
+    assert autobatch_here("probe", recipe, *common, cwd=tmp_path)[0] == 0
     changed = (*common, *settings("args={width: 9}"))
-    code, _, stderr = autobatch("probe", recipe, *changed, cwd=tmp_path)
+    code, _, stderr = autobatch_here("probe", recipe, *changed, cwd=tmp_path)
     assert code == 5
     assert "target.args.width was None and is 9" in stderr
-    assert autobatch("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
+    assert autobatch_here("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
     assert (tmp_path / "run.old-1" / FILE_NAME).exists()
 
 
 def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("")
-    code, _, stderr = autobatch("probe", recipe, "--fresh", "--run-dir", "thesis", cwd=tmp_path)
+    code, _, stderr = autobatch_here(
+        "probe", recipe, "--fresh", "--run-dir", "thesis", cwd=tmp_path
+    )
     assert code == 2
     assert "is not a run directory" in stderr
     assert (tmp_path / "thesis" / "chapter.txt").exists()
