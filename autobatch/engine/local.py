@@ -22,7 +22,7 @@ import msgspec
 from autobatch.engine import machine, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
-from autobatch.engine.template import as_template, start_template
+from autobatch.engine.template import start_template, starting_jobs
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     Crashed,
@@ -148,7 +148,7 @@ class LocalExecutor:
         arguments = (msgspec.json.encode(job), theirs, str(log), str(Path.cwd()))
         process = self._context.Process(target=worker_main, args=arguments, daemon=True)
         try:
-            with as_template(self.target, self.logs):  # which may have to be started anew
+            with starting_jobs(self.target, self.logs):
                 process.start()
         except (OSError, EOFError) as error:
             ours.close()

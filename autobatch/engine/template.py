@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import psutil
+
 from autobatch.engine.process import environment, output_to, without_main
 from autobatch.protocol import Target
 from autobatch.worker import backends
@@ -27,8 +29,24 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
 
 
 @contextlib.contextmanager
+def starting_jobs(target: Target, logs: Path) -> Iterator[None]:
+    """Within, a process may be started; with it a template, where that has died meanwhile."""
+    with as_template(target, logs) if _has_died() else without_main():
+        yield
+
+
+def _has_died() -> bool:
+    from multiprocessing import forkserver
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return pid is not None and psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+@contextlib.contextmanager
 def as_template(target: Target, logs: Path) -> Iterator[None]:
-    """What a process inherits that is started within; a job's, too, where the template has died."""
+    """What a process inherits that is started within."""
     backend = backends.load(target.backend)
     variables = backend.template_environment(str(logs.resolve()), target.device)
     variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
