@@ -152,7 +152,25 @@ def test_what_callbacks_swap_for_a_validation_is_evaluated(on_each_backend, tmp_
         SHORT_TRIAL,
         callbacks="train.py:callbacks",
     )
-    assert len({round(each.metrics["val_loss"], 5) for each in found.evaluations}) == 1
+    trained = found.evaluations[1:]
+    assert len({round(each.metrics["val_loss"], 5) for each in trained}) == 1
+
+
+def test_averaged_weights_are_what_is_evaluated_where_keras_swaps_them(on_each_backend, tmp_path):
+    code = """
+        def model():
+            found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            found.compile(keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9), "mse")
+            return found
+
+        def callbacks():
+            return [keras.callbacks.SwapEMAWeights()]
+        """
+    raw = asked(tmp_path, code, SHORT_TRIAL)
+    averaged = asked(tmp_path, code, SHORT_TRIAL, callbacks="train.py:callbacks")
+    assert isinstance(averaged, Trained), averaged
+    for one, other in zip(averaged.evaluations[1:], raw.evaluations[1:], strict=True):
+        assert one.metrics["val_loss"] > other.metrics["val_loss"]  # averages lag behind
 
 
 def test_looking_more_often_changes_no_training(on_each_backend, tmp_path):

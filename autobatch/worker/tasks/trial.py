@@ -134,11 +134,13 @@ class _Evaluator(Watch):
         kept = [state.numpy() for state in states]
         # On PyTorch and JAX the order of samples comes from these; sizes differ in when they look.
         numbers, restore = np.random.get_state(), self.random_state()
-        for each in self.users:
-            each.on_test_begin()  # SwapEMAWeights, say: in `fit` validation is of the averages
+        # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
+        users = self.users if self.steps else []
+        for each in users:
+            each.on_test_begin({})
         with reestimated(self.model, self.sample):
             logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
-        for each in self.users:
+        for each in users:
             each.on_test_end(logs)
         np.random.set_state(numbers)
         restore()
