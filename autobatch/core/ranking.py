@@ -38,8 +38,7 @@ def candidate_sizes(
     ceiling: int,
     critical_batch: float,
 ) -> list[int]:
-    """Up to five measured sizes: baseline, largest below the ceiling, and those of least predicted
-    time to target.
+    """Up to five measured sizes: the baseline's, the largest, those of least predicted time.
 
     Time to target is proportional to t(B) (1 + B_c / B), with t the measured step time. It is flat:
     a critical batch that is a factor of 4 off costs at most 12.5 %.
