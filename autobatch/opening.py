@@ -160,8 +160,8 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
         if ":" in model:
             written["data"] = f"{model.partition(':')[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
-    for reference in (recipe.model, recipe.data, recipe.callbacks):
-        path = folder / (reference or "").partition(":")[0]
+    for reference in filter(None, (recipe.model, recipe.data, recipe.callbacks)):
+        path = folder / reference.partition(":")[0]
         if path.suffix in FILES:
             _refuse_unreadable(path)
     return recipe, folder

@@ -183,7 +183,7 @@ def _defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
-        raise RecipeError(f"{where}: this is not Python: {error.args[0]}.") from None
+        raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     return functions, {each.get_name() for each in symbols if each.is_local()}
 

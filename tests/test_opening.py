@@ -44,6 +44,11 @@ def test_a_link_is_what_it_leads_to(here, name):
     assert recipe.model.partition(":")[0] == f"third{suffix}"
 
 
+def test_a_folder_may_be_named_like_a_file(here):
+    made("llama2.py/train.py")
+    assert read_target("llama2.py/train.py", ())[1] == here / "llama2.py"
+
+
 def test_a_link_to_what_has_no_such_name_is_itself(here):
     made("cache/4f/1a")
     Path("model.keras").symlink_to("cache/4f/1a")

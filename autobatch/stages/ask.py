@@ -234,6 +234,8 @@ def why_it_failed(outcome: Outcome) -> str:
         case Crashed(signal=number) if number is not None:
             is_named = number in set(signal.Signals)  # those of real time have no names
             return f"crashed ({signal.Signals(number).name if is_named else f'signal {number}'})"
+        case Crashed(exit_code=None, log_tail=tail):
+            return (tail.strip().splitlines() or ["it ended without an answer"])[-1]
         case Crashed(exit_code=code):
             return f"ended with exit code {code} and no answer"
         case UserCodeFailed(message=message):

@@ -22,7 +22,7 @@ def can_reestimate(model: keras.Model) -> bool:
 @contextmanager
 def reestimated(model: keras.Model, x: Any) -> Iterator[None]:
     """Within, moving averages are those of one pass over `x`; after it, what they were."""
-    if not can_reestimate(model):
+    if x is None or not can_reestimate(model):
         yield
         return
     momenta = [(layer, layer.momentum) for layer in batch_norm_layers(model)]

@@ -53,8 +53,9 @@ def users_callbacks(
     """
     made = _made(target, batch_size)
     kept = [each for each in made if not _is_one_of(each, (*WRITERS, *RATE_SETTERS))]
-    sees_some = kept and validation_logs is not None
-    return [ValidationLogs(validation_logs or {}), *kept] if sees_some else kept
+    if not kept or validation_logs is None:
+        return kept
+    return [ValidationLogs(validation_logs), *kept]  # that very dict, which grows
 
 
 def _made(target: Target, batch_size: int) -> list[Any]:

@@ -173,6 +173,20 @@ def test_averaged_weights_are_what_is_evaluated_where_keras_swaps_them(on_each_b
         assert one.metrics["val_loss"] > other.metrics["val_loss"]  # averages lag behind
 
 
+def test_callbacks_see_what_the_last_validation_found(tmp_path):
+    """Not the training's own, which stands for it where nothing is validated."""
+    code = """
+        class Looks(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                assert logs["val_loss"] != logs["loss"], logs
+
+        def callbacks():
+            return [Looks()]
+        """
+    task = changed(SHORT_TRIAL, steps=20, evaluate_at=(0, 4, 20))
+    assert isinstance(asked(tmp_path, code, task, callbacks="train.py:callbacks"), Trained)
+
+
 def test_looking_more_often_changes_no_training(on_each_backend, tmp_path):
     often = changed(SHORT_TRIAL, steps=30, evaluate_at=(0, 3, 7, 12, 20, 30))
     seldom = changed(often, evaluate_at=(30,))
