@@ -644,7 +644,7 @@ class EffectiveBatch(Struct):
     hyperparameters: dict[str, float] = {}  # of the optimizer, beside it
 
 
-class Candidate(Struct):
+class Candidate(Struct, kw_only=True):
     """One (batch size, learning rate) that was tried. `val_loss` is the mean over `seeds`."""
 
     batch_size: int
@@ -652,13 +652,13 @@ class Candidate(Struct):
     seeds: int
     val_loss: float | None
     val_loss_per_seed: tuple[float, ...]
-    status: str  # baseline, finalist, target_not_reached; dropped: pruned, diverged, failed
     time_to_target_seconds: float | None = None  # geometric mean over seeds; None: not reached
     speedup: Interval | None = None  # against the baseline
     # Of finalists, where all had made as many steps, or seen as many samples: not what was decided
     # by, since equal steps favour large batches, and equal epochs small ones.
     val_loss_at_equal_steps: float | None = None
     val_loss_at_equal_samples: float | None = None
+    status: str  # baseline, finalist, target_not_reached; dropped: pruned, diverged, failed
     failure: str = ""  # why, of one that failed
     sharpness: float | None = None  # mean over seeds, where it was asked for; decides nothing
 

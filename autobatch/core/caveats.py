@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
@@ -178,10 +179,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
 
 
 def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    """Moving averages forget by the step; raised to kappa, they forget by the sample.
-
-    Busbridge et al. 2023, arXiv 2307.13813. For the snippet: trials are evaluated with statistics
-    estimated anew, whatever the momentum.
-    """
-    kappa = choice.setting.batch_size / evidence.baseline.batch_size
-    return float((inspected.batch_norm_momentum or 0.0) ** kappa)
+    exponent = scaling.batch_norm_exponent(
+        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
+    )
+    return float((inspected.batch_norm_momentum or 0.0) ** exponent)
