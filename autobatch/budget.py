@@ -1,7 +1,7 @@
 """What the devices of a run can hold, and what of it the recipe allows."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from autobatch.engine import machine
 from autobatch.errors import UsageError
@@ -77,12 +77,14 @@ def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:
 
 
 def of_unlike_gpus(
-    question: Target, found: Sequence[machine.Gpu], environ: Mapping[str, str] = os.environ
+    question: Target,
+    survey: Callable[[], machine.GpuSurvey] = machine.survey,
+    environ: Mapping[str, str] = os.environ,
 ) -> str | None:
     """A sentence where the GPU looked at may be another than the one that trains."""
     is_named = "-" in environ.get("CUDA_VISIBLE_DEVICES", "")  # by its UUID
-    is_ordered = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if question.device != "gpu" or is_named or is_ordered or len({gpu.name for gpu in found}) < 2:
+    order = environ.get("CUDA_DEVICE_ORDER")
+    if question.device != "gpu" or is_named or not machine.numbered_by_speed(survey().gpus, order):
         return None
     return (
         "The GPUs differ, and CUDA numbers them by speed, the driver by their slot: the limit may "

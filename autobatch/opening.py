@@ -115,7 +115,7 @@ def open_run(
     for told in (
         _gpu_left_idle(question, recipe),
         budget.made_of_the_cpu(question, recipe),
-        budget.of_unlike_gpus(question, machine.survey().gpus),
+        budget.of_unlike_gpus(question),
     ):
         if told:
             on_event(Note(text=told))

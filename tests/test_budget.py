@@ -5,7 +5,7 @@ import pytest
 from pretend import TARGET
 
 from autobatch import budget
-from autobatch.engine.machine import Gpu, GpuProcess
+from autobatch.engine.machine import Gpu, GpuProcess, GpuSurvey
 from autobatch.engine.record import Record
 from autobatch.errors import UsageError
 from autobatch.opening import open_run
@@ -36,11 +36,15 @@ def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, left):
 
 def test_where_gpus_differ_it_is_told_that_another_may_have_been_looked_at():
     other = msgspec.structs.replace(gpu(4, index=1), name="B")
-    found = [gpu(70), other]
+
+    def surveyed(*found):
+        return lambda: GpuSurvey(gpus=found)
+
+    found = surveyed(gpu(70), other)
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in budget.of_unlike_gpus(ON_GPU, found, {})
     for environ in ({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, {"CUDA_VISIBLE_DEVICES": "GPU-1a"}):
         assert budget.of_unlike_gpus(ON_GPU, found, environ) is None
-    assert budget.of_unlike_gpus(ON_GPU, [gpu(70), gpu(60)], {}) is None
+    assert budget.of_unlike_gpus(ON_GPU, surveyed(gpu(70), gpu(60)), {}) is None
     assert budget.of_unlike_gpus(TARGET, found, {}) is None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import Facts, Finding, blocks, warns
-from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu
+from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu, numbered_by_speed
 from autobatch.frameworks import FOR_GPUS, installed_as
 
 HELD = 0.5  # share of a GPU held by others, likewise
@@ -29,8 +29,7 @@ def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
             f"{_count(len(facts.gpus), 'NVIDIA GPU')}.",
             "unset CUDA_VISIBLE_DEVICES, or name one that nvidia-smi -L lists",
         )
-    kinds = {gpu.name for gpu in facts.gpus}
-    if len(kinds) > 1 and facts.device_order != "PCI_BUS_ID":
+    if numbered_by_speed(facts.gpus, facts.device_order):
         yield warns(
             "The GPUs differ: CUDA numbers them by speed, the driver by their slot, so that what "
             "is said here may be about another one than is used.",

@@ -7,7 +7,7 @@ goes by. What cannot be read is told as a problem, never raised.
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,11 @@ def visible(found: tuple[Gpu, ...], setting: str | None) -> list[Gpu]:
             break
         chosen.append(gpu)
     return chosen
+
+
+def numbered_by_speed(found: Sequence[Gpu], device_order: str | None) -> bool:
+    """Whether CUDA, by its CUDA_DEVICE_ORDER, may number them otherwise than the driver does."""
+    return device_order != "PCI_BUS_ID" and len({gpu.name for gpu in found}) > 1
 
 
 def survey(nvml: Any = None) -> GpuSurvey:

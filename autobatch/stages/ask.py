@@ -196,9 +196,8 @@ class Session:
                 hint = hint or f"All it printed is in {log}."
                 raise UserCodeError(message, hint=hint, traceback=traceback)
             case Crashed(exit_code=code, log_tail=tail) if code == WORKER_BUG:
-                last = (tail.strip().splitlines() or ["it printed nothing"])[-1]
                 raise AutobatchError(
-                    f"A worker failed by a fault of autobatch: {last}",
+                    f"A worker failed by a fault of autobatch: {_last_line(tail)}",
                     hint=f"Please report it with {log}.",
                 )
 
@@ -235,7 +234,7 @@ def why_it_failed(outcome: Outcome) -> str:
             is_named = number in set(signal.Signals)  # those of real time have no names
             return f"crashed ({signal.Signals(number).name if is_named else f'signal {number}'})"
         case Crashed(exit_code=None, log_tail=tail):
-            return (tail.strip().splitlines() or ["it ended without an answer"])[-1]
+            return _last_line(tail)
         case Crashed(exit_code=code):
             return f"ended with exit code {code} and no answer"
         case UserCodeFailed(message=message):
@@ -246,6 +245,10 @@ def why_it_failed(outcome: Outcome) -> str:
             return f"diverged at step {step}"
         case _:
             return type(outcome).__name__
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it printed nothing"])[-1]
 
 
 def _killed_from_outside(outcome: Outcome) -> bool:

@@ -256,7 +256,6 @@ def test_a_full_disk_loses_no_line_and_leaves_none_torn(small_disk):
 
 
 def test_a_record_that_is_worked_on_is_not_set_aside(tmp_path):
-    fill(tmp_path, entry())
     run = tmp_path / "run"
     fill(run, entry())
     with open_record(run), pytest.raises(UsageError, match="is at work"):

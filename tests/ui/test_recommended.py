@@ -40,6 +40,10 @@ class Tutorial:
     left_behind: list[psutil.Process]
     recommended: tuple[int, str, str]  # exit code, JSON, what was told
 
+    @property
+    def answer(self):
+        return self.recommended[1]
+
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory):
@@ -82,7 +86,7 @@ def test_recommend_prints_the_whole_recommendation_as_json(tutorial):
 
 
 def test_the_stable_names_are_all_there(tutorial):
-    _, stdout, _ = tutorial.recommended
+    stdout = tutorial.answer
     names = (
         "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
         "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
@@ -98,7 +102,7 @@ def test_the_stable_names_are_all_there(tutorial):
 
 
 def test_a_second_start_gives_the_same_answer_from_the_record(tutorial):
-    folder, (_, first, _) = tutorial.folder, tutorial.recommended
+    folder, first = tutorial.folder, tutorial.answer
     again = autobatch_here(
         "recommend", folder / "recipe.yaml", *settings(*FAST), "--json", cwd=folder
     )
@@ -124,7 +128,7 @@ def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(tutorial):
 
 
 def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tutorial):
-    folder, (_, first, _) = tutorial.folder, tutorial.recommended
+    folder, first = tutorial.folder, tutorial.answer
     again = folder / "again"
     again.mkdir()
     kept = [
@@ -141,7 +145,7 @@ def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tut
 
 
 def test_the_table_names_the_answer_and_the_reasons(tutorial):
-    folder, (_, first, _) = tutorial.folder, tutorial.recommended
+    folder, first = tutorial.folder, tutorial.answer
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--quiet")
     _, stdout, stderr = autobatch_here(*arguments, cwd=folder)
     assert stderr == ""
