@@ -11,9 +11,9 @@ from math import exp, isfinite, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import log_ndtr
 
+from autobatch.core import student
 from autobatch.protocol import GradientMoments, Interval, NoiseScale, changed
 
 CONFIDENCE = 0.95
@@ -73,12 +73,12 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
     signal_error = _jackknife([s for _, s in parts])
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
-        quantile = float(student.ppf((1 + CONFIDENCE) / 2, groups - 1))
+        quantile = student.quantile((1 + CONFIDENCE) / 2, groups - 1)
         factor = _exp(quantile * _jackknife([log(t / s) for t, s in parts]))
         resolved = signal - quantile * signal_error > 0 and samples >= ENOUGH * value
         if resolved or whole:
             return changed(found, value=value, low=value / factor, high=value * factor)
-    upper = signal + float(student.ppf(BOUND_CONFIDENCE, groups - 1)) * signal_error
+    upper = signal + student.quantile(BOUND_CONFIDENCE, groups - 1) * signal_error
     return changed(found, low=trace / upper if upper > 0 else 0.0)
 
 
@@ -99,11 +99,11 @@ def critical_batch(
     """
     if noise is not None and noise.value is not None and noise.high is not None:
         spread = (log(noise.high) - log(noise.low)) / (2 * 1.96)
-        prior = norm.logpdf(GRID, log(noise.value), sqrt(spread**2 + log(CRITICAL_FACTOR) ** 2))
+        prior = _log_normal(log(noise.value), sqrt(spread**2 + log(CRITICAL_FACTOR) ** 2))
     else:
-        prior = norm.logpdf(GRID, log(FALLBACK_CRITICAL_BATCH), log(FALLBACK_FACTOR))
+        prior = _log_normal(log(FALLBACK_CRITICAL_BATCH), log(FALLBACK_FACTOR))
         if noise is not None and noise.low > 0:
-            prior = prior + norm.logcdf(GRID, log(noise.low), log(CRITICAL_FACTOR) / 2)
+            prior = prior + log_ndtr((GRID - log(noise.low)) / (log(CRITICAL_FACTOR) / 2))
     posterior = prior + _likelihood(steps_to_target)
     weights = np.exp(posterior - posterior.max())
     cumulated = np.cumsum(weights) / weights.sum()
@@ -122,6 +122,11 @@ def hyperbola(steps_to_target: Sequence[tuple[float, float]]) -> tuple[float, fl
     sizes, steps = np.array(steps_to_target).T
     least = exp(float(np.mean(np.log(steps) - np.log1p(critical / sizes))))
     return least, critical, float(np.abs(off[best]).max())
+
+
+def _log_normal(mean: float, deviation: float) -> Array:
+    """ln of the density at each of GRID, up to a constant."""
+    return -0.5 * ((GRID - mean) / deviation) ** 2
 
 
 def _misfits(steps_to_target: Sequence[tuple[float, float]]) -> Array:

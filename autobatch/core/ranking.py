@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special
 
+from autobatch.core import student
 from autobatch.protocol import Interval
 
 MAX_SIZES = 5
@@ -206,7 +207,7 @@ def loss_difference(
     """
     differences = np.array(costs, dtype=float) - np.array(baseline, dtype=float)
     count = len(differences)
-    half = float(stats.t.ppf(0.95, count - 1) * differences.std(ddof=1)) / sqrt(count)
+    half = student.quantile(0.95, count - 1) * float(differences.std(ddof=1)) / sqrt(count)
     mean = float(differences.mean())
     unit = max(abs(float(np.mean(baseline))), 0.01 * learned) or 1.0
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
@@ -220,6 +221,8 @@ def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
 
 @cache
 def _studentized_range(candidates: int, degrees: int) -> float:
+    from scipy import stats  # takes a second, and few runs ask for it
+
     return float(stats.studentized_range.ppf(CONFIDENCE, candidates, degrees))
 
 
@@ -232,11 +235,11 @@ def _dunnett(comparisons: int, degrees: int) -> float:
     """
     z, of_z = np.polynomial.hermite_e.hermegauss(NODES)
     shares, of_s = np.polynomial.legendre.leggauss(NODES)
-    s = np.sqrt(stats.chi2.ppf((1 + shares) / 2, degrees) / degrees)[:, None]
+    s = np.sqrt(special.chdtri(degrees, (1 - shares) / 2) / degrees)[:, None]
 
     def beyond(bound: float) -> float:
         wide = sqrt(2) * bound * s
-        within = (stats.norm.cdf(z + wide) - stats.norm.cdf(z - wide)) ** comparisons
+        within = (special.ndtr(z + wide) - special.ndtr(z - wide)) ** comparisons
         return CONFIDENCE - float(of_s @ within @ of_z / (of_s.sum() * of_z.sum()))
 
     return float(optimize.brentq(beyond, 1.0, 100.0))

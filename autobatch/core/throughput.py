@@ -14,9 +14,8 @@ from math import exp, hypot, log, sqrt
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy.stats import kendalltau
-from scipy.stats import t as student
 
+from autobatch.core import student
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
@@ -115,7 +114,7 @@ def start_doubt(starts: Sequence[float]) -> float:
     if count == 1:
         return mean
     return min(
-        mean, float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(starts) / sqrt(count)
+        mean, student.quantile((1 + CONFIDENCE) / 2, count - 1) * stdev(starts) / sqrt(count)
     )
 
 
@@ -147,7 +146,7 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
-    return sigma * float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+    return sigma * student.quantile((1 + CONFIDENCE) / 2, freedom)
 
 
 def _rate(windows: Sequence[Window]) -> float | None:
@@ -171,7 +170,7 @@ def rate_interval(windows: Sequence[Window]) -> Interval:
         return Interval(value=rate, low=rate, high=rate)
     off = seconds - samples / rate  # what each took longer than the rate says
     error = sqrt(float(np.square(off).sum()) / (count * (count - 1))) / float(seconds.mean())
-    width = error * float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+    width = error * student.quantile((1 + CONFIDENCE) / 2, count - 1)
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
@@ -192,7 +191,7 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
     if len(moved) < 2:
         return 0.0
     mean, error = float(np.mean(moved)), float(np.std(moved, ddof=1)) / sqrt(len(moved))
-    if abs(mean) <= error * float(student.ppf((1 + CONFIDENCE) / 2, len(moved) - 1)):
+    if abs(mean) <= error * student.quantile((1 + CONFIDENCE) / 2, len(moved) - 1):
         return 0.0
     change = exp(mean) - 1
     return change if abs(change) > DRIFT_SHARE else 0.0
@@ -205,10 +204,14 @@ def trend(measured: Measured) -> float:
     """
     rates = [window.samples_per_second for window in measured.windows]
     third = len(rates) // 3
-    if third < 2 or kendalltau(range(len(rates)), rates).pvalue > TREND_CHANCE:
+    if third < 2:
         return 0.0
     moved = float(np.median(rates[-third:]) / np.median(rates[:third]) - 1)
-    return moved if abs(moved) > TREND_SHARE else 0.0
+    if abs(moved) <= TREND_SHARE:
+        return 0.0
+    from scipy.stats import kendalltau  # takes a second, and few runs ask for it
+
+    return moved if kendalltau(range(len(rates)), rates).pvalue <= TREND_CHANCE else 0.0
 
 
 def sizes_to_measure(
