@@ -53,10 +53,11 @@ def warnings(
             f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
             "larger batches gain (the noise scale grows). Tune the learning rate again then."
         )
-    if choice.setting != evidence.baseline and evidence.on_the_brink(choice.setting):
+    went_wrong = evidence.on_the_brink(choice.setting)
+    if choice.setting != evidence.baseline and went_wrong:
         found.append(
-            f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) no "
-            "longer learns. Should your training become unstable, halve it."
+            f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) "
+            f"{went_wrong}. Should your training become unstable, halve it."
         )
     found.extend(_on_the_trials(choice, evidence, metric))
     if inspected.batch_norm_layers and size != evidence.baseline.batch_size:

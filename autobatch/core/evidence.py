@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import floor, inf, log2
+from math import floor, hypot, inf, log2
 from typing import Literal
 
 from autobatch.core import noise_scale, ranking, scaling
@@ -40,6 +40,8 @@ class Evidence:
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
     failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
+    # Half of the 95 % interval of ln(step_seconds), of each size.
+    step_doubts: dict[int, float] = field(default_factory=dict)
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     initial_cost: float = float("inf")  # of the untrained model
     budget_seconds: float = 0.0  # of training, all trials together
@@ -81,7 +83,7 @@ class Evidence:
         a fraction.
         """
         own, critical = self.baseline.batch_size, self.saturation()
-        return scaling.hyperparameters(
+        found = scaling.hyperparameters(
             self.optimizer,
             self.optimizer_settings,
             kappa=batch_size / own,
@@ -94,6 +96,8 @@ class Evidence:
                 critical_batch=critical,
             ),
         )
+        settings = self.optimizer_settings
+        return {name: value for name, value in found.items() if value != settings[name]}
 
     def highest_rung(self) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
@@ -125,6 +129,12 @@ class Evidence:
         """What the first trials found at one size, by rung."""
         return {s.rung: cost for s, cost in self.first.items() if s.batch_size == batch_size}
 
+    def step_doubt(self, one: Setting, other: Setting) -> float:
+        """Half of the 95 % interval of ln of one's step time over the other's."""
+        if one.batch_size == other.batch_size:
+            return 0.0
+        return hypot(*(self.step_doubts.get(s.batch_size, 0.0) for s in (one, other)))
+
     def seeds_differ(self) -> bool:
         """Whether any finalist trained otherwise with another seed: else nothing tells chance."""
         return any(
@@ -136,30 +146,43 @@ class Evidence:
         found = self.sharpness.get(setting)
         return sum(found) / len(found) if found else None
 
-    def on_the_brink(self, setting: Setting) -> bool:
-        """Whether twice the learning rate of `setting` no longer learns."""
-        broke = self._rung_that_broke()
+    def on_the_brink(self, setting: Setting) -> str | None:
+        """What was seen to go wrong at twice the learning rate of `setting`, if anything was."""
+        costs, broke = self.costs(setting.batch_size), self._rung_that_broke()
+        if ranking.breaks_down_next(costs, setting.rung, self.initial_cost):
+            cost, twice = costs[setting.rung], costs[setting.rung + 1]
+            if cost is None or twice is None:
+                return "diverged"
+            return f"ended a trial at {self.shown(twice):.3g}, not {self.shown(cost):.3g}"
         if broke is not None and setting.rung >= broke:
-            return True
-        return ranking.breaks_down_next(
-            self.costs(setting.batch_size), setting.rung, self.initial_cost
-        )
+            return (
+                f"broke down in a short test of rising rates, at batch {self.baseline.batch_size}"
+            )
+        return None
 
-    def finalists(self, best: list[Setting], count: int) -> list[Setting]:
-        """`count` of the sizes' `best` settings, best first; below one on the brink, its half rate.
+    def finalists(self, count: int) -> list[Setting]:
+        """`count` of the best that were tried, best first; at most two rates of each size.
 
-        That of the baseline's size is always among them: it tells what the rate alone gains.
+        One seed ranked them, and may have been wrong about neighbours. The second of a size whose
+        best is on the brink is half its rate. The best of the baseline's size is always among
+        them: it tells what the rate alone gains.
         """
-        ranked: list[Setting] = []
-        for setting in sorted(best, key=lambda setting: (self.first[setting] or 0.0, setting)):
-            ranked.append(setting)
-            half = Setting(setting.batch_size, setting.rung - 1)
-            if self.on_the_brink(setting) and self.first.get(half) is not None:
-                ranked.append(half)
-        ranked = [setting for setting in ranked if setting != self.baseline]
-        own = [s for s in ranked if s.batch_size == self.baseline.batch_size][:1]
-        others = [setting for setting in ranked if setting not in own]
-        return sorted([*own, *others[: count - len(own)]], key=ranked.index)
+        ranked: list[tuple[float, Setting]] = []
+        firsts: list[Setting] = []  # of each size
+        for size in sorted({setting.batch_size for setting in self.first}):
+            costs = {rung: cost for rung, cost in self.costs(size).items() if cost is not None}
+            order = sorted(costs, key=lambda rung: (costs[rung], rung))
+            for best in order[:1]:
+                firsts.append(Setting(size, best))
+                ranked.append((costs[best], Setting(size, best)))
+                if best - 1 in costs and self.on_the_brink(Setting(size, best)):
+                    ranked.append((costs[best], Setting(size, best - 1)))
+                else:
+                    ranked += [(costs[rung], Setting(size, rung)) for rung in order[1:2]]
+        ordered = [s for _, s in sorted(ranked, key=lambda each: each[0]) if s != self.baseline]
+        own = [s for s in firsts if s in ordered and s.batch_size == self.baseline.batch_size]
+        others = [setting for setting in ordered if setting not in own]
+        return sorted([*own, *others[: count - len(own)]], key=ordered.index)
 
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
-from autobatch.core import student
+from autobatch.core import quantiles
 from autobatch.protocol import GradientMoments, Interval, NoiseScale, changed
 
 CONFIDENCE = 0.95
@@ -73,12 +73,12 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
     signal_error = _jackknife([s for _, s in parts])
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
-        quantile = student.quantile((1 + CONFIDENCE) / 2, groups - 1)
+        quantile = quantiles.student((1 + CONFIDENCE) / 2, groups - 1)
         factor = _exp(quantile * _jackknife([log(t / s) for t, s in parts]))
         resolved = signal - quantile * signal_error > 0 and samples >= ENOUGH * value
         if resolved or whole:
             return changed(found, value=value, low=value / factor, high=value * factor)
-    upper = signal + student.quantile(BOUND_CONFIDENCE, groups - 1) * signal_error
+    upper = signal + quantiles.student(BOUND_CONFIDENCE, groups - 1) * signal_error
     return changed(found, low=trace / upper if upper > 0 else 0.0)
 
 

@@ -6,15 +6,13 @@ the measured step time, so that a trial is the same however busy the machine was
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from functools import cache
-from math import exp, inf, log, sqrt
+from math import exp, hypot, inf, log, sqrt
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
 
-from autobatch.core import student
+from autobatch.core import quantiles
 from autobatch.protocol import Interval
 
 MAX_SIZES = 5
@@ -23,9 +21,10 @@ EVALUATIONS = 18
 EVALUATION_RATIO = 0.75  # of successive fractions: the first is 1 % of a trial
 CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
+LEAST_SHARE = 0.01  # of what is learned: a smaller loss is no unit
 POWER = 0.84  # standard deviations that four of five runs do not fall short of
 MANY_SEEDS = 1000
-NODES = 64  # of each integral
+MANY = 10_000  # degrees of freedom
 TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
 
@@ -129,42 +128,65 @@ def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None
     return None
 
 
+def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """What of it was seen by `seconds`, where it went on longer."""
+    before = [point for point in curve if point[0] <= seconds]
+    if len(before) < len(curve) and before[-1][0] < seconds:
+        times, costs = np.array(curve).T
+        before.append((seconds, float(np.interp(seconds, times, costs))))
+    return before
+
+
 def best_cost(curve: Sequence[tuple[float, float]]) -> float:
     return min(cost for _, cost in curve)
 
 
-def speedups(times: Mapping[Name, Sequence[float]], *, baseline: Name) -> dict[Name, Interval]:
+def speedups(
+    times: Mapping[Name, Sequence[float]],
+    *,
+    baseline: Name,
+    doubts: Mapping[Name, float] | None = None,
+) -> dict[Name, Interval]:
     """Baseline's time over each other candidate's, with simultaneous 95 % intervals.
 
     `times[name]` has one time per seed, in the same order of seeds. A two-way additive model of log
     time (candidate + seed) with one pooled residual; Dunnett's comparisons with a control (1955),
-    so that the intervals hold for all candidates at once.
+    so that the intervals hold for all candidates at once. `doubts` widen them: half of the 95 %
+    interval of ln of what multiplies all times of a candidate over what multiplies the baseline's,
+    its step time, of which seeds tell nothing.
     Needs two candidates and two seeds: one seed has no residual, and ranks nothing.
     """
     names, y = list(times), _log(times)
     candidates, seeds = y.shape
     means = y.mean(axis=1)
     sigma, degrees = _residual(y)
-    half = _dunnett(candidates - 1, degrees) * sigma * sqrt(2 / seeds)
+    half = quantiles.dunnett(CONFIDENCE, candidates - 1, degrees) * sigma * sqrt(2 / seeds)
+    at_once = quantiles.dunnett(CONFIDENCE, candidates - 1, MANY) / quantiles.dunnett(
+        CONFIDENCE, 1, MANY
+    )
     reference = float(means[names.index(baseline)])
     found = {}
     for name, mean in zip(names, means, strict=True):
         if name != baseline:
-            gain = reference - float(mean)
-            found[name] = Interval(value=exp(gain), low=_exp(gain - half), high=_exp(gain + half))
+            gain, wide = reference - float(mean), hypot(half, at_once * (doubts or {}).get(name, 0))
+            found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
     return found
 
 
-def told_apart(times: Mapping[Name, Sequence[float]], one: Name, other: Name) -> bool:
+def told_apart(
+    times: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
+) -> bool:
     """Whether two candidates' times differ, in the same model, by the studentized range.
 
-    Of all pairs at once, since which pair is looked at follows from the times themselves.
+    Of all pairs at once, since which pair is looked at follows from the times themselves. `doubt`:
+    as in `speedups`, of these two.
     """
     y = _log(times)
     candidates, seeds = y.shape
     sigma, degrees = _residual(y)
-    half = _studentized_range(candidates, degrees) * sigma / sqrt(seeds)
-    return abs(log(geometric_mean(times[one]) / geometric_mean(times[other]))) > half
+    half = quantiles.studentized_range(CONFIDENCE, candidates, degrees) * sigma / sqrt(seeds)
+    apart = abs(log(geometric_mean(times[one]) / geometric_mean(times[other])))
+    return apart > hypot(half, doubt)
 
 
 def _log(times: Mapping[Name, Sequence[float]]) -> npt.NDArray[np.float64]:
@@ -181,17 +203,19 @@ def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
     return sqrt(float((left**2).sum()) / degrees), degrees
 
 
-def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float) -> int:
+def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float, *, doubt: float = 0.0) -> int:
     """Seeds with which `speedups` would tell times apart by `ratio`, in four runs of five.
 
-    By the residual of `times`, with as many candidates. MANY_SEEDS: those, or more.
+    By the residual of `times`, with as many candidates. MANY_SEEDS: those, or more; also where no
+    number would do, since the doubt about step times is as large.
     """
     y = _log(times)
     sigma, _ = _residual(y)
 
     def are_enough(seeds: int) -> bool:
-        quantile = _dunnett(len(y) - 1, (len(y) - 1) * (seeds - 1))
-        return sigma * (quantile + POWER) * sqrt(2 / seeds) <= abs(log(ratio))
+        quantile = quantiles.dunnett(CONFIDENCE, len(y) - 1, (len(y) - 1) * (seeds - 1))
+        error = sigma * sqrt(2 / seeds)
+        return hypot(quantile * error, doubt) + POWER * error <= abs(log(ratio))
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 
@@ -207,9 +231,9 @@ def loss_difference(
     """
     differences = np.array(costs, dtype=float) - np.array(baseline, dtype=float)
     count = len(differences)
-    half = student.quantile(0.95, count - 1) * float(differences.std(ddof=1)) / sqrt(count)
+    half = quantiles.student(0.95, count - 1) * float(differences.std(ddof=1)) / sqrt(count)
     mean = float(differences.mean())
-    unit = max(abs(float(np.mean(baseline))), 0.01 * learned) or 1.0
+    unit = max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
 
 
@@ -217,32 +241,6 @@ def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
     """Best cost so far at `seconds`, read between evaluations by a straight line."""
     times, costs = np.array(curve).T
     return float(np.interp(seconds, times, np.minimum.accumulate(costs)))
-
-
-@cache
-def _studentized_range(candidates: int, degrees: int) -> float:
-    from scipy import stats  # takes a second, and few runs ask for it
-
-    return float(stats.studentized_range.ppf(CONFIDENCE, candidates, degrees))
-
-
-@cache
-def _dunnett(comparisons: int, degrees: int) -> float:
-    """The bound that so many differences from one control, each over its standard error, keep.
-
-    All at once, on both sides. They share the control's mean, z, and the residual, s; given these
-    they are independent (Dunnett 1955, equation 12).
-    """
-    z, of_z = np.polynomial.hermite_e.hermegauss(NODES)
-    shares, of_s = np.polynomial.legendre.leggauss(NODES)
-    s = np.sqrt(special.chdtri(degrees, (1 - shares) / 2) / degrees)[:, None]
-
-    def beyond(bound: float) -> float:
-        wide = sqrt(2) * bound * s
-        within = (special.ndtr(z + wide) - special.ndtr(z - wide)) ** comparisons
-        return CONFIDENCE - float(of_s @ within @ of_z / (of_s.sum() * of_z.sum()))
-
-    return float(optimize.brentq(beyond, 1.0, 100.0))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

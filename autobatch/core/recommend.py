@@ -51,7 +51,8 @@ def choose(
     surely_better = going_well or surely_better
     if not surely_better:
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
-        ties = tuple(sorted({s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}))
+        alike = {s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}
+        ties = tuple(sorted(alike - {evidence.baseline.batch_size}))
         return Choice(evidence.baseline, verdict, parity, ties, found)
     going_on = onward(evidence, found, surely_better)
     seconds = {s: going_on.seconds(s) for s in going_on.times}
@@ -65,7 +66,8 @@ def choose(
             return False
         both_get_there = {one, other} <= going_on.times.keys()
         times = going_on.times if both_get_there else found.times
-        return not ranking.told_apart(times, one, other)
+        doubt = evidence.step_doubt(one, other)
+        return not ranking.told_apart(times, one, other, doubt=doubt)
 
     safer = Setting(chosen.batch_size, chosen.rung - 1)
     if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):

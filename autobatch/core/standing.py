@@ -28,6 +28,8 @@ class Standing:
     later: frozenset[Setting] = frozenset()
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
+    # They are shares of a hundredth of what the baseline learned, of which it ends below that.
+    of_what_is_learned: bool = False
     is_the_end: bool = False  # the target: of the baseline's trial
 
     def seconds(self, setting: Setting) -> float:
@@ -40,6 +42,12 @@ class Standing:
         """
         found = self.differences.get(setting)
         return found is not None and found.low > ranking.EQUIVALENT and not self.is_the_end
+
+    def share(self, difference: float) -> str:
+        """A difference, or an end of its interval, in words: of the baseline's loss, if it can."""
+        if self.of_what_is_learned:
+            return f"{difference / 100:+.2%} of what it learns"
+        return f"{difference:+.1%}"
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)
@@ -98,7 +106,8 @@ def standing(evidence: Evidence) -> Standing:
         return Standing(target, times, seconds, {})  # one seed alone ranks nothing
     speedups = {}
     if len(times) > 1:
-        speedups = ranking.speedups(times, baseline=evidence.baseline)
+        doubts = {setting: evidence.step_doubt(setting, evidence.baseline) for setting in times}
+        speedups = ranking.speedups(times, baseline=evidence.baseline, doubts=doubts)
     return Standing(
         target,
         times,
@@ -106,6 +115,8 @@ def standing(evidence: Evidence) -> Standing:
         speedups,
         later=later,
         differences=_differences(evidence),
+        of_what_is_learned=abs(evidence.final_cost(evidence.baseline) or 0.0)
+        < ranking.LEAST_SHARE * _learned(evidence),
         is_the_end=seconds == trial_seconds,
     )
 
@@ -157,18 +168,23 @@ def _differences(evidence: Evidence) -> dict[Setting, Interval]:
     One that ends anywhere would otherwise widen the intervals of all.
     """
     costs = {
-        setting: [ranking.best_cost(curve) for curve in curves.values() if curve]
+        setting: {seed: ranking.best_cost(curve) for seed, curve in curves.items() if curve}
         for setting, curves in evidence.finals.items()
     }
     own = costs[evidence.baseline]
-    seeds = len(own)
-    starts = [curve[0][1] for curve in evidence.finals[evidence.baseline].values() if curve]
-    learned = sum(starts) / seeds - sum(own) / seeds
     return {
-        setting: ranking.loss_difference(found, own, learned=learned)
+        setting: ranking.loss_difference(
+            [found[seed] for seed in own], list(own.values()), learned=_learned(evidence)
+        )
         for setting, found in costs.items()
-        if setting != evidence.baseline and len(found) == seeds >= 2
+        if setting != evidence.baseline and found.keys() == own.keys() and len(own) >= 2
     }
+
+
+def _learned(evidence: Evidence) -> float:
+    """By how much the baseline's cost falls, the mean of its seeds."""
+    curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
+    return sum(curve[0][1] - ranking.best_cost(curve) for curve in curves) / len(curves)
 
 
 def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:

@@ -1,6 +1,6 @@
 """Why the baseline stays: nothing is better, for certain or for all that the seeds can tell."""
 
-from math import ceil
+from math import ceil, exp, log
 
 from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
@@ -95,7 +95,7 @@ def _why_its_end_matters(
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
         f"{format_duration(evidence.final_seconds)} of training its {metric} differs from yours by "
-        f"{value:+.0%}. {advice}"
+        f"{found.share(value)}. {advice}"
     )
 
 
@@ -104,7 +104,7 @@ def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str
     return (
         f"No setting beats your {mine} for certain. The most promising, {evidence.named(setting)}, "
         f"is {interval.value:.2g} times as soon at {goal} (95 % interval {interval.low:.2g} to "
-        f"{interval.high:.2g}). " + _what_would_tell(choice, evidence, interval)
+        f"{interval.high:.2g}). " + _what_would_tell(choice, evidence, setting, interval)
     )
 
 
@@ -136,7 +136,9 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     )
 
 
-def _what_would_tell(choice: Choice, evidence: Evidence, interval: Interval) -> str:
+def _what_would_tell(
+    choice: Choice, evidence: Evidence, setting: Setting, interval: Interval
+) -> str:
     """How many seeds, and what budget, the most promising setting's gain would take."""
     if interval.high <= ranking.TIE:
         return (
@@ -147,7 +149,15 @@ def _what_would_tell(choice: Choice, evidence: Evidence, interval: Interval) -> 
     is_small = interval.value < ranking.TIE
     ratio = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
     seeds = len(evidence.finals[evidence.baseline])
-    needed = max(ranking.seeds_needed(choice.standing.times, ratio), seeds + 1, evidence.seeds)
+    doubt = evidence.step_doubt(setting, evidence.baseline)
+    if doubt >= log(ratio):
+        return (
+            f"How long steps take is known to {exp(doubt) - 1:.0%}, of the one against the other, "
+            "and no number of seeds tells more: a larger benchmark.seconds would, or a machine "
+            "that does nothing else."
+        )
+    needed = ranking.seeds_needed(choice.standing.times, ratio, doubt=doubt)
+    needed = max(needed, seeds + 1, evidence.seeds)
     told = "times 10 % apart" if is_small else "that, if it is so,"
     if needed > MOST_SEEDS:
         about = "more than" if needed >= ranking.MANY_SEEDS else "about"

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from autobatch.core import student
+from autobatch.core import quantiles
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
@@ -114,7 +114,7 @@ def start_doubt(starts: Sequence[float]) -> float:
     if count == 1:
         return mean
     return min(
-        mean, student.quantile((1 + CONFIDENCE) / 2, count - 1) * stdev(starts) / sqrt(count)
+        mean, quantiles.student((1 + CONFIDENCE) / 2, count - 1) * stdev(starts) / sqrt(count)
     )
 
 
@@ -146,7 +146,7 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
-    return sigma * student.quantile((1 + CONFIDENCE) / 2, freedom)
+    return sigma * quantiles.student((1 + CONFIDENCE) / 2, freedom)
 
 
 def _rate(windows: Sequence[Window]) -> float | None:
@@ -170,7 +170,7 @@ def rate_interval(windows: Sequence[Window]) -> Interval:
         return Interval(value=rate, low=rate, high=rate)
     off = seconds - samples / rate  # what each took longer than the rate says
     error = sqrt(float(np.square(off).sum()) / (count * (count - 1))) / float(seconds.mean())
-    width = error * student.quantile((1 + CONFIDENCE) / 2, count - 1)
+    width = error * quantiles.student((1 + CONFIDENCE) / 2, count - 1)
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
@@ -191,7 +191,7 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
     if len(moved) < 2:
         return 0.0
     mean, error = float(np.mean(moved)), float(np.std(moved, ddof=1)) / sqrt(len(moved))
-    if abs(mean) <= error * student.quantile((1 + CONFIDENCE) / 2, len(moved) - 1):
+    if abs(mean) <= error * quantiles.student((1 + CONFIDENCE) / 2, len(moved) - 1):
         return 0.0
     change = exp(mean) - 1
     return change if abs(change) > DRIFT_SHARE else 0.0

@@ -116,10 +116,11 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     value, *ends = (sign * x for x in (difference.value, difference.low, difference.high))
     low, high = sorted(ends)
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
+    told, low_told, high_told = (found.share(x) for x in (value, low, high))
     verdict = " No practical difference." if same else ""
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
-        f"differs by {value:+.1%} from your setting's (90 % interval {low:+.1%} to {high:+.1%})."
+        f"differs by {told} from your setting's (90 % interval {low_told} to {high_told})."
         f"{verdict}",
     )
 
@@ -148,10 +149,13 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     tried = [s for s in evidence.first if s.batch_size == setting.batch_size]
     rates = sorted(evidence.learning_rate(s) for s in tried)
     reason = evidence.rule_reason[0].upper() + evidence.rule_reason[1:]
+    told = f"{by_rule:.3g} at batch {setting.batch_size}"
+    if isfinite(evidence.saturation()) and setting.batch_size != evidence.baseline.batch_size:
+        told += f", as it saturates at the noise scale, {about(evidence.saturation())}"
     if setting == evidence.baseline:
         return f"{reason}. The learning rate stays {evidence.baseline_learning_rate:.3g}."
     return (
-        f"{reason}: {by_rule:.3g} at batch {setting.batch_size}. Of {len(rates)} rates from "
+        f"{reason}: {told}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "
         f"({2.0**setting.rung:g} times the rule's) was chosen."
     )

@@ -1,6 +1,6 @@
 """What trials start from: the baseline, the rule, which way the metric goes, and the budget."""
 
-from math import floor, inf, log, log10
+from math import floor, inf, isfinite, log, log10
 
 from autobatch.core import ranking, scaling
 from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
@@ -73,6 +73,11 @@ def plan(
         for point in measured.points
         if point.batch_size == size or not measured.is_above_ceiling(point.batch_size)
     }
+    step_doubts = {
+        point.batch_size: log(point.high / point.low) / 2
+        for point in measured.points
+        if isfinite(point.high) and point.low > 0
+    }
     notes = []
     if size not in step_seconds:
         size = min(step_seconds, key=lambda each: abs(log(each / size)))
@@ -89,6 +94,7 @@ def plan(
         rule_reason=reason,
         baseline_learning_rate=rate,
         step_seconds=step_seconds,
+        step_doubts=step_doubts,
         maximise=_is_maximised(recipe.trials.metric),
         optimizer=inspected.optimizer,
         optimizer_settings=inspected.optimizer_settings,

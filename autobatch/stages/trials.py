@@ -4,6 +4,7 @@ First rung: for each size a ladder of learning rates, one seed. Then the best of
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
+from math import log
 from statistics import median
 from typing import NoReturn
 
@@ -23,12 +24,7 @@ from autobatch.protocol import (
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.pilot import pilot
-from autobatch.stages.plan import (
-    FINALISTS,
-    allot,
-    plan,
-    share_what_is_left,
-)
+from autobatch.stages.plan import FINALISTS, allot, plan, share_what_is_left
 from autobatch.units import format_duration
 
 CONTENTION = 0.15  # of the step time
@@ -94,28 +90,30 @@ class _Trials:
 
     def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
         self.session, self.inspected, self.evidence = session, inspected, evidence
-        self.best: list[Setting] = []  # of each size
+        self.best: dict[int, int] = {}  # rung of each size
         self._overheads: list[float] = []  # seconds of each trial beside its training
-        self._pace: list[float] = []  # seconds of trials over those by the benchmark
+        # Of each size: seconds of trials over those by the benchmark.
+        self._pace: dict[int, list[float]] = {}
 
     def climb(self, sizes: list[int]) -> None:
         """The first rung: at each size, the learning rate whose neighbours are both worse."""
-        evidence = self.evidence
-        start, stride = 0, 2
-        own = evidence.baseline.batch_size
+        own = self.evidence.baseline.batch_size
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
+            nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
+            start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
             best = self._climb_one(size, start, stride)
             if best is not None:
-                start, stride = best, 1
-                self.best.append(Setting(size, best))
+                self.best[size] = best
 
     def _climb_one(self, size: int, start: int, stride: int) -> int | None:
         costs: dict[int, float | None] = {}
+        trials = self.session.recipe.trials
         highest = self.evidence.highest_rung()
         while (
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:
-            if self.session.seconds_left() < self._finals_seconds(self._all_finals()):
+            finals = min(FINALISTS, 2 * len(self.best) + 2) + 1  # with two of this size
+            if self.session.seconds_left() < self._finals_seconds(finals * trials.seeds):
                 self._out_of_time()
                 break
             setting = Setting(size, rung)
@@ -126,14 +124,14 @@ class _Trials:
             costs[rung] = self.evidence.first[setting] = cost
             if setting == self.evidence.baseline and curve is not None:
                 self.evidence.initial_cost = curve[0][1]
-            if self.session.recipe.trials.learning_rate == "none":
+            if trials.learning_rate == "none":
                 break
         return ranking.best_rung(costs)
 
     def settle(self) -> None:
         """Finalists and baseline, with fresh seeds: none that chose the finalists."""
         evidence, recipe = self.evidence, self.session.recipe
-        finalists = [evidence.baseline, *evidence.finalists(self.best, FINALISTS)]
+        finalists = [evidence.baseline, *evidence.finalists(FINALISTS)]
         share_what_is_left(evidence, len(finalists) * recipe.trials.seeds)
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
             block_seconds = self._finals_seconds(len(finalists))
@@ -160,7 +158,8 @@ class _Trials:
         return self._train(setting, self.evidence.final_seconds, seed, sharpness=is_asked)
 
     def refuse_time_limit(self) -> NoReturn:
-        needed = self.session.spent_seconds + self._finals_seconds(self._all_finals())
+        finals = (FINALISTS + 1) * self.session.recipe.trials.seeds
+        needed = self.session.spent_seconds + self._finals_seconds(finals)
         raise TimeLimitError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
             "setting could be compared with yours.",
@@ -178,9 +177,6 @@ class _Trials:
             hint="There is nothing to compare with. Where it diverges, mend the data or set a "
             "lower baseline.learning_rate; else its log in the run directory says more.",
         )
-
-    def _all_finals(self) -> int:
-        return (FINALISTS + 1) * self.session.recipe.trials.seeds
 
     def _finals_seconds(self, trials: int) -> float:
         overhead = median(self._overheads) if self._overheads else self.evidence.overhead_seconds
@@ -229,14 +225,16 @@ class _Trials:
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
         self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
-        self._pace.append(entry.outcome.train_seconds / (entry.outcome.steps * step_seconds))
+        planned = entry.outcome.steps * step_seconds
+        self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
         evaluations = entry.outcome.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
-        return [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+        curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+        return ranking.until(curve, steps * step_seconds)  # steps_per_execution may go on
 
     def _schedule_speed(self, size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""
@@ -246,11 +244,16 @@ class _Trials:
 
     def _tell_of_contention(self) -> None:
         """Times are of the benchmark; where trials went otherwise, something else was running."""
-        off = median(self._pace) - 1 if self._pace else 0.0
-        if abs(off) > CONTENTION:
+        off = {size: median(pace) - 1 for size, pace in self._pace.items()}
+        told = [
+            f"{abs(off[size]):.0%} {'longer' if off[size] > 0 else 'less'} at batch {size}"
+            for size in sorted(off)
+            if abs(off[size]) > CONTENTION
+        ]
+        if told:
             self.evidence.notes.append(
-                f"Steps took {abs(off):.0%} {'longer' if off > 0 else 'less'} in trials than in "
-                "the benchmark, whose times count here. Is something else running?"
+                f"In trials steps took {', '.join(told)} than in the benchmark, whose times count "
+                "here. Is something else running?"
             )
 
     def _phrase(self, outcome: Outcome) -> str:

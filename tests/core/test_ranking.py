@@ -1,12 +1,14 @@
 """Candidates, ladders, times to a target, and simultaneous intervals."""
 
+from math import log
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from autobatch.core import ranking
+from autobatch.core import quantiles, ranking
 
 
 def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
@@ -95,6 +97,28 @@ def test_equal_times_do_not_crash_and_are_no_difference():
     assert (found["b"].low, found["b"].value, found["b"].high) == (1, 1, 1)
 
 
+def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
+    rng = np.random.default_rng(1)
+    times = {k: rng.lognormal(0, 0.05, 5) for k in "abc"}
+    known = ranking.speedups(times, baseline="a")
+    found = ranking.speedups(times, baseline="a", doubts={"b": log(1.5)})
+    assert found["c"] == known["c"] and found["b"].value == known["b"].value
+    assert found["b"].high > 1.5 * found["b"].value > 1.2 * known["b"].high
+    twice = {"a": times["a"], "b": 2 * times["b"]}
+    assert ranking.told_apart(twice, "a", "b", doubt=log(1.5))
+    assert not ranking.told_apart(twice, "a", "b", doubt=log(2.5))
+    few = ranking.seeds_needed(times, 1.6)
+    assert few < ranking.seeds_needed(times, 1.6, doubt=log(1.5)) < ranking.MANY_SEEDS
+    assert ranking.seeds_needed(times, 1.6, doubt=log(1.7)) == ranking.MANY_SEEDS
+
+
+def test_what_was_seen_of_a_trial_that_went_on_longer():
+    curve = [(0.0, 3.0), (1.0, 2.0), (3.0, 1.0)]
+    assert ranking.until(curve, 2.0) == [(0.0, 3.0), (1.0, 2.0), (2.0, 1.5)]
+    assert ranking.until(curve, 1.0) == curve[:2]
+    assert ranking.until(curve, 3.0) == ranking.until(curve, 4.0) == curve
+
+
 def test_what_seeds_share_is_not_noise():
     """A seed that is slow for all leaves the interval as narrow as if it were not."""
     times = {"a": [4.0, 8.0, 2.0], "b": [2.0, 4.0, 1.0]}
@@ -146,14 +170,14 @@ def test_the_intervals_of_all_speedups_hold_their_truths_at_once_in_95_percent(s
 )
 def test_the_bound_of_comparisons_with_a_control_is_the_published_one(comparisons, degrees, bound):
     """Dunnett 1964, table II (two-sided, 5 %); of one comparison, Student's t."""
-    assert ranking._dunnett(comparisons, degrees) == pytest.approx(bound, abs=0.006)
+    assert quantiles.dunnett(0.95, comparisons, degrees) == pytest.approx(bound, abs=0.006)
 
 
 @pytest.mark.parametrize(("comparisons", "degrees"), [(2, 4), (4, 10), (7, 32)])
 def test_the_bound_of_comparisons_with_a_control_is_that_of_the_multivariate_t(
     comparisons, degrees
 ):
-    bound = np.full(comparisons, ranking._dunnett(comparisons, degrees))
+    bound = np.full(comparisons, quantiles.dunnett(0.95, comparisons, degrees))
     shape = np.full((comparisons, comparisons), 0.5) + 0.5 * np.eye(comparisons)
     together = stats.multivariate_t(shape=shape, df=degrees, seed=1)
     assert together.cdf(bound, lower_limit=-bound) == pytest.approx(0.95, abs=0.001)

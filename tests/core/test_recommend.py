@@ -1,6 +1,6 @@
 """The choice among settings that are better, on curves of known shape."""
 
-from math import exp
+from math import exp, log
 
 import numpy as np
 
@@ -78,6 +78,47 @@ def test_the_highest_rung_is_on_the_brink_only_where_training_was_seen_to_break_
     assert not evidence.on_the_brink(highest)
     evidence.divergence_rate = 0.01 * 2**12.3
     assert evidence.on_the_brink(highest)
+
+
+def test_of_a_size_two_rates_may_be_finalists():
+    """One seed ranks the ladder: it may be wrong about neighbours."""
+    evidence = evidence_of()
+    evidence.first = {
+        **{OWN: 1.5, Setting(32, 1): 0.9, Setting(32, 2): 0.8, Setting(32, 3): 1.0},
+        **{Setting(64, 2): 0.5, Setting(64, 1): 0.6, Setting(64, 3): 0.7},
+        **{Setting(128, 1): 2.0, Setting(256, 1): None},
+    }
+    small = [Setting(32, 2), Setting(32, 1)]
+    assert evidence.finalists(4) == [Setting(64, 2), Setting(64, 1), *small]
+    assert evidence.finalists(2) == [Setting(64, 2), Setting(32, 2)]  # the best of its own size
+    evidence.first[Setting(64, 3)] = None  # the best is on the brink: with it goes half its rate
+    assert evidence.finalists(3) == [Setting(64, 2), Setting(64, 1), Setting(32, 2)]
+    assert evidence.on_the_brink(Setting(64, 2)) == "diverged"
+    assert evidence.on_the_brink(Setting(32, 2)) is None
+
+
+def test_a_gain_within_the_doubt_about_step_times_is_not_sure():
+    evidence = evidence_of()
+    assert choose(evidence, ceiling=64).standing.speedups[LARGE].low > 1
+    evidence.step_doubts = {32: log(3.0), 64: log(8.0)}
+    found = choose(evidence, ceiling=64)
+    assert found.standing.speedups[LARGE].low < 1
+    assert found.setting.batch_size == 32 and found.verdict == "better"  # of its own steps
+    del evidence.finals[FAST], evidence.finals[SAFER]
+    assert "larger benchmark.seconds" in why_this_one(
+        choose(evidence, ceiling=64), evidence, "val_loss"
+    )
+
+
+def test_a_loss_near_nothing_is_compared_by_what_was_learned():
+    evidence = evidence_of()
+    choice = choose(evidence, ceiling=64)
+    assert choice.standing.share(-0.5) == "-50.0%"
+    for curves in evidence.finals.values():
+        for seed, curve in curves.items():
+            curves[seed] = [(t, cost**6 / 100) for t, cost in curve]
+    choice = choose(evidence, ceiling=64)
+    assert choice.standing.share(-0.5) == "-0.50% of what it learns"
 
 
 def test_a_large_batch_is_preferred_where_that_is_asked():
