@@ -24,17 +24,6 @@ def test_probe_returns_a_typed_result_and_tells_events(tmp_path):
     assert events
 
 
-def test_a_script_without_a_main_guard_is_not_run_again_by_the_workers(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import autobatch, pathlib\n"
-        "with pathlib.Path('ran').open('a') as file:\n    file.write('x')\n"
-        f"autobatch.probe('{HERE}/targets.py:model', overrides=['batch_sizes.max=8'])\n"
-    )
-    subprocess.run([sys.executable, script], cwd=tmp_path, check=True, timeout=120)
-    assert (tmp_path / "ran").read_text() == "x"
-
-
 def test_errors_are_exceptions_with_an_exit_code():
     with pytest.raises(autobatch.AutobatchError, match=r"nowhere\.yaml") as error:
         autobatch.recommend("nowhere.yaml")
@@ -42,13 +31,14 @@ def test_errors_are_exceptions_with_an_exit_code():
 
 
 def test_the_api_is_at_most_eight_names():
-    assert len(autobatch.__all__) <= 8
+    assert 0 < len(autobatch.__all__) <= 8
 
 
 NOTEBOOK = """
 import builtins
 import contextlib
 import io
+import pathlib
 import threading
 
 import keras
@@ -56,6 +46,8 @@ import numpy as np
 
 import autobatch
 
+with pathlib.Path("ran").open("a") as file:
+    file.write("x")
 ZMQInteractiveShell = type("ZMQInteractiveShell", (), {})  # by its name Rich knows a notebook
 builtins.get_ipython = ZMQInteractiveShell
 WIDTH = 8  # what functions refer to goes with them
@@ -98,12 +90,13 @@ print("done")
 """
 
 
-def test_a_notebook_probes_what_it_defines_and_shows_it(tmp_path):
+def test_a_notebook_probes_what_it_defines_and_shows_it_and_no_worker_runs_it_again(tmp_path):
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
     ran = subprocess.run(
         [sys.executable, "notebook.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
     assert ran.stdout == "done\n", ran.stderr
+    assert (tmp_path / "ran").read_text() == "x"  # though it has no main guard
 
 
 def test_data_beside_a_recipe_is_refused():

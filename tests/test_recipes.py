@@ -34,15 +34,6 @@ def worker(request, tmp_path_factory):
     return request.param.stem, recipe, LocalExecutor(target, tmp_path_factory.mktemp("logs"))
 
 
-def test_a_recipe_is_what_it_says(worker):
-    name, recipe, executor = worker
-    found = executor.run(Inspect(batch_size=recipe.baseline.batch_size), deadline_seconds=120)
-    assert isinstance(found, Inspected), found
-    assert found.validation_samples >= 300
-    optimizers = {"digits_mlp": "SGD", "digits_cnn": "Adam", "source_lm": "AdamW"}
-    assert found.optimizer == optimizers[name]
-
-
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(backend):
     if importlib.util.find_spec(backend) is not None:
@@ -58,12 +49,14 @@ def test_a_recipe_works_on_each_backend_as_it_stands(on_each_backend, path, tmp_
     recipe, folder = read_target(str(path), [f"backend={on_each_backend}"])
     executor = LocalExecutor(question_of(recipe, folder), tmp_path)
     size = recipe.baseline.batch_size
-    probe = Probe(batch_size=size, limit_bytes=2 << 30, verify=True)
+    probe = Probe(batch_size=size, limit_bytes=2 << 30, verify=True, seconds=0)
     fits = executor.run(probe, deadline_seconds=300)
     assert isinstance(fits, Fits), fits
     assert fits.validated
     measured = executor.run(Benchmark(batch_size=size, seconds=0.5), deadline_seconds=300)
     assert isinstance(measured, Measured), measured
+    if on_each_backend == "tensorflow":
+        return  # trained below, longer
     trial = Trial(
         batch_size=size,
         learning_rate=1e-3,
@@ -79,11 +72,15 @@ def test_a_recipe_works_on_each_backend_as_it_stands(on_each_backend, path, tmp_
     assert after < before
 
 
-def test_a_recipe_learns_and_the_same_seed_gives_the_same_losses(worker):
+def test_a_recipe_is_what_it_says_and_learns_and_the_same_seed_gives_the_same_losses(worker):
     name, recipe, executor = worker
     steps, loss = LEARNS[name]
-    inspected = executor.run(Inspect(batch_size=32), deadline_seconds=120)
-    few = steps // 4
+    inspected = executor.run(Inspect(batch_size=recipe.baseline.batch_size), deadline_seconds=120)
+    assert isinstance(inspected, Inspected), inspected
+    assert inspected.validation_samples >= 300
+    optimizers = {"digits_mlp": "SGD", "digits_cnn": "Adam", "source_lm": "AdamW"}
+    assert inspected.optimizer == optimizers[name]
+    few = steps // 10
     task = Trial(
         batch_size=recipe.baseline.batch_size,
         learning_rate=inspected.learning_rate,

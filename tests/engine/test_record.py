@@ -64,10 +64,16 @@ def test_an_outcome_is_found_again_by_its_task(tmp_path):
         assert record.find(Probe(batch_size=9, limit_bytes=1000)) is None
 
 
-def test_each_line_is_on_disk_when_add_returns(tmp_path):
+def test_each_line_is_on_disk_when_add_returns(tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor):
+        flushed.append((tmp_path / FILE_NAME).read_text().count("\n"))
+
     with open_record(tmp_path) as record:
+        monkeypatch.setattr(os, "fsync", fsync)
         record.add(entry())
-        assert len((tmp_path / FILE_NAME).read_text().splitlines()) == 2
+    assert flushed[:1] == [2]
 
 
 def test_what_may_have_passing_causes_is_kept_but_asked_again(tmp_path):

@@ -40,7 +40,7 @@ def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
     peaks = []
     for size in (250, 2000):
-        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True)
+        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True, seconds=0)
         found = ask(tmp_path, task, **target)
         assert isinstance(found, Fits), found
         assert found.full_steps >= 10

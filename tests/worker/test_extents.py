@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from asking import ask
 from feeds import endless
-from worker.test_targets import HERE, KINDS, LIMIT, TRIAL
+from worker.test_targets import HERE, LIMIT, TRIAL
 
 from autobatch import tuner
 from autobatch.opening import open_session
@@ -26,7 +26,7 @@ def ask_dense(tmp_path, task, data, extents=GOES_ON, **more):
 
 @pytest.mark.parametrize("data", ENDLESS)
 def test_of_data_that_goes_on_a_probe_has_no_more_than_it_needs(tmp_path, data):
-    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0)
     found = ask_dense(tmp_path, task, data, deadline_seconds=60)
     assert isinstance(found, Fits), found
     assert found.full_steps >= 10
@@ -65,18 +65,6 @@ def test_counting_ends_with_the_time_for_it_and_leaves_validation_as_much():
     assert 1 == looks[0].count < looks[1].count
     assert [sum(1 for _ in look.dataset) for look in looks] == [look.count for look in looks]
     assert looks[0].fingerprint() == looks[1].fingerprint()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_known_of_the_data_changes_no_trial(tmp_path, kind):
-    model, data = KINDS[kind]
-    target = {"folder": HERE, "model": f"kinds.py:{model}"}
-    target["data"] = data if ":" in data else f"kinds.py:{data}"
-    known = ask(tmp_path, Inspect(batch_size=10), **target)[0].extents
-    assert [each.samples for each in known] == [50, 20]
-    plain, informed = (ask(tmp_path, TRIAL, extents=each, **target)[0] for each in ((), known))
-    assert isinstance(informed, Trained), informed
-    assert informed.evaluations == plain.evaluations
 
 
 def test_a_run_goes_by_what_its_first_process_has_found(tmp_path):

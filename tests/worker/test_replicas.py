@@ -46,7 +46,7 @@ def test_a_batch_is_what_the_replicas_share(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
     peaks = []
     for size in (250, 2000):
-        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True)
+        task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True, seconds=0)
         found = on(tmp_path, task, **target)
         assert isinstance(found, Fits), found
         assert found.full_steps >= 10

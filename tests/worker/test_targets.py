@@ -54,6 +54,15 @@ KINDS = {
     "PyDataset that pads": ("text_model", "padded_text"),
 }
 
+CALLS = {
+    "sequential": "model.fit(x, y, batch_size={size})",
+    "dicts and sample weights": "model.fit(x, y, sample_weight=sample_weight, batch_size={size})",
+    "unbatched dataset": "model.fit(train.batch({size}))",
+    "texts of any length": "model.fit(train.padded_batch({size}))",
+    "dataset built for the size": "train, validation = batched(batch_size={size})\n"
+    "model.fit(train)",
+    "PyDataset that pads": "train, validation = padded_text(batch_size={size})\nmodel.fit(train)",
+}
 VARIED = ("ragged tensors", "texts of any length", "PyDataset that pads")  # in the samples' length
 
 
@@ -64,37 +73,34 @@ def ask_kind(tmp_path, task, model, data=None, **target):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_inspected_and_its_samples_counted(tmp_path, kind):
-    found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])
+def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_trial(
+    on_each_backend, tmp_path, kind
+):
+    found = ask_kind(tmp_path, Inspect(batch_size=15), *KINDS[kind])
     assert isinstance(found, Inspected), found
     assert (found.train_samples, found.validation_samples) == (50, 20)
+    assert [each.samples for each in found.extents] == [50, 20]
     assert "val_loss" in found.metrics
     assert found.sample_bytes > 0
-
-
-@pytest.mark.parametrize(
-    ("kind", "call"),
-    {
-        "sequential": "model.fit(x, y, batch_size={size})",
-        "dicts and sample weights": "model.fit(x, y, sample_weight=sample_weight, "
-        "batch_size={size})",
-        "unbatched dataset": "model.fit(train.batch({size}))",
-        "texts of any length": "model.fit(train.padded_batch({size}))",
-        "dataset built for the size": "train, validation = batched(batch_size={size})\n"
-        "model.fit(train)",
-        "PyDataset that pads": "train, validation = padded_text(batch_size={size})\n"
-        "model.fit(train)",
-    }.items(),
-)
-def test_what_to_type_goes_with_the_kind_of_data(on_each_backend, tmp_path, kind, call):
-    if on_each_backend != "tensorflow":
-        pytest.skip("the data is the same")
-    assert ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind]).fit_call == call
+    assert found.fit_call == CALLS.get(kind, found.fit_call)
+    varies = [note for note in found.notes if "vary in length" in note]
+    assert len(varies) == (kind in VARIED)
+    assert all("probes use the l" in note for note in varies)
+    plain = ask_kind(tmp_path, TRIAL, *KINDS[kind])
+    assert isinstance(plain, Trained), plain
+    assert [evaluation.step for evaluation in plain.evaluations] == [0, 4, 7]
+    assert plain.evaluations[0].metrics["val_loss"] != plain.evaluations[2].metrics["val_loss"]
+    if on_each_backend == "tensorflow":
+        informed = ask_kind(tmp_path, TRIAL, *KINDS[kind], extents=found.extents)
+        assert isinstance(informed, Trained), informed
+        assert informed.evaluations == plain.evaluations
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
-    found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *KINDS[kind])
+    seconds = float(kind == "sequential")  # that one over many steps, the others over ten
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=seconds)
+    found = ask_kind(tmp_path, task, *KINDS[kind])
     assert isinstance(found, Fits), found
     assert found.full_steps >= 10
     full = 2 + (kind in VARIED)  # of an epoch: 20, 20, 10, and the longest samples before them
@@ -199,14 +205,6 @@ def test_every_kind_is_benchmarked(tmp_path, kind):
     assert found.device_windows
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_tried(tmp_path, kind):
-    found = ask_kind(tmp_path, TRIAL, *KINDS[kind])
-    assert isinstance(found, Trained), found
-    assert [evaluation.step for evaluation in found.evaluations] == [0, 4, 7]
-    assert found.evaluations[0].metrics["val_loss"] != found.evaluations[2].metrics["val_loss"]
-
-
 @pytest.mark.parametrize("kind", ["sequential", "unbatched dataset", "ragged tensors"])
 def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
     def trained(samples):
@@ -234,9 +232,7 @@ def test_batches_of_any_size_are_validated_on_the_same_samples(tmp_path, data):
 
 
 @pytest.mark.parametrize("kind", VARIED)
-def test_of_variable_lengths_the_longest_are_probed_and_that_is_said(tmp_path, kind):
-    found = ask_kind(tmp_path, Inspect(batch_size=20), *KINDS[kind])
-    assert any("vary in length" in note and "probes use the l" in note for note in found.notes)
+def test_of_variable_lengths_the_longest_are_probed(tmp_path, kind):
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), *KINDS[kind])
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
@@ -246,7 +242,7 @@ def test_a_batch_may_be_larger_than_the_longest_samples_are_looked_for_among(
 ):
     if on_each_backend != "tensorflow":
         pytest.skip("the data is the same")
-    task = Probe(batch_size=10_010, limit_bytes=LIMIT)
+    task = Probe(batch_size=30, limit_bytes=LIMIT)
     found = ask_kind(tmp_path, task, "text_model", "feeds.py:many_texts")
     assert isinstance(found, Fits), found
 
@@ -297,7 +293,11 @@ def test_validation_may_come_in_batches_of_a_size_of_its_own(
 ):
     if on_each_backend != "tensorflow":
         pytest.skip("the data is the same")
-    tasks = (Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=LIMIT, verify=True), TRIAL)
+    tasks = (
+        Inspect(batch_size=20),
+        Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0),
+        TRIAL,
+    )
     inspected, fits, trained = (ask_kind(tmp_path, t, model, f"feeds.py:{data}") for t in tasks)
     assert (inspected.train_samples, inspected.validation_samples) == (50, 20)
     assert fits.validated
@@ -307,7 +307,7 @@ def test_validation_may_come_in_batches_of_a_size_of_its_own(
 def test_a_long_sample_of_the_validation_is_met_too(on_each_backend, tmp_path):
     if on_each_backend != "tensorflow":
         pytest.skip("the data is the same")
-    task = Probe(batch_size=4, limit_bytes=LIMIT, verify=True)
+    task = Probe(batch_size=4, limit_bytes=LIMIT, verify=True, seconds=0)
     found = ask_kind(tmp_path, task, "text_model", "seldom_long_for_validation")
     assert isinstance(found, Fits), found
     assert found.peak_bytes > 4 * 20_000 * 3 * 4
@@ -342,7 +342,9 @@ def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend
     assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
     assert found.optimizer_names == ("d_optimizer", "g_optimizer")
     assert "cannot be evaluated" in " ".join(found.notes)
-    fits = ask_kind(tmp_path, Probe(batch_size=15, limit_bytes=LIMIT, verify=True), "gan", "only_x")
+    fits = ask_kind(
+        tmp_path, Probe(batch_size=15, limit_bytes=LIMIT, verify=True, seconds=0), "gan", "only_x"
+    )
     assert (fits.full_steps >= 6, fits.ragged_samples, fits.validated) == (True, 10, False)
     measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), "gan", "only_x")
     assert measured.device_windows
@@ -366,7 +368,9 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     found = ask_kind(tmp_path, Inspect(batch_size=20), *target)
     assert (found.train_samples, found.validation_samples) == (50, 20)
     assert "fixed" in " ".join(found.notes)
-    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
+    fits = ask_kind(
+        tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), *target
+    )
     assert fits.full_steps >= 10
     assert (fits.ragged_samples, fits.validated) == (0, True)
     assert ask_kind(tmp_path, TRIAL, *target).steps == 7
@@ -376,8 +380,11 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     ("task", "answer"),
     [
         (msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,)), Trained),
-        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), Fits),
-        (Probe(batch_size=4, limit_bytes=LIMIT, verify=True), Fits),  # of a part of its batches
+        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), Fits),
+        (
+            Probe(batch_size=4, limit_bytes=LIMIT, verify=True, seconds=0),
+            Fits,
+        ),  # of a part of its batches
     ],
 )
 def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):
@@ -405,7 +412,9 @@ def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path)
     target = ("full_options", "arrays")
     found = ask_kind(tmp_path, Inspect(batch_size=10), *target)
     assert (found.precision, found.jit_compile) == ("mixed_float16", True)
-    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *target)
+    fits = ask_kind(
+        tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), *target
+    )
     assert fits.full_steps >= 10
     assert (fits.steps, fits.ragged_samples) == (fits.full_steps * 3 // 2, 10)
     fits = ask_kind(tmp_path, Probe(batch_size=40, limit_bytes=LIMIT), *target)
@@ -490,7 +499,7 @@ RANGE_TEST = RangeTest(
     [
         (Probe(batch_size=20, limit_bytes=LIMIT), "arrays"),
         (Probe(batch_size=20, limit_bytes=LIMIT), None),
-        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True), "arrays"),
+        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), "arrays"),
         (Benchmark(batch_size=20, seconds=0.2), "arrays"),
         (TRIAL, "arrays"),
         (GRADIENTS, "arrays"),
@@ -509,7 +518,7 @@ def test_a_saved_model_is_loaded_and_given_synthetic_samples(on_each_backend, tm
     compiled = on_each_backend == "jax"
     dense.compile("adam", "sparse_categorical_crossentropy", jit_compile=compiled)
     dense.save(tmp_path / "model.keras")
-    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0)
     fits, _ = ask(tmp_path, task, folder=tmp_path, model="model.keras", data=None)
     assert fits.full_steps >= 10
     assert fits.ragged_samples == 10
@@ -560,7 +569,9 @@ def test_a_model_without_data_trains_on_synthetic_samples(on_each_backend, tmp_p
     found = ask_kind(tmp_path, Inspect(batch_size=20), model)
     assert isinstance(found, Inspected), found
     assert found.notes[0] == "No data given: samples are synthetic."
-    fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), model)
+    fits = ask_kind(
+        tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), model
+    )
     assert fits.full_steps >= 10
 
 
