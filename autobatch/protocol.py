@@ -200,7 +200,6 @@ class Inspected(Tagged):
     batch_norm_momentum: float | None  # of the first such layer
     train_samples: int | None  # None: synthetic samples, as many as asked
     validation_samples: int | None
-    sample_bytes: int
     data_source: str  # e.g. "digits.py:load_flat" or "synthetic"
     data_fingerprint: str
     code_fingerprint: str  # of every module that is neither a library's nor ours
@@ -448,7 +447,6 @@ class JobProgress(Tagged):
 
     done: int
     total: int
-    unit: str = "steps"
     samples_per_second: float | None = None  # of the last window of a benchmark
     metrics: dict[str, float] = {}  # of the last evaluation of a trial
 

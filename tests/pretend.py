@@ -54,7 +54,6 @@ def inspected(**changes):
         "batch_norm_momentum": None,
         "train_samples": 4096,
         "validation_samples": 512,
-        "sample_bytes": 64,
         "data_source": "train.py:load_data",
         "data_fingerprint": "abc",
         "code_fingerprint": "def",

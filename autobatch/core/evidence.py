@@ -106,7 +106,8 @@ class Evidence:
         test that breaks down below the baseline's own rate, which trains, is not believed.
         """
         broke = self._rung_that_broke()
-        return min(ranking.RUNG_BOUNDS[1], ranking.RUNG_BOUNDS[1] if broke is None else broke)
+        most = ranking.RUNG_BOUNDS[1]
+        return most if broke is None else min(most, broke)
 
     def _rung_that_broke(self) -> int | None:
         """The last below the rate at which the range test saw training break down, if it did."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 MISFIT = 0.1  # a peak further off the line than this is not on it
 
 
@@ -21,20 +23,9 @@ def memory_line(peaks: Iterable[tuple[int, int]]) -> MemoryLine | None:
     found = list(peaks)
     if len({size for size, _ in found}) < 2 or any(peak <= 0 for _, peak in found):
         return None
-    weights = [1 / peak**2 for _, peak in found]
-    total = sum(weights)
-    mean_size = sum(w * size for w, (size, _) in zip(weights, found, strict=True)) / total
-    mean_peak = sum(w * peak for w, (_, peak) in zip(weights, found, strict=True)) / total
-    spread = sum(w * (size - mean_size) ** 2 for w, (size, _) in zip(weights, found, strict=True))
-    slope = (
-        sum(
-            w * (size - mean_size) * (peak - mean_peak)
-            for w, (size, peak) in zip(weights, found, strict=True)
-        )
-        / spread
-    )
+    sizes, peaks_bytes = np.array(found, dtype=float).T
+    slope, base = map(float, np.polyfit(sizes, peaks_bytes, 1, w=1 / peaks_bytes))
     if slope <= 0:
         return None
-    base = mean_peak - slope * mean_size
-    off = max(abs((base + slope * size) / peak - 1) for size, peak in found)
+    off = float(np.abs((base + slope * sizes) / peaks_bytes - 1).max())
     return MemoryLine(base, slope, off <= MISFIT)

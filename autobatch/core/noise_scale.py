@@ -111,19 +111,6 @@ def critical_batch(
     return Interval(value=exp(middle), low=exp(low), high=exp(high))
 
 
-def hyperbola(steps_to_target: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """(S_min, B_c, largest |residual| of ln steps) of steps = S_min (1 + B_c / B), least squares.
-
-    It holds for runs of many small steps; on runs that end after tens of steps it misleads.
-    """
-    off = _misfits(steps_to_target)
-    best = int((off**2).sum(axis=1).argmin())
-    critical = exp(GRID[best])
-    sizes, steps = np.array(steps_to_target).T
-    least = exp(float(np.mean(np.log(steps) - np.log1p(critical / sizes))))
-    return least, critical, float(np.abs(off[best]).max())
-
-
 def _log_normal(mean: float, deviation: float) -> Array:
     """ln of the density at each of GRID, up to a constant."""
     return -0.5 * ((GRID - mean) / deviation) ** 2

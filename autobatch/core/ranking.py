@@ -68,11 +68,10 @@ def next_rung(
     start = min(start, highest)
     if start not in costs:
         return start
-    finite = {rung: cost for rung, cost in costs.items() if cost is not None}
-    if not finite:
+    best = best_rung(costs)
+    if best is None:
         lower = min(costs) - 2
         return lower if lower >= RUNG_BOUNDS[0] else None
-    best = min(finite, key=lambda rung: (finite[rung], rung))
     for step in (stride, -stride, 1, -1):
         rung = best + step
         beyond = max(costs) if step > 0 else min(costs)

@@ -81,7 +81,6 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
     assert (found.train_samples, found.validation_samples) == (50, 20)
     assert [each.samples for each in found.extents] == [50, 20]
     assert "val_loss" in found.metrics
-    assert found.sample_bytes > 0
     assert found.fit_call == CALLS.get(kind, found.fit_call)
     varies = [note for note in found.notes if "vary in length" in note]
     assert bool(varies) == (kind in VARIED)

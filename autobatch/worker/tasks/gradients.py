@@ -107,7 +107,7 @@ class _Meter(Watch):
             moments.add(count % groups, differentiate(batch))
             count += 1
             total = self.task.micro_batches
-            self.report(JobProgress(done=count, total=total, unit="micro-batches"))
+            self.report(JobProgress(done=count, total=total))
             if count == total:
                 break
         for variable, value in kept:

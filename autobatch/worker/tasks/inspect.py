@@ -20,7 +20,7 @@ from autobatch.worker.optimizer import (
     optimizers,
     settings,
 )
-from autobatch.worker.source import Source, bytes_of, nan_phrase
+from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
 FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
@@ -60,7 +60,6 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         batch_norm_momentum=momenta[0].momentum if momenta else None,
         train_samples=None if synthetic else data.count,
         validation_samples=None if data.validation is None else data.validation.count,
-        sample_bytes=bytes_of(batch) // first.count,
         data_source=data.source,
         code_fingerprint=users_code(),
         data_fingerprint=user_data.fingerprint(data),

@@ -218,7 +218,6 @@ class WindowClock(Watch):
             JobProgress(
                 done=round(1000 * min(elapsed, self.seconds)),
                 total=round(1000 * self.seconds),
-                unit="ms",
                 samples_per_second=self.windows[-1].samples_per_second,
             )
         )
