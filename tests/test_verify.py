@@ -10,7 +10,7 @@ from autobatch import tuner
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
 from autobatch.opening import open_verification
-from autobatch.protocol import OutOfMemory, Probe
+from autobatch.protocol import Benchmark, Crashed, OutOfMemory, Probe, UserCodeFailed
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,35 @@ def test_less_memory_is_told_and_nothing_is_timed(tmp_path, recommended):
         None,
     )
     assert any("does not train" in reason for reason in found.reasons)
+
+
+def test_code_that_fails_is_not_called_memory(tmp_path, recommended):
+    failed = UserCodeFailed(message="KeyError: 3", traceback="")
+    device = PretendDevice(answers={(Probe, recommended.batch_size): [failed]})
+    found = verify(tmp_path, recommended, device)
+    told = next(reason for reason in found.reasons if "does not train" in reason)
+    assert told.startswith("Training: ") and "your code failed: KeyError: 3" in told
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (OutOfMemory(evidence="OOM when allocating"), "out of memory"),
+        (Crashed(signal=11, exit_code=None, log_tail=""), "crashed (SIGSEGV)"),
+    ],
+)
+@pytest.mark.parametrize("fine", [0, 1, 2])
+def test_it_does_not_hold_where_a_process_could_not_be_timed(
+    tmp_path, recommended, outcome, why, fine
+):
+    device = PretendDevice()
+    measured = device.run(
+        Benchmark(batch_size=recommended.batch_size, seconds=1.0), deadline_seconds=60
+    )
+    device.answers[Benchmark, recommended.batch_size] = [*[measured] * fine, outcome]
+    found = verify(tmp_path, recommended, device)
+    assert (found.holds, found.speed, found.samples_per_second) == (False, "unknown", None)
+    assert f"Not timed: {why}, in process {fine + 1} of 3." in found.reasons
 
 
 def test_another_version_is_told_and_no_matter(tmp_path, recommended):

@@ -14,7 +14,7 @@ from autobatch.protocol import (
     Verification,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.probes import Probes
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.timer import Timer
 from autobatch.units import format_bytes
 
@@ -42,7 +42,7 @@ def verify(
     session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * timer.seconds)
     probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
-    point = _timed(timer, size) if fits else None
+    point, untimed = _timed(timer, size) if fits else (None, ())
     now = environment | {"optimizer": inspected.optimizer}
     then = recommended.environment | {"optimizer": recommended.optimizer}
     different = _differences(then, now)
@@ -70,22 +70,27 @@ def verify(
         reasons=(
             _on_memory(session, probes, size),
             *([probes.doubt] if probes.doubt else []),
+            *untimed,
             *_on_speed(point, recommended, speed),
         ),
         wall_seconds=session.spent_seconds,
     )
 
 
-def _timed(timer: Timer, size: int) -> BenchmarkPoint | None:
-    """What `fit` delivers at that size now, by several processes; None if none could tell."""
-    outcomes = [
-        timer.ask(f"{size} timed, {round_ + 1} of {ROUNDS}", batch_size=size, repeat=round_)
-        for round_ in range(ROUNDS)
-    ]
-    found = [each for each in outcomes if isinstance(each, Measured)]
-    if not found:
-        return None
-    return throughput.benchmark_point(size, found, throughput.spread_between([found]))
+def _timed(timer: Timer, size: int) -> tuple[BenchmarkPoint | None, tuple[str, ...]]:
+    """What `fit` delivers at that size now, by several processes.
+
+    None if one could not tell, and why: a size that trains at times alone is none to rely on.
+    """
+    found: list[Measured] = []
+    for number in range(ROUNDS):
+        label = f"{size} timed, {number + 1} of {ROUNDS}"
+        outcome = timer.ask(label, batch_size=size, repeat=number)
+        if not isinstance(outcome, Measured):
+            why = why_it_failed(outcome)
+            return None, (f"Not timed: {why}, in process {number + 1} of {ROUNDS}.",)
+        found.append(outcome)
+    return throughput.benchmark_point(size, found, throughput.spread_between([found])), ()
 
 
 def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:
@@ -119,7 +124,8 @@ def _on_memory(session: Session, probes: Probes, size: int) -> str:
     entry = next(iter(probes.entries.values()))
     limit = format_bytes(session.limit_bytes)
     if not isinstance(entry.outcome, Fits):
-        return f"Memory: batch {size} does not train in {limit}: {why_it_failed(entry.outcome)}."
+        about = "Training" if isinstance(entry.outcome, NOT_ABOUT_MEMORY) else "Memory"
+        return f"{about}: batch {size} does not train in {limit}: {why_it_failed(entry.outcome)}."
     peak = entry.outcome.peak_bytes
     free = 1 - peak / session.limit_bytes
     told = f"Memory: batch {size} peaks at {format_bytes(peak)} of {limit} ({free:.0%} free)"
