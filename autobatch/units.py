@@ -120,6 +120,19 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {rest:02} min"
 
 
+def format_rate(per_second: float) -> str:
+    """Three digits at least: 12,345, 98.7, 0.345"""
+    return f"{per_second:,.0f}" if per_second >= 99.95 else f"{per_second:.3g}"
+
+
+def format_step(seconds: float) -> str:
+    """Three digits: 7.24 µs, 12.3 ms, 1.23 s"""
+    for unit, factor in (("µs", 1e6), ("ms", 1e3)):
+        if seconds * factor < 999.5:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:,.0f} s"
+
+
 def _number(value: object) -> float:
     """`value`, or nan where it is no number of any use; true and false are not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:

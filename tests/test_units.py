@@ -13,6 +13,8 @@ from autobatch.units import (
     Share,
     format_bytes,
     format_duration,
+    format_rate,
+    format_step,
 )
 
 
@@ -146,3 +148,26 @@ def test_durations_are_printed_as_one_says_them(seconds: float, text: str) -> No
 def test_a_printed_duration_can_be_written_in_a_recipe(seconds: float) -> None:
     read = Duration.parse(format_duration(seconds))
     assert read == pytest.approx(seconds, rel=0.05, abs=0.05 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0.0345, "0.0345"), (0.5, "0.5"), (9.876, "9.88"), (99.96, "100"), (12345.6, "12,346")],
+)
+def test_a_slow_rate_is_not_rounded_to_nothing(rate: float, text: str) -> None:
+    assert format_rate(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0000072, "7.2 µs"),
+        (0.0009996, "1 ms"),
+        (0.0123, "12.3 ms"),
+        (0.9996, "1 s"),
+        (1.234, "1.23 s"),
+        (1234.0, "1,234 s"),
+    ],
+)
+def test_a_step_is_told_in_the_unit_that_needs_no_exponent(seconds: float, text: str) -> None:
+    assert format_step(seconds) == text

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from autobatch.core.step_time import step_time
 from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Inspected, Measured, changed
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_rate, format_step
 
 INPUT_SHARE = 0.75  # of the step, inside an epoch, that drawing its batch takes, when that binds
 COMPUTE_SHARE = 0.5  # of the delivered step that grows with the batch, when computation binds
@@ -96,11 +96,11 @@ def _binds(
     step = size / point.samples_per_second
     device = size / point.device_samples_per_second if point.device_samples_per_second else None
     drawing = size / point.input_samples_per_second if point.input_samples_per_second else None
-    told = f"a full batch takes {_ms(step)} in fit"
+    told = f"a full batch takes {format_step(step)} in fit"
     if device is not None:
-        told += f", {_ms(device)} with its batch on the device"
+        told += f", {format_step(device)} with its batch on the device"
     if drawing is not None:
-        told += f"; drawing a batch takes {_ms(drawing)}"
+        told += f"; drawing a batch takes {format_step(drawing)}"
     near_limit = limit_bytes and point.peak_bytes and point.peak_bytes >= NEAR_LIMIT * limit_bytes
     slower = point.samples_per_second < SLOWER * best_smaller
     if slower and (point.allocator_warnings or near_limit):
@@ -118,9 +118,11 @@ def _binds(
     else:
         computing = per_sample * size
         at_most = "at most " if is_bound else ""
-        told += f"; {at_most}{_ms(computing)} of it grows with the batch"
+        told += f"; {at_most}{format_step(computing)} of it grows with the batch"
     if of_epoch >= TOLD_SHARE * step:
-        told += f"; {_ms(of_epoch)} are its share of what an epoch takes to end and to start"
+        told += (
+            f"; {format_step(of_epoch)} are its share of what an epoch takes to end and to start"
+        )
     if computing is None or computing >= COMPUTE_SHARE * step:
         return "compute", told
     return ("epoch_overhead" if of_epoch > (step - computing) / 2 else "step_overhead"), told
@@ -144,10 +146,6 @@ def best_execution(point: BenchmarkPoint, executions: Sequence[Execution]) -> in
         return None
     top = max(each.low for each in sure)
     return min(each.steps_per_execution for each in sure if each.high >= top)
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
 
 
 def advised(
@@ -190,7 +188,8 @@ def _of_executions(
     found = next(each for each in executions if each.steps_per_execution == faster)
     gain = found.samples_per_second / knee.samples_per_second
     return (
-        f"compile(steps_per_execution={faster}) delivers {found.samples_per_second:,.0f} samples/s "
-        f"at batch {size}, {gain:.1f}x as many, by the same mathematics; callbacks are then called "
+        f"compile(steps_per_execution={faster}) delivers "
+        f"{format_rate(found.samples_per_second)} samples/s at batch {size}, {gain:.1f}x as many, "
+        "by the same mathematics; callbacks are then called "
         f"once in {faster} steps."
     )

@@ -13,7 +13,7 @@ from autobatch.protocol import (
     NoiseScale,
     ProbeResult,
 )
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_rate
 
 BOUND_BY = {
     "memory": "device memory",
@@ -220,4 +220,4 @@ def about(samples: float) -> str:
 def _rate(point: BenchmarkPoint) -> str:
     half = (point.high - point.low) / 2 / point.samples_per_second
     spread = f" ± {half:.0%}" if isfinite(half) else ""
-    return f"{point.samples_per_second:,.0f} samples/s{spread}"
+    return f"{format_rate(point.samples_per_second)} samples/s{spread}"

@@ -13,6 +13,7 @@ from autobatch.protocol import (
     Stage,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.units import format_rate
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
 
@@ -120,5 +121,5 @@ def _phrase(size: int, outcome: Outcome) -> str:
     if isinstance(outcome, Measured):
         point = throughput.benchmark_point(size, [outcome])
         spread = (point.high - point.low) / 2 / point.samples_per_second
-        return f"{point.samples_per_second:,.0f} samples/s ± {spread:.0%}"
+        return f"{format_rate(point.samples_per_second)} samples/s ± {spread:.0%}"
     return why_it_failed(outcome)

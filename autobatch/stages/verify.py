@@ -16,7 +16,7 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.timer import Timer
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_rate
 
 ROUNDS = 3  # processes that time it: rates differ between them
 # With another value of these the recommendation does not hold; the others are told.
@@ -141,11 +141,14 @@ def _on_speed(point: BenchmarkPoint | None, then: Recommendation, speed: Speed) 
         "slower": "slower for certain",
         "faster": "faster for certain",
     }[speed]
+    now, low, high = map(format_rate, (point.samples_per_second, point.low, point.high))
+    before, before_low, before_high = map(
+        format_rate,
+        (then.samples_per_second, then.samples_per_second_low, then.samples_per_second_high),
+    )
     return (
-        f"Throughput: {point.samples_per_second:,.0f} samples/s ({point.low:,.0f} to "
-        f"{point.high:,.0f}) where {then.samples_per_second:,.0f} "
-        f"({then.samples_per_second_low:,.0f} to {then.samples_per_second_high:,.0f}) were "
-        f"measured: {told}.",
+        f"Throughput: {now} samples/s ({low} to {high}) where {before} ({before_low} to "
+        f"{before_high}) were measured: {told}.",
     )
 
 

@@ -10,7 +10,7 @@ from math import log
 from rich.text import Text
 
 from autobatch.ui.progress import Progress, Ranked
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_rate
 
 MOST_LINES = 12
 NAME_CELLS = 9  # of a stage, as in the lines that stay
@@ -167,12 +167,12 @@ def _rates(progress: Progress, draw: _Drawing, rows: int) -> list[Text]:
     middle = sizes.index(present if present in rates else fastest)
     shown = _window(sizes, middle, rows - 1)
     digits = max(5, len(str(shown[-1])))
-    longest = max(len(f"{rates[size]:,.0f}") for size in shown)
+    longest = max(len(format_rate(rates[size])) for size in shown)
     cells = draw.cells(BAR_CELLS, digits + longest + 16)
     lines = [draw.line((f"  {'batch':>{digits}}  samples/s", "dim"))]
     for size in shown:
         mark = draw.glyphs.here if size == present else " "
-        told = f"  {rates[size]:>{longest},.0f}"
+        told = f"  {format_rate(rates[size]):>{longest}}"
         best = [("  fastest", "green")] if size == fastest else []
         bar = draw.bar(rates[size] / rates[fastest], cells)
         lines.append(draw.line((f"{mark} {size:>{digits}}  ", ""), *bar, (told, ""), *best))

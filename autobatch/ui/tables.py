@@ -19,7 +19,7 @@ from autobatch.protocol import (
 )
 from autobatch.ui import words
 from autobatch.ui.narrowing import Column, NarrowingTable
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_rate
 
 BAR_CELLS = 16
 
@@ -91,7 +91,7 @@ def _benchmark_cells(point: BenchmarkPoint, result: BenchmarkResult) -> tuple[st
     bar = "█" * max(1, round(BAR_CELLS * point.samples_per_second / top))
     return (
         str(point.batch_size),
-        f"{point.samples_per_second:,.0f}",
+        format_rate(point.samples_per_second),
         words.half_width(point),
         _mark(point.batch_size, result),
         f"[cyan]{bar}[/]",

@@ -14,7 +14,7 @@ from autobatch.protocol import (
     Replicas,
     StepTime,
 )
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_rate, format_step
 
 FITTING = ("fits", "predicted")  # outcomes of probes
 HOLDS_BACK = {
@@ -67,7 +67,8 @@ def throughput(result: Recommendation) -> str:
     """At the size recommended."""
     half = (result.samples_per_second_high - result.samples_per_second_low) / 2
     return (
-        f"{result.samples_per_second:,.0f} samples/s ± {half / result.samples_per_second:.0%}; "
+        f"{format_rate(result.samples_per_second)} samples/s "
+        f"± {half / result.samples_per_second:.0%}; "
         f"an epoch is {result.steps_per_epoch} steps in {format_duration(result.epoch_seconds)}"
     )
 
@@ -108,7 +109,7 @@ def half_width(point: BenchmarkPoint) -> str:
 
 
 def step(point: BenchmarkPoint) -> str:
-    return f"{point.step_seconds * 1000:.3g} ms"
+    return format_step(point.step_seconds)
 
 
 def energy(point: BenchmarkPoint) -> str:
@@ -135,8 +136,8 @@ def knee(result: BenchmarkResult) -> str:
 
 def step_time(fitted: StepTime) -> str:
     told = (
-        f"{fitted.overhead_seconds.value * 1000:.3g} ms + batch x "
-        f"{fitted.seconds_per_sample.value * 1e6:.3g} µs"
+        f"{format_step(fitted.overhead_seconds.value)} + batch x "
+        f"{format_step(fitted.seconds_per_sample.value)}"
     )
     told += ", its share of what epochs take to end and to start included"
     return told if fitted.describes else f"{told}; not all sizes follow that"

@@ -147,3 +147,35 @@ def test_a_range_of_sizes_is_named_by_its_ends_only_where_all_are_in_it(recommen
     found = benchmark_of(recommendation, "step_overhead", "compute", "compute", "compute")
     ends = f"batch {found.points[1].batch_size} to {found.points[3].batch_size}: computation"
     assert ends in shown(tables.benchmark_table(found), 120)
+
+
+def test_rates_and_steps_of_a_slow_model_are_told(recommendation):
+    """A large one on a CPU: less than a sample a second."""
+    slow = 1e-6
+    points = [
+        changed(
+            point,
+            samples_per_second=point.samples_per_second * slow,
+            low=point.low * slow,
+            high=point.high * slow,
+            step_seconds=12.34,
+        )
+        for point in recommendation.benchmark.points
+    ]
+    rates = [f"{point.samples_per_second:.3g}" for point in points]
+    assert max(map(float, rates)) < 1
+    text = shown(tables.benchmark_table(changed(recommendation.benchmark, points=points)), 120)
+    assert all(f" {rate} " in text for rate in rates)
+    assert text.count(" 12.3 s") == len(points)
+    told = words.throughput(changed(recommendation, samples_per_second=0.0123))
+    assert told.startswith("0.0123 samples/s")
+
+
+def test_what_a_step_takes_is_told_in_units_that_fit(recommendation):
+    found = recommendation.benchmark.step_time
+    slow = changed(
+        found,
+        overhead_seconds=changed(found.overhead_seconds, value=2.345),
+        seconds_per_sample=changed(found.seconds_per_sample, value=0.01234),
+    )
+    assert words.step_time(slow).startswith("2.35 s + batch x 12.3 ms")

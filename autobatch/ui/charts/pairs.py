@@ -19,7 +19,7 @@ from autobatch.ui.charts.axes import (
 from autobatch.ui.charts.throughput import delivered
 from autobatch.ui.charts.trials import metric_axis, setting
 from autobatch.ui.findings import Curve, Findings
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_rate
 
 A, B = "--data", "--yours"
 SYMBOLS = {A: "circle", B: "square"}
@@ -76,7 +76,7 @@ def rates_of_both(one: Findings, other: Findings) -> Chart | None:
     if not a or not b:
         return None
     rates = [p.samples_per_second for p in (*a, *b)]
-    y = numbers_axis(min(rates), max(rates), lambda rate: f"{rate:,.0f}", title="samples/s")
+    y = numbers_axis(min(rates), max(rates), format_rate, title="samples/s")
     sizes = [p.batch_size for p in (*a, *b)]
     traces = [delivered("A", a, A, SYMBOLS[A]), delivered("B", b, B, SYMBOLS[B])]
     return Chart(
@@ -97,8 +97,8 @@ def _rates_table(a: Sequence[BenchmarkPoint], b: Sequence[BenchmarkPoint]) -> Ta
         rows=tuple(
             (
                 str(size),
-                f"{of_a[size]:,.0f}" if size in of_a else "",
-                f"{of_b[size]:,.0f}" if size in of_b else "",
+                format_rate(of_a[size]) if size in of_a else "",
+                format_rate(of_b[size]) if size in of_b else "",
                 f"{of_b[size] / of_a[size]:.2f}" if size in of_a and size in of_b else "",
             )
             for size in sorted({*of_a, *of_b})

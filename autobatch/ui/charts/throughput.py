@@ -18,6 +18,7 @@ from autobatch.ui.charts.axes import (
     whiskers,
 )
 from autobatch.ui.findings import Findings
+from autobatch.units import format_rate
 
 WIDE = 4.0  # ratio of an interval's bound to the nearest rate, from which on it is cut off
 
@@ -38,7 +39,7 @@ def throughput_chart(found: Findings) -> Chart | None:
         place = [(result.batch_size, result.samples_per_second)]
         traces.append(marks("recommended", place, [text], "--accent", symbol="diamond", size=13))
     span = [log10(low) - 0.03, log10(high) + 0.03]
-    y = numbers_axis(low, high, _rate, title="samples per second", range=span)
+    y = numbers_axis(low, high, format_rate, title="samples per second", range=span)
     x = sizes_axis([p.batch_size for p in points])
     return Chart(
         id="throughput",
@@ -57,8 +58,8 @@ def delivered(
     """The delivered rates with their intervals."""
     rates = [(p.batch_size, p.samples_per_second) for p in points]
     texts = [
-        f"batch {p.batch_size}: {_rate(p.samples_per_second)} samples/s, {name} "
-        f"({_rate(p.low)} to {_rate(p.high)})"
+        f"batch {p.batch_size}: {format_rate(p.samples_per_second)} samples/s, {name} "
+        f"({format_rate(p.low)} to {format_rate(p.high)})"
         for p in points
     ]
     return {
@@ -83,7 +84,7 @@ def _ceiling(
     known = [(p.batch_size, rate) for p in points if (rate := getattr(p, field)) is not None]
     if not known:
         return []
-    texts = [f"batch {size}: {_rate(rate)} samples/s, {name}" for size, rate in known]
+    texts = [f"batch {size}: {format_rate(rate)} samples/s, {name}" for size, rate in known]
     line = {"color": color, "dash": dash, "width": 1.5}
     return [{**marks(name, known, texts, color, size=5), "mode": "lines+markers", "line": line}]
 
@@ -106,13 +107,14 @@ def _alt(points: Sequence[BenchmarkPoint], measured: BenchmarkResult | None) -> 
     first, best = points[0], max(points, key=lambda p: p.samples_per_second)
     knee = f" The knee is at batch {measured.knee}." if measured else ""
     return (
-        f"fit delivers {_rate(first.samples_per_second)} samples/s at batch {first.batch_size}; "
-        f"most, {_rate(best.samples_per_second)}, at batch {best.batch_size}.{knee}"
+        f"fit delivers {format_rate(first.samples_per_second)} samples/s at batch "
+        f"{first.batch_size}; most, {format_rate(best.samples_per_second)}, at batch "
+        f"{best.batch_size}.{knee}"
     )
 
 
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def _known(rate: float | None) -> str:
+    return "" if rate is None else format_rate(rate)
 
 
 def _table(points: Sequence[BenchmarkPoint]) -> Table:
@@ -125,11 +127,11 @@ def _table(points: Sequence[BenchmarkPoint]) -> Table:
         rows=tuple(
             (
                 str(p.batch_size),
-                f"{p.samples_per_second:,.0f}",
+                format_rate(p.samples_per_second),
                 words.half_width(p),
-                f"{_rate(p.low)}–{_rate(p.high)}",
-                "" if p.device_samples_per_second is None else _rate(p.device_samples_per_second),
-                "" if p.input_samples_per_second is None else _rate(p.input_samples_per_second),
+                f"{format_rate(p.low)}–{format_rate(p.high)}",
+                _known(p.device_samples_per_second),
+                _known(p.input_samples_per_second),
                 words.step(p),
                 *((words.peak(p),) if peaks else ()),
                 *((words.energy(p),) if joules else ()),
