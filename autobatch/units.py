@@ -120,6 +120,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {rest:02} min"
 
 
+def about(value: float) -> str:
+    """Two digits that mean something, without an exponent: 1.3, 180, 2,800."""
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def format_rate(per_second: float) -> str:
     """Three digits at least: 12,345, 98.7, 0.345"""
     return f"{per_second:,.0f}" if per_second >= 99.95 else f"{per_second:.3g}"

@@ -6,7 +6,7 @@ from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.standing import Choice
 from autobatch.protocol import Interval
-from autobatch.units import format_duration
+from autobatch.units import about, format_duration
 
 MOST_SEEDS = 20  # that trials.seeds may be
 
@@ -78,7 +78,7 @@ def _why_its_end_matters(
     ends_better = [s for s in no_sooner if found.ends_better(s) and none_is_sooner]
     if sooner:
         setting = max(sooner, key=lambda s: found.speedups[s].value)
-        soonest = f"is {found.speedups[setting].value:.2g} times as soon at {goal}, but"
+        soonest = f"is {about(found.speedups[setting].value)} times as soon at {goal}, but"
         advice = (
             f"Your {mine} stays. A learning rate that falls as training goes on may give both: it "
             "can be compiled as a schedule."
@@ -103,8 +103,9 @@ def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str
     setting, interval = _soonest(choice)
     return (
         f"No setting beats your {mine} for certain. The most promising, {evidence.named(setting)}, "
-        f"is {interval.value:.2g} times as soon at {goal} (95 % interval {interval.low:.2g} to "
-        f"{interval.high:.2g}). " + _what_would_tell(choice, evidence, setting, interval)
+        f"is {about(interval.value)} times as soon at {goal} (95 % interval "
+        f"{about(interval.low)} to {about(interval.high)}). "
+        + _what_would_tell(choice, evidence, setting, interval)
     )
 
 
@@ -131,8 +132,8 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     setting, interval = _soonest(choice)
     return (
         f"Nothing tried beats your {mine}: the soonest other finalist, {evidence.named(setting)}, "
-        f"is at {goal} {interval.value:.2g} times as soon (95 % interval {interval.low:.2g} to "
-        f"{interval.high:.2g}; {seeds} seeds). Keep it."
+        f"is at {goal} {about(interval.value)} times as soon (95 % interval "
+        f"{about(interval.low)} to {about(interval.high)}; {seeds} seeds). Keep it."
     )
 
 
@@ -160,8 +161,8 @@ def _what_would_tell(
     needed = max(needed, seeds + 1, evidence.seeds)
     told = "times 10 % apart" if is_small else "that, if it is so,"
     if needed > MOST_SEEDS:
-        about = "more than" if needed >= ranking.MANY_SEEDS else "about"
-        return f"To tell {told} from chance would take {about} {needed} seeds: too many to try."
+        some = "more than" if needed >= ranking.MANY_SEEDS else "about"
+        return f"To tell {told} from chance would take {some} {needed} seeds: too many to try."
     # Trials of the same length: those that were made mostly count again.
     more = needed - evidence.seeds
     budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100

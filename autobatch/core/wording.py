@@ -13,7 +13,7 @@ from autobatch.protocol import (
     NoiseScale,
     ProbeResult,
 )
-from autobatch.units import format_bytes, format_duration, format_rate
+from autobatch.units import about, format_bytes, format_duration, format_rate
 
 BOUND_BY = {
     "memory": "device memory",
@@ -59,8 +59,8 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{evidence.named(setting).capitalize()} reaches {metric} "
         f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
         f"training; your {evidence.named(own)} takes {format_duration(found.seconds(own))}: "
-        f"{speedup.value:.2g} times sooner (95 % interval {speedup.low:.2g} to "
-        f"{speedup.high:.2g}; {len(found.times)} finalists, {seeds} seeds each)."
+        f"{about(speedup.value)} times sooner (95 % interval {about(speedup.low)} to "
+        f"{about(speedup.high)}; {len(found.times)} finalists, {seeds} seeds each)."
     )
     if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward, metric)
@@ -138,7 +138,7 @@ def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
             rate = evidence.learning_rate(setting)
             told.append(
                 f"The learning rate alone does {share} of it: {rate:.3g} at your batch {own} is "
-                f"{interval.value:.2g} times sooner than yours."
+                f"{about(interval.value)} times sooner than yours."
             )
     return tuple(told)
 
@@ -210,11 +210,6 @@ def noise(found: NoiseScale) -> str:
     if found.value is None:
         return f"at least {about(found.low)}"
     return f"{about(found.value)} ({about(found.low)} to {about(found.high or inf)})"
-
-
-def about(samples: float) -> str:
-    """Two digits that mean something, without an exponent: 180, 2,800."""
-    return f"{float(f'{samples:.2g}'):,.0f}" if samples >= 10 else f"{samples:.2g}"
 
 
 def _rate(point: BenchmarkPoint) -> str:

@@ -12,6 +12,7 @@ from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
 from autobatch.locator import is_directory, is_recipe, place_of, run_name
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
+from autobatch.units import about
 
 RUNS = Path("autobatch-runs")
 
@@ -131,7 +132,7 @@ def _answer(
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
         if found.verdict == "better":
-            return "recommended", f"{told}: {found.speedup.value:.2g}× sooner"
+            return "recommended", f"{told}: {about(found.speedup.value)}× sooner"
         return "recommended", f"{told}: {found.verdict}"
     if measured := content.benchmark:
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"

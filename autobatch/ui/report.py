@@ -18,6 +18,7 @@ from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
 from autobatch.ui.findings import findings
 from autobatch.ui.sections import sections
+from autobatch.units import about
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -87,13 +88,15 @@ def page(template: str, *, charts: list[Chart], **shown: Any) -> str:
 def _templates() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["about"] = about
+    return made
 
 
 def _hash(script: str) -> str:

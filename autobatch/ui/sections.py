@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.core.wording import CRITICAL, about, noise
+from autobatch.core.wording import CRITICAL, noise
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart, Table
@@ -14,7 +14,7 @@ from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.charts.throughput import throughput_chart
 from autobatch.ui.charts.trials import trials_chart
 from autobatch.ui.findings import Failure, Findings
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import about, format_bytes, format_duration
 
 Facts = tuple[tuple[str, str], ...]
 

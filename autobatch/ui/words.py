@@ -14,7 +14,7 @@ from autobatch.protocol import (
     Replicas,
     StepTime,
 )
-from autobatch.units import format_bytes, format_duration, format_rate, format_step
+from autobatch.units import about, format_bytes, format_duration, format_rate, format_step
 
 FITTING = ("fits", "predicted")  # outcomes of probes
 HOLDS_BACK = {
@@ -38,8 +38,8 @@ def verdict(result: Recommendation) -> str:
     match result.verdict:
         case "better":
             return (
-                f"{speedup.value:.2g}× sooner at {result.metric} {result.target_loss:.4g} "
-                f"(95 % interval {speedup.low:.2g}–{speedup.high:.2g})"
+                f"{about(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
+                f"(95 % interval {about(speedup.low)}–{about(speedup.high)})"
             )
         case "tie":
             return "a tie: nothing tried beats what you have; keep it"
@@ -81,7 +81,7 @@ def shared(batch_size: int, replicas: int) -> str:
 def replica_plan(plan: Replicas) -> tuple[str, str]:
     """What is predicted, and with which reservations."""
     return (
-        f"{plan.predicted_speedup:.2g}× as soon, batch {plan.per_replica_batch_size} each",
+        f"{about(plan.predicted_speedup)}× as soon, batch {plan.per_replica_batch_size} each",
         f"(predicted; {plan.predicted_efficiency:.0%} efficient, without the cost of "
         "synchronisation)",
     )

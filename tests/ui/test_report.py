@@ -54,6 +54,14 @@ def test_the_answer_and_the_snippet_come_first(page, better):
     assert re.sub(r"\s+", " ", found.snippet) in answer
 
 
+def test_a_large_speedup_has_no_exponent(better):
+    far = changed(better.recommendation.speedup, value=123.4, low=98.7, high=1234.5)
+    much = changed(better.recommendation, speedup=far)
+    text = Page(render(changed(better, answers=(Answer(recommendation=much),)), "run")).text
+    assert "sooner 120× 99–1,200" in text
+    assert "e+" not in text
+
+
 def test_a_verification_says_whether_the_recommendation_holds(tmp_path, better):
     def verify(opened):
         return tuner.verify(opened, better.recommendation)

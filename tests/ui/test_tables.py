@@ -179,3 +179,10 @@ def test_what_a_step_takes_is_told_in_units_that_fit(recommendation):
         seconds_per_sample=changed(found.seconds_per_sample, value=0.01234),
     )
     assert words.step_time(slow).startswith("2.35 s + batch x 12.3 ms")
+
+
+def test_a_large_speedup_has_no_exponent(recommendation):
+    far = changed(recommendation.speedup, value=123.4, low=98.7, high=1234.5)
+    much = changed(recommendation, verdict="better", speedup=far)
+    assert words.verdict(much).startswith("120× sooner")
+    assert "(95 % interval 99–1,200)" in words.verdict(much)

@@ -2,7 +2,6 @@
 
 from math import log10
 
-from autobatch.core.wording import about
 from autobatch.protocol import Recommendation
 from autobatch.ui.charts.axes import (
     Chart,
@@ -15,7 +14,7 @@ from autobatch.ui.charts.axes import (
     sizes_axis,
     upright,
 )
-from autobatch.units import format_duration
+from autobatch.units import about, format_duration
 
 
 def model_chart(result: Recommendation) -> Chart | None:
