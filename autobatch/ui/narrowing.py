@@ -20,7 +20,7 @@ class Column(NamedTuple):
 
 
 class NarrowingTable:
-    """Rows of cells, none of which is ever cut off while a column can be spared instead.
+    """Rows of cells, none of which is ever cut off: a column is spared instead, and texts wrap.
 
     A column of empty cells is left out. `dispensable` names the columns that may go, the first
     first; those of one group at once.
@@ -56,7 +56,7 @@ class NarrowingTable:
         for number in kept:
             column = self.columns[number]
             justify: Literal["left", "right"] = "left" if column.is_text else "right"
-            table.add_column(column.heading, justify=justify, no_wrap=True)
+            table.add_column(column.heading, justify=justify, no_wrap=not column.is_text)
         for row in self.rows:
             table.add_row(*(row[number] for number in kept))
         return table

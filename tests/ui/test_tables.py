@@ -29,16 +29,25 @@ def shown(renderable, width):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("width", [40, 44, 60, 80, 120])
 def test_no_cell_is_cut_off_and_no_line_too_long(recommendation, width):
+    last = recommendation.probe.probes[-1]
+    failed = changed(
+        last, batch_size=123456, verify=True, outcome="out_of_memory", peak_bytes=1023 << 30
+    )
+    found = changed(recommendation.probe, probes=(*recommendation.probe.probes, failed))
+    above = changed(recommendation.benchmark, ceiling=recommendation.benchmark.points[0].batch_size)
     for table in (
         tables.recommendation_table(recommendation),
         tables.benchmark_table(recommendation.benchmark),
+        tables.benchmark_table(above),
         tables.probe_table(recommendation.probe),
+        probed := tables.probe_table(found),
     ):
         text = shown(table, width)
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= width
+    assert "123456" in shown(probed, width)
 
 
 def test_what_to_type_is_whole_on_the_narrowest(recommendation):
