@@ -4,7 +4,6 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 `autobatch --help` is there at once.
 """
 
-import io
 import shlex
 import sys
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from autobatch.ui.options import (
     TensorBoard,
     Version,
 )
+from autobatch.ui.spelling import spell_on_stdout
 
 if TYPE_CHECKING:
     from autobatch.protocol import ProbeResult, Struct
@@ -171,12 +171,11 @@ def doctor(
     from rich.console import Console
 
     from autobatch.doctor.gather import examine
-    from autobatch.protocol import to_json
     from autobatch.ui.doctor import diagnosis_table
 
     diagnosis = examine(target, set_ or [], run_dir)
     if json:
-        typer.echo(to_json(diagnosis))
+        run_commands.echo_json(diagnosis)
     else:
         Console().print(diagnosis_table(diagnosis))
     raise typer.Exit(0 if diagnosis.ready else NOT_READY)
@@ -244,8 +243,7 @@ def _carry_out(
 
 def main() -> NoReturn:
     """The entry point: the only place where an exception becomes text and an exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # an answer with a ? rather than none
+    spell_on_stdout()
     try:
         app(standalone_mode=True)
     except AutobatchError as error:

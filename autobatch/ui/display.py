@@ -19,8 +19,9 @@ from autobatch.protocol import (
     StageFinished,
     StageStarted,
 )
-from autobatch.ui.live import in_ascii, view
+from autobatch.ui.live import view
 from autobatch.ui.progress import Progress
+from autobatch.ui.spelling import in_ascii
 from autobatch.units import format_duration
 
 REFRESHES_PER_SECOND = 4  # a few ms of this process each, beside measurements

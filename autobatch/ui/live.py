@@ -10,6 +10,7 @@ from math import log
 from rich.text import Text
 
 from autobatch.ui.progress import Progress, Ranked
+from autobatch.ui.spelling import in_ascii
 from autobatch.units import format_bytes, format_duration, format_rate
 
 MOST_LINES = 12
@@ -34,13 +35,6 @@ class Glyphs:
 
 UNICODE = Glyphs("━", "─", "█", " ▏▎▍▌▋▊▉", "·", "▁▂▃▄▅▆▇█", "▸")
 ASCII = Glyphs("=", "-", "#", " ", ".", "_.-=+*#", ">")
-SPELLED = str.maketrans(
-    {"±": "+-", "×": "x", "–": "-", "−": "-", "…": "...", "µ": "u", "✓": "ok", "≥": ">="}
-)
-
-
-def in_ascii(text: str) -> str:
-    return text.translate(SPELLED).encode("ascii", "replace").decode()
 
 
 def view(progress: Progress, *, width: int, height: int, ascii_only: bool = False) -> Text:

@@ -77,12 +77,11 @@ def runs(
     from rich.console import Console
 
     from autobatch.engine.runs import RUNS, runs_in
-    from autobatch.protocol import to_json
     from autobatch.ui.run_tables import runs_list
 
     found = runs_in(folder or RUNS)
     if json:
-        typer.echo(to_json(found))
+        echo_json(found)
     elif found:
         Console().print(runs_list(found))
     else:
@@ -101,10 +100,16 @@ def report(
 
 def show(result: "Struct", json: bool) -> None:
     """Print a result on stdout, as a table or as JSON."""
-    from autobatch.protocol import to_json
     from autobatch.ui.run_tables import console_for, table_of
 
     if json:
-        typer.echo(to_json(result))
+        echo_json(result)
     else:
         console_for().print(table_of(result))
+
+
+def echo_json(value: "Struct | tuple[Struct, ...]") -> None:
+    """JSON is UTF-8, whatever the encoding of stdout."""
+    from autobatch.protocol import to_json
+
+    typer.echo(to_json(value).encode())

@@ -1,10 +1,13 @@
 """Runs that are interrupted, or asked something else: nothing measured is lost."""
 
 import json
+import shutil
 import signal
+import subprocess
 
 import psutil
-from commands import FAST, autobatch_here, lines, settings, start, wait_for
+import pytest
+from commands import COMMAND, FAST, HERE, autobatch_here, lines, settings, start, wait_for
 
 from autobatch.engine.record_file import FILE_NAME
 
@@ -67,3 +70,30 @@ def test_an_interrupted_run_tells_what_it_knows_and_goes_on_from_there(recipe, t
     asked = [json.loads(line).get("task") for line in lines(tmp_path)]
     asked = [json.dumps(task) for task in asked if task and task["type"] != "inspect"]
     assert len(asked) == len(set(asked))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A folder with one run, which came to its answer, as `autobatch runs` finds it."""
+    run = tmp_path / "autobatch-runs" / "größe-1"
+    run.mkdir(parents=True)
+    shutil.copy(HERE / "engine" / "records" / "format-2.jsonl", run / FILE_NAME)
+    return tmp_path
+
+
+def piped(*arguments, cwd, encoding):
+    """What comes out of a pipe of that encoding, as bytes."""
+    command = ["env", f"PYTHONIOENCODING={encoding}", *COMMAND, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, check=True).stdout
+
+
+def test_json_is_whole_whatever_the_encoding_of_stdout(kept):
+    whole = piped("runs", "--json", cwd=kept, encoding="utf-8")
+    assert piped("runs", "--json", cwd=kept, encoding="ascii") == whole
+    assert [run["name"] for run in json.loads(whole)] == ["größe-1"]
+
+
+def test_tables_are_spelled_in_ascii_where_the_encoding_knows_no_more(kept):
+    assert b"33x sooner" in piped("runs", cwd=kept, encoding="ascii")
+    assert "größe-1" in piped("runs", cwd=kept, encoding="latin-1").decode("latin-1")
+    assert "33× sooner" in piped("runs", cwd=kept, encoding="latin-1").decode("latin-1")
