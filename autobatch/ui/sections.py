@@ -200,24 +200,33 @@ def _repeat(found: Findings) -> Section | None:
     import yaml
 
     recipe = yaml.safe_dump(_recipe(found), sort_keys=False, allow_unicode=True)
+    told = (
+        "" if _is_whole(found) else "Ranges and budgets are not in the record: add what you set. "
+    )
     return Section(
         "repeat",
         "How to repeat",
-        lead=f"Save this as recipe.yaml in {found.header.target.folder}, then type: "
+        lead=f"{told}Save this as recipe.yaml in {found.header.target.folder}, then type: "
         f"autobatch {found.command} recipe.yaml",
         code=recipe.rstrip(),
     )
 
 
+def _is_whole(found: Findings) -> bool:
+    """Whether the record holds all of the recipe."""
+    return found.recommendation is not None and "recipe" in found.recommendation.environment
+
+
 def _recipe(found: Findings) -> dict[str, Any]:
     """What was asked: the whole recipe where the answer holds it, else what the target says."""
-    if found.recommendation and "recipe" in found.recommendation.environment:
+    if found.recommendation and _is_whole(found):
         return dict(_without_none(found.recommendation.environment["recipe"]))
-    target = found.header.target
+    target, inspected = found.header.target, found.inspected
+    is_synthetic = inspected is not None and inspected.train_samples is None
     own_limit = found.limit_bytes != found.header.free_bytes
     asked = {
         "model": target.model,
-        "data": target.data,
+        "data": None if is_synthetic else target.data,  # which names what is not there
         "args": target.args or None,
         "callbacks": target.callbacks,
         # Keys of YAML are words here: a recipe with numbers for them is refused.

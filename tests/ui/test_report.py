@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from pages import Page
-from pretend import PretendDevice, session
+from pretend import PretendDevice, inspected, session
 
 from autobatch import tuner
 from autobatch.core import ranking
@@ -350,6 +350,21 @@ def test_how_to_repeat_a_probe_has_class_weights_and_arguments_of_none(better):
     recipe = html.split('id="repeat-code"')[1].split("<code>")[1].split("</code>")[0]
     again = make_recipe(yaml.safe_load(unescape(recipe)))
     assert (again.class_weight, again.args) == ({0: 1.0, 3: 2.5}, {"dropout": None})
+
+
+def test_how_to_repeat_a_probe_with_synthetic_data_names_no_data(tmp_path):
+    made_up = inspected(train_samples=None, validation_samples=None, data_source="synthetic")
+    shown = Page(render(run(tmp_path, tuner.probe, facts=made_up), "run"))
+    recipe = shown.html.split('id="repeat-code"')[1].split("<code>")[1].split("</code>")[0]
+    assert recipe.startswith("model: train.py:build_model\n")
+    assert "data:" not in recipe
+
+
+def test_how_to_repeat_says_where_the_recipe_is_not_whole(page, tmp_path):
+    shown = Page(render(run(tmp_path, tuner.probe), "run"))
+    assert "data: train.py:load_data" in shown.html
+    assert "Ranges and budgets are not in the record" in shown.text
+    assert "not in the record" not in page.text
 
 
 # --- two runs ---------------------------------------------------------------------------------
