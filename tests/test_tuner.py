@@ -1203,7 +1203,7 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
     ],
 )
 def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):
-    assert plan._is_maximised(metric) == is_maximised
+    assert plan.is_maximised(metric) == is_maximised
 
 
 def test_a_score_may_go_either_way(tmp_path):

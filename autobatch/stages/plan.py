@@ -46,7 +46,7 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
             f"trials.metric is {recipe.trials.metric}, which this model does not report.",
             hint=f"It reports: {', '.join(inspected.metrics)}.",
         )
-    _is_maximised(recipe.trials.metric)
+    is_maximised(recipe.trials.metric)
     if inspected.learning_rate == 0:
         raise UserCodeError(
             "The model is compiled with a learning rate of 0 (does a callback set it?), and trials "
@@ -95,7 +95,7 @@ def plan(
         baseline_learning_rate=rate,
         step_seconds=step_seconds,
         step_doubts=step_doubts,
-        maximise=_is_maximised(recipe.trials.metric),
+        maximise=is_maximised(recipe.trials.metric),
         optimizer=inspected.optimizer,
         optimizer_settings=inspected.optimizer_settings,
         accumulation_steps=inspected.accumulation_steps,
@@ -103,7 +103,7 @@ def plan(
     )
 
 
-def _is_maximised(metric: str) -> bool:
+def is_maximised(metric: str) -> bool:
     """Whether more of the metric is better; refuses one of which that is not known."""
     words = metric.lower().replace("io_u", "iou").split("_")  # Keras names IoU io_u
     for word in reversed(words):  # an output's name comes first

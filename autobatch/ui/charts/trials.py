@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from math import log10
 
+from autobatch.errors import UsageError
 from autobatch.protocol import Recommendation
+from autobatch.stages.plan import is_maximised
 from autobatch.ui import words
 from autobatch.ui.charts.axes import (
     Axis,
@@ -21,7 +23,8 @@ from autobatch.ui.charts.axes import (
 from autobatch.ui.findings import Curve, Findings, Role
 from autobatch.units import format_duration
 
-BEYOND_START = 1.3  # of the worst start: what is worse is cut off
+BEYOND_START = 0.3  # of what lies between the worst start and the best: what is worse is cut off
+ROOM = 0.04  # of an axis, beyond what it shows
 LOG_RATIO = 5.0  # a metric that spans more than this ratio is shown on a logarithmic axis
 WIDTHS: dict[Role, float] = {
     "undecided": 1.2,
@@ -126,16 +129,34 @@ def _trace(curve: Curve, name: str, colors: dict[str, str], metric: str, *, show
 
 
 def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
-    """Logarithmic where it spans much. What is far worse than any start is cut off."""
-    start = max(curve.values[0] for curve in curves)
+    """What is far worse than any start is cut off; logarithmic where a loss spans much."""
+    starts = [curve.values[0] for curve in curves]
     values = [value for curve in curves for value in curve.values]
     low, high = min(values), max(values)
-    if low <= 0 or start / low <= LOG_RATIO:
-        return {"title": label(metric)}
-    high = min(high, BEYOND_START * start)
-    room = 0.04 * log10(high / low)
+    if _rises(metric):
+        worst = min(starts)
+        low = max(low, worst - BEYOND_START * (high - worst))
+        return _linear(low, high, metric)
+    worst = max(starts)
+    high = min(high, worst + BEYOND_START * max(worst, worst - low))
+    if low <= 0 or worst / low <= LOG_RATIO:
+        return _linear(low, high, metric)
+    room = ROOM * log10(high / low)
     span = [log10(low) - room, log10(high) + room]
     return numbers_axis(low, high, lambda v: f"{v:.4g}", title=label(metric), range=span)
+
+
+def _linear(low: float, high: float, metric: str) -> Axis:
+    room = ROOM * (high - low) or abs(high) or 1.0
+    return {"title": label(metric), "range": [low - room, high + room]}
+
+
+def _rises(metric: str) -> bool:
+    """Whether more of it is better; that of an older record may not be known any more."""
+    try:
+        return is_maximised(metric)
+    except UsageError:
+        return False
 
 
 def _target(

@@ -1,0 +1,61 @@
+"""Axes that show what matters, whatever one of the trials did."""
+
+import pytest
+
+from autobatch.ui.charts.trials import metric_axis
+from autobatch.ui.findings import Curve
+
+
+def curves(*values):
+    return [
+        Curve(
+            batch_size=32,
+            learning_rate=0.1,
+            seed=seed,
+            role="dropped",
+            seconds=tuple(range(len(each))),
+            values=each,
+        )
+        for seed, each in enumerate(values)
+    ]
+
+
+def shown(metric, *values):
+    """The ends of the axis, in its own numbers."""
+    axis = metric_axis(curves(*values), metric)
+    low, high = axis["range"]
+    return (10**low, 10**high) if axis.get("type") == "log" else (low, high)
+
+
+@pytest.mark.parametrize("best", [0.5, 0.01])  # linear, and logarithmic
+def test_a_loss_that_ended_far_above_its_start_does_not_flatten_the_others(best):
+    low, high = shown("val_loss", (2.3, 1.0, best), (2.2, 2.0, 1e4))
+    assert best / 2 < low < best
+    assert 2.3 < high < 4
+
+
+def test_a_loss_below_zero_is_shown_whole_and_its_worst_cut_off():
+    low, high = shown("val_loss", (-1.0, -3.0), (-1.0, 500.0))
+    assert low < -3
+    assert -1 < high < 1
+
+
+def test_the_good_end_of_a_maximised_metric_is_never_cut_off():
+    low, high = shown("val_accuracy", (0.1, 0.5, 0.98), (0.12, 0.11, 0.02))
+    assert high > 0.98
+    assert low < 0.1
+
+
+def test_what_falls_far_below_the_start_of_a_maximised_metric_is_cut_off():
+    low, high = shown("val_r2_score", (0.0, 0.6, 0.9), (-0.1, -400.0))
+    assert high > 0.9
+    assert -1 < low < -0.1
+
+
+def test_an_axis_of_one_value_has_an_extent():
+    low, high = shown("val_loss", (0.0, 0.0))
+    assert low < high
+
+
+def test_the_axis_of_a_metric_that_is_not_known_is_that_of_a_loss():
+    assert shown("val_nonsense", (2.0, 1.0), (2.0, 1e4))[1] < 3
