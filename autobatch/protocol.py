@@ -553,6 +553,7 @@ class Baseline(Struct):
     batch_size: int
     learning_rate: float
     val_loss: float | None
+    instead_of: int | None = None  # the user's own size, where that cannot be used
 
 
 class Interval(Struct):

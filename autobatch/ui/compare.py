@@ -71,7 +71,7 @@ def _measured(one: Findings, other: Findings) -> Iterator[Row]:
 RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("batch size", lambda r: str(r.batch_size)),
     ("learning rate", lambda r: f"{r.learning_rate:.4g}"),
-    ("yours", lambda r: f"{r.baseline.batch_size}, {r.baseline.learning_rate:.4g}"),
+    ("yours", lambda r: f"{words.yours(r).removeprefix('yours ')}, {r.baseline.learning_rate:.4g}"),
     ("verdict", words.verdict),
     ("confidence", lambda r: words.CONFIDENCE[r.confidence]),
     ("target", lambda r: f"{r.metric} {r.target_loss:.4g}"),

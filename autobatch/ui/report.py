@@ -96,6 +96,7 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["about"] = about
+    made.globals["yours"] = words.yours
     return made
 
 

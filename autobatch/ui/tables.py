@@ -108,13 +108,12 @@ def _mark(batch_size: int, result: BenchmarkResult) -> str:
 
 
 def recommendation_table(result: Recommendation) -> RenderableType:
-    baseline = result.baseline
     facts = _facts(
-        ("batch size", f"[bold green]{result.batch_size}[/]   [dim]yours {baseline.batch_size}[/]"),
+        ("batch size", f"[bold green]{result.batch_size}[/]   [dim]{words.yours(result)}[/]"),
         (
             "learning rate",
             f"[bold green]{result.learning_rate:.4g}[/]   "
-            f"[dim]yours {baseline.learning_rate:.4g}[/]",
+            f"[dim]yours {result.baseline.learning_rate:.4g}[/]",
         ),
         *_shared(result.batch_size, result.probe.replicas),
         ("verdict", escape(words.verdict(result))),
@@ -160,7 +159,7 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
     if words.is_chosen(candidate, result):
         mark = "[bold green]◀[/]"
     else:
-        mark = "[dim]yours[/]" if candidate.status == "baseline" else ""
+        mark = f"[dim]{words.whose(result)}[/]" if candidate.status == "baseline" else ""
     return [
         str(candidate.batch_size),
         f"{candidate.learning_rate:.4g}",

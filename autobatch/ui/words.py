@@ -35,6 +35,10 @@ EQUAL = ("at equal steps", "at equal samples")
 
 def verdict(result: Recommendation) -> str:
     speedup = result.speedup
+    kept, comma, keep = "what you have", "", "keep it"
+    if result.baseline.instead_of is not None:
+        kept = f"batch {result.baseline.batch_size}, which stands for yours"
+        comma, keep = ",", "use it"
     match result.verdict:
         case "better":
             return (
@@ -42,9 +46,20 @@ def verdict(result: Recommendation) -> str:
                 f"(95 % interval {about(speedup.low)}–{about(speedup.high)})"
             )
         case "tie":
-            return "a tie: nothing tried beats what you have; keep it"
+            return f"a tie: nothing tried beats {kept}; {keep}"
         case "inconclusive":
-            return "inconclusive: nothing beats what you have for certain; keep it"
+            return f"inconclusive: nothing beats {kept}{comma} for certain; {keep}"
+
+
+def yours(result: Recommendation) -> str:
+    """The user's own batch size, and whether it is the one that was compared with."""
+    own = result.baseline.instead_of
+    return f"yours {result.baseline.batch_size}" if own is None else f"yours {own} cannot be used"
+
+
+def whose(result: Recommendation) -> str:
+    """What the baseline is called."""
+    return "yours" if result.baseline.instead_of is None else "in place of yours"
 
 
 def target(result: Recommendation) -> str:

@@ -2,12 +2,14 @@
 
 import re
 from html import unescape
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import pytest
 from pages import Page
 from pretend import PretendDevice, inspected, session
+from rich.console import Console
 
 from autobatch import tuner
 from autobatch.core import ranking
@@ -16,6 +18,7 @@ from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
 from autobatch.ui.findings import findings
 from autobatch.ui.report import render, report
+from autobatch.ui.tables import recommendation_table
 from autobatch.units import format_bytes, format_duration
 
 RECORDS = Path(__file__).parent.parent / "engine" / "records"
@@ -38,6 +41,12 @@ def better(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(better):
     return Page(render(better, "better"))
+
+
+def console_text(renderable):
+    console = Console(width=200, file=StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
 
 
 def trace(page, chart, name):
@@ -278,6 +287,22 @@ def test_a_tie_says_that_the_setting_stays(tmp_path):
     shown = Page(render(content, "tie"))
     assert "keep what you have" in shown.text
     assert "yours, recommended" in str(shown.figures["trials"]["data"])
+
+
+def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
+    content = run(tmp_path, fits_up_to=20)
+    found = content.recommendation
+    assert (found.baseline.instead_of, found.baseline.batch_size <= 20) == (32, True)
+    told = f"batch {found.baseline.batch_size}, which stands for yours"
+    for verdict, words in (("tie", "a tie: nothing tried beats"), ("inconclusive", "inconclusive")):
+        kept = changed(found, verdict=verdict)
+        text = Page(render(changed(content, answers=(Answer(recommendation=kept),)), "run")).text
+        assert "yours 32 cannot be used" in text
+        assert words in text and told in text and "; use it" in text
+        assert "keep it" not in text and "keep what you have" not in text
+        terminal = console_text(recommendation_table(kept))
+        assert "yours 32 cannot be used" in terminal
+        assert told in terminal
 
 
 def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):

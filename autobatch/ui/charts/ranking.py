@@ -104,7 +104,7 @@ def ranking_table(result: Recommendation) -> Table:
 def _status(candidate: Candidate, result: Recommendation) -> str:
     if words.is_chosen(candidate, result):
         return ROLES["chosen"]
-    told = {"baseline": ROLES["baseline"], "pruned": "slower"}
+    told = {"baseline": words.whose(result), "pruned": "slower"}
     if candidate.failure:
         return f"failed: {candidate.failure}"
     return told.get(candidate.status, candidate.status.replace("_", " "))

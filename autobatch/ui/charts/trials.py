@@ -57,23 +57,25 @@ def trials_chart(found: Findings) -> Chart | None:
     curves.sort(key=lambda curve: WIDTHS[curve.role])
     colors = _colors(curves)
     seen: set[str] = set()
-    kept = found.recommendation is not None and found.recommendation.verdict != "better"
+    result = found.recommendation
+    own = words.whose(result) if result else ROLES["baseline"]
+    kept = result is not None and result.verdict != "better"
     traces = []
     for curve in curves:
-        name = _name(curve, kept=kept)
+        name = _name(curve, own, kept=kept)
         traces.append(_trace(curve, name, colors, found.metric, shown=name not in seen))
         seen.add(name)
     first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
     last = max(curve.seconds[-1] for curve in curves)
     x = times_axis(first, last, title="training time")
     y = metric_axis(curves, found.metric)
-    target = _target(found.recommendation, curves, y)
+    target = _target(result, curves, y)
     return Chart(
         id="trials",
         title=f"{found.metric} against training time",
-        alt=_alt(curves, found.recommendation, found.metric),
+        alt=_alt(curves, result, found.metric),
         figure=figure(traces, x, y, height=440, **target),
-        table=_table(curves, found.metric),
+        table=_table(curves, found.metric, own),
         caption="Time is logarithmic: steps, times the step time that the benchmark measured."
         + (" The dotted line is the target." if target else ""),
     )
@@ -83,13 +85,13 @@ def setting(batch_size: int, learning_rate: float) -> str:
     return f"batch {batch_size}, rate {learning_rate:.4g}"
 
 
-def _name(curve: Curve, *, kept: bool = False) -> str:
+def _name(curve: Curve, own: str = "", *, kept: bool = False) -> str:
     told = setting(curve.batch_size, curve.learning_rate)
     match curve.role:
         case "chosen":
-            return f"{'yours, ' if kept else ''}recommended: {told}"
+            return f"{f'{own}, ' if kept else ''}recommended: {told}"
         case "baseline":
-            return f"yours: {told}"
+            return f"{own}: {told}"
         case "finalist":
             return told
         case "dropped":
@@ -191,7 +193,7 @@ def _alt(curves: Sequence[Curve], result: Recommendation | None, metric: str) ->
     )
 
 
-def _table(curves: Sequence[Curve], metric: str) -> Table:
+def _table(curves: Sequence[Curve], metric: str, own: str) -> Table:
     ordered = sorted(curves, key=lambda c: (-WIDTHS[c.role], c.batch_size, c.learning_rate))
     return Table(
         caption="Trials, each with one seed",
@@ -204,7 +206,7 @@ def _table(curves: Sequence[Curve], metric: str) -> Table:
                 format_duration(c.seconds[-1]),
                 f"{c.values[0]:.4g}",
                 f"{c.values[-1]:.4g}",
-                ROLES[c.role],
+                own if c.role == "baseline" else ROLES[c.role],
             )
             for c in ordered
         ),
