@@ -168,16 +168,15 @@ def doctor(
     set_: Set = None,
 ) -> None:
     """Show devices, memory and versions, and what would go wrong."""
-    from rich.console import Console
-
     from autobatch.doctor.gather import examine
     from autobatch.ui.doctor import diagnosis_table
+    from autobatch.ui.run_tables import console_for
 
     diagnosis = examine(target, set_ or [], run_dir)
     if json:
         run_commands.echo_json(diagnosis)
     else:
-        Console().print(diagnosis_table(diagnosis))
+        console_for().print(diagnosis_table(diagnosis))
     raise typer.Exit(0 if diagnosis.ready else NOT_READY)
 
 

@@ -74,16 +74,14 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs so far, the latest first."""
-    from rich.console import Console
-
     from autobatch.engine.runs import RUNS, runs_in
-    from autobatch.ui.run_tables import runs_list
+    from autobatch.ui.run_tables import console_for, runs_list
 
     found = runs_in(folder or RUNS)
     if json:
         echo_json(found)
     elif found:
-        Console().print(runs_list(found))
+        console_for().print(runs_list(found))
     else:
         typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
 

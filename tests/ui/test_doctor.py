@@ -323,7 +323,9 @@ def test_what_the_recipe_asks_of_the_device_is_gathered(tmp_path):
 
 
 def doctor(*arguments, cwd, **environment):
-    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    plain = {
+        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
+    }
     ran = subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
@@ -340,6 +342,13 @@ def test_doctor_needs_no_target_and_ends_with_its_verdict(tmp_path):
     assert stdout.splitlines()[-1].startswith("ready")
     assert "\x1b" not in stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_of_doctor_in_a_pipe_are_whole(tmp_path):
+    _, stdout, _ = doctor("--set", "device.kind=cpu", cwd=tmp_path)
+    (versions,) = (line for line in stdout.splitlines() if line.startswith("versions"))
+    assert "keras" in versions
+    assert max(map(len, stdout.splitlines())) > 60
 
 
 def test_doctor_answers_2_when_something_blocks(tmp_path):

@@ -97,3 +97,12 @@ def test_tables_are_spelled_in_ascii_where_the_encoding_knows_no_more(kept):
     assert b"33x sooner" in piped("runs", cwd=kept, encoding="ascii")
     assert "größe-1" in piped("runs", cwd=kept, encoding="latin-1").decode("latin-1")
     assert "33× sooner" in piped("runs", cwd=kept, encoding="latin-1").decode("latin-1")
+
+
+def test_lines_of_a_list_in_a_pipe_are_whole(kept, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "a-long-name-of-a-model-" * 3
+    (kept / "autobatch-runs" / "größe-1").rename(kept / "autobatch-runs" / name)
+    _, stdout, _ = autobatch_here("runs", cwd=kept)
+    assert name in stdout.splitlines()[0]
+    assert stdout.splitlines()[0].endswith("s")  # the seconds that it took
