@@ -61,12 +61,12 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
     try:
         yield interruption
     except KeyboardInterrupt:
-        raise InterruptedRunError(hint=_how_to_go_on() if resumable else None) from None
+        raise _interrupted(resumable) from None
     except InterruptedRunError as error:
         if error.so_far and not quiet:
             with suppress(KeyboardInterrupt):
                 _show(error.so_far[-1])
-        raise InterruptedRunError(hint=_how_to_go_on() if resumable else None) from None
+        raise _interrupted(resumable) from None
     except TimeLimitError as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], OUT_OF_TIME)
@@ -76,8 +76,12 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
             signal.signal(each, handler)
 
 
-def _how_to_go_on() -> str:
-    return f"The same command goes on from there:\n  {resume_command(sys.argv)}"
+def _interrupted(resumable: bool) -> InterruptedRunError:
+    if not resumable:
+        hint = "Start the same command again: it begins anew."
+        return InterruptedRunError("Interrupted.", hint=hint)
+    hint = f"The same command goes on from there:\n  {resume_command(sys.argv)}"
+    return InterruptedRunError(hint=hint)
 
 
 def resume_command(argv: Sequence[str]) -> str:

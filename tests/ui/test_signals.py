@@ -38,6 +38,16 @@ def test_while_nothing_is_known_the_first_signal_ends_at_once():
         pytest.fail("it went on")
 
 
+@pytest.mark.parametrize("when", ["at once", "asked"])
+def test_of_what_cannot_be_resumed_nothing_is_said_to_be_kept(when):
+    with pytest.raises(InterruptedRunError) as end, interruptible(quiet=True, resumable=False):
+        if when == "asked":
+            raise InterruptedRunError
+        os.kill(os.getpid(), signal.SIGINT)
+    assert end.value.message == "Interrupted."
+    assert "begins anew" in end.value.hint
+
+
 def test_a_signal_that_was_ignored_from_the_start_still_is():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
