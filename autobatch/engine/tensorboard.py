@@ -11,6 +11,7 @@ from autobatch.errors import UsageError
 
 WRITER = "autobatch.worker.tensorboard"
 SECONDS = 300.0
+NOT_WRITTEN = "TensorBoard's files were not written"
 
 
 def refuse_without_writer() -> None:
@@ -34,8 +35,8 @@ def write_events(run: Path, folder: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"TensorBoard's files were not written: no end in {SECONDS:.0f} s."
+        return f"{NOT_WRITTEN}: no end in {SECONDS:.0f} s."
     if ended.returncode != 0:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        return f"TensorBoard's files were not written: {reason}"
+        return f"{NOT_WRITTEN}: {reason}"
     return f"{ended.stdout.strip()} trials are in {folder}: tensorboard --logdir {folder}"

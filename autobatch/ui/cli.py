@@ -67,7 +67,7 @@ def recommend(
 ) -> None:
     """Recommend a batch size and a learning rate, with the evidence."""
     from autobatch import tuner
-    from autobatch.engine.tensorboard import refuse_without_writer, write_events
+    from autobatch.engine.tensorboard import NOT_WRITTEN, refuse_without_writer, write_events
     from autobatch.ui.report import add_report
 
     wishes = {
@@ -81,7 +81,9 @@ def recommend(
         refuse_without_writer()
     run = _carry_out(tuner.tune, target, settings, run_dir, fresh, json, quiet)
     if tensorboard is not None:
-        typer.echo(write_events(run, tensorboard), err=True)
+        told = write_events(run, tensorboard)
+        if not quiet or told.startswith(NOT_WRITTEN):
+            typer.echo(told, err=True)
     add_report(run, quiet=quiet)
 
 
@@ -157,7 +159,8 @@ def init(
     here = Path.cwd()
     shown = str(written.relative_to(here) if written.is_relative_to(here) else written)
     typer.echo(shown)
-    typer.echo(f"Now: autobatch recommend {shlex.quote(shown)}", err=True)
+    if not quiet:
+        typer.echo(f"Now: autobatch recommend {shlex.quote(shown)}", err=True)
 
 
 @app.command(rich_help_panel=PREPARE)

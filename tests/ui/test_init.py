@@ -40,6 +40,12 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
 
 
+def test_quiet_prints_what_was_written_and_no_more(tmp_path):
+    file(tmp_path)
+    told = autobatch_here("init", "train.py", "--quiet", cwd=tmp_path)
+    assert told == (0, "recipe.yaml\n", "")
+
+
 def test_functions_of_other_names_are_found_where_there_is_one_of_each(tmp_path):
     path = write_recipe(str(file(tmp_path, "make_net", "my_dataset")), tmp_path / "other.yaml")
     recipe = load_recipe(path)

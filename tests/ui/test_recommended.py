@@ -131,6 +131,14 @@ def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(tutorial):
     assert stderr.startswith("note: the report was not written: ")
 
 
+def test_quiet_keeps_the_files_for_tensorboard_quiet_too(tutorial):
+    arguments = ("recommend", "recipe.yaml", *settings(*FAST), "--json", "--quiet")
+    more = ("--tensorboard", "events")
+    code, _, stderr = autobatch_here(*arguments, *more, cwd=tutorial.folder)
+    assert (code, stderr) == (0, "")
+    assert list((tutorial.folder / "events").iterdir())
+
+
 def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tutorial):
     folder, first = tutorial.folder, tutorial.answer
     again, measured = folder / "again", measured_in(lines(folder))
