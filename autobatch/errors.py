@@ -7,9 +7,13 @@ outcomes (`protocol.py`).
 
 
 class AutobatchError(Exception):
-    """autobatch cannot go on; here itself, it is by a fault of ours."""
+    """autobatch cannot go on; here itself, it is by a fault of ours.
+
+    `so_far` has the answers that there were by then, the last one last.
+    """
 
     exit_code = 1
+    so_far: tuple[object, ...] = ()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -33,9 +37,7 @@ class UsageError(AutobatchError):
 
 
 class TimeLimitError(UsageError):
-    """`time_limit` was over before there was an answer; `so_far` has what is known."""
-
-    so_far: tuple[object, ...] = ()
+    """`time_limit` was over before there was an answer."""
 
 
 class NothingFitsError(AutobatchError):
@@ -67,11 +69,9 @@ class DoesNotHoldError(AutobatchError):
 
 
 class InterruptedRunError(AutobatchError):
-    """The run was ended from outside. What was measured is kept; `so_far` has what it says."""
+    """The run was ended from outside."""
 
     exit_code = 130
-
-    so_far: tuple[object, ...] = ()
 
     def __init__(
         self, message: str = "Interrupted. What was measured is kept.", *, hint: str | None = None

@@ -18,7 +18,6 @@ from autobatch.engine.record_file import Answer, Entry
 from autobatch.errors import (
     InterruptedRunError,
     NothingFitsError,
-    TimeLimitError,
     UsageError,
     UserCodeError,
     one_line,
@@ -47,7 +46,7 @@ INSPECT_DEADLINE_SECONDS = 600.0
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
-    with _told_when_interrupted() as known:
+    with _told_when_ended() as known:
         found = Prober(session, inspect(session), exact=exact).run()
         known.append(found)
         session.end_if_stopped()
@@ -60,7 +59,7 @@ def benchmark(session: Session) -> BenchmarkResult:
     sizes = session.recipe.benchmark.sizes
     own = session.recipe.baseline.batch_size
     at_most = None if isinstance(sizes, str) else max(*sizes, own)
-    with _told_when_interrupted() as known:
+    with _told_when_ended() as known:
         inspected = inspect(session)
         probed = Prober(session, inspected, at_most=at_most).run()
         known.append(probed)
@@ -75,7 +74,7 @@ def benchmark(session: Session) -> BenchmarkResult:
 
 def tune(session: Session) -> Recommendation:
     """What learns soonest, and so what to type."""
-    with _told_when_interrupted() as known:
+    with _told_when_ended() as known:
         recommendation = _tune(session, known)
         known.append(recommendation)
         session.end_if_stopped()
@@ -84,12 +83,12 @@ def tune(session: Session) -> Recommendation:
 
 
 @contextmanager
-def _told_when_interrupted() -> Iterator[list[Struct]]:
-    """An interruption tells the answers that were there by then; they are not recorded as such."""
+def _told_when_ended() -> Iterator[list[Struct]]:
+    """What ends a run early tells the answers there were by then; they are not recorded as such."""
     known: list[Struct] = []
     try:
         yield known
-    except (InterruptedRunError, TimeLimitError) as end:
+    except (InterruptedRunError, UsageError, UserCodeError) as end:
         end.so_far = tuple(known)
         raise
 

@@ -8,15 +8,17 @@ from pretend import MIB, TARGET, PretendDevice, predictable
 from autobatch import tuner
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import read_record
-from autobatch.errors import InterruptedRunError
+from autobatch.errors import InterruptedRunError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkResult,
     Fits,
     Probe,
     ProbeResult,
+    RangeTest,
     Recommendation,
     Trial,
+    UserCodeFailed,
 )
 from autobatch.recipe import make_recipe
 from autobatch.stages.ask import Session
@@ -107,6 +109,17 @@ def test_a_benchmark_without_any_size_tells_what_was_probed(tmp_path):
 def test_before_the_finals_nothing_is_recommended(tmp_path):
     found = interrupted(tmp_path, tuner.tune, Stopped(of(Trial), 4))
     assert [type(each) for each in found] == [ProbeResult, BenchmarkResult]
+
+
+def test_what_was_measured_before_the_users_code_failed_is_told(tmp_path):
+    failed = UserCodeFailed(message="KeyError: 'loss'", traceback="")
+    device = PretendDevice(answers={(RangeTest, 32): [failed], (Trial, 32): [failed]})
+    with (
+        pytest.raises(UserCodeError) as end,
+        session(tmp_path, device, lambda: False) as opened,
+    ):
+        tuner.tune(opened)
+    assert [type(each) for each in end.value.so_far] == [ProbeResult, BenchmarkResult]
 
 
 def test_whole_rounds_of_finals_are_concluded_from_and_a_torn_one_is_left_out(tmp_path):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from autobatch.errors import InterruptedRunError, TimeLimitError
+from autobatch.errors import InterruptedRunError, TimeLimitError, UsageError, UserCodeError
 from autobatch.protocol import (
     Event,
     Recommendation,
@@ -19,6 +19,7 @@ from autobatch.protocol import (
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOT_WHOLE = "The run was interrupted. This is what is known so far; it is no recommendation:"
 OUT_OF_TIME = "time_limit was reached. This is what is known so far; it is no recommendation:"
+CANNOT_GO_ON = "The run cannot go on. This is what is known so far; it is no recommendation:"
 BEST_SO_FAR = "The run was interrupted before all trials were done. The best answer so far:"
 
 
@@ -70,6 +71,10 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
     except TimeLimitError as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], OUT_OF_TIME)
+        raise
+    except (UsageError, UserCodeError) as error:
+        if error.so_far and not quiet:
+            _show(error.so_far[-1], CANNOT_GO_ON)
         raise
     finally:
         for each, handler in before.items():

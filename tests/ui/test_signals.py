@@ -4,8 +4,10 @@ import os
 import signal
 
 import pytest
+from pretend import PretendDevice, session
 
-from autobatch.errors import InterruptedRunError
+from autobatch import tuner
+from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
 from autobatch.protocol import StageFinished
 from autobatch.ui.interruption import interruptible, resume_command
 
@@ -46,6 +48,20 @@ def test_of_what_cannot_be_resumed_nothing_is_said_to_be_kept(when):
         os.kill(os.getpid(), signal.SIGINT)
     assert end.value.message == "Interrupted."
     assert "begins anew" in end.value.hint
+
+
+@pytest.mark.parametrize("kind", [UserCodeError, UsageError])
+def test_what_is_known_is_shown_before_an_error_unless_quiet(kind, capsys, tmp_path):
+    with session(tmp_path, PretendDevice()) as opened:
+        found = tuner.probe(opened)
+    for quiet in (False, True):
+        with pytest.raises(kind), interruptible(quiet=quiet):
+            error = kind("It failed.")
+            error.so_far = (found,)
+            raise error
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert (f"largest that fits  {found.largest_fitting}" in shown.err) == (not quiet)
 
 
 def test_a_signal_that_was_ignored_from_the_start_still_is():
