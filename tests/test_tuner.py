@@ -849,6 +849,14 @@ def test_where_sizes_are_named_no_larger_one_is_probed(tmp_path):
     assert len(sizes(device, Probe)) <= 4
 
 
+def test_the_largest_of_the_sizes_named_is_not_called_the_largest_that_fits(tmp_path):
+    events = []
+    with session(tmp_path, PretendDevice(), ["benchmark.sizes=[16, 48]"], events=events) as opened:
+        tuner.benchmark(opened)
+    told = next(e.answer for e in events if isinstance(e, StageFinished) and e.stage == "probe")
+    assert told.startswith("48 fits, the largest to be measured; peak ")
+
+
 def test_what_takes_long_to_be_ready_is_waited_for(tmp_path):
     with session(tmp_path, PretendDevice()) as opened:
         quick = opened.deadline_of_work(3)

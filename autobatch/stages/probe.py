@@ -62,7 +62,7 @@ class Prober:
         at_most: int | None = None,
         step_seconds_at_most: float = inf,
     ) -> None:
-        self.session, self.exact = session, exact
+        self.session, self.exact, self.at_most = session, exact, at_most
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
         self.replicas = session.recipe.device.replicas  # every size is a multiple of them
@@ -135,11 +135,11 @@ class Prober:
             notes=remarks(self.made),
         )
         by = result.bounded_by.replace("_", " ")
-        session.end(
-            "probe",
-            f"{result.name_of_largest} {largest} (bounded by {by}){keeps}; "
-            f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}",
-        )
+        told = f"{result.name_of_largest} {largest} (bounded by {by})"
+        if largest == self.at_most:
+            told = f"{largest} fits, the largest to be measured"
+        peak = f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}"
+        session.end("probe", f"{told}{keeps}; {peak}")
         return result
 
     def _off_the_edge(self, size: int) -> int:
