@@ -20,7 +20,6 @@ from autobatch.engine import machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
 from autobatch.frameworks import DISTRIBUTIONS, PLUGINS_OF_JAX
-from autobatch.opening import read_target
 from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
 from autobatch.units import Share
 
@@ -47,6 +46,8 @@ def examine(
     if target is None:
         recipe = make_recipe({"model": "any"}, overrides)
     else:
+        from autobatch.opening import read_target  # which needs what Windows has not
+
         recipe, _ = read_target(target, overrides)
     return diagnose(gather(recipe, run_directory or RUNS))
 

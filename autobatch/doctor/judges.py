@@ -4,6 +4,7 @@ Pure: `diagnose` takes facts that `gather.py` collected, or that a test made up.
 one topic; each finding is a fact and what to do about it.
 """
 
+import re
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import Diagnosis, Facts, Finding, blocks, warns
@@ -182,8 +183,9 @@ JUDGES = (
 
 
 def _parts(version: str) -> tuple[int, ...]:
-    """(2, 21) of 2.21.0rc1"""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    """(2, 21) of 2.21rc1"""
+    digits = (re.match(r"[0-9]+", part) for part in version.split(".")[:2])
+    return tuple(int(found[0]) for found in digits if found)
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -32,6 +32,7 @@ from autobatch.ui.options import (
     Version,
 )
 from autobatch.ui.spelling import spell_on_stdout
+from autobatch.ui.windows import refuse_windows
 
 if TYPE_CHECKING:
     from autobatch.protocol import ProbeResult, Struct
@@ -172,8 +173,8 @@ def doctor(
 ) -> None:
     """Show devices, memory and versions, and what would go wrong."""
     from autobatch.doctor.gather import examine
+    from autobatch.ui.console import console_for
     from autobatch.ui.doctor import diagnosis_table
-    from autobatch.ui.run_tables import console_for
 
     diagnosis = examine(target, set_ or [], run_dir)
     if json:
@@ -247,6 +248,7 @@ def main() -> NoReturn:
     """The entry point: the only place where an exception becomes text and an exit code."""
     spell_on_stdout()
     try:
+        refuse_windows(sys.argv[1:])
         app(standalone_mode=True)
     except AutobatchError as error:
         _complain(error)

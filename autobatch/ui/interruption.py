@@ -100,7 +100,8 @@ def resume_command(argv: Sequence[str]) -> str:
 
 
 def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:
-    from autobatch.ui.run_tables import console_for, table_of
+    from autobatch.ui.console import console_for
+    from autobatch.ui.run_tables import table_of
 
     console = console_for(stderr=True)
     console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else not_whole)

@@ -75,7 +75,8 @@ def runs(
 ) -> None:
     """List the runs so far, the latest first."""
     from autobatch.engine.runs import RUNS, runs_in
-    from autobatch.ui.run_tables import console_for, runs_list
+    from autobatch.ui.console import console_for
+    from autobatch.ui.run_tables import runs_list
 
     found = runs_in(folder or RUNS)
     if json:
@@ -98,7 +99,8 @@ def report(
 
 def show(result: "Struct", json: bool) -> None:
     """Print a result on stdout, as a table or as JSON."""
-    from autobatch.ui.run_tables import console_for, table_of
+    from autobatch.ui.console import console_for
+    from autobatch.ui.run_tables import table_of
 
     if json:
         echo_json(result)

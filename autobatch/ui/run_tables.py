@@ -1,6 +1,6 @@
 """Runs, and the answers of all commands, as Rich renderables."""
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -10,8 +10,6 @@ from autobatch.engine.runs import RunSummary
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Verification
 from autobatch.ui.tables import benchmark_table, bullets, probe_table, recommendation_table
 from autobatch.units import format_duration
-
-FILE_CELLS = 120  # of a line
 
 
 def table_of(answer: object) -> RenderableType:
@@ -26,14 +24,6 @@ def table_of(answer: object) -> RenderableType:
         case Verification():
             return verification_table(answer)
     raise TypeError(f"{answer!r} is no answer")
-
-
-def console_for(*, stderr: bool = False) -> Console:
-    """A file has no margin: nothing is cut off there."""
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = max(console.width, FILE_CELLS)
-    return console
 
 
 def verification_table(result: Verification) -> RenderableType:

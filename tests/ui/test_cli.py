@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from commands import HERE, QUICK, autobatch, autobatch_here, settings
 
+from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, ProbeResult
+from autobatch.ui.windows import refuse_windows
 
 
 def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path):
@@ -95,6 +97,20 @@ def test_schema_prints_a_json_schema(tmp_path):
     code, stdout, _ = autobatch_here("schema", cwd=tmp_path)
     assert code == 0
     assert "batch_sizes" in json.dumps(json.loads(stdout))
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["doctor", "recipe.yaml"], ["schema"], ["probe", "--help"], ["--version"]]
+)
+def test_what_measures_nothing_goes_on_windows(arguments):
+    refuse_windows(arguments, "win32")
+
+
+@pytest.mark.parametrize("command", ["recommend", "init", "runs"])
+def test_windows_is_refused_with_one_sentence(command):
+    with pytest.raises(UsageError, match="Windows cannot fork processes"):
+        refuse_windows([command, "recipe.yaml"], "win32")
+    refuse_windows([command, "recipe.yaml"], "linux")
 
 
 def test_the_version_is_told_with_those_that_matter_to_results(tmp_path):

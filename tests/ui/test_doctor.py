@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -243,6 +244,12 @@ def test_the_limit_is_told_with_its_reason(changes, device, limit_bytes, reason)
     assert reason in diagnosis.limit_reason
 
 
+@pytest.mark.parametrize("version", ["2.21rc0", "2.21.0rc1", "2.21.0", "2.21"])
+def test_the_first_candidate_of_a_release_is_not_older_than_those_before(version):
+    changes = packages(keras=version.replace("2.21", "3.15"), tensorflow=version)
+    assert diagnose(facts(**changes)).ready
+
+
 def test_what_blocks_comes_first():
     found = diagnose(facts(legacy_keras=True, system="Windows", wsl=True)).findings
     assert [finding.severity for finding in found] == ["blocks", "warns", "warns"]
@@ -383,3 +390,15 @@ def test_doctor_imports_no_framework(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_doctor_needs_no_module_that_windows_has_not():
+    code = (
+        "import sys\n"
+        "sys.modules['fcntl'] = None\n"
+        "import autobatch.ui.cli, autobatch.ui.doctor, autobatch.ui.console\n"
+        "from autobatch.doctor.gather import examine\n"
+        "print(examine(None).facts.system)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == platform.system()
