@@ -38,7 +38,7 @@ def users_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     file = Path(environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
     try:
         return str(json.loads(file.read_text())["backend"]), str(file)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):  # it may hold a list
         return "tensorflow", "Keras' default"
 
 

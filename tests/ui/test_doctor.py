@@ -18,6 +18,7 @@ from autobatch.doctor.gather import gather, has_cudnn, look_at
 from autobatch.doctor.judges import OLDEST_KERAS, OLDEST_TENSORFLOW, PYTHONS, diagnose
 from autobatch.engine.cgroups import ControlGroup
 from autobatch.engine.machine import Gpu, GpuProcess, Memory
+from autobatch.frameworks import users_backend
 from autobatch.recipe import make_recipe
 from autobatch.ui.doctor import diagnosis_table
 
@@ -402,3 +403,10 @@ def test_doctor_needs_no_module_that_windows_has_not():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == platform.system()
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"jax"', "{}", "{"])
+def test_a_configuration_of_keras_that_names_no_backend_is_left_aside(tmp_path, text):
+    (tmp_path / "keras.json").write_text(text)
+    found = users_backend({"KERAS_HOME": str(tmp_path)})
+    assert found == ("tensorflow", "Keras' default")
