@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autobatch.errors import DoesNotHoldError
+from autobatch.errors import DoesNotHoldError, UsageError
 from autobatch.ui.options import (
     Compare,
     Force,
@@ -63,7 +63,11 @@ def verify(
         result = tuner.verify(session, recommended)
     show(result, json)
     if not result.holds:
-        raise DoesNotHoldError("The recommendation does not hold here and now.")
+        raise DoesNotHoldError(
+            "The recommendation does not hold here and now.",
+            hint="See above what has changed. `autobatch recommend` on its target, with --fresh, "
+            "measures anew.",
+        )
 
 
 def runs(
@@ -78,6 +82,8 @@ def runs(
     from autobatch.ui.console import console_for
     from autobatch.ui.run_tables import runs_list
 
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.")
     found = runs_in(folder or RUNS)
     if json:
         echo_json(found)

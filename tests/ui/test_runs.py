@@ -106,3 +106,10 @@ def test_lines_of_a_list_in_a_pipe_are_whole(kept, monkeypatch):
     _, stdout, _ = autobatch_here("runs", cwd=kept)
     assert name in stdout.splitlines()[0]
     assert stdout.splitlines()[0].endswith("s")  # the seconds that it took
+
+
+def test_a_folder_that_is_not_there_is_a_mistake_and_an_empty_one_is_not(tmp_path):
+    code, _, stderr = autobatch_here("runs", "typo", cwd=tmp_path)
+    assert (code, stderr) == (2, "autobatch: There is no folder typo.\n")
+    assert autobatch_here("runs", ".", cwd=tmp_path)[0] == 0
+    assert autobatch_here("runs", cwd=tmp_path)[0] == 0
