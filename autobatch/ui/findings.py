@@ -103,7 +103,7 @@ class Findings:
     @property
     def command(self) -> str:
         """What the user asked for, by how far it came."""
-        if self.content.verification:
+        if self.content.verification or self._is_of_verification:
             return "verify"
         kinds = {type(entry.task) for entry in self.content.entries}
         if self.recommendation or kinds & {Trial, Gradients, RangeTest}:
@@ -111,9 +111,15 @@ class Findings:
         return "benchmark" if self.content.benchmark or Benchmark in kinds else "probe"
 
     @property
+    def _is_of_verification(self) -> bool:
+        """It begins with what ends a search, and makes none: also where it came to no answer."""
+        tasks = [entry.task for entry in self.content.entries if isinstance(entry.task, Probe)]
+        return bool(tasks) and all(task.verify for task in tasks)
+
+    @property
     def finished(self) -> bool:
         return {
-            "verify": True,
+            "verify": self.content.verification is not None,
             "recommend": self.content.recommendation is not None,
             "benchmark": self.content.benchmark is not None,
             "probe": self.content.probe is not None,

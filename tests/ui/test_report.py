@@ -83,6 +83,28 @@ def test_a_verification_says_whether_the_recommendation_holds(tmp_path, better):
     assert "autobatch verify recipe.yaml" not in text  # it takes a run
 
 
+def test_a_verification_says_which_difference_matters(tmp_path, better):
+    def verify(opened):
+        return tuner.verify(opened, better.recommendation)
+
+    facts = inspected(data_fingerprint="xyz", versions={"keras": "4.0"})
+    text = Page(render(run(tmp_path / "run", verify, facts=facts), "run")).text
+    assert "data_fingerprint was abc and is xyz. So it does not hold." in text
+    assert text.count("So it does not hold.") == 1
+    assert "keras was 3.0 and is 4.0." in text
+
+
+def test_a_verification_that_was_ended_is_called_one_and_is_not_said_to_go_on(tmp_path, better):
+    def verify(opened):
+        return tuner.verify(opened, better.recommendation)
+
+    content = run(tmp_path / "run", verify)
+    ended = Page(render(changed(content, entries=content.entries[:3], answers=()), "run")).text
+    assert "This verification came to no answer" in ended
+    assert "goes on from here" not in ended
+    assert "How to repeat" not in ended
+
+
 def test_sections_stand_in_the_readers_order(page):
     titles = [text for tags, text in page.texts if tags[-1:] == ("h2",)]
     expected = ["The answer", "Memory", "Throughput", "Trials", "Noise scale, and what it implies"]
@@ -404,6 +426,15 @@ def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
     assert rows["largest that fits"] == [str(better.recommendation.probe.largest_fitting), "100"]
     assert rows["batch size"] == [str(better.recommendation.batch_size), ""]
     assert set(shown.figures) == {"throughput", "memory"}
+
+
+def test_two_runs_without_a_measurement_in_common_have_no_empty_section(tmp_path, better):
+    run(tmp_path / "one", tuner.inspect)
+    run(tmp_path / "two", tuner.probe)
+    runs = [str(tmp_path / "one"), str(tmp_path / "two")]
+    shown = Page(report(runs, compare=True, output=None, force=False).read_text())
+    titles = [text for tags, text in shown.texts if tags[-1:] == ("h2",)]
+    assert "What differs" in titles and "Measurements" not in titles
 
 
 def test_a_page_of_ours_is_written_anew_and_a_file_of_theirs_is_not(tmp_path):
