@@ -76,7 +76,7 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("confidence", lambda r: words.CONFIDENCE[r.confidence]),
     ("target", lambda r: f"{r.metric} {r.target_loss:.4g}"),
     ("reached in", lambda r: next(
-        (words.reached_in(c) for c in r.candidates if words.is_chosen(c, r)), ""
+        (words.reached_in(c, r) for c in r.candidates if words.is_chosen(c, r)), ""
     )),
     ("in the end", lambda r: "" if r.val_loss is None else f"{r.metric} {r.val_loss:.4g}"),
     ("memory", words.memory),

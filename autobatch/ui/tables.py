@@ -145,13 +145,14 @@ def candidates_table(result: Recommendation) -> RenderableType:
         f"Finalists at equal training time; target: {escape(words.target(result))}",
         (
             *(Column("batch"), Column("rate"), *(Column(escape(name)) for name in told)),
-            *(Column("reached in"), Column("sooner"), Column("95 %, all at once")),
+            *(Column("reached in"), Column("sooner"), Column("95 % interval")),
             Column("(mark)", is_text=True),
         ),
         (_candidate_cells(candidate, result) for candidate in finalists),
-        dispensable=(told[1:], "95 %, all at once", "reached in", metric),
+        dispensable=(told[1:], "95 % interval", "reached in", metric),
     )
-    return Group(table, f"[dim]{words.dropped(result)}[/]")
+    together = [words.TOGETHER] if any(c.speedup for c in finalists) else []
+    return Group(table, *(f"[dim]{told}[/]" for told in (*together, words.dropped(result))))
 
 
 def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
@@ -164,7 +165,7 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
         str(candidate.batch_size),
         f"{candidate.learning_rate:.4g}",
         *words.measured(candidate, result),
-        words.reached_in(candidate),
+        words.reached_in(candidate, result),
         sooner,
         interval,
         mark,

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from autobatch.core.wording import BOUND_BY as BOUND_BY
+from autobatch.errors import UsageError
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -30,6 +31,7 @@ CONFIDENCE = {
     "low": "low: the trials could not tell",
 }
 
+TOGETHER = "95 % intervals hold for all finalists together"
 EQUAL = ("at equal steps", "at equal samples")
 
 
@@ -65,8 +67,12 @@ def whose(result: Recommendation) -> str:
 def target(result: Recommendation) -> str:
     """What trials are timed to."""
     seconds = result.target_seconds
-    when = "" if seconds is None else f", reached by yours in {format_duration(seconds)}"
-    return f"{result.metric} {result.target_loss:.4g}{when}"
+    told = f"{result.metric} {result.target_loss:.4g}"
+    if seconds is None:
+        return told
+    own = result.baseline
+    by = "yours" if own.instead_of is None else f"batch {own.batch_size}"
+    return f"{told}, reached by {by} with every seed within {format_duration(seconds)}"
 
 
 def memory(result: Recommendation) -> str:
@@ -211,9 +217,25 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def reached_in(candidate: Candidate) -> str:
+def reached_in(candidate: Candidate, result: Recommendation) -> str:
+    """Where there is no time, since not all seeds got there: how many did."""
     seconds = candidate.time_to_target_seconds
-    return "never" if seconds is None else format_duration(seconds)
+    if seconds is not None:
+        return format_duration(seconds)
+    sign = -1.0 if rises(result.metric) else 1.0
+    reached = sum(sign * x <= sign * result.target_loss for x in candidate.val_loss_per_seed)
+    seeds = max(c.seeds for c in result.candidates)
+    return f"{reached} of {seeds} seeds" if reached else "never"
+
+
+def rises(metric: str) -> bool:
+    """Whether more of it is better; that of an older record may not be known any more."""
+    from autobatch.stages.plan import is_maximised
+
+    try:
+        return is_maximised(metric)
+    except UsageError:
+        return False
 
 
 def speedup(candidate: Candidate) -> tuple[str, str]:
@@ -228,5 +250,6 @@ def dropped(result: Recommendation) -> str:
     statuses = Counter(c.status for c in result.candidates)
     failed = f", {statuses['failed']} failed" if statuses["failed"] else ""
     return (
-        f"tried and dropped: {statuses['pruned']} slower, {statuses['diverged']} diverged{failed}"
+        f"tried and dropped: {statuses['pruned']} not followed up, "
+        f"{statuses['diverged']} diverged{failed}"
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
 from autobatch.ui import tables, words
+from autobatch.ui.charts.ranking import ranking_table
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
 
@@ -59,7 +60,7 @@ def test_where_there_is_room_nothing_is_left_out(recommendation):
     text = shown(tables.recommendation_table(recommendation), 120)
     for heading in (
         *("batch", "rate", "val_loss", "at equal steps", "at equal samples", "reached in"),
-        *("sooner", "95 %, all at once"),
+        *("sooner", "95 % interval", "95 % intervals hold for all finalists together"),
     ):
         assert heading in text
     assert "sharpness" not in text  # it was not asked for
@@ -195,3 +196,33 @@ def test_a_large_speedup_has_no_exponent(recommendation):
     much = changed(recommendation, verdict="better", speedup=far)
     assert words.verdict(much).startswith("120× sooner")
     assert "(95 % interval 99–1,200)" in words.verdict(much)
+
+
+@pytest.mark.parametrize(("reaching", "told"), [(0, "never"), (2, "2 of 3 seeds")])
+@pytest.mark.parametrize(("metric", "better"), [("val_loss", 0.9), ("val_accuracy", 1.1)])
+def test_of_seeds_that_reach_the_target_it_is_told_how_many(
+    recommendation, metric, better, reaching, told
+):
+    goal = 0.5
+    per_seed = [goal * better] * reaching + [goal / better] * (3 - reaching)
+    some = changed(
+        recommendation.candidates[-1],
+        seeds=3,
+        val_loss_per_seed=tuple(per_seed),
+        time_to_target_seconds=None,
+    )
+    found = changed(recommendation, metric=metric, target_loss=goal, candidates=(some,))
+    assert words.reached_in(some, found) == told
+
+
+def test_the_time_to_the_target_is_that_of_the_last_seed(recommendation):
+    found = changed(recommendation, target_seconds=4.8)
+    assert words.target(found).endswith("reached by yours with every seed within 4.8 s")
+    other = changed(found, baseline=changed(found.baseline, batch_size=16, instead_of=32))
+    assert "reached by batch 16 with every seed within 4.8 s" in words.target(other)
+
+
+def test_what_was_not_followed_up_is_not_called_slower(recommendation):
+    assert "not followed up" in words.dropped(recommendation)
+    assert "slower" not in words.dropped(recommendation)
+    assert not any("slower" in row for row in ranking_table(recommendation).rows)

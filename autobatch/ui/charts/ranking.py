@@ -59,7 +59,7 @@ def ranking_chart(result: Recommendation) -> Chart | None:
             shapes=[upright(1.0, "--yours", "dash")],
         ),
         table=ranking_table(result),
-        caption="95 % intervals, all at once; the dashed line is your setting.",
+        caption=f"{words.TOGETHER}; the dashed line is your setting.",
     )
 
 
@@ -84,7 +84,7 @@ def ranking_table(result: Recommendation) -> Table:
         f"{result.metric} where all had made as many steps, and seen as many samples",
         columns=(
             *("batch", "rate", "seeds", *words.measures(result)),
-            *("reached in", "sooner", "95 %", ""),
+            *("reached in", "sooner", "95 % interval", ""),
         ),
         rows=tuple(
             (
@@ -92,7 +92,7 @@ def ranking_table(result: Recommendation) -> Table:
                 f"{c.learning_rate:.4g}",
                 str(c.seeds),
                 *words.measured(c, result),
-                words.reached_in(c) if c.is_finalist else "",
+                words.reached_in(c, result) if c.is_finalist else "",
                 *words.speedup(c),
                 _status(c, result),
             )
@@ -104,7 +104,7 @@ def ranking_table(result: Recommendation) -> Table:
 def _status(candidate: Candidate, result: Recommendation) -> str:
     if words.is_chosen(candidate, result):
         return ROLES["chosen"]
-    told = {"baseline": words.whose(result), "pruned": "slower"}
+    told = {"baseline": words.whose(result), "pruned": "not followed up"}
     if candidate.failure:
         return f"failed: {candidate.failure}"
     return told.get(candidate.status, candidate.status.replace("_", " "))

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from math import log10
 
-from autobatch.errors import UsageError
 from autobatch.protocol import Recommendation
-from autobatch.stages.plan import is_maximised
 from autobatch.ui import words
 from autobatch.ui.charts.axes import (
     Axis,
@@ -135,7 +133,7 @@ def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
     starts = [curve.values[0] for curve in curves]
     values = [value for curve in curves for value in curve.values]
     low, high = min(values), max(values)
-    if _rises(metric):
+    if words.rises(metric):
         worst = min(starts)
         low = max(low, worst - BEYOND_START * (high - worst))
         return _linear(low, high, metric)
@@ -151,14 +149,6 @@ def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
 def _linear(low: float, high: float, metric: str) -> Axis:
     room = ROOM * (high - low) or abs(high) or 1.0
     return {"title": label(metric), "range": [low - room, high + room]}
-
-
-def _rises(metric: str) -> bool:
-    """Whether more of it is better; that of an older record may not be known any more."""
-    try:
-        return is_maximised(metric)
-    except UsageError:
-        return False
 
 
 def _target(
@@ -189,7 +179,7 @@ def _alt(curves: Sequence[Curve], result: Recommendation | None, metric: str) ->
         return told
     return (
         f"{told} The recommended setting reaches {result.target_loss:.4g} after "
-        f"{words.reached_in(chosen)}."
+        f"{words.reached_in(chosen, result)}."
     )
 
 
