@@ -34,7 +34,7 @@ WIDTHS: dict[Role, float] = {
 DASHES: dict[Role, str] = {
     "undecided": "solid",
     "dropped": "solid",
-    "finalist": "solid",
+    "finalist": "solid",  # and others: FINALIST_DASHES
     "baseline": "dash",
     "chosen": "solid",
 }
@@ -46,6 +46,7 @@ ROLES: dict[Role, str] = {
     "chosen": "recommended",
 }
 FINALIST_COLORS = ("--finalist-1", "--finalist-2", "--finalist-3", "--finalist-4")
+FINALIST_DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def trials_chart(found: Findings) -> Chart | None:
@@ -53,7 +54,7 @@ def trials_chart(found: Findings) -> Chart | None:
     if not curves:
         return None
     curves.sort(key=lambda curve: WIDTHS[curve.role])
-    colors = _colors(curves)
+    styles = _styles(curves)
     seen: set[str] = set()
     result = found.recommendation
     own = words.whose(result) if result else ROLES["baseline"]
@@ -61,7 +62,7 @@ def trials_chart(found: Findings) -> Chart | None:
     traces = []
     for curve in curves:
         name = _name(curve, own, kept=kept)
-        traces.append(_trace(curve, name, colors, found.metric, shown=name not in seen))
+        traces.append(_trace(curve, name, styles, found.metric, shown=name not in seen))
         seen.add(name)
     first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
     last = max(curve.seconds[-1] for curve in curves)
@@ -98,21 +99,28 @@ def _name(curve: Curve, own: str = "", *, kept: bool = False) -> str:
             return "trials"
 
 
-def _colors(curves: Sequence[Curve]) -> dict[str, str]:
+def _styles(curves: Sequence[Curve]) -> dict[str, tuple[str, str]]:
+    """Colour and dashes of each finalist: no two differ by colour alone, up to twenty."""
     finalists = dict.fromkeys(_name(curve) for curve in curves if curve.role == "finalist")
     return {
-        name: FINALIST_COLORS[number % len(FINALIST_COLORS)]
+        name: (
+            FINALIST_COLORS[number % len(FINALIST_COLORS)],
+            FINALIST_DASHES[number % len(FINALIST_DASHES)],
+        )
         for number, name in enumerate(finalists)
     }
 
 
-def _trace(curve: Curve, name: str, colors: dict[str, str], metric: str, *, shown: bool) -> Figure:
+def _trace(
+    curve: Curve, name: str, styles: dict[str, tuple[str, str]], metric: str, *, shown: bool
+) -> Figure:
     color = {
         "chosen": "--accent",
         "baseline": "--yours",
         "undecided": "--data",
         "dropped": "--other",
-    }.get(curve.role, colors.get(name, "--other"))
+    }.get(curve.role, "--other")
+    color, dash = styles.get(name, (color, DASHES[curve.role]))
     told = f"{setting(curve.batch_size, curve.learning_rate)}, seed {curve.seed}"
     kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
     texts = [f"{told}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
@@ -120,7 +128,7 @@ def _trace(curve: Curve, name: str, colors: dict[str, str], metric: str, *, show
     return {
         **marks(name, kept, texts, color, size=3),
         "mode": "lines",
-        "line": {"color": color, "width": width, "dash": DASHES[curve.role]},
+        "line": {"color": color, "width": width, "dash": dash},
         "opacity": 0.55 if curve.role == "dropped" else 1.0,
         "legendgroup": name,
         "showlegend": shown,
