@@ -168,7 +168,7 @@ def _environment(found: Findings) -> Section:
     header, inspected, content = found.header, found.inspected, found.content
     facts: list[tuple[str, str]] = [("model", header.target.model)]
     if inspected:
-        facts += _inspected_facts(inspected)
+        facts += _inspected_facts(inspected, words.versions(found.recommendation))
     spent = format_duration(sum(entry.seconds for entry in content.entries))
     facts += [
         ("backend", header.target.backend),
@@ -180,7 +180,7 @@ def _environment(found: Findings) -> Section:
     return Section("environment", "Environment", facts=tuple(facts))
 
 
-def _inspected_facts(found: Inspected) -> Iterator[tuple[str, str]]:
+def _inspected_facts(found: Inspected, recommended: dict[str, str]) -> Iterator[tuple[str, str]]:
     size = format_bytes(found.parameter_bytes)
     yield "", f"{found.model_name}, {found.parameters:,} parameters ({size})"
     yield "optimizer and loss", f"{found.optimizer}, {found.loss}"
@@ -190,7 +190,8 @@ def _inspected_facts(found: Inspected) -> Iterator[tuple[str, str]]:
         yield "", f"{found.train_samples:,} training samples, {validation:,} for validation"
     yield "device", found.device_name
     yield "precision", found.precision + (", compiled by XLA" if found.jit_compile else "")
-    yield "versions", ", ".join(f"{name} {value}" for name, value in found.versions.items())
+    versions = found.versions | recommended  # which has the driver's, too
+    yield "versions", ", ".join(f"{name} {value}" for name, value in versions.items())
     yield "fingerprints", f"data {found.data_fingerprint}, code {found.code_fingerprint}"
 
 

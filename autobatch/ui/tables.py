@@ -120,6 +120,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         ("confidence", words.CONFIDENCE[result.confidence]),
         ("memory", words.memory(result)),
         ("throughput", words.throughput(result)),
+        ("measured on", f"[dim]{escape(words.measured_on(result))}[/]"),
     )
     for plan in result.replicas:
         told, reservations = words.replica_plan(plan)

@@ -84,6 +84,20 @@ def memory(result: Recommendation) -> str:
     )
 
 
+def versions(result: Recommendation | None) -> dict[str, str]:
+    """Of the environment that was recommended for, the driver's among them."""
+    found = result.environment.get("versions") if result else None
+    return found if isinstance(found, dict) else {}
+
+
+def measured_on(result: Recommendation) -> str:
+    """On which device, with which driver, frameworks, and when."""
+    environment = result.environment
+    found = [environment.get("device"), environment.get("precision")]
+    found += [f"{name} {version}" for name, version in versions(result).items()]
+    return ", ".join(str(each) for each in (*found, environment.get("measured")) if each)
+
+
 def throughput(result: Recommendation) -> str:
     """At the size recommended."""
     half = (result.samples_per_second_high - result.samples_per_second_low) / 2

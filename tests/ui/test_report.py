@@ -178,6 +178,21 @@ def test_every_candidate_that_trained_has_its_line(page, better):
     assert sum(t.get("showlegend", True) for t in lines) < 10
 
 
+def test_finalists_do_not_differ_by_colour_alone(page):
+    lines = [t for t in page.figures["trials"]["data"] if t.get("showlegend", True)]
+    told = {t["name"]: (t["line"]["dash"], t["line"]["width"]) for t in lines}
+    assert len(told) > 4
+    assert len(set(told.values())) == len(told)
+
+
+def test_the_driver_is_in_the_environment(better):
+    versions = {"keras": "3.0", "NVIDIA driver": "550.90"}
+    environment = better.recommendation.environment | {"versions": versions}
+    found = changed(better.recommendation, environment=environment)
+    text = Page(render(changed(better, answers=(Answer(recommendation=found),)), "run")).text
+    assert "versions keras 3.0, NVIDIA driver 550.90" in text
+
+
 def test_figures_are_what_plotly_takes(page):
     go = pytest.importorskip("plotly.graph_objects")
 

@@ -226,3 +226,15 @@ def test_what_was_not_followed_up_is_not_called_slower(recommendation):
     assert "not followed up" in words.dropped(recommendation)
     assert "slower" not in words.dropped(recommendation)
     assert not any("slower" in row for row in ranking_table(recommendation).rows)
+
+
+def test_what_it_was_measured_on_is_told_in_one_row(recommendation):
+    environment = {
+        "device": "NVIDIA H100",
+        "precision": "float32",
+        "versions": {"keras": "3.15.1", "NVIDIA driver": "550.90"},
+        "measured": "2026-11-21",
+    }
+    text = shown(tables.recommendation_table(changed(recommendation, environment=environment)), 120)
+    told = "NVIDIA H100, float32, keras 3.15.1, NVIDIA driver 550.90, 2026-11-21"
+    assert f"measured on    {told}" in text
