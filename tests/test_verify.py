@@ -10,7 +10,7 @@ from autobatch import tuner
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
 from autobatch.opening import open_verification
-from autobatch.protocol import Benchmark, Crashed, OutOfMemory, Probe, UserCodeFailed
+from autobatch.protocol import Benchmark, Crashed, JobFinished, OutOfMemory, Probe, UserCodeFailed
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,17 @@ def test_a_slower_machine_is_told_with_both_rates(tmp_path, recommended):
     assert not found.holds
     assert found.speed == "slower"
     assert any("slower for certain" in reason for reason in found.reasons)
+
+
+def test_rates_of_less_than_a_sample_a_second_are_told(tmp_path, recommended):
+    events = []
+    device = PretendDevice(step_seconds=lambda size: 8.0 * size)
+    with session(tmp_path, device, events=events) as opened:
+        found = tuner.verify(opened, recommended)
+    assert any("0.125 samples/s (0.12" in reason for reason in found.reasons)
+    timed = [e.answer for e in events if isinstance(e, JobFinished) and "timed" in e.label]
+    assert all(answer.startswith("0.125 samples/s") for answer in timed)
+    assert len(timed) == 3
 
 
 def test_a_faster_machine_holds(tmp_path, recommended):

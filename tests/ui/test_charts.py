@@ -1,9 +1,14 @@
 """Axes that show what matters, whatever one of the trials did."""
 
 import pytest
+from pretend import PretendDevice, session
 
+from autobatch import tuner
+from autobatch.engine.record_file import read_record
+from autobatch.ui.charts.pairs import rates_of_both
+from autobatch.ui.charts.throughput import throughput_chart
 from autobatch.ui.charts.trials import metric_axis
-from autobatch.ui.findings import Curve
+from autobatch.ui.findings import Curve, findings
 
 
 def curves(*values):
@@ -59,3 +64,13 @@ def test_an_axis_of_one_value_has_an_extent():
 
 def test_the_axis_of_a_metric_that_is_not_known_is_that_of_a_loss():
     assert shown("val_nonsense", (2.0, 1.0), (2.0, 1e4))[1] < 3
+
+
+def test_rates_of_less_than_a_sample_a_second_are_told(tmp_path):
+    with session(tmp_path, PretendDevice(step_seconds=lambda size: 8.0 * size)) as opened:
+        tuner.benchmark(opened)
+    found = findings(read_record(tmp_path), "slow")
+    charts = throughput_chart(found), rates_of_both(found, found)
+    for chart in charts:
+        assert chart.table.rows[0][1] == "0.125"
+        assert "0" not in chart.figure["layout"]["yaxis"]["ticktext"]

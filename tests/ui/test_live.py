@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from autobatch.protocol import (
+    Benchmark,
     Contest,
     Diverged,
     Evaluation,
@@ -92,6 +93,15 @@ def test_memory_bars_are_as_long_as_the_share_of_the_limit():
         1.0,
     ]
     assert "8  out of memory" in rows[3]
+
+
+def test_rates_of_less_than_a_sample_a_second_are_told():
+    progress = Progress()
+    progress.update(StageStarted(stage="benchmark", jobs=9, expected_seconds=9))
+    task = Benchmark(batch_size=8, seconds=1.0)
+    progress.update(JobStarted(stage="benchmark", label="8", task=task))
+    progress.update(JobProgress(done=1, total=9, samples_per_second=0.0345))
+    assert "0.0345" in drawn(progress)[-1]
 
 
 def trial(size, rate, seed, *values):
