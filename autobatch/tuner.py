@@ -105,8 +105,10 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     measured = benchmark_stage(session, inspected, probed)
     known.append(measured)
     session.end_if_stopped()
-    if measured.ceiling is not None:
-        probed = changed(probed, ceiling=min(probed.ceiling, measured.ceiling))
+    if measured.ceiling is not None and measured.ceiling < probed.ceiling:
+        held = {point.batch_size: point.peak_bytes for point in measured.points}
+        peak_bytes = held.get(measured.ceiling) or probed.ceiling_peak_bytes
+        probed = changed(probed, ceiling=measured.ceiling, ceiling_peak_bytes=peak_bytes)
     evidence = run_trials(session, inspected, probed, measured)
     wishes = session.recipe.recommend
     choice = conclusion.choose(evidence, ceiling=probed.ceiling, prefer=wishes.prefer)
@@ -118,7 +120,7 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
         peak_bytes, is_verified = probed.ceiling_peak_bytes, False
         doubt = (
             f"Batch {size} was not verified by itself ({why}): the peak told is that of "
-            f"{probed.ceiling}, which was."
+            f"{probed.ceiling}."
         )
     recommendation = conclusion.compose(
         choice,

@@ -86,11 +86,7 @@ class Findings:
 
     @property
     def probed(self) -> ProbeResult | None:
-        """What the page's other numbers rest on, should the record have several."""
-        found = self.recommendation.probe if self.recommendation else None
-        if found is None or (found.bounded_by == "trials" and self.content.probe is not None):
-            return self.content.probe
-        return found
+        return _probed(self.content)
 
     @property
     def measured(self) -> BenchmarkResult | None:
@@ -126,9 +122,17 @@ class Findings:
         }[self.command]
 
 
+def _probed(content: Content) -> ProbeResult | None:
+    """What the page's other numbers rest on, should the record have several."""
+    found = content.recommendation.probe if content.recommendation else None
+    if found is None or (found.bounded_by == "trials" and content.probe is not None):
+        return content.probe
+    return found
+
+
 def findings(content: Content, name: str) -> Findings:
     found = content.recommendation
-    probed = found.probe if found else content.probe
+    probed = _probed(content)
     measured = found.benchmark if found else content.benchmark
     probe_points = tuple(probed.probes if probed else _probe_points(content.entries))
     points = tuple(measured.points if measured else _benchmark_points(content.entries))
