@@ -1,5 +1,6 @@
 """What a TARGET, as a user types it, means: which folder, which file in it, which function."""
 
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -53,3 +54,8 @@ def neighbour(path: Path) -> str:
     if near := get_close_matches(path.name, names, n=1):
         return f"Did you mean {path.parent / near[0]}?"
     return f"It was looked for in {path.parent.absolute()}."
+
+
+def look_at(path: Path) -> str:
+    """A hint for a file that is there and cannot be read."""
+    return f"See what it is, and who may read it: ls -ld {shlex.quote(str(path))}"

@@ -14,12 +14,23 @@ from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record, set_aside
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.engine.runs import RUNS, find_run, read_recommendation
+from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
 from autobatch.errors import AutobatchError, RecipeError, UsageError
-from autobatch.locator import DATA, FILES, is_directory, is_recipe, neighbour, place_of, run_name
+from autobatch.locator import (
+    DATA,
+    FILES,
+    is_directory,
+    is_recipe,
+    look_at,
+    neighbour,
+    place_of,
+    run_name,
+)
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
+
+NAME_IT = "Name it: --target recipe.yaml."
 
 
 @contextmanager
@@ -36,8 +47,7 @@ def open_session(
 
     Once `is_stopped()`, no job is started, and the one that runs is ended.
     """
-    recipe, folder = read_target(target, overrides)
-    question = question_of(recipe, folder, data_is_optional=not is_recipe(target))
+    recipe, question = _asked(target, overrides)
     directory = run_directory or _directory_of(target, question)
     if fresh:
         set_aside(directory)
@@ -56,9 +66,7 @@ def run_of(text: str) -> Path:
         return find_run(text)
     except UsageError:
         with suppress(AutobatchError):
-            recipe, folder = read_target(text, ())
-            question = question_of(recipe, folder, data_is_optional=not is_recipe(text))
-            if (directory := _directory_of(text, question)).is_dir():
+            if (directory := _directory_of(text, _asked(text)[1])).is_dir():
                 return directory
         raise
 
@@ -79,15 +87,12 @@ def open_verification(
     else:
         written, told = (recommended.environment.get(name) for name in ("recipe", "folder"))
         if not isinstance(written, dict) or not isinstance(told, str):
-            raise UsageError(
-                "The recommendation does not say which model it is about.",
-                hint="Name it: --target recipe.yaml.",
-            )
+            raise UsageError("The recommendation does not name its model.", hint=NAME_IT)
         recipe, folder = make_recipe(written, overrides), Path(told)
         if not folder.is_dir():
             raise UsageError(
                 f"The model of the recommendation was in {folder}, which is not here.",
-                hint="Name it: --target recipe.yaml.",
+                hint=NAME_IT,
             )
     name = f"verify-{run_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = run_directory or RUNS / name
@@ -110,7 +115,7 @@ def open_run(
     is_stopped: Callable[[], bool],
 ) -> Iterator[Session]:
     """The same for a recipe that was read, in a run directory of its own."""
-    _refuse_unless_text(str(directory.absolute()))
+    refuse_unless_text(str(directory.absolute()))
     free = budget.free_bytes(question)
     for told in (
         _gpu_left_idle(question, recipe),
@@ -148,6 +153,13 @@ def open_run(
             )
         finally:
             executor.kept_data.unlink(missing_ok=True)
+
+
+def _asked(target: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Target]:
+    """The recipe for a TARGET, and what is asked. Data that nobody named may be missing."""
+    recipe, folder = read_target(target, overrides)
+    named = is_recipe(target) or "data" in (text.partition("=")[0].strip() for text in overrides)
+    return recipe, question_of(recipe, folder, data_is_optional=not named)
 
 
 def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
@@ -191,19 +203,19 @@ def _refuse_unreadable(path: Path) -> None:
     except FileNotFoundError:
         raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
 
 
 def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:
     """What is asked about, with what the machine and the environment decide."""
     for path in (str(folder), recipe.model, recipe.data or "", recipe.callbacks or ""):
-        _refuse_unless_text(path)
+        refuse_unless_text(path)
     backend = recipe.backend or frameworks.users_backend()[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     if find_spec(backend) is None:
         raise RecipeError(
             f"The backend is {backend}, which is not installed here.",
-            hint=f'pip install "keras-autobatch[{backend}]"; or use another: --set backend=...',
+            hint=f"pip install {backend}; or use another: --set backend=...",
         )
     kind = recipe.device.kind
     if kind == "auto":
@@ -225,10 +237,9 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
 
 def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
     """A sentence where there is a GPU that the backend installed cannot use."""
-    if (question.device, recipe.device.kind) != ("cpu", "auto"):
-        return None
     alone = frameworks.cpu_alone_here(question.backend)
-    if alone is None or not machine.gpus():
+    is_chosen = (question.device, recipe.device.kind) == ("cpu", "auto")
+    if not is_chosen or alone is None or not machine.gpus():
         return None
     return f"There is a GPU, but {alone}: the CPU is used (`autobatch doctor` says what to do)."
 
@@ -252,17 +263,6 @@ def _digest(question: Target) -> str:
     for package in ("keras", "keras-autobatch", question.backend):
         digest.update(_version(package).encode())
     return digest.hexdigest()[:8]
-
-
-def _refuse_unless_text(path: str) -> None:
-    """Paths stand in the record and in results, which are UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise UsageError(
-            f"The path {path!a} is not valid UTF-8, and cannot be written down.",
-            hint="Rename it, or work in a copy of the folder elsewhere.",
-        ) from None
 
 
 def _version(package: str) -> str:

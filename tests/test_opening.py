@@ -80,6 +80,16 @@ def test_a_name_that_is_not_utf_8_is_refused():
         pass
 
 
+@pytest.mark.parametrize(
+    ("overrides", "is_optional"),
+    [([], True), (["data=train.py:fetch"], False), (["data = train.py:load_data"], False)],
+)
+def test_data_may_be_missing_only_where_nobody_named_it(overrides, is_optional):
+    made("train.py")
+    with open_session("train.py", overrides=overrides) as session:
+        assert session.record.target.data_is_optional is is_optional
+
+
 def test_runs_of_functions_of_the_same_name_are_told_apart():
     run = run_made_by("package.resnet:build_model")
     assert run_of("package.resnet:build_model").samefile(run)

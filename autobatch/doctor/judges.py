@@ -113,10 +113,11 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
     installed = installed_as(backend, facts.packages)
     if not installed:
         others = [b for b, names in DISTRIBUTIONS.items() if set(names) & facts.packages.keys()]
-        instead = f"; {' and '.join(others)} is" if others else ""
+        be = "is" if len(others) == 1 else "are"
+        instead = f"; {' and '.join(others)} {be}" if others else ""
         yield blocks(
             f"Keras would use {backend} ({facts.backend_from}), which is not installed{instead}.",
-            f'pip install "keras-autobatch[{backend}]"',
+            f"pip install {backend}",
         )
     if len(installed) > 1:
         yield warns(

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from autobatch.engine.difference import refuse_difference
 from autobatch.engine.record_file import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -27,7 +28,7 @@ from autobatch.engine.record_file import (
     Line,
     decode,
 )
-from autobatch.errors import UsageError, WrongRunDirectoryError
+from autobatch.errors import UsageError
 from autobatch.protocol import (
     Crashed,
     Extent,
@@ -87,7 +88,7 @@ class Record:
                     free_bytes=free_bytes,
                 )
                 self._append(header)
-            _refuse_difference(directory, {"target": (_content(header.target), _content(target))})
+            refuse_difference(directory, {"target": (_content(header.target), _content(target))})
         except BaseException:
             self._file.close()
             raise
@@ -127,7 +128,7 @@ class Record:
         before = self.find(entry.task)
         if before is None:
             return
-        _refuse_difference(
+        refuse_difference(
             self.directory,
             {
                 name: (getattr(before.outcome, name), getattr(entry.outcome, name))
@@ -229,22 +230,3 @@ def _content(target: Target) -> dict[str, Any]:
     """What is asked about, wherever it lies."""
     content: dict[str, Any] = msgspec.to_builtins(target)
     return {name: value for name, value in content.items() if name != "folder"}
-
-
-def _refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:
-    """Raise if any (recorded, present) pair differs, naming the innermost difference."""
-    for name, (recorded, present) in pairs.items():
-        if recorded == present:
-            continue
-        if isinstance(recorded, dict) and isinstance(present, dict):
-            inner = {
-                f"{name}.{key}": (recorded.get(key), present.get(key))
-                for key in sorted(recorded.keys() | present.keys())
-            }
-            _refuse_difference(directory, inner)
-        raise WrongRunDirectoryError(
-            f"{directory} holds measurements that new ones could not be compared with: "
-            f"{name} was {recorded!r} and is {present!r}.",
-            hint="Start anew with --fresh (the old record is set aside), or give another directory "
-            "with --run-dir DIR.",
-        )

@@ -145,3 +145,14 @@ def _answer(
     if not content.entries:
         return "unfinished", "nothing measured"
     return "unfinished", f"last job: {kind_of(content.entries[-1].task)}"
+
+
+def refuse_unless_text(path: str) -> None:
+    """Paths stand in the record and in results, which are UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"The path {path!a} is not valid UTF-8, and cannot be written down.",
+            hint="Rename it, or work in a copy of the folder elsewhere.",
+        ) from None

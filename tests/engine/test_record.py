@@ -173,7 +173,7 @@ def test_what_is_no_run_is_refused_with_where_to_look(tmp_path, content):
 def test_another_target_is_refused_with_the_difference_named(tmp_path):
     fill(tmp_path)
     other = msgspec.structs.replace(TARGET, args={"width": 3})
-    with pytest.raises(WrongRunDirectoryError, match=r"target.args.width was None and is 3"):
+    with pytest.raises(WrongRunDirectoryError, match=r"args.width was not set and is 3"):
         open_record(tmp_path, other)
 
 
@@ -186,9 +186,10 @@ def test_the_same_target_in_another_folder_is_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"data_fingerprint": "xyz"}, "data_fingerprint was 'abc' and is 'xyz'"),
-        ({"parameters": 7}, "parameters was 1000 and is 7"),
-        ({"versions": {"keras": "4.0"}}, "versions.keras was '3.0' and is '4.0'"),
+        ({"data_fingerprint": "xyz"}, r"the data has changed \(shapes"),
+        ({"code_fingerprint": "xyz"}, "a Python file of yours has changed"),
+        ({"parameters": 7}, "the number of parameters was 1000 and is 7"),
+        ({"versions": {"keras": "4.0"}}, "the version of keras was '3.0' and is '4.0'"),
     ],
 )
 def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_path, change, name):

@@ -95,6 +95,12 @@ def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
     assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
 
 
+def test_a_data_function_that_is_named_and_not_there_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(RecipeError, match=r"train\.py has no load_dta") as refused:
+        write_recipe(str(file(tmp_path)), data="load_dta")
+    assert "Did you mean load_data?" in str(refused.value)
+
+
 def test_a_recipe_is_no_target(tmp_path):
     with pytest.raises(UsageError, match="is a recipe already"):
         write_recipe("recipe.yaml")

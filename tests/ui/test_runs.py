@@ -18,7 +18,7 @@ def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recip
     changed = (*common, *settings("args={width: 9}"))
     code, _, stderr = autobatch_here("probe", recipe, *changed, cwd=tmp_path)
     assert code == 5
-    assert "target.args.width was None and is 9" in stderr
+    assert "args.width was not set and is 9" in stderr
     assert autobatch_here("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
     assert (tmp_path / "run.old-1" / FILE_NAME).exists()
 

@@ -1,0 +1,49 @@
+"""What is not as a record has it, in words: measurements of both could not be compared."""
+
+from pathlib import Path
+from typing import Any
+
+from autobatch.errors import WrongRunDirectoryError
+
+# Of which both values would tell nobody anything.
+CHANGED = {
+    "code_fingerprint": "a Python file of yours has changed, or one that it imports",
+    "data_fingerprint": "the data has changed (shapes, types, or rows at its ends)",
+}
+IN_WORDS = {
+    "model_name": "the name of the model",
+    "parameters": "the number of parameters",
+    "train_samples": "the number of training samples",
+    "device_name": "the device",
+    "device": "the kind of device",
+}
+
+
+def refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:
+    """Raise if any (recorded, present) pair differs, naming the innermost difference."""
+    for name, (recorded, present) in pairs.items():
+        if recorded == present:
+            continue
+        if isinstance(recorded, dict) and isinstance(present, dict):
+            inner = {
+                f"{name}.{key}": (recorded.get(key), present.get(key))
+                for key in sorted(recorded.keys() | present.keys())
+            }
+            refuse_difference(directory, inner)
+        raise WrongRunDirectoryError(
+            f"New measurements could not be compared with those in {directory}: "
+            f"{_difference(name, recorded, present)}.",
+            hint="Start anew with --fresh (the old record is set aside), or give another directory "
+            "with --run-dir DIR.",
+        )
+
+
+def _difference(name: str, recorded: Any, present: Any) -> str:
+    """In words, of the keys of the target as the recipe has them."""
+    name = name.removeprefix("target.")
+    if name in CHANGED:
+        return CHANGED[name]
+    if name.startswith("versions."):
+        name = f"the version of {name.removeprefix('versions.')}"
+    was, is_ = ("not set" if value is None else repr(value) for value in (recorded, present))
+    return f"{IN_WORDS.get(name, name)} was {was} and is {is_}"
