@@ -3,6 +3,7 @@
     import autobatch
 
     result = autobatch.recommend("recipe.yaml")
+    print(result.snippet)  # all that changes
     model.optimizer.learning_rate = result.learning_rate
     model.fit(x, y, batch_size=result.batch_size)
 

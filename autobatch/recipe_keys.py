@@ -42,7 +42,10 @@ class Device(Section, frozen=True, kw_only=True):
     ] = "auto"
     memory_limit: Annotated[
         MemoryLimit | None,
-        Meta(description="a size such as 8GiB, or a share such as 80% (default: what is free)"),
+        Meta(
+            description="a size such as 8GiB, or a share of what is free such as 80% (default: "
+            "what is free; on a CPU 90 % of it)"
+        ),
         Meta(description="memory of the device that training may use; batch sizes must fit in it"),
     ] = None
     headroom: Annotated[
@@ -93,7 +96,10 @@ class Trials(Section, frozen=True, kw_only=True):
     metric: Annotated[
         str,
         Meta(pattern=r"^val_.+", description="val_ and a metric, such as val_loss or val_accuracy"),
-        Meta(description="validation metric that trials are ranked by"),
+        Meta(
+            description="validation metric that trials are ranked by; whether more or less of it "
+            "is better follows from a word in its name (accuracy, auc, loss, error, ...)"
+        ),
     ] = "val_loss"
     sharpness: Annotated[
         bool,
@@ -136,7 +142,10 @@ class Recipe(Section, frozen=True, kw_only=True):
     data: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="train.py:load_data or package.module:name"),
-        Meta(description="function that returns your data as (train, validation)"),
+        Meta(
+            description="function that returns your data as (train, validation); one that has a "
+            "parameter batch_size is given it"
+        ),
     ] = None
     args: Annotated[
         dict[str, Any],
@@ -146,7 +155,10 @@ class Recipe(Section, frozen=True, kw_only=True):
     callbacks: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="train.py:callbacks or package.module:name"),
-        Meta(description="function that returns a list of Keras callbacks, called for each job"),
+        Meta(
+            description="function that returns a list of Keras callbacks, called for each job; "
+            "those that write files or set the learning rate are left out"
+        ),
     ] = None
     class_weight: Annotated[
         Annotated[

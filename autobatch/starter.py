@@ -106,8 +106,11 @@ def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes:
             data_line,
         ],
         [
-            ("baseline:", "what you train with today; the answer is compared with it"),
-            ("  batch_size: 32", ""),
+            ("baseline:", "the answer is compared with it"),
+            (
+                "  batch_size: 32",
+                "SET THIS: what you train with today; 32 is Keras' default",
+            ),
             ("  # learning_rate: 0.001", f"default: that of the compiled optimizer, {rate}"),
         ],
         [
@@ -115,7 +118,7 @@ def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes:
             ("  kind: auto", f"auto, gpu or cpu; here: {found.device_name}"),
             (
                 "  # memory_limit: 8GiB",
-                f"or 80%; default: what is free, {format_bytes(limit_bytes)}",
+                f"or 80% of what is free; default: {format_bytes(limit_bytes)}",
             ),
             ("  headroom: 10%", "of the limit, kept free by what is recommended"),
         ],

@@ -35,6 +35,7 @@ result = autobatch.recommend(
     overrides=["batch_sizes.min=16", "benchmark.seconds=0.5", "trials.budget=20s"],
 )
 print(f"batch {result.batch_size}, learning rate {result.learning_rate:.4g}: {result.verdict}")
+print(result.snippet)  # all that changes
 
 # %%
 model = build_model()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import autobatch_here, run_shown, shown_in
 
+from autobatch import protocol
 from autobatch.ui.reference import recipe_reference
 
 ROOT = Path(__file__).parent.parent
@@ -37,3 +38,18 @@ def test_commands_of_the_other_pages_are_right(page, tmp_path):
         else:
             status, _, stderr = run_shown(command, tmp_path)
             assert status == 0, f"{command}: {stderr}"
+
+
+def documented_in(page):
+    """(name of the type, fields) of each table of docs/results.md that is a type's."""
+    for part in page.split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        (name,) = re.findall(r": `(\w+)`$", heading)
+        yield name, re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE)
+
+
+def test_the_fields_of_results_are_the_real_ones():
+    documented = dict(documented_in((ROOT / "docs" / "results.md").read_text()))
+    assert {"Recommendation", "ProbeResult", "BenchmarkResult", "Verification"} <= documented.keys()
+    for name, fields in documented.items():
+        assert sorted(fields) == sorted(getattr(protocol, name).__struct_fields__), name
