@@ -39,8 +39,9 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     if isinstance(model, str | Path):
         if data is not None:
             raise UsageError(
-                f"data= was given beside {model}, which names its data itself.",
-                hint="Write `data:` in the recipe, or pass a function as the model.",
+                f"data= was given beside {model}, a path: it goes with a function or a model.",
+                hint='Name the function: overrides=["data=train.py:load_data"], or `data:` in the '
+                "recipe. Or pass a function as the model, too.",
             )
         return str(model)
     pickles = {"build_model": _pickled(model, "the model")}
@@ -61,7 +62,10 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
             (folder / f"{each}.pickle").write_bytes(pickled)
         (folder / "python.py").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"Cannot write into {folder}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot write into {folder}: {error.strerror}.",
+            hint='Give another directory: run_directory="...".',
+        ) from None
     return f"{folder / 'python.py'}:build_model"
 
 

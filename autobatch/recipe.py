@@ -48,8 +48,8 @@ def refuse_unsupported(recipe: Recipe) -> None:
     for key, (value, supported) in asked.items():
         if value not in supported:
             raise RecipeError(
-                f"{key} is {value}, which this version of autobatch does not do yet.",
-                hint=f"The key is part of the format; for now, use --set {key}={supported[-1]}.",
+                f"{key} is {value}, which autobatch does not support yet.",
+                hint=f"Use --set {key}={supported[-1]}.",
             )
     if recipe.backend == "torch" and recipe.device.replicas > 1:
         raise RecipeError(
@@ -94,7 +94,8 @@ def _check(recipe: Recipe, origins: "Origins") -> None:
     """What no field can say by itself."""
     for name in recipe.args:
         if not name.isidentifier():
-            raise _refused(("args", name), "cannot be a keyword argument.", origins)
+            hint = "Give the name of an argument of the function that builds the model."
+            raise _refused(("args", name), "cannot be a keyword argument.", origins, hint)
     sizes = recipe.batch_sizes
     if sizes.min > sizes.max:
         keys: list[KeyPath] = [("batch_sizes", "min"), ("batch_sizes", "max")]
@@ -121,7 +122,7 @@ def _check_shares(recipe: Recipe, origins: "Origins") -> None:
         hint = f"Sizes are of all replicas together: use {near}, or other device.replicas."
         raise _refused(path, problem, origins, hint)
     if recipe.recommend.replicas:
-        problem = "predicts from measurements on one device, and device.replicas has more."
+        problem = f"predicts from measurements on one device, but device.replicas is {replicas}."
         hint = "Leave one of the two out."
         raise _refused(("recommend", "replicas"), problem, origins, hint)
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from autobatch.errors import RecipeError, one_line
-from autobatch.locator import neighbour
+from autobatch.locator import look_at, neighbour
 
 KeyPath = tuple[str | int, ...]  # ("benchmark", "sizes", 2)
 Origins = dict[KeyPath, str]  # where each was written, as an error begins; in order of writing
@@ -84,7 +84,10 @@ def read_yaml(text: str, locate: Locate, at: KeyPath = ()) -> tuple[object, Orig
         line = text.count("\n", 0, at_character) + 1
         where = locate(line, at_character - text.rfind("\n", 0, at_character))
         code = f"U+{ord(text[at_character]):04X}"
-        raise RecipeError(f"{where}: the character {code} is not allowed in YAML.") from None
+        raise RecipeError(
+            f"{where}: the character {code} is not allowed in YAML.",
+            hint='Remove it, or write it as an escape in double quotes, such as "\\u00E9".',
+        ) from None
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, locate) from None
     except RecursionError:
@@ -116,7 +119,10 @@ def override(data: dict[str, Any], origins: Origins, text: str) -> tuple[dict[st
 def _put(data: Any, path: tuple[str, ...], value: object, place: str) -> dict[str, Any]:
     """A copy of `data` with `value` at `path`; sections on the way are made where missing."""
     if data is not None and not isinstance(data, dict):
-        raise RecipeError(f"{place}: {path[0]} is to be set in {one_line(str(data))}, no section.")
+        raise RecipeError(
+            f"{place}: {path[0]} cannot be set in {one_line(str(data))}, which is a value.",
+            hint="`autobatch schema --markdown` lists all keys.",
+        )
     section: dict[str, Any] = data or {}
     key, *rest = path
     inner = _put(section.get(key), tuple(rest), value, place) if rest else value
@@ -211,7 +217,7 @@ def _read_bytes(path: Path) -> bytes:
     except IsADirectoryError:
         raise RecipeError(f"{path} is a directory.", hint="Give the recipe file in it.") from None
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
     if len(content) > MAX_BYTES:
         raise RecipeError(
             f"{path} is larger than {MAX_BYTES // 1024} KiB, too large for a recipe.",

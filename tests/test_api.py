@@ -100,5 +100,5 @@ def test_a_notebook_probes_what_it_defines_and_shows_it_and_no_worker_runs_it_ag
 
 
 def test_data_beside_a_recipe_is_refused():
-    with pytest.raises(autobatch.AutobatchError, match="names its data itself"):
+    with pytest.raises(autobatch.AutobatchError, match="data= was given beside"):
         autobatch.probe("recipe.yaml", data=lambda: None)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from pretend import inspected
 
 from autobatch.doctor.gather import examine
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME, Header
 from autobatch.errors import RecipeError, UsageError
 from autobatch.opening import open_session, question_of, read_target, run_of
+from autobatch.stages.plan import refuse_what_cannot_be_tuned
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,21 @@ def test_data_may_be_missing_only_where_nobody_named_it(overrides, is_optional):
     made("train.py")
     with open_session("train.py", overrides=overrides) as session:
         assert session.record.target.data_is_optional is is_optional
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("train.py", "train.py has no load_data: write it"),
+        ("model.keras", "Name the function that returns (train, validation)"),
+    ],
+)
+def test_who_recommends_without_data_hears_how_to_give_it(target, hint):
+    made(target)
+    recipe, _ = read_target(target, ())
+    with pytest.raises(RecipeError, match="recommend needs data") as refused:
+        refuse_what_cannot_be_tuned(recipe, inspected(train_samples=None))
+    assert hint in str(refused.value)
 
 
 def test_runs_of_functions_of_the_same_name_are_told_apart():

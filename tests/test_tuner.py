@@ -709,7 +709,7 @@ def test_the_machines_memory_may_be_what_bounds_it(tmp_path):
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):
     with pytest.raises(
-        NothingFitsError, match=r"even a batch of 1 does not: it runs out of memory \(OOM when"
+        NothingFitsError, match=r"Even a batch of 1 does not: it runs out of memory \(OOM when"
     ):
         probe(tmp_path, PretendDevice(fits_up_to=0))
 
@@ -719,7 +719,7 @@ def test_nothing_fits_names_what_it_needs_where_more_memory_is_free(tmp_path):
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, ())
     with Record(tmp_path, TARGET, free_bytes=LIMIT, version="0") as record:
         opened = Session(recipe, device, record, lambda _: None, limit_bytes=MIB)
-        with pytest.raises(NothingFitsError, match=r"peaks at 1.1 MiB, and it may have 1.0 MiB"):
+        with pytest.raises(NothingFitsError, match=r"peaks at 1.1 MiB, and may use 1.0 MiB"):
             tuner.probe(opened)
 
 
@@ -1328,7 +1328,7 @@ def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):
     found = tune(tmp_path, PretendDevice(fits_up_to=100), "baseline.batch_size=512")
     assert found.baseline.batch_size <= 100
     assert (
-        "Your batch size 512 cannot be had (at most 100, bounded by device memory)"
+        "Your batch size 512 cannot be tried (at most 100, bounded by device memory)"
         in found.warnings[0]
     )
 
@@ -1446,10 +1446,16 @@ def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     assert not [task for task in device.tasks if isinstance(task, Gradients | RangeTest | Trial)]
 
 
-@pytest.mark.parametrize("change", [{"data_fingerprint": "x"}, {"versions": {"keras": "4"}}])
-def test_with_another_baseline_too_other_data_are_refused(tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"data_fingerprint": "x"}, "the data has changed"),
+        ({"versions": {"keras": "4"}}, "the version of keras was '3.0' and is '4'"),
+    ],
+)
+def test_with_another_baseline_too_other_data_are_refused(tmp_path, change, told):
     probe(tmp_path, PretendDevice())
-    with pytest.raises(WrongRunDirectoryError, match=next(iter(change))):
+    with pytest.raises(WrongRunDirectoryError, match=told):
         probe(tmp_path, PretendDevice(facts=inspected(**change)), "baseline.batch_size=64")
 
 

@@ -125,6 +125,11 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
             "installed last wins.",
             f"pip uninstall {' '.join(installed)}, then install the one you want",
         )
+    if backend == "torch" and facts.system == "Darwin":
+        yield blocks(
+            "On macOS the memory that PyTorch holds cannot be measured.",
+            "Use --set backend=tensorflow or --set backend=jax, or Linux.",
+        )
     if backend == "tensorflow" and installed:
         version = facts.packages[installed[0]]
         if _parts(version) < OLDEST_TENSORFLOW:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from autobatch.errors import UsageError, WrongRunDirectoryError
+from autobatch.locator import look_at
 from autobatch.protocol import (
     BenchmarkResult,
     Outcome,
@@ -99,10 +100,13 @@ def read_record(directory: Path) -> Content:
             hint="`autobatch runs` lists those that there are.",
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
     found = decode(content, path)
     if found.header is None:
-        raise UsageError(f"{path} is empty: nothing was measured there.")
+        raise UsageError(
+            f"{path} is empty: nothing was measured there.",
+            hint="`autobatch runs` lists the runs that there are.",
+        )
     return found
 
 

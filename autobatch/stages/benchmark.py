@@ -49,7 +49,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         timer.raise_for_user()
         raise UserCodeError(
             f"No batch size could be measured ({'; '.join((*skipped, *timer.skipped))}).",
-            hint="The logs in the run directory say more.",
+            hint=f"The logs in {session.record.directory / 'logs'} say more.",
         )
     spread = throughput.spread_between(timer.found.values())
     points = diagnosis.diagnosed(
@@ -133,8 +133,8 @@ def _on_trends(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
 def _on_spread(spread: float) -> Iterator[str]:
     if spread > WIDE_SPREAD:
         yield (
-            f"Rates differ much from one process to the next (± {spread:.0%}, 95 %), and the "
-            "intervals are as wide. Is something else running?"
+            f"Samples per second differ much from one process to the next (± {spread:.0%}, 95 %), "
+            "and the intervals are as wide. Is something else running?"
         )
 
 

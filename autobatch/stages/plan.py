@@ -34,7 +34,7 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
     if inspected.train_samples is None:
         raise RecipeError(
             "recommend needs data: its trials are ranked by validation loss.",
-            hint="Add `data: file.py:load_data` to the recipe (probe and benchmark need none).",
+            hint=_how_to_give_data(recipe),
         )
     if not inspected.validation_samples:
         raise UserCodeError(
@@ -58,6 +58,20 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
             f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
             hint="`autobatch probe` and `autobatch benchmark` work without one.",
         )
+
+
+def _how_to_give_data(recipe: Recipe) -> str:
+    told = "probe and benchmark need none"
+    if recipe.data is None:
+        return (
+            "Name the function that returns (train, validation): `data: file.py:load_data` in the "
+            f"recipe, or --set data=file.py:load_data ({told})."
+        )
+    source, _, name = recipe.data.partition(":")
+    return (
+        f"{source} has no {name}: write it, so that it returns (train, validation), or name yours: "
+        f"--set data={source}:FUNCTION ({told})."
+    )
 
 
 def plan(
@@ -86,7 +100,7 @@ def plan(
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
         notes.append(
-            f"Your batch size {own} cannot be had ({why}); {size} stands for it as the baseline."
+            f"Your batch size {own} cannot be tried ({why}): {size} is the baseline instead."
         )
     return Evidence(
         baseline=Setting(size, 0),
@@ -246,7 +260,7 @@ def _time_limit_too_short(session: Session, budget: float, needed: float) -> Tim
     limit = session.recipe.time_limit
     return TimeLimitError(
         f"time_limit {format_duration(limit)} leaves {format_duration(max(0.0, budget))} of "
-        f"training for trials, which compares nothing: {format_duration(needed)} is the least.",
+        f"training for trials. To compare anything takes {format_duration(needed)} at least.",
         hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
         "is kept.",
     )

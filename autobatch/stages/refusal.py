@@ -40,10 +40,11 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
         )
     if entry is not None:
         session.raise_for_user(entry)
-    if isinstance(outcome, NOT_ABOUT_MEMORY):
+    if entry is not None and isinstance(outcome, NOT_ABOUT_MEMORY):
+        log = session.record.directory / "logs" / (entry.log or "")
         raise UserCodeError(
             f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
-            hint="The end of its log in the run directory says more.",
+            hint=f"The end of {log} says more.",
         )
     free_bytes = session.record.header.free_bytes
     needs = "it runs out of memory"
@@ -61,7 +62,7 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     if session.record.header.target.device == "gpu":
         others = " `autobatch doctor` says who else holds memory of the GPU."
     raise NothingFitsError(
-        f"Nothing fits: even a batch of {size} does not: {needs}, and it may have {allowed}.",
+        f"Nothing fits. Even a batch of {size} does not: {needs}, and may use {allowed}.",
         hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
         f"its inputs smaller, or use mixed precision.{others}",
     )

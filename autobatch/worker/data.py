@@ -72,8 +72,7 @@ def load(
         )
     if loader is None:
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
-        train: Source = Arrays(x, y, None, samples)
-        found = Data(train, None, False, "synthetic", samples, notes=notes)
+        found = Data(Arrays(x, y, None, samples), None, False, "synthetic", samples, notes=notes)
     else:
         found = _Loading(target, loader, model, batch_size, validates, anew).load()
     if found.validation is not None and validation_samples is not None:
@@ -234,7 +233,9 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
     """The samples without those that do not make up a whole part of `size`."""
     train = in_parts_of(data.train, size, data.source, replicas=replicas)
     if train is None:
-        raise UserError(f"There are {data.count} training samples; to train takes {size} at least.")
+        told = f"There are {data.count} training samples, and training takes {size} at least."
+        remedy = "lower device.replicas" if replicas > 1 else "build the model for a smaller batch"
+        raise UserError(told, hint=f"Give more data, or {remedy}.")
     validation = data.validation
     if validation is not None:
         validation = in_parts_of(validation, size, data.source, replicas=replicas)

@@ -72,6 +72,16 @@ def holders(*processes):
 
 BLOCKING = [
     ({"system": "Windows"}, "Windows cannot fork", "WSL2"),
+    (
+        {
+            "system": "Darwin",
+            "backend": "torch",
+            **NO_GPU,
+            **packages(keras="3.15.1", torch="2.9.0"),
+        },
+        "On macOS the memory that PyTorch holds cannot be measured.",
+        "backend=jax",
+    ),
     ({"python": (3, 10, 4)}, "Python is 3.10.4; autobatch supports 3.11 to 3.13", "python3.11"),
     ({"python": (3, 14, 0)}, "Python is 3.14.0", "python3.11"),
     (packages(tensorflow="2.21.0"), "Keras is not installed", 'pip install "keras>=3.5"'),
