@@ -61,16 +61,15 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
 
 
 def _how_to_give_data(recipe: Recipe) -> str:
-    told = "probe and benchmark need none"
     if recipe.data is None:
         return (
             "Name the function that returns (train, validation): `data: file.py:load_data` in the "
-            f"recipe, or --set data=file.py:load_data ({told})."
+            "recipe, or --set data=file.py:load_data (probe and benchmark need none)."
         )
     source, _, name = recipe.data.partition(":")
     return (
         f"{source} has no {name}: write it, so that it returns (train, validation), or name yours: "
-        f"--set data={source}:FUNCTION ({told})."
+        f"--set data={source}:FUNCTION. Beside a function in Python: data={name}."
     )
 
 
