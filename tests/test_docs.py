@@ -9,6 +9,7 @@ import pytest
 from commands import autobatch_here, run_shown, shown_in
 
 from autobatch import protocol
+from autobatch.core.scaling import RULES, rule_for
 from autobatch.ui.reference import recipe_reference
 
 ROOT = Path(__file__).parent.parent
@@ -53,3 +54,11 @@ def test_the_fields_of_results_are_the_real_ones():
     assert {"Recommendation", "ProbeResult", "BenchmarkResult", "Verification"} <= documented.keys()
     for name, fields in documented.items():
         assert sorted(fields) == sorted(getattr(protocol, name).__struct_fields__), name
+
+
+def test_the_rules_by_optimizer_are_the_real_ones():
+    page = (ROOT / "docs" / "how-it-works.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| `(\w+)` \|", page, re.MULTILINE)
+    told = {name: rule for names, rule in rows for name in names.split(", ")}
+    assert told.pop("all others") == rule_for("Unheard", "auto")[0]
+    assert told == RULES
