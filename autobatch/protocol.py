@@ -167,6 +167,7 @@ class Job(Struct):
 
     target: Target
     task: Task
+    device_bytes: int | None = None  # of the smallest GPU used, by its driver, all of it
 
 
 # --- outcomes --------------------------------------------------------------------------------

@@ -108,9 +108,11 @@ class LocalExecutor:
         self._log_path: Path | None = None
         self._survey_gpus = survey_gpus
         self._gpus: tuple[str, ...] = ()  # those in use
+        self._device_bytes: int | None = None
         if target.device == "gpu":
-            found = machine.gpus(survey_gpus())
-            self._gpus = tuple(gpu.uuid for gpu in found[: target.replicas])
+            found = machine.gpus(survey_gpus())[: target.replicas]
+            self._gpus = tuple(gpu.uuid for gpu in found)
+            self._device_bytes = min((gpu.total_bytes for gpu in found), default=None)
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -140,12 +142,15 @@ class LocalExecutor:
             return verdict.of_lost_gpus(outcome, lost) if lost else outcome
         return outcome
 
-    def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
+    def job(self, task: Task) -> Job:
+        """What a worker is told."""
         target = changed(self.target, kept_data=str(self.kept_data), extents=self.extents())
-        job = Job(target=target, task=task)
+        return Job(target=target, task=task, device_bytes=self._device_bytes)
+
+    def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
         log = self._log_path = self._next_log(type(task).__name__.lower())
         ours, theirs = self._context.Pipe(duplex=True)
-        arguments = (msgspec.json.encode(job), theirs, str(log), str(Path.cwd()))
+        arguments = (msgspec.json.encode(self.job(task)), theirs, str(log), str(Path.cwd()))
         process = self._context.Process(target=worker_main, args=arguments, daemon=True)
         try:
             with starting_jobs(self.target, self.logs):

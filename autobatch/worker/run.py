@@ -194,15 +194,9 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
     os.environ["KERAS_BACKEND"] = job.target.backend
-    limit_bytes = getattr(job.task, "limit_bytes", None)
-    target = job.target
-    absolute = Path(log_path).absolute()  # the user's code may go elsewhere
-    # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
-    os.environ.update(backend.template_environment(str(absolute.parent), target.device))
-    notes = str(absolute) + NOTES if isinstance(job.task, Probe) else None  # they slow a benchmark
-    os.environ.update(backend.environment(target.device, limit_bytes, target.replicas, notes))
+    os.environ.update(environment(job, backend, Path(log_path).absolute()))  # users may chdir
     sys.path.insert(0, str(Path(job.target.folder)))
-    sys.argv = [target.model.partition(":")[0]]  # a script that reads its arguments finds none
+    sys.argv = [job.target.model.partition(":")[0]]  # a script that reads arguments finds none
 
     sending = threading.Lock()
 
@@ -225,6 +219,18 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
     for child in multiprocessing.active_children():
         child.kill()
     _end(exit_code)
+
+
+def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
+    """Variables that the framework reads when it is imported, or when it starts."""
+    device = job.target.device
+    limit_bytes = getattr(job.task, "limit_bytes", None)
+    notes = str(log) + NOTES if isinstance(job.task, Probe) else None  # they slow a benchmark
+    # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
+    found = backend.template_environment(str(log.parent), device)
+    return found | backend.environment(
+        device, limit_bytes, job.target.replicas, notes, job.device_bytes
+    )
 
 
 def _end(exit_code: int) -> NoReturn:

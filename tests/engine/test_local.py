@@ -27,6 +27,8 @@ from autobatch.protocol import (
     TimedOut,
     UserCodeFailed,
 )
+from autobatch.worker import backends
+from autobatch.worker.run import environment
 
 MIB = 1 << 20
 
@@ -328,6 +330,33 @@ def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
         assert "TensorFlow does not see it" in outcome.message
         assert len(list(tmp_path.glob("*-inspect.log"))) == logs
     assert told == []  # for it did not help
+
+
+def test_a_worker_is_told_how_large_the_smallest_gpu_used_is(tmp_path, monkeypatch):
+    """JAX's limit is a share of it; asked for anew, another might be found (MIG, short UUIDs)."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8,GPU-7")
+    sizes = {"GPU-7a": 40 << 30, "GPU-8b": 80 << 30, "GPU-9c": 20 << 30}
+    found = tuple(
+        machine.Gpu(name="A", total_bytes=size, free_bytes=size, driver="1", uuid=uuid)
+        for uuid, size in sizes.items()
+    )
+    for replicas, share in ((1, "0.125000"), (2, "0.250000")):
+        target = Target(
+            folder=str(HERE),
+            model="targets.py:model",
+            backend="jax",
+            device="gpu",
+            replicas=replicas,
+        )
+        executor = LocalExecutor(
+            target,
+            tmp_path,
+            start_method="spawn",
+            survey_gpus=lambda: machine.GpuSurvey(gpus=found),
+        )
+        job = executor.job(Probe(batch_size=8, limit_bytes=10 << 30))
+        variables = environment(job, backends.load("jax"), tmp_path / "log")
+        assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == share
 
 
 @pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.worker.backends import jax, jax_gpus, load, torch
+from autobatch.worker.backends import jax, load, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import UserError
 
@@ -64,11 +64,14 @@ def test_where_the_cpu_is_asked_for_no_import_sees_a_gpu(backend, variable):
     assert name not in load(backend).template_environment("/logs", "gpu")
 
 
-def test_on_jax_a_limit_is_a_share_and_the_users_own_share_gives_way(monkeypatch):
-    monkeypatch.setattr(jax_gpus, "_total_bytes", lambda: 80 << 30)
-    found = jax.environment("gpu", 20 << 30, 1, None)
+def test_on_jax_a_limit_is_a_share_and_the_users_own_share_gives_way():
+    found = jax.environment("gpu", 20 << 30, 1, None, 80 << 30)
     assert found == {
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.250000",
         "XLA_CLIENT_MEM_FRACTION": "",  # jaxlib refuses both
     }
-    assert jax.environment("gpu", None, 1, None) == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    whole = jax.environment("gpu", 90 << 30, 1, None, 80 << 30)
+    assert whole["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "1.000000"
+    for limit, of in ((None, 80 << 30), (20 << 30, None)):
+        found = jax.environment("gpu", limit, 1, None, of)
+        assert found == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

@@ -69,10 +69,16 @@ class Backend(Protocol):
         """
 
     def environment(
-        self, device: str, limit_bytes: int | None, replicas: int, notes: str | None
+        self,
+        device: str,
+        limit_bytes: int | None,
+        replicas: int,
+        notes: str | None,
+        device_bytes: int | None = None,
     ) -> dict[str, str]:
         """Variables that the runtime reads when it initialises.
 
+        `device_bytes` are all that the smallest GPU used has, free or not; None where unknown.
         `notes` is how the paths begin that it may write at; None: it is to write nothing.
         """
 

@@ -32,7 +32,11 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
 
 
 def environment(
-    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+    device: str,
+    limit_bytes: int | None,
+    replicas: int,
+    notes: str | None,
+    device_bytes: int | None = None,
 ) -> dict[str, str]:
     if device == "cpu":
         if replicas == 1:
@@ -43,7 +47,7 @@ def environment(
         # too few of them a step waits for ever for the one before it.
         threads = str(THREADS_PER_REPLICA * replicas)
         return {"XLA_FLAGS": flags, "NPROC": threads}
-    return gpu_environment(limit_bytes)
+    return gpu_environment(limit_bytes, device_bytes)
 
 
 def configure(device: str, limit_bytes: int | None, replicas: int) -> None:

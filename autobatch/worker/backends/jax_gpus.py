@@ -1,28 +1,20 @@
 """JAX's GPUs: how much of them it may take, and that they can be used."""
 
 from autobatch.worker.mistakes import DeviceError, unusable_gpu
-from autobatch.worker.nvidia import visible_handles
 
 
-def gpu_environment(limit_bytes: int | None) -> dict[str, str]:
+def gpu_environment(limit_bytes: int | None, device_bytes: int | None) -> dict[str, str]:
     """Read when JAX starts. Under a limit it takes all of that at once, as in any training.
 
-    (Grown by need, memory is more fragmented: less would fit.)
+    (Grown by need, memory is more fragmented: less would fit.) The limit is told as a share of the
+    device, whose bytes whoever started us has from its driver: JAX must not have started yet.
     """
-    if limit_bytes is None:
+    if limit_bytes is None or not device_bytes:
         return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return {
-        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{min(1.0, limit_bytes / _total_bytes()):.6f}",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{min(1.0, limit_bytes / device_bytes):.6f}",
         "XLA_CLIENT_MEM_FRACTION": "",  # the newer name: both together are refused
     }
-
-
-def _total_bytes() -> int:
-    """Of the first visible GPU, by its driver: JAX must not have started yet."""
-    import pynvml
-
-    (handle,) = visible_handles(pynvml)
-    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
 
 
 def start_cuda() -> None:

@@ -31,7 +31,11 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
 
 
 def environment(
-    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+    device: str,
+    limit_bytes: int | None,
+    replicas: int,
+    notes: str | None,
+    device_bytes: int | None = None,
 ) -> dict[str, str]:
     variables = {"TF_CPP_MIN_LOG_LEVEL": "1"}  # keeps the allocator's warnings, our evidence
     if device == "cpu":

@@ -40,7 +40,11 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
 
 
 def environment(
-    device: str, limit_bytes: int | None, replicas: int, notes: str | None
+    device: str,
+    limit_bytes: int | None,
+    replicas: int,
+    notes: str | None,
+    device_bytes: int | None = None,
 ) -> dict[str, str]:
     return {}
 
