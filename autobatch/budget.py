@@ -20,14 +20,14 @@ MOVES = 0.25
 
 
 def free_bytes(question: Target) -> int:
-    """Of the CPU's memory, or of the fullest of the GPUs that are used."""
+    """Of the CPU's memory, or of each of the GPUs that are used."""
     if question.device != "gpu":
         return machine.spare_bytes()
     return free_of(machine.gpus(), question)
 
 
 def free_of(found: list[machine.Gpu], question: Target) -> int:
-    """Bytes that the user's own training, too, could have on the fullest of the first GPUs.
+    """Bytes that the user's own training, too, could have on each of the first GPUs.
 
     Raises UsageError where there are too few, or one has no room for any model.
     """
@@ -41,13 +41,15 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
             f"device.replicas is {question.replicas}, and GPUs that can be used: {len(found)}.",
             hint=f"Use --set device.replicas={len(found)}, or check CUDA_VISIBLE_DEVICES.",
         )
-    fullest = min(found[: question.replicas], key=lambda gpu: gpu.free_bytes)
+    used = found[: question.replicas]
+    fullest = min(used, key=lambda gpu: gpu.free_bytes)
     if fullest.free_bytes < machine.NEEDED_ON_GPU_BYTES:
         raise UsageError(
             f"There is no room for a model: {fullest.state}",
             hint=machine.FREE_A_GPU,
         )
-    return fullest.free_within(share_of_gpu(question.backend), question.backend)
+    share = share_of_gpu(question.backend)
+    return min(gpu.free_within(share, question.backend) for gpu in used)
 
 
 def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float:

@@ -13,6 +13,7 @@ from autobatch.protocol import Note
 from autobatch.recipe import make_recipe
 
 GIB = 1 << 30
+LEFT = 1800 << 20  # for CUDA's libraries
 ON_GPU = msgspec.structs.replace(TARGET, device="gpu")
 
 
@@ -77,7 +78,21 @@ def test_jax_takes_no_more_of_a_gpu_than_in_the_users_training(monkeypatch, vari
         monkeypatch.setenv(variable, "0.5")
     on_jax = msgspec.structs.replace(ON_GPU, backend="jax")
     assert budget.free_of([gpu(79)], on_jax) == share * 80 * GIB
-    assert budget.free_of([gpu(20)], on_jax) == 20 * GIB
+
+
+def test_of_unlike_gpus_the_one_that_can_give_least_decides(monkeypatch):
+    for name in budget.SHARES_OF_JAX:
+        monkeypatch.delenv(name, raising=False)
+    on_two = msgspec.structs.replace(ON_GPU, backend="jax", replicas=2)
+    small = msgspec.structs.replace(gpu(40, index=1), total_bytes=40 * GIB)
+    assert budget.free_of([gpu(39), small], on_two) == 30 * GIB
+
+
+def test_jax_is_left_as_much_room_as_tensorflow(monkeypatch):
+    for name in budget.SHARES_OF_JAX:
+        monkeypatch.delenv(name, raising=False)
+    on_jax = msgspec.structs.replace(ON_GPU, backend="jax")
+    assert budget.free_of([gpu(20)], on_jax) == 20 * GIB - LEFT
 
 
 def test_a_share_that_is_no_number_is_refused(monkeypatch):

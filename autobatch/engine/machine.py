@@ -28,7 +28,8 @@ NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASS = "0x03"  # of PCI devices: display controllers, with or without an output
 
 # What TensorFlow leaves at most for CUDA's libraries, of what is free once CUDA has started:
-# MinSystemMemory() of its gpu_device.cc. Given a limit, as here, it leaves nothing by itself.
+# MinSystemMemory() of its gpu_device.cc. Given a limit, as here, it leaves nothing by itself; nor
+# does JAX, which takes all of its limit at once: where that is not there, silently less.
 LEFT_BYTES, LEFT_OF_SMALL_BYTES, SMALL_GPU_BYTES = 1800 << 20, 225 << 20, 2 << 30
 
 
@@ -54,9 +55,9 @@ class Gpu(Struct):
     def free_within(self, share: float, backend: str) -> int:
         """Bytes that are free of it, for one who takes no more than this share of the whole."""
         left = 0
-        if backend == "tensorflow":
+        if backend in ("tensorflow", "jax"):
             left = LEFT_BYTES if self.free_bytes >= SMALL_GPU_BYTES else LEFT_OF_SMALL_BYTES
-        return min(self.free_bytes - left, int(share * self.total_bytes))
+        return max(0, min(self.free_bytes - left, int(share * self.total_bytes)))
 
     @property
     def state(self) -> str:

@@ -49,7 +49,9 @@ UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
-NO_EVIDENCE = re.compile("|".join(("not a failure", *OTHER_SHORTAGES)))
+# After this, BFC asks the device for less: it may well manage.
+BACKS_OFF = "failed to allocate .* from device"
+NO_EVIDENCE = re.compile("|".join(("not a failure", BACKS_OFF, *OTHER_SHORTAGES)))
 
 
 def of_dead_process(

@@ -119,6 +119,12 @@ def test_cuda_visible_devices_chooses_as_cuda_does(setting, chosen):
     assert [g.index for g in visible(found, setting)] == chosen
 
 
+def test_of_a_nearly_full_gpu_nothing_is_free():
+    full = Gpu(name="A", total_bytes=80 * GIB, free_bytes=100 << 20, driver="1")
+    assert full.free_within(1.0, "tensorflow") == 0
+    assert full.free_within(1.0, "torch") == 100 << 20
+
+
 def test_hidden_gpus_are_not_used(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert gpus() == []

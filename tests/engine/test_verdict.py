@@ -45,6 +45,16 @@ def test_a_line_on_another_shortage_than_of_memory_is_no_evidence(shortage):
     assert isinstance(of_dead_process(exit_code=-6, log=also), OutOfMemory)
 
 
+def test_that_an_allocator_tries_again_with_less_is_no_evidence():
+    line = (
+        "failed to allocate 60.00GiB (64424509440 bytes) from device: RESOURCE_EXHAUSTED: : "
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory"
+    )
+    assert isinstance(of_dead_process(exit_code=-11, log=line), Crashed)
+    assert isinstance(of_answer(failed(framework_error=True), line), UserCodeFailed)
+    assert isinstance(of_dead_process(exit_code=-11, log=f"{TENSORFLOW_OOM}\n{line}"), OutOfMemory)
+
+
 def test_a_signal_without_evidence_is_a_crash_not_out_of_memory():
     found = of_dead_process(exit_code=-11, log="Fatal Python error: Segmentation fault")
     assert isinstance(found, Crashed)
