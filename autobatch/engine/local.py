@@ -23,6 +23,7 @@ from autobatch.engine import machine, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
 from autobatch.engine.template import start_template, starting_jobs
+from autobatch.engine.used_gpus import UsedGpus
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     Crashed,
@@ -34,7 +35,6 @@ from autobatch.protocol import (
     Target,
     TargetMissing,
     Task,
-    TimedOut,
     changed,
 )
 from autobatch.units import format_duration
@@ -106,13 +106,7 @@ class LocalExecutor:
             else multiprocessing.get_context("spawn")
         )
         self._log_path: Path | None = None
-        self._survey_gpus = survey_gpus
-        self._gpus: tuple[str, ...] = ()  # those in use
-        self._device_bytes: int | None = None
-        if target.device == "gpu":
-            found = machine.gpus(survey_gpus())[: target.replicas]
-            self._gpus = tuple(gpu.uuid for gpu in found)
-            self._device_bytes = min((gpu.total_bytes for gpu in found), default=None)
+        self._gpus = UsedGpus(target, survey_gpus)
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -137,15 +131,12 @@ class LocalExecutor:
             outcome = self._run(task, deadline_seconds, on_progress)
             if not (isinstance(outcome, TargetMissing) and outcome.is_device):
                 self.on_note(SPAWNING)
-        if self._gpus and isinstance(outcome, verdict.UNEXPLAINED):
-            lost = machine.lost(self._gpus, self._survey_gpus())
-            return verdict.of_lost_gpus(outcome, lost) if lost else outcome
-        return outcome
+        return self._gpus.judged(task, outcome)
 
     def job(self, task: Task) -> Job:
         """What a worker is told."""
         target = changed(self.target, kept_data=str(self.kept_data), extents=self.extents())
-        return Job(target=target, task=task, device_bytes=self._device_bytes)
+        return Job(target=target, task=task, device_bytes=self._gpus.smallest_bytes)
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
         log = self._log_path = self._next_log(type(task).__name__.lower())
@@ -216,12 +207,10 @@ class LocalExecutor:
                 wonders_at = inf
         return self._timed_out(process, log, deadline_seconds)
 
-    def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> TimedOut:
+    def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> Outcome:
         printed = _read(log)
         where = self._where(process, log, printed)
-        return TimedOut(
-            deadline_seconds=deadline_seconds, log_tail=verdict.tail(printed), where=where
-        )
+        return verdict.of_timeout(deadline_seconds, log=printed, where=where)
 
     def _tell_where(self, process: BaseProcess, log: Path, seconds: float) -> None:
         if where := self._where(process, log, _read(log)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from autobatch.engine.machine import Gpu
 from autobatch.protocol import (
     OTHER_SHORTAGES,
     Crashed,
@@ -44,6 +45,7 @@ OUT_OF_MEMORY = re.compile(
         )
     )
 )
+ALLOCATION_FAILED = re.compile(r"ran out of memory trying to allocate|CUDA out of memory")
 # What may come of a device that is gone, too.
 UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
@@ -108,9 +110,26 @@ def of_lost_gpus(outcome: Outcome, uuids: tuple[str, ...]) -> TargetMissing:
     )
 
 
-def _evidence(log: str) -> str | None:
+def of_taken_memory(gpu: Gpu) -> TargetMissing:
+    """Memory ran out where others hold it meanwhile: it says nothing about the size."""
+    return TargetMissing(
+        message=f"Others took memory of the GPU meanwhile: {gpu.state}",
+        hint="Start the same command again once it is free, or with --fresh. What was measured "
+        "is kept.",
+        is_device=True,
+    )
+
+
+def of_timeout(deadline_seconds: float, *, log: str, where: str | None) -> OutOfMemory | TimedOut:
+    """The outcome of a process that was ended at its deadline, `where` in the user's code."""
+    if evidence := _evidence(log, ALLOCATION_FAILED):  # and the framework hangs of it
+        return OutOfMemory(evidence=evidence)
+    return TimedOut(deadline_seconds=deadline_seconds, log_tail=tail(log), where=where)
+
+
+def _evidence(log: str, signs: re.Pattern[str] = OUT_OF_MEMORY) -> str | None:
     for line in reversed(log.splitlines()):
-        if OUT_OF_MEMORY.search(line) and not NO_EVIDENCE.search(line):
+        if signs.search(line) and not NO_EVIDENCE.search(line):
             return line.strip()[:500]
     return None
 

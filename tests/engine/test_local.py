@@ -11,7 +11,7 @@ import psutil
 import pytest
 from asking import HERE, ask
 
-from autobatch.engine import local, machine
+from autobatch.engine import local, machine, used_gpus
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
     Benchmark,
@@ -357,6 +357,54 @@ def test_a_worker_is_told_how_large_the_smallest_gpu_used_is(tmp_path, monkeypat
         job = executor.job(Probe(batch_size=8, limit_bytes=10 << 30))
         variables = environment(job, backends.load("jax"), tmp_path / "log")
         assert variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] == share
+
+
+class OutOfMemoryExecutor(LocalExecutor):
+    """Whose workers run out of memory."""
+
+    def _run(self, *_):
+        return OutOfMemory(evidence="OOM")
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "is_taken"),
+    [
+        (70, (70, 20, 20), True),
+        (70, (70, 20, 70), False),  # a process that ended just before
+        (70, (70, 69), False),
+        (None, (70,), False),
+    ],
+)
+def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
+    tmp_path, monkeypatch, limit, free, is_taken
+):
+    monkeypatch.setattr(used_gpus, "RELEASE_SECONDS", 0.0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    surveys = [
+        machine.GpuSurvey(
+            gpus=(
+                machine.Gpu(
+                    name="A", total_bytes=80 << 30, free_bytes=gib << 30, driver="1", uuid="GPU-7"
+                ),
+            )
+        )
+        for gib in free
+    ]
+    executor = OutOfMemoryExecutor(
+        Target(folder=str(HERE), model="targets.py:model", device="gpu"),
+        tmp_path,
+        start_method="spawn",
+        survey_gpus=lambda: surveys.pop(0),
+    )
+    task = Benchmark(batch_size=8, seconds=1, limit_bytes=limit and limit << 30)
+    outcome = executor.run(task, deadline_seconds=1)
+    assert surveys == []
+    assert isinstance(outcome, TargetMissing if is_taken else OutOfMemory)
+    if is_taken:
+        assert outcome.is_device
+        assert outcome.message == (
+            "Others took memory of the GPU meanwhile: GPU 0 has 20.0 GiB free of 80.0 GiB."
+        )
 
 
 @pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autobatch.engine.verdict import of_answer, of_dead_process, of_lost_gpus
-from autobatch.protocol import Crashed, OutOfMemory, UserCodeFailed
+from autobatch.engine.verdict import of_answer, of_dead_process, of_lost_gpus, of_timeout
+from autobatch.protocol import Crashed, OutOfMemory, TimedOut, UserCodeFailed
 
 TENSORFLOW_OOM = (
     "W tensorflow: Allocator (bfc_cpu_allocator_for_gpu) ran out of memory trying to allocate 2GiB"
@@ -102,6 +102,14 @@ def test_an_exit_code_without_an_answer_is_a_crash():
 def test_what_our_own_watch_killed_for_memory_is_out_of_memory():
     found = of_dead_process(exit_code=-9, log="", killed_for_memory="resident memory reached 9 GiB")
     assert found == OutOfMemory(evidence="resident memory reached 9 GiB", host_memory=True)
+
+
+def test_a_hang_after_a_failed_allocation_is_out_of_memory():
+    found = of_timeout(60.0, log=f"{TENSORFLOW_OOM}\nRetrying", where=None)
+    assert found == OutOfMemory(evidence=TENSORFLOW_OOM)
+    for log in ("epoch 1", f"{TENSORFLOW_OOM} The caller indicates that this is not a failure"):
+        found = of_timeout(60.0, log=log, where="fit (a.py, line 1)")
+        assert found == TimedOut(deadline_seconds=60.0, log_tail=log, where="fit (a.py, line 1)")
 
 
 def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():

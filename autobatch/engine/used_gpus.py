@@ -1,0 +1,42 @@
+"""The GPUs that a run uses, and what they say of a failure: one is gone, or others took of it."""
+
+import time
+from collections.abc import Callable
+
+from autobatch.engine import machine, verdict
+from autobatch.protocol import Outcome, OutOfMemory, Target, Task
+
+RELEASE_SECONDS = 2.0  # after which a process that has ended holds nothing of a GPU
+ENOUGH = 0.97  # of a limit: the driver's own part of a GPU varies a little
+
+
+class UsedGpus:
+    """None where the target's device is the CPU."""
+
+    def __init__(self, target: Target, survey: Callable[[], machine.GpuSurvey]) -> None:
+        self._survey = survey
+        found = machine.gpus(survey())[: target.replicas] if target.device == "gpu" else []
+        self._uuids = tuple(gpu.uuid for gpu in found)
+        self.smallest_bytes = min((gpu.total_bytes for gpu in found), default=None)
+
+    def judged(self, task: Task, outcome: Outcome) -> Outcome:
+        """What `outcome` means, by what the driver says now that the worker has ended."""
+        if self._uuids and isinstance(outcome, verdict.UNEXPLAINED):
+            lost = machine.lost(self._uuids, self._survey())
+            return verdict.of_lost_gpus(outcome, lost) if lost else outcome
+        limit_bytes = getattr(task, "limit_bytes", None)
+        if limit_bytes and isinstance(outcome, OutOfMemory) and not outcome.host_memory:
+            taken = self._taken_by_others(limit_bytes)
+            return verdict.of_taken_memory(taken) if taken else outcome
+        return outcome
+
+    def _taken_by_others(self, limit_bytes: int) -> machine.Gpu | None:
+        """A GPU on which nobody could have the limit, though no worker is there."""
+        taken = None
+        for seconds in (0.0, RELEASE_SECONDS) if self._uuids else ():
+            time.sleep(seconds)
+            used = (gpu for gpu in self._survey().gpus if gpu.uuid in self._uuids)
+            taken = next((g for g in used if g.free_bytes < ENOUGH * limit_bytes), None)
+            if taken is None:
+                break
+        return taken
