@@ -1,8 +1,10 @@
 """What backends do for a GPU, as far as it can be told without one: variables, and errors."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from autobatch.worker.backends import jax, load, torch
+from autobatch.worker.backends import compiled_steps, jax, load, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import UserError
 
@@ -62,6 +64,14 @@ def test_where_the_cpu_is_asked_for_no_import_sees_a_gpu(backend, variable):
     name, value = variable
     assert load(backend).template_environment("/logs", "cpu")[name] == value
     assert name not in load(backend).template_environment("/logs", "gpu")
+
+
+def test_where_xla_does_not_know_what_a_step_needs_it_runs():
+    silent = SimpleNamespace(memory_analysis=lambda: None)
+    memory = compiled_steps.Memory()
+    memory.limit_bytes, memory.only_predicts = 1, True
+    memory.count(compiled_steps._needed_bytes(silent))
+    assert memory.peak_bytes == 0
 
 
 def test_on_jax_a_limit_is_a_share_and_the_users_own_share_gives_way():

@@ -15,8 +15,10 @@ class Memory:
         self.sharing = 1  # devices that are one memory, the CPU's
         self.only_predicts = False
 
-    def count(self, needed_bytes: int) -> None:
+    def count(self, needed_bytes: int | None) -> None:
         """Before a step runs, with what it needs on each device; raises where it is too much."""
+        if needed_bytes is None:
+            return
         needed_bytes *= self.sharing
         if self.limit_bytes is not None and needed_bytes > self.limit_bytes:
             raise OverLimitError(needed_bytes)
@@ -35,7 +37,7 @@ def analysed(model: Any, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any]
 
     if model.run_eagerly or not model.jit_compile:
         return step
-    programs: dict[Any, tuple[Any, int]] = {}
+    programs: dict[Any, tuple[Any, int | None]] = {}
 
     def run(state: Any, data: Any) -> Any:
         leaves, structure = jax.tree_util.tree_flatten(data)
@@ -56,9 +58,14 @@ def analysed(model: Any, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any]
     return run
 
 
-def _needed_bytes(compiled: Any) -> int:
-    """Arguments, temporaries and results at once; what is donated and returned counts once."""
+def _needed_bytes(compiled: Any) -> int | None:
+    """Arguments, temporaries and results at once; what is donated and returned counts once.
+
+    None where XLA cannot tell, as some of its devices cannot.
+    """
     found = compiled.memory_analysis()
+    if found is None:
+        return None
     return int(
         found.argument_size_in_bytes
         + found.temp_size_in_bytes
