@@ -91,21 +91,18 @@ def limit_data(limit_mib: int) -> None:
 
 
 def limit_gpu(limit_mib: int) -> None:
-    """0: all that is free."""
+    """0: what the framework takes by itself, all at once."""
     if keras.backend.backend() == "torch" and limit_mib:
         import torch
 
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction((limit_mib << 20) / total)
-    elif keras.backend.backend() == "tensorflow":
+    elif keras.backend.backend() == "tensorflow" and limit_mib:
         import tensorflow as tf
 
         gpu = tf.config.list_physical_devices("GPU")[0]
-        if limit_mib:
-            limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)
-            tf.config.set_logical_device_configuration(gpu, [limit])
-        else:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)
+        tf.config.set_logical_device_configuration(gpu, [limit])
 
 
 def limit_cpu(limit_mib: int) -> None:
