@@ -6,7 +6,7 @@ import pytest
 
 from autobatch.worker.backends import compiled_steps, jax, load, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
-from autobatch.worker.mistakes import UserError
+from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from autobatch.worker.mistakes import UserError
         "CUDA error: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA driver error: out of memory",
     ],
 )
 def test_all_that_cuda_says_of_memory_is_out_of_memory(line):
@@ -26,8 +27,19 @@ def test_other_errors_of_cuda_are_not():
     assert torch.out_of_memory_evidence(RuntimeError("CUDA error: device-side assert")) is None
 
 
-def test_what_cudas_libraries_say_near_the_limit_is_out_of_memory(monkeypatch):
-    error = RuntimeError("GET was unable to find an engine to execute this computation")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`",
+        "CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasLtMatmul(...)`",
+    ],
+)
+def test_what_cudas_libraries_say_near_the_limit_is_out_of_memory(monkeypatch, line):
+    error = RuntimeError(line)
     for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
         monkeypatch.setattr(torch, "_held_and_limit", lambda told=(held, limit): told)
         assert (torch.out_of_memory_evidence(error) is not None) == is_memory
@@ -64,6 +76,60 @@ def test_where_the_cpu_is_asked_for_no_import_sees_a_gpu(backend, variable):
     name, value = variable
     assert load(backend).template_environment("/logs", "cpu")[name] == value
     assert name not in load(backend).template_environment("/logs", "gpu")
+
+
+class XlaRuntimeError(RuntimeError):
+    """Named as JAX's."""
+
+    __module__ = "jaxlib._jax"
+
+
+def test_memory_that_ran_out_while_cuda_started_is_out_of_memory():
+    said = "Unable to initialize backend 'cuda': {}: no context (you may need to ...)"
+    for code in ("RESOURCE_EXHAUSTED", "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY"):
+        error = RuntimeError(said.format(code))
+        assert jax.out_of_memory_evidence(error) == str(error)
+    for other in (RuntimeError(said.format("UNKNOWN")), RuntimeError("RESOURCE_EXHAUSTED: users'")):
+        assert jax.out_of_memory_evidence(other) is None
+
+
+@pytest.mark.parametrize(("code", "is_device"), [("OUT_OF_MEMORY", False), ("UNKNOWN", True)])
+def test_where_jax_cannot_start_cuda_for_want_of_memory_the_device_is_not_to_blame(
+    monkeypatch, code, is_device
+):
+    framework = pytest.importorskip("jax")
+
+    def fails():
+        raise RuntimeError(f"Unable to initialize backend 'cuda': CUDA_ERROR_{code}")
+
+    monkeypatch.setattr(framework, "default_backend", fails)
+    with pytest.raises((RuntimeError, DeviceError)) as raised:
+        jax.configure("gpu", None, 1)
+    assert isinstance(raised.value, DeviceError) == is_device
+
+
+def test_what_cudnn_says_in_jax_near_the_limit_is_out_of_memory(monkeypatch):
+    error = XlaRuntimeError("FAILED_PRECONDITION: DNN library initialization failed. Look at ...")
+    for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
+        monkeypatch.setattr(jax, "_held_and_limit", lambda told=(held, limit): told)
+        assert (jax.out_of_memory_evidence(error) is not None) == is_memory
+
+
+def test_keras_is_told_to_use_cuda_so_that_it_does_not_look_for_it(monkeypatch):
+    monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
+    for device, expected in (("gpu", "cuda"), ("cpu", None)):
+        assert torch.template_environment("/logs", device).get("KERAS_TORCH_DEVICE") == expected
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "cuda:0")
+    assert torch.template_environment("/logs", "gpu")["KERAS_TORCH_DEVICE"] == "cuda:0"
+
+
+@pytest.mark.parametrize("told", ["cpu", "cuda:1"])
+def test_a_gpu_is_refused_where_keras_was_told_to_use_another_device(monkeypatch, told):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", told)
+    with pytest.raises(TargetError, match=f"has KERAS_TORCH_DEVICE={told}, ") as refused:
+        torch.configure("gpu", None, 1)
+    assert not isinstance(refused.value, DeviceError)  # a fresh interpreter would not help
 
 
 def test_where_xla_does_not_know_what_a_step_needs_it_runs():

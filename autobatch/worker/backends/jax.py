@@ -14,7 +14,14 @@ from typing import Any
 from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
 from autobatch.worker.backends.compiled_steps import analysed, memory
-from autobatch.worker.backends.jax_gpus import gpu_environment, start_cuda
+from autobatch.worker.backends.jax_gpus import (
+    NEAR_LIMIT,
+    NOT_STARTED,
+    UNSPECIFIC,
+    gpu_environment,
+    said_of_memory,
+    start_cuda,
+)
 from autobatch.worker.mistakes import DeviceError
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
@@ -248,7 +255,16 @@ def error_in_data(error: BaseException) -> tuple[str, str] | None:
 
 def out_of_memory_evidence(error: BaseException) -> str | None:
     text = str(error)
-    if not type(error).__module__.startswith(("jax", "jaxlib")):
+    if not type(error).__module__.startswith(("jax", "jaxlib")) and NOT_STARTED not in text:
         return None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((x for x in lines if "RESOURCE_EXHAUSTED" in x or "ut of memory" in x), None)
+    if said := said_of_memory(text):
+        return said
+    if any(sign in text for sign in UNSPECIFIC):
+        held, limit = _held_and_limit()
+        if limit is not None and held >= NEAR_LIMIT * limit:
+            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+    return None
+
+
+def _held_and_limit() -> tuple[int, int | None]:
+    return _counted("peak_bytes_in_use") or 0, memory.limit_bytes

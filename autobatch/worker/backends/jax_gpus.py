@@ -2,6 +2,12 @@
 
 from autobatch.worker.mistakes import DeviceError, unusable_gpu
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory")
+# By cuDNN, for which JAX leaves what is not in its limit.
+UNSPECIFIC = ("DNN library initialization failed",)
+NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
+NOT_STARTED = "Unable to initialize backend"  # an error of Python's type, not of JAX's
+
 
 def gpu_environment(limit_bytes: int | None, device_bytes: int | None) -> dict[str, str]:
     """Read when JAX starts. Under a limit it takes all of that at once, as in any training.
@@ -24,9 +30,18 @@ def start_cuda() -> None:
     try:
         found = jax.default_backend()
     except RuntimeError as error:
+        if said_of_memory(str(error)):  # by others held, all of it
+            raise
         raise unusable_gpu("JAX", error) from None
     if found != "gpu":
         raise DeviceError(
             "There is a GPU, but JAX does not see it.",
-            hint="Install jax[cuda13] (or jax[cuda12]), or use --set device.kind=cpu.",
+            hint="Install jax[cuda13] (or jax[cuda12]), or update the driver (CUDA 13 needs 580), "
+            "or use --set device.kind=cpu.",
         )
+
+
+def said_of_memory(text: str) -> str | None:
+    """The first line of an error that says that memory ran out."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if any(sign in line for sign in OUT_OF_MEMORY)), None)

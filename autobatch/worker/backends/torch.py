@@ -6,37 +6,39 @@ A failed allocation is an exception at once.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
-from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
+from autobatch.worker.backends import (
+    StepCount,
+    StepLog,
+    adapter,
+    hide_gpus_from_tensorflow,
+    torch_errors,
+)
 from autobatch.worker.backends.private_memory import PrivateMemory
-from autobatch.worker.mistakes import DeviceError, unusable_gpu
+from autobatch.worker.backends.torch_gpus import KERAS_DEVICE, start_cuda
 
 PRELOAD = ("torch", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = False
 COPIES_DATA = False
-NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
-OUT_OF_MEMORY = (
-    *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
-    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
-)
-UNSPECIFIC = (
-    *("could not create a primitive", "could not execute a primitive"),  # oneDNN
-    *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_SUPPORTED"),
-    *("unable to find an engine", "nable to find a valid cuDNN algorithm"),
-)
-# Of Python itself, where not even an exception could be allocated.
-NO_EXCEPTION = ("without exception set", "without setting an exception")
 
 
 def template_environment(folder: str, device: str) -> dict[str, str]:
-    # Keras looks for a GPU when it is imported; there is to be none where the CPU is asked for.
-    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
-    # PyTorch's own look would make forks of the process unusable.
-    return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"} | hidden
+    """Keras looks for a GPU when it is imported, unless it is told where to train.
+
+    There is to be none where the CPU is asked for; and where CUDA is started by looking (by
+    PyTorch's own look, and where its driver is asked in vain), forks of the process cannot use it.
+    """
+    told = (
+        {"CUDA_VISIBLE_DEVICES": "-1"}
+        if device == "cpu"
+        else {KERAS_DEVICE: os.environ.get(KERAS_DEVICE) or "cuda"}
+    )
+    return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"} | told
 
 
 def environment(
@@ -54,12 +56,7 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
 
     assert replicas == 1  # Keras has no data parallelism in one process with it
     if device == "gpu":
-        if not torch.cuda.is_available():
-            raise DeviceError(
-                "There is a GPU, but PyTorch does not see it.",
-                hint="Install a PyTorch built for CUDA, or use --set device.kind=cpu.",
-            )
-        _start_cuda()
+        start_cuda()
         hide_gpus_from_tensorflow()
         if limit_bytes is not None:
             _gpu_limits.append(limit_bytes)
@@ -68,18 +65,6 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
         return
     _start_threads()
     _memory.start(limit_bytes)
-
-
-def _start_cuda() -> None:
-    """Refused in a fork of a process that has used it."""
-    import torch
-
-    try:
-        torch.cuda.init()
-    except RuntimeError as error:
-        if out_of_memory_evidence(error) is not None:
-            raise
-        raise unusable_gpu("PyTorch", error) from None
 
 
 def watch_memory(give_up: Callable[[str], None]) -> None:
@@ -251,15 +236,7 @@ def error_in_data(error: BaseException) -> tuple[str, str] | None:
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:
-    text = str(error)
-    if isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY):
-        return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
-    lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
-    if lost or any(sign in text for sign in UNSPECIFIC):
-        held, limit = _held_and_limit()
-        if limit is not None and (lost or held >= NEAR_LIMIT * limit):
-            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
-    return None
+    return torch_errors.evidence(error, _held_and_limit)
 
 
 def _held_and_limit() -> tuple[int, int | None]:

@@ -1,0 +1,35 @@
+"""What PyTorch's errors say of memory, its own and that of CUDA's libraries."""
+
+from collections.abc import Callable
+
+NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
+    *("CUDA error: out of memory", "CUDA driver error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
+UNSPECIFIC = (
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN
+    *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED"),
+    *("CUBLAS_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_INTERNAL_ERROR"),
+    *("CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED"),
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    *("unable to find an engine", "nable to find a valid cuDNN algorithm"),
+)
+# Of Python itself, where not even an exception could be allocated.
+NO_EXCEPTION = ("without exception set", "without setting an exception")
+
+
+def evidence(
+    error: BaseException, held_and_limit: Callable[[], tuple[int, int | None]]
+) -> str | None:
+    """The line that says so, if memory ran out; by what is held, where an error does not say."""
+    text = str(error)
+    if isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY):
+        return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
+    lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
+    if lost or any(sign in text for sign in UNSPECIFIC):
+        held, limit = held_and_limit()
+        if limit is not None and (lost or held >= NEAR_LIMIT * limit):
+            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+    return None
