@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.worker.backends import compiled_steps, jax, load, torch
+from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 
@@ -66,6 +66,21 @@ def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkey
     for others in (other, [gpu, other], []):
         with pytest.raises(UserError):
             tf.config.set_visible_devices(others, "GPU")
+
+
+def test_an_allocator_of_tensorflow_that_heeds_no_limit_gives_way_to_its_usual_one(monkeypatch):
+    for told, expected in (("cuda_malloc_async", ""), ("cuda_malloc", None), (None, None)):
+        monkeypatch.delenv("TF_GPU_ALLOCATOR", raising=False)
+        if told:
+            monkeypatch.setenv("TF_GPU_ALLOCATOR", told)
+        found = tensorflow.environment("gpu", 1 << 30, 1, None)
+        assert found.get("TF_GPU_ALLOCATOR") == expected
+
+
+def test_an_allocator_of_tensorflow_that_does_not_count_is_refused(monkeypatch):
+    monkeypatch.setenv("TF_GPU_ALLOCATOR", "cuda_malloc")
+    with pytest.raises(TargetError, match="has TF_GPU_ALLOCATOR=cuda_malloc, "):
+        tensorflow.configure("gpu", 1 << 30, 1)
 
 
 @pytest.mark.parametrize(

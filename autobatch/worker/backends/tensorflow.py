@@ -17,7 +17,7 @@ from autobatch.worker.backends.tensorflow_errors import error_in_data as error_i
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
-from autobatch.worker.backends.tensorflow_gpus import configure_gpus
+from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False
@@ -44,7 +44,8 @@ def environment(
             variables["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
             variables["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(max(1, limit_bytes // MEBIBYTE))
             _dumps.extend([notes] if notes else [])
-    return variables
+        return variables
+    return variables | gpu_environment()
 
 
 _dumps: list[str] = []  # one, where an allocation that waits in vain is looked for

@@ -1,12 +1,26 @@
 """TensorFlow's GPUs: which are used, with how much memory, whatever the user's code says of it."""
 
+import os
 from typing import Any, NoReturn
 
-from autobatch.worker.mistakes import DeviceError, UserError
+from autobatch.worker.mistakes import DeviceError, TargetError, UserError
+
+ALLOCATOR = "TF_GPU_ALLOCATOR"
+
+
+def gpu_environment() -> dict[str, str]:
+    """CUDA's own pool would heed no limit: in its place, TensorFlow's usual one (BFC) is used."""
+    return {ALLOCATOR: ""} if os.environ.get(ALLOCATOR) == "cuda_malloc_async" else {}
 
 
 def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
     """Before TensorFlow starts: which are used, and with how much memory."""
+    if os.environ.get(ALLOCATOR) == "cuda_malloc":
+        raise TargetError(
+            f"The environment has {ALLOCATOR}=cuda_malloc, an allocator that counts nothing: what "
+            "fits cannot be measured.",
+            hint=f"unset {ALLOCATOR}",
+        )
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
