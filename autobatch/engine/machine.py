@@ -141,8 +141,11 @@ def numbered_by_speed(found: Sequence[Gpu], device_order: str | None) -> bool:
 
 def survey(nvml: Any = None) -> GpuSurvey:
     """All that the driver tells; `nvml` is `pynvml`, or has its interface."""
-    import pynvml
-
+    try:
+        import pynvml
+    except ImportError:  # from an installation without dependencies
+        problem = "nvidia-ml-py is not installed: GPUs cannot be looked at."
+        return GpuSurvey(problems=(problem,), answers=False)
     nvml = nvml or pynvml
     errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)  # the second: driver too old
     try:

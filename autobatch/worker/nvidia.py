@@ -24,20 +24,21 @@ def visible_handles(nvml: Any, count: int = 1) -> list[Any]:
 class EnergyCounter:
     """Joules that the GPUs spend for each sample, by their own counters (Volta and later).
 
-    It counts from `start` on. Where one of them has no counter, and on other devices, it knows
-    nothing.
+    It counts from `start` on. Where one of them has no counter, or another process computes on it,
+    too, and on other devices, it knows nothing.
     """
 
     def __init__(self, device: str, replicas: int = 1, nvml: Any = None) -> None:
-        import pynvml
-
-        self._nvml, self._error = nvml or pynvml, pynvml.NVMLError
         self._handles: list[Any] = []
         self._began: float | None = None
         self._samples = 0
-        if device == "gpu":
-            with contextlib.suppress(self._error):
-                self._handles = visible_handles(self._nvml, replicas)
+        with contextlib.suppress(ImportError):  # of an installation without dependencies
+            import pynvml
+
+            self._nvml, self._error = nvml or pynvml, pynvml.NVMLError
+            if device == "gpu":
+                with contextlib.suppress(self._error):
+                    self._handles = visible_handles(self._nvml, replicas)
 
     def start(self) -> None:
         """Once: what follows is counted."""
@@ -55,9 +56,16 @@ class EnergyCounter:
         return (now - self._began) / self._samples
 
     def _joules(self) -> float | None:
-        if not self._handles:
+        if not self._handles or any(map(self._is_shared, self._handles)):
             return None
         with contextlib.suppress(self._error):
             read = map(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles)
             return float(sum(read)) / 1000  # of millijoules
         return None
+
+    def _is_shared(self, handle: Any) -> bool:
+        """Whether more than one process is seen to compute on it."""
+        with contextlib.suppress(self._error):  # some drivers do not tell
+            listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            return len({process.pid for process in listed}) > 1
+        return False

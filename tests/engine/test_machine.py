@@ -1,6 +1,7 @@
 """Devices and memory: a made-up driver, made-up trees of control groups, and this machine."""
 
 import os
+import sys
 
 import pynvml
 import pytest
@@ -43,6 +44,13 @@ def test_each_gpu_is_told_with_its_memory():
 def test_a_machine_without_a_driver_has_no_gpus_and_no_problem(code):
     found = survey(Driver(starts=error(code)))
     assert (found.gpus, found.problems) == ((), ())
+
+
+def test_without_nvidias_library_that_is_the_problem(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    found = survey()
+    assert (found.gpus, found.answers) == ((), False)
+    assert found.problems == ("nvidia-ml-py is not installed: GPUs cannot be looked at.",)
 
 
 def test_a_driver_that_fails_is_a_problem():

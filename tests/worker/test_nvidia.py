@@ -1,8 +1,10 @@
 """A GPU's counter of joules, of a made-up driver."""
 
+import sys
+
 import pynvml
 import pytest
-from nvml import Driver, card, error
+from nvml import GIB, Driver, card, error, process
 
 from autobatch.worker.nvidia import EnergyCounter, visible_handles
 
@@ -32,11 +34,26 @@ def test_replicas_spend_together():
     [
         Driver(card()),
         Driver(card(millijoules=1), starts=error(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)),
+        Driver(card(millijoules=1, computing=[process(1, GIB), process(2, GIB)])),
     ],
-    ids=["a GPU before Volta", "no driver"],
+    ids=["a GPU before Volta", "no driver", "others compute"],
 )
 def test_without_a_counter_nothing_is_known(driver):
     assert counted(driver) is None
+
+
+def test_what_the_driver_does_not_tell_of_processes_is_no_reason_to_know_nothing():
+    refused = error(pynvml.NVML_ERROR_NO_PERMISSION)
+    for computing in ([process(1, GIB), process(1, None)], refused):
+        assert counted(Driver(card(millijoules=1, computing=computing)), spent=5000) == 0.5
+
+
+def test_without_nvidias_library_nothing_is_known(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    counter = EnergyCounter("gpu")
+    counter.start()
+    counter.trained(10)
+    assert counter.joules_per_sample() is None
 
 
 def test_on_a_cpu_no_driver_is_asked():
