@@ -144,7 +144,7 @@ def compile_within(limit_mib: int, network, train: tuple, validation: tuple, siz
 
 def main() -> None:
     name, size, long = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    from probe import MODELS, ON_GPU
+    from questions import MODELS, ON_GPU
 
     folder, model, data, _ = (MODELS | ON_GPU)[name]
     if long.endswith("s") and name == "digits_mlp":  # whose memory is searched on made-up samples

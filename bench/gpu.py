@@ -3,23 +3,29 @@
 On each backend that is installed (or is named): `probe` against the truth of plain fits, within 16
 GiB and with all that is free; `benchmark` against plain fits of 20 s; one `recommend`. On a
 convolution net and a transformer that are large enough to matter; with --cpu, on small ones on the
-CPU, as a rehearsal. What fails has a row that says so, and the next goes on.
+CPU, as a rehearsal. What fails has a row that says so, and the next goes on. With --keep, plain
+fits and runs are kept in a folder: the same command, cut off and started again, prints all rows and
+runs what is left (what a run took in all is then of its last start).
 
-    pip install "keras-autobatch[jax,torch]" "jax[cuda13]" "tensorflow[and-cuda]"
+Each backend wants an environment of its own: TensorFlow's wheels of CUDA 12 and JAX's of CUDA 13
+overwrite each other's files.
+
+    pip install keras-autobatch "tensorflow[and-cuda]"    # or "jax[cuda13]", or torch
     python bench/gpu.py [probe] [benchmark] [recommend]
-                        [--backend NAME]... [--model NAME]... [--cpu]
+                        [--backend NAME]... [--model NAME]... [--cpu] [--keep DIR]
 """
 
 import argparse
 import importlib.util
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
-from probe import MODELS, ON_GPU, Question, head, print_head, recipe_in, row
+import questions as asking
+from probe import head, print_head, row
+from questions import MODELS, ON_GPU, Question, folder_of, recipe_in
 from throughput import plain_fit
 
 import autobatch
@@ -47,15 +53,15 @@ def benchmark(questions: list[Question]) -> None:
 
 
 def benchmark_one(question: Question) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    with folder_of("benchmark", question) as folder:
         found = autobatch.benchmark(
-            recipe_in(Path(scratch), question.name),
+            recipe_in(folder, question.name),
             overrides=[*question.overrides(), f"batch_sizes.max={max(sizes_of(question))}"],
-            run_directory=Path(scratch, "run"),
+            run_directory=folder / "run",
             sizes=sizes_of(question),
         )
     for point in found.points:
-        fit = plain_fit(question.name, point.batch_size, question.environment())
+        fit = rate_of_fit(question, point.batch_size)
         joules = point.joules_per_sample
         print(
             f"| {question.name} | {question.backend} | {point.batch_size} | "
@@ -63,6 +69,16 @@ def benchmark_one(question: Question) -> None:
             f"{fit:,.0f} | {point.samples_per_second / fit - 1:+.1%} | "
             f"{'' if joules is None else f'{joules:.3g}'} |"
         )
+
+
+def rate_of_fit(question: Question, size: int) -> float:
+    """Samples per second of a plain fit."""
+    return float(
+        asking.fits.once(
+            ["rate", *question.key, size],
+            lambda: plain_fit(question.name, size, question.environment()),
+        )
+    )
 
 
 def told(question: Question, do: Callable[[Question], None]) -> None:
@@ -86,12 +102,12 @@ def recommend(questions: list[Question]) -> None:
 
 
 def recommend_one(question: Question) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    with folder_of("recommend", question) as folder:
         began = time.perf_counter()
         found = autobatch.recommend(
-            recipe_in(Path(scratch), question.name),
+            recipe_in(folder, question.name),
             overrides=[*question.overrides(), "time_limit=15min", "trials.budget=3min"],
-            run_directory=Path(scratch, "run"),
+            run_directory=folder / "run",
         )
     sooner = f"{found.speedup.value:.2g} ({found.speedup.low:.2g} to {found.speedup.high:.2g})"
     print(
@@ -106,7 +122,7 @@ def about(backends: list[str]) -> str:
     gpus = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in machine.gpus()) or "no GPU"
     packages = packages_distributions()  # TensorFlow's may be tensorflow or tensorflow-cpu
     versions = ", ".join(
-        f"{p} {version(p)}" for name in (*backends, "keras") for p in packages[name]
+        f"{p} {version(p)}" for name in (*backends, "keras") for p in packages.get(name, ())
     )
     return f"{gpus}; {versions}; {time.strftime('%Y-%m-%d')}"
 
@@ -118,7 +134,10 @@ def main() -> None:
     parser.add_argument("--backend", action="append", choices=("tensorflow", "jax", "torch"))
     parser.add_argument("--model", action="append", choices=(*ON_GPU, *REHEARSED))
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="to go on from, if it is cut off")
     given = parser.parse_args()
+    if given.keep:
+        asking.keep_in(given.keep)
     if given.cpu and (large := set(given.model or ()) & ON_GPU.keys()):
         parser.error(f"{', '.join(large)}: too large for --cpu")
     installed = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]

@@ -13,82 +13,31 @@ survive three times. What lies between is the truth, a range where they mix. A s
 fitting means, on other backends (--backend jax or torch, where they are installed) and on a GPU.
 
     python bench/probe.py [NAME ...] [--exact] [--backend BACKEND] [--gpu] [--limit MIB]
+                          [--keep DIR]
 """
 
 import argparse
-import os
-import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import autobatch
-from autobatch.engine import machine
-
-HERE = Path(__file__).parent
-RECIPES = HERE.parent / "recipes"
-FIT_STEPS, TRUTH_SECONDS = 200, 15
-SURVIVES = "survives"
-OUT_OF_MEMORY = (
-    *("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory"),
-    *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
-    *("_STATUS_ALLOC_FAILED", "Dst tensor is not initialized"),
+from questions import (
+    MODELS,
+    ON_GPU,
+    SURVIVES,
+    Question,
+    folder_of,
+    keep_in,
+    plain_fit,
+    recipe_in,
 )
+
+import autobatch
+
+TRUTH_SECONDS = 15
 REPEATS = 3  # of a size that is called fitting
 LOOK_ABOVE = 3  # sizes that fail in a row, before all above are held to
 LOOK_BELOW = 2  # sizes that survive in a row, before all below are held to
-
-# name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
-MODELS = {
-    "digits_mlp": (RECIPES, "digits.py:build_mlp", None, 64),
-    "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
-    "source_lm": (RECIPES, "source_lm.py:build_model", "source_lm.py:load_data", 300),
-    "resnet50": (HERE, "models.py:resnet50", "models.py:images", 1000),
-    "mobilenet_v2": (HERE, "models.py:mobilenet_v2", "models.py:images", 500),
-    "two_inputs": (HERE, "models.py:two_inputs", "models.py:question_and_text", 300),
-    "gan": (HERE, "models.py:gan", "models.py:small_images", 150),
-    "convnet": (HERE, "models.py:convnet", "models.py:images", 600),
-}
-ON_GPU = {
-    "deep_convnet": (HERE, "models.py:deep_convnet", "models.py:patterns", None),
-    "transformer": (HERE, "models.py:transformer", "models.py:topics", None),
-}
-
-
-@dataclass(frozen=True)
-class Question:
-    """A model, and where it is to train."""
-
-    name: str
-    exact: bool = False
-    backend: str = "tensorflow"
-    gpu: bool = False
-    limit_mib: int | None = None  # on a GPU None is all that is free
-
-    @property
-    def limit(self) -> str:
-        return "all" if self.limit_mib is None else f"{self.limit_mib} MiB"
-
-    def overrides(self) -> list[str]:
-        asked = [f"backend={self.backend}", f"device.kind={'gpu' if self.gpu else 'cpu'}"]
-        return asked + ([f"device.memory_limit={self.limit_mib}MiB"] if self.limit_mib else [])
-
-    def environment(self) -> dict[str, str]:
-        """Of a process that knows nothing of autobatch."""
-        limit = str(self.limit_mib or 0)
-        found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        if not self.gpu:
-            found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-            if self.backend == "tensorflow" and self.limit_mib:
-                found |= {"TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": limit}
-            return found
-        found["ON_GPU"] = "1"
-        if self.backend == "jax" and self.limit_mib:
-            share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
-            found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
-        return found
 
 
 class Truth:
@@ -104,7 +53,7 @@ class Truth:
         """Every time; one failure is enough."""
         said = self.said.setdefault(size, [])
         while len(said) < repeats and said.count(SURVIVES) == len(said):
-            said.append(plain_fit(self.question, size, TRUTH_SECONDS))
+            said.append(plain_fit(self.question, size, TRUTH_SECONDS, len(said)))
         return said.count(SURVIVES) >= repeats
 
     def largest(self, near: int, upper: int) -> tuple[int, int]:
@@ -161,39 +110,14 @@ class Truth:
                 size = (good + bad) // 2
 
 
-def plain_fit(question: Question, size: int, at_most_seconds: float = 3600) -> str:
-    """What a plain fit of FIT_STEPS steps says, under the same allocator and limit."""
-    command = [sys.executable, str(HERE / "fit.py"), question.name, str(size), str(FIT_STEPS)]
-    environment = question.environment() | {"AT_MOST_SECONDS": str(at_most_seconds)}
-    ended = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-    if ended.returncode == 0:
-        return SURVIVES
-    log = ended.stdout + ended.stderr
-    if "no such batch" in log:
-        return "no such batch"
-    if ended.returncode < 0 or any(sign in log for sign in OUT_OF_MEMORY):
-        return "out of memory"
-    raise SystemExit(f"{question.name}, batch {size}: {log[-2000:]}")
-
-
-def recipe_in(folder: Path, name: str) -> Path:
-    home, model, data, _ = (MODELS | ON_GPU)[name]
-    given = f"data: {home}/{data}\n" if data else ""
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(f"model: {home}/{model}\n{given}")
-    return recipe
-
-
 def row(question: Question) -> str:
-    with tempfile.TemporaryDirectory() as scratch:
-        recipe = recipe_in(Path(scratch), question.name)
+    with folder_of("probe", question) as folder:
+        recipe = recipe_in(folder, question.name)
         began = time.perf_counter()
         ours = autobatch.probe(
             recipe,
             overrides=question.overrides(),
-            run_directory=Path(scratch, "run"),
+            run_directory=folder / "run",
             exact=question.exact,
         )
         seconds = time.perf_counter() - began
@@ -240,7 +164,10 @@ def main() -> None:
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--limit", type=int, metavar="MIB")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="to go on from, if it is cut off")
     given = parser.parse_args()
+    if given.keep:
+        keep_in(given.keep)
     print_head()
     for name in given.names or (ON_GPU if given.gpu else MODELS):
         limit = given.limit or (None if given.gpu else MODELS[name][3])

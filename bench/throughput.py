@@ -55,7 +55,12 @@ def plain_fit(name: str, size: int, environment: dict[str, str] | None = None) -
     """Samples per second, from `fit` alone."""
     command = [sys.executable, str(HERE / "fit.py"), name, str(size), f"{SECONDS}s"]
     ended = subprocess.run(
-        command, env=os.environ | (environment or {}), capture_output=True, text=True, check=True
+        command,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS + 600,
     )
     return float(ended.stdout.split()[-1])
 
