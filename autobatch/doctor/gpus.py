@@ -3,16 +3,38 @@
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import Facts, Finding, blocks, warns
-from autobatch.engine.machine import FREE_A_GPU, NEEDED_ON_GPU_BYTES, Gpu, numbered_by_speed
+from autobatch.engine.machine import (
+    FREE_A_GPU,
+    NEEDED_ON_GPU_BYTES,
+    NO_LIBRARY,
+    Gpu,
+    numbered_by_speed,
+)
 from autobatch.frameworks import FOR_GPUS, installed_as
 
 HELD = 0.5  # share of a GPU held by others, likewise
+DRIVER_OF_CUDA_13 = 580  # the oldest
+OF_CUDA_13 = {  # what is installed of each backend for CUDA 13, for 12, and how to go back
+    "jax": (
+        "jax-cuda13-plugin",
+        "jax-cuda12-plugin",
+        'pip uninstall jax-cuda13-plugin jax-cuda13-pjrt && pip install "jax[cuda12]"',
+    ),
+    "torch": (
+        "nvidia-cudnn-cu13",
+        "nvidia-cudnn-cu12",
+        "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126",
+    ),
+}
 
 
 def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
     """Is the GPU there that the user thinks of?"""
     for problem in facts.gpu_problems:
-        yield warns(problem, "See what nvidia-smi says; after a driver update, restart.")
+        if problem != NO_LIBRARY:
+            yield warns(problem, "See what nvidia-smi says; after a driver update, restart.")
+        elif facts.nvidia_cards:
+            yield warns(problem, "pip install nvidia-ml-py")
     if facts.nvidia_cards and not facts.gpus and not facts.gpu_problems:
         yield warns(
             f"{_count(facts.nvidia_cards, 'NVIDIA GPU')} plugged in, but no driver answers.",
@@ -70,6 +92,7 @@ def _judge_room(gpu: Gpu) -> Iterator[Finding]:
 def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
     if facts.device_asked == "cpu":
         return
+    yield from _judge_driver(facts)
     names = installed_as(facts.backend, facts.packages)
     if facts.cpu_alone:
         install = f'pip uninstall {names[0]} && pip install "{FOR_GPUS[facts.backend]}"'
@@ -85,6 +108,21 @@ def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
             f"There is a GPU, but {names[0]} came without CUDA's libraries, and cuDNN is nowhere "
             "in sight: TensorFlow may not see the GPU.",
             'pip install "tensorflow[and-cuda]"',
+        )
+
+
+def _judge_driver(facts: Facts) -> Iterator[Finding]:
+    """Is it new enough for the CUDA that came with the framework?"""
+    new, old, remedy = OF_CUDA_13.get(facts.backend, ("", "", ""))
+    driver = facts.usable_gpus[0].driver
+    major = driver.partition(".")[0]
+    if new not in facts.packages or old in facts.packages:  # with both, who knows
+        return
+    if major.isdecimal() and int(major) < DRIVER_OF_CUDA_13:
+        yield warns(
+            f"NVIDIA's driver is {driver}, and {new} is for CUDA 13, which needs "
+            f"{DRIVER_OF_CUDA_13} or later: {facts.backend} may not see the GPU.",
+            f"Update the driver; or, for CUDA 12: {remedy}",
         )
 
 

@@ -21,6 +21,7 @@ from autobatch.units import format_bytes
 
 FREE_A_GPU = "End what holds it, or choose another GPU with CUDA_VISIBLE_DEVICES."
 NEEDED_ON_GPU_BYTES = 1 << 30  # CUDA's context and cuDNN's workspace, before any model
+NO_LIBRARY = "nvidia-ml-py is not installed: GPUs cannot be looked at."
 HIDDEN = "a process that cannot be seen from here"  # of another container or user
 
 CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
@@ -144,8 +145,7 @@ def survey(nvml: Any = None) -> GpuSurvey:
     try:
         import pynvml
     except ImportError:  # from an installation without dependencies
-        problem = "nvidia-ml-py is not installed: GPUs cannot be looked at."
-        return GpuSurvey(problems=(problem,), answers=False)
+        return GpuSurvey(problems=(NO_LIBRARY,), answers=False)
     nvml = nvml or pynvml
     errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)  # the second: driver too old
     try:

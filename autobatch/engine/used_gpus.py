@@ -17,6 +17,7 @@ class UsedGpus:
         self._survey = survey
         found = machine.gpus(survey())[: target.replicas] if target.device == "gpu" else []
         self._uuids = tuple(gpu.uuid for gpu in found)
+        self._free_bytes = {gpu.uuid: gpu.free_bytes for gpu in found}  # before there is a job
         self.smallest_bytes = min((gpu.total_bytes for gpu in found), default=None)
 
     def judged(self, task: Task, outcome: Outcome) -> Outcome:
@@ -31,12 +32,19 @@ class UsedGpus:
         return outcome
 
     def _taken_by_others(self, limit_bytes: int) -> machine.Gpu | None:
-        """A GPU on which nobody could have the limit, though no worker is there."""
+        """A GPU on which nobody could have the limit now, though no worker is there.
+
+        Or what was free at first, of which a limit may ask for more.
+        """
         taken = None
         for seconds in (0.0, RELEASE_SECONDS) if self._uuids else ():
             time.sleep(seconds)
             used = (gpu for gpu in self._survey().gpus if gpu.uuid in self._uuids)
-            taken = next((g for g in used if g.free_bytes < ENOUGH * limit_bytes), None)
+            taken = next((g for g in used if self._is_taken(g, limit_bytes)), None)
             if taken is None:
                 break
         return taken
+
+    def _is_taken(self, gpu: machine.Gpu, limit_bytes: int) -> bool:
+        at_first = self._free_bytes[gpu.uuid]
+        return gpu.free_bytes < ENOUGH * min(limit_bytes, at_first)

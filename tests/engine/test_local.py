@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -257,17 +258,18 @@ def test_a_worker_is_where_its_caller_is_now(tmp_path, monkeypatch):
 
 
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
+    answered = threading.Event()
+
     def kill():
-        deadline = time.monotonic() + 60
-        while not workers() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        for pid in workers():
-            os.kill(pid, signal.SIGKILL)
+        while not answered.wait(0.5):
+            for pid in workers():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     outcome, _ = ask(tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model")
+    answered.set()
     killer.join()
     assert isinstance(outcome, Crashed)
     assert outcome.signal == signal.SIGKILL

@@ -17,7 +17,7 @@ from autobatch.doctor.facts import Facts, RunDirectory
 from autobatch.doctor.gather import gather, has_cudnn, look_at
 from autobatch.doctor.judges import OLDEST_KERAS, OLDEST_TENSORFLOW, PYTHONS, diagnose
 from autobatch.engine.cgroups import ControlGroup
-from autobatch.engine.machine import Gpu, GpuProcess, Memory
+from autobatch.engine.machine import NO_LIBRARY, Gpu, GpuProcess, Memory
 from autobatch.frameworks import users_backend
 from autobatch.recipe import make_recipe
 from autobatch.ui.doctor import diagnosis_table
@@ -259,6 +259,40 @@ def test_the_limit_is_told_with_its_reason(changes, device, limit_bytes, reason)
 def test_the_first_candidate_of_a_release_is_not_older_than_those_before(version):
     changes = packages(keras=version.replace("2.21", "3.15"), tensorflow=version)
     assert diagnose(facts(**changes)).ready
+
+
+@pytest.mark.parametrize(
+    ("backend", "installed", "driver", "is_told"),
+    [
+        ("jax", {"jax": "0.10.2", "jax_cuda13_plugin": "0.10.2"}, "575.57.08", True),
+        ("torch", {"torch": "2.13.0", "nvidia_cudnn_cu13": "9.1"}, "535.1", True),
+        ("torch", {"torch": "2.13.0", "nvidia_cudnn_cu13": "9.1"}, "580.65.06", False),
+        ("torch", {"torch": "2.13.0", "nvidia_cudnn_cu13": "9.1"}, "unknown", False),
+        ("torch", {"torch": "2.8.0", "nvidia_cudnn_cu12": "9.1"}, "535.1", False),
+        ("jax", {"jax": "0.10.2", "jax_cuda12_plugin": "0.10.2"}, "535.1", False),
+        ("tensorflow", {"tensorflow": "2.21.0", "nvidia_cudnn_cu13": "9.1"}, "535.1", False),
+    ],
+)
+def test_a_driver_that_is_too_old_for_cuda_13_is_told(backend, installed, driver, is_told):
+    found = diagnose(
+        facts(
+            backend=backend,
+            gpus=(gpu(driver=driver),),
+            **packages(keras="3.15.1", **installed),
+        )
+    ).findings
+    told = [finding for finding in found if "for CUDA 13, which needs 580" in finding.fact]
+    assert len(told) == is_told
+    assert all(driver in finding.fact and "CUDA 12: pip" in finding.remedy for finding in told)
+
+
+def test_without_nvidias_library_a_card_that_is_there_is_told():
+    blind = {"gpu_problems": (NO_LIBRARY,), "gpus": (), "cudnn": False}
+    found = diagnose(facts(**blind, nvidia_cards=1)).findings
+    assert [each.remedy for each in found if each.fact == NO_LIBRARY] == [
+        "pip install nvidia-ml-py"
+    ]
+    assert not [each for each in diagnose(facts(**blind)).findings if each.fact == NO_LIBRARY]
 
 
 def test_what_blocks_comes_first():
