@@ -374,6 +374,7 @@ class OutOfMemoryExecutor(LocalExecutor):
         (70, (70, 20, 20), True),
         (70, (70, 20, 70), False),  # a process that ended just before
         (70, (70, 69), False),
+        (95, (70, 69), False),  # asked for more than there ever was
         (None, (70,), False),
     ],
 )
