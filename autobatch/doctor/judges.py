@@ -58,8 +58,10 @@ def _limit(facts: Facts) -> tuple[int, str]:
         reason = "all that is free on the GPU"
         if facts.backend == "tensorflow":
             reason = "what is free on the GPU, but for what TensorFlow leaves of it"
+        if facts.backend == "jax":
+            reason = "what is free on the GPU, but for what CUDA's libraries need of it"
         if share < 1:
-            reason = f"what is free on the GPU, but at most the {share:.0%} that JAX takes of it"
+            reason += f", and at most the {share:.0%} that JAX takes"
     else:
         group = facts.memory.tightest_group
         what = f"what the control group {group.path} leaves" if group else "available memory"

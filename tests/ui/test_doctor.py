@@ -229,13 +229,14 @@ def test_a_sound_machine_has_no_findings(changes):
     ("changes", "device", "limit_bytes", "reason"),
     [
         ({}, "gpu", 23 * GIB - (1800 << 20), "but for what TensorFlow leaves of it"),
+        ({"backend": "jax"}, "gpu", 23 * GIB - (1800 << 20), "but for what CUDA's libraries need"),
         ({"backend": "torch"}, "gpu", 23 * GIB, "all that is free on the GPU"),
         (NO_GPU, "cpu", 18 * GIB, "90% of available memory"),
         (
-            {"share_of_gpu": 0.75},
+            {"share_of_gpu": 0.75, "backend": "jax"},
             "gpu",
             18 * GIB,
-            "what is free on the GPU, but at most the 75% that JAX takes of it",
+            "but for what CUDA's libraries need of it, and at most the 75% that JAX takes",
         ),
         (
             packages(keras="3.15.1", tensorflow_cpu="2.21.0"),
