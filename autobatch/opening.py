@@ -135,6 +135,7 @@ def open_run(
         executor = LocalExecutor(
             question,
             directory / "logs",
+            free_at_first=then,
             # More than the machine could spare at the start, the tool itself would be in danger.
             resident_limit_bytes=machine.spare_bytes(),
             on_note=lambda text: on_event(Note(text=text)),

@@ -499,7 +499,7 @@ class ProbePoint(Struct):
 
 
 class ProbeResult(Struct):
-    """What fits. `ceiling` is the largest size that keeps the headroom free."""
+    """What fits. `ceiling` is a size near the largest that keeps the headroom free."""
 
     largest_fitting: int
     ceiling: int

@@ -43,7 +43,7 @@ class Device(Section, frozen=True, kw_only=True):
     memory_limit: Annotated[
         MemoryLimit | None,
         Meta(
-            description="a size such as 8GiB, or a share of what is free such as 80% (default: "
+            description="a size such as 8GiB, or a share of the default such as 80% (default: "
             "what is free; on a CPU 90 % of it)"
         ),
         Meta(description="memory of the device that training may use; batch sizes must fit in it"),

@@ -118,7 +118,7 @@ def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes:
             ("  kind: auto", f"auto, gpu or cpu; here: {found.device_name}"),
             (
                 "  # memory_limit: 8GiB",
-                f"or 80% of what is free; default: {format_bytes(limit_bytes)}",
+                f"or 80% of the default, {format_bytes(limit_bytes)}",
             ),
             ("  headroom: 10%", "of the limit, kept free by what is recommended"),
         ],

@@ -119,8 +119,7 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     except UnverifiedError as why:
         peak_bytes, is_verified = probed.ceiling_peak_bytes, False
         doubt = (
-            f"Batch {size} was not verified by itself ({why}): the peak told is that of "
-            f"{probed.ceiling}."
+            f"Batch {size} was not verified by itself ({why}); the peak told is of another size."
         )
     recommendation = conclusion.compose(
         choice,

@@ -87,6 +87,7 @@ def told(question: Question, do: Callable[[Question], None]) -> None:
         do(question)
     except (Exception, SystemExit) as error:  # whatever it is, the other rows are wanted
         why = getattr(error, "message", None) or getattr(error, "stderr", None) or str(error)
+        why = why.decode(errors="replace") if isinstance(why, bytes) else why
         print(f"| {question.name} | {question.backend} | failed: {' '.join(why.split())[-300:]} |")
     sys.stdout.flush()
 

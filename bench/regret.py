@@ -212,7 +212,7 @@ def main() -> None:
                     1,
                 )
             )
-            print(f"(inf: not with every seed in {longer:g} s)")
+            print(f"(inf and nan: not with every seed in {longer:g} s)")
 
 
 def row(name: str, setting: tuple, seconds: float, least: float, wall: float, grid: float) -> str:

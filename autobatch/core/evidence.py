@@ -153,11 +153,13 @@ class Evidence:
         if ranking.breaks_down_next(costs, setting.rung, self.initial_cost):
             cost, twice = costs[setting.rung], costs[setting.rung + 1]
             if cost is None or twice is None:
-                return "diverged"
+                why = self.failed.get(Setting(setting.batch_size, setting.rung + 1))
+                return f"could not be trained ({why})" if why else "diverged"
             return f"ended a trial at {self.shown(twice):.3g}, not {self.shown(cost):.3g}"
         if broke is not None and setting.rung >= broke:
             return (
-                f"broke down in a short test of rising rates, at batch {self.baseline.batch_size}"
+                f"is by the rule beyond {self.divergence_rate:.3g} at batch "
+                f"{self.baseline.batch_size}, where a short test of rising rates broke down"
             )
         return None
 

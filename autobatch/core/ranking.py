@@ -160,16 +160,22 @@ def speedups(
     means = y.mean(axis=1)
     sigma, degrees = _residual(y)
     half = quantiles.dunnett(CONFIDENCE, candidates - 1, degrees) * sigma * sqrt(2 / seeds)
-    at_once = quantiles.dunnett(CONFIDENCE, candidates - 1, MANY) / quantiles.dunnett(
-        CONFIDENCE, 1, MANY
-    )
     reference = float(means[names.index(baseline)])
     found = {}
     for name, mean in zip(names, means, strict=True):
         if name != baseline:
-            gain, wide = reference - float(mean), hypot(half, at_once * (doubts or {}).get(name, 0))
+            gain, wide = (
+                reference - float(mean),
+                with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1),
+            )
             found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
     return found
+
+
+def with_doubt(half: float, doubt: float, comparisons: int) -> float:
+    """Half of an interval of ln times, and a doubt about one ratio, for all of them at once."""
+    at_once = quantiles.dunnett(CONFIDENCE, comparisons, MANY)
+    return hypot(half, doubt * at_once / quantiles.dunnett(CONFIDENCE, 1, MANY))
 
 
 def told_apart(
@@ -214,7 +220,7 @@ def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float, *, doubt: 
     def are_enough(seeds: int) -> bool:
         quantile = quantiles.dunnett(CONFIDENCE, len(y) - 1, (len(y) - 1) * (seeds - 1))
         error = sigma * sqrt(2 / seeds)
-        return hypot(quantile * error, doubt) + POWER * error <= abs(log(ratio))
+        return with_doubt(quantile * error, doubt, len(y) - 1) + POWER * error <= abs(log(ratio))
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 

@@ -44,10 +44,11 @@ class Standing:
         return found is not None and found.low > ranking.EQUIVALENT and not self.is_the_end
 
     def share(self, difference: float) -> str:
-        """A difference, or an end of its interval, in words: of the baseline's loss, if it can."""
-        if self.of_what_is_learned:
-            return f"{difference / 100:+.2%} of what it learns"
-        return f"{difference:+.1%}"
+        """A difference, or an end of its interval, in per cent of the baseline's loss.
+
+        Or of what the baseline learned, where that is the unit.
+        """
+        return f"{difference / 100:+.2%}" if self.of_what_is_learned else f"{difference:+.1%}"
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)

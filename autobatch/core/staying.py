@@ -91,11 +91,12 @@ def _why_its_end_matters(
         return None
     sign = -1.0 if evidence.maximise else 1.0
     value = sign * found.differences[setting].value
+    unit = " of what yours learns" if found.of_what_is_learned else ""
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
         f"{format_duration(evidence.final_seconds)} of training its {metric} differs from yours by "
-        f"{found.share(value)}. {advice}"
+        f"{found.share(value)}{unit}. {advice}"
     )
 
 
@@ -151,11 +152,12 @@ def _what_would_tell(
     ratio = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
     seeds = len(evidence.finals[evidence.baseline])
     doubt = evidence.step_doubt(setting, evidence.baseline)
-    if doubt >= log(ratio):
+    at_once = ranking.with_doubt(0.0, doubt, len(choice.standing.times) - 1)
+    if at_once >= log(ratio):
         return (
-            f"How long steps take is known to {exp(doubt) - 1:.0%}, of the one against the other, "
-            "and no number of seeds tells more: a larger benchmark.seconds would, or a machine "
-            "that does nothing else."
+            f"The benchmark knows the ratio of their step times to ± {exp(at_once) - 1:.0%}, and "
+            "no number of seeds tells more: a larger benchmark.seconds would, or a machine that "
+            "does nothing else."
         )
     needed = ranking.seeds_needed(choice.standing.times, ratio, doubt=doubt)
     needed = max(needed, seeds + 1, evidence.seeds)

@@ -117,10 +117,11 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     low, high = sorted(ends)
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
     told, low_told, high_told = (found.share(x) for x in (value, low, high))
+    unit = ", as shares of what yours learns" if found.of_what_is_learned else ""
     verdict = " No practical difference." if same else ""
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
-        f"differs by {told} from your setting's (90 % interval {low_told} to {high_told})."
+        f"differs by {told} from your setting's (90 % interval {low_told} to {high_told}{unit})."
         f"{verdict}",
     )
 
@@ -150,8 +151,9 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     rates = sorted(evidence.learning_rate(s) for s in tried)
     reason = evidence.rule_reason[0].upper() + evidence.rule_reason[1:]
     told = f"{by_rule:.3g} at batch {setting.batch_size}"
-    if isfinite(evidence.saturation()) and setting.batch_size != evidence.baseline.batch_size:
-        told += f", as it saturates at the noise scale, {about(evidence.saturation())}"
+    is_scaled = evidence.rule != "none" and setting.batch_size != evidence.baseline.batch_size
+    if is_scaled and isfinite(evidence.saturation()):
+        told += f", as it saturates near batch {about(evidence.saturation())}, by the noise scale"
     if setting == evidence.baseline:
         return f"{reason}. The learning rate stays {evidence.baseline_learning_rate:.3g}."
     return (

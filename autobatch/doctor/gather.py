@@ -43,7 +43,7 @@ def examine(
     target: str | None, overrides: Sequence[str] = (), run_directory: Path | None = None
 ) -> Diagnosis:
     """The diagnosis for a TARGET as the user types it, or for whatever target there may be."""
-    if target is None:
+    if target is None or sys.platform == "win32":  # where nothing can be measured
         recipe = make_recipe({"model": "any"}, overrides)
     else:
         from autobatch.opening import read_target  # which needs what Windows has not

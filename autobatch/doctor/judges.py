@@ -57,11 +57,11 @@ def _limit(facts: Facts) -> tuple[int, str]:
         share = facts.share_of_gpu
         reason = "all that is free on the GPU"
         if facts.backend == "tensorflow":
-            reason = "what is free on the GPU, but for what TensorFlow leaves of it"
+            reason = "what is free on the GPU, less what TensorFlow leaves of it"
         if facts.backend == "jax":
-            reason = "what is free on the GPU, but for what CUDA's libraries need of it"
+            reason = "what is free on the GPU, less what CUDA's libraries need"
         if share < 1:
-            reason += f", and at most the {share:.0%} that JAX takes"
+            reason += f"; at most the {share:.0%} of the GPU that JAX takes"
     else:
         group = facts.memory.tightest_group
         what = f"what the control group {group.path} leaves" if group else "available memory"

@@ -94,6 +94,7 @@ class LocalExecutor:
         on_note: Callable[[str], None] = ignore,
         is_stopped: Callable[[], bool] = never,
         survey_gpus: Callable[[], machine.GpuSurvey] = machine.survey,
+        free_at_first: int = 0,
         extents: Callable[[], tuple[Extent, ...]] = tuple,
     ) -> None:
         self.on_note, self.is_stopped = on_note, is_stopped
@@ -106,7 +107,7 @@ class LocalExecutor:
             else multiprocessing.get_context("spawn")
         )
         self._log_path: Path | None = None
-        self._gpus = UsedGpus(target, survey_gpus)
+        self._gpus = UsedGpus(target, survey_gpus, free_at_first)
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:

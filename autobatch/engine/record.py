@@ -229,4 +229,5 @@ def _key(task: Task) -> bytes:
 def _content(target: Target) -> dict[str, Any]:
     """What is asked about, wherever it lies."""
     content: dict[str, Any] = msgspec.to_builtins(target)
-    return {name: value for name, value in content.items() if name != "folder"}
+    lies = ("folder", "data_is_optional")  # where data is missing, the inspection says so
+    return {name: value for name, value in content.items() if name not in lies}

@@ -13,11 +13,14 @@ ENOUGH = 0.97  # of a limit: the driver's own part of a GPU varies a little
 class UsedGpus:
     """None where the target's device is the CPU."""
 
-    def __init__(self, target: Target, survey: Callable[[], machine.GpuSurvey]) -> None:
+    def __init__(
+        self, target: Target, survey: Callable[[], machine.GpuSurvey], free_at_first: int
+    ) -> None:
         self._survey = survey
         found = machine.gpus(survey())[: target.replicas] if target.device == "gpu" else []
         self._uuids = tuple(gpu.uuid for gpu in found)
-        self._free_bytes = {gpu.uuid: gpu.free_bytes for gpu in found}  # before there is a job
+        # Before there was a job: at the run's first start, or now.
+        self._free_bytes = {gpu.uuid: max(gpu.free_bytes, free_at_first) for gpu in found}
         self.smallest_bytes = min((gpu.total_bytes for gpu in found), default=None)
 
     def judged(self, task: Task, outcome: Outcome) -> Outcome:

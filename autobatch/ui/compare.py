@@ -68,10 +68,16 @@ def _measured(one: Findings, other: Findings) -> Iterator[Row]:
             yield name, a, b
 
 
+def _own(result: Recommendation) -> str:
+    own, size = result.baseline.instead_of, result.baseline.batch_size
+    told = f"{size}" if own is None else f"{own} (cannot be used; {size} instead)"
+    return f"{told}, {result.baseline.learning_rate:.4g}"
+
+
 RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("batch size", lambda r: str(r.batch_size)),
     ("learning rate", lambda r: f"{r.learning_rate:.4g}"),
-    ("yours", lambda r: f"{words.yours(r).removeprefix('yours ')}, {r.baseline.learning_rate:.4g}"),
+    ("yours", _own),
     ("verdict", words.verdict),
     ("confidence", lambda r: words.CONFIDENCE[r.confidence]),
     ("target", lambda r: f"{r.metric} {r.target_loss:.4g}"),

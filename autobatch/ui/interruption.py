@@ -83,7 +83,7 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
 
 def _interrupted(resumable: bool) -> InterruptedRunError:
     if not resumable:
-        hint = "Start the same command again: it begins anew."
+        hint = "Start it again (with another --run-dir, if you gave one): it begins anew."
         return InterruptedRunError("Interrupted.", hint=hint)
     hint = f"The same command goes on from there:\n  {resume_command(sys.argv)}"
     return InterruptedRunError(hint=hint)

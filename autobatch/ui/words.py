@@ -239,7 +239,8 @@ def reached_in(candidate: Candidate, result: Recommendation) -> str:
     sign = -1.0 if rises(result.metric) else 1.0
     reached = sum(sign * x <= sign * result.target_loss for x in candidate.val_loss_per_seed)
     seeds = max(c.seeds for c in result.candidates)
-    return f"{reached} of {seeds} seeds" if reached else "never"
+    told = "" if reached == seeds else f"{reached} of {seeds} seeds"  # all: nothing was timed
+    return told if reached else "never"
 
 
 def rises(metric: str) -> bool:

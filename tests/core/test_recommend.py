@@ -6,7 +6,7 @@ import numpy as np
 
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
-from autobatch.core.wording import why_this_one
+from autobatch.core.wording import after_equal_time, why_this_one
 
 OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Setting(64, 3)
 SEEDS = 5
@@ -118,7 +118,9 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
         for seed, curve in curves.items():
             curves[seed] = [(t, cost**6 / 100) for t, cost in curve]
     choice = choose(evidence, ceiling=64)
-    assert choice.standing.share(-0.5) == "-0.50% of what it learns"
+    assert choice.standing.share(-0.5) == "-0.50%"
+    told = after_equal_time(choice, evidence, "val_loss")[0]
+    assert told.endswith("%, as shares of what yours learns).")
 
 
 def test_a_large_batch_is_preferred_where_that_is_asked():

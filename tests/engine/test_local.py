@@ -375,6 +375,7 @@ class OutOfMemoryExecutor(LocalExecutor):
         (70, (70, 20, 70), False),  # a process that ended just before
         (70, (70, 69), False),
         (95, (70, 69), False),  # asked for more than there ever was
+        (70, (30, 30, 30), True),  # taken since a first start
         (None, (70,), False),
     ],
 )
@@ -398,6 +399,7 @@ def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
         tmp_path,
         start_method="spawn",
         survey_gpus=lambda: surveys.pop(0),
+        free_at_first=70 << 30,
     )
     task = Benchmark(batch_size=8, seconds=1, limit_bytes=limit and limit << 30)
     outcome = executor.run(task, deadline_seconds=1)
@@ -406,7 +408,7 @@ def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
     if is_taken:
         assert outcome.is_device
         assert outcome.message == (
-            "Others took memory of the GPU meanwhile: GPU 0 has 20.0 GiB free of 80.0 GiB."
+            f"Others took memory of the GPU meanwhile: GPU 0 has {free[1]}.0 GiB free of 80.0 GiB."
         )
 
 

@@ -228,15 +228,15 @@ def test_a_sound_machine_has_no_findings(changes):
 @pytest.mark.parametrize(
     ("changes", "device", "limit_bytes", "reason"),
     [
-        ({}, "gpu", 23 * GIB - (1800 << 20), "but for what TensorFlow leaves of it"),
-        ({"backend": "jax"}, "gpu", 23 * GIB - (1800 << 20), "but for what CUDA's libraries need"),
+        ({}, "gpu", 23 * GIB - (1800 << 20), "less what TensorFlow leaves of it"),
+        ({"backend": "jax"}, "gpu", 23 * GIB - (1800 << 20), "less what CUDA's libraries need"),
         ({"backend": "torch"}, "gpu", 23 * GIB, "all that is free on the GPU"),
         (NO_GPU, "cpu", 18 * GIB, "90% of available memory"),
         (
             {"share_of_gpu": 0.75, "backend": "jax"},
             "gpu",
             18 * GIB,
-            "but for what CUDA's libraries need of it, and at most the 75% that JAX takes",
+            "less what CUDA's libraries need; at most the 75% of the GPU that JAX takes",
         ),
         (
             packages(keras="3.15.1", tensorflow_cpu="2.21.0"),

@@ -16,7 +16,7 @@ from autobatch.ui.charts.axes import (
     whiskers,
 )
 from autobatch.ui.charts.trials import ROLES, setting
-from autobatch.units import about
+from autobatch.units import format_rate
 
 ROW_PIXELS, MARGIN_PIXELS = 46, 90
 
@@ -31,7 +31,9 @@ def ranking_chart(result: Recommendation) -> Chart | None:
     low, high = min(1.0, *bounds), max(1.0, *bounds)
     room = 0.04 * log10(high / low)
     span = [log10(low) - room, log10(high) + room]
-    x = numbers_axis(low, high, lambda v: f"{about(v)}×", title="sooner than yours", range=span)
+    x = numbers_axis(
+        low, high, lambda v: f"{format_rate(v)}×", title="sooner than yours", range=span
+    )
     rows = range(len(ranked), 0, -1)
     names = [f"batch {c.batch_size}<br>rate {c.learning_rate:.4g}" for c in ranked]
     y: Axis = {

@@ -100,7 +100,7 @@ def _name(curve: Curve, own: str = "", *, kept: bool = False) -> str:
 
 
 def _styles(curves: Sequence[Curve]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each finalist: no two differ by colour alone, up to twenty."""
+    """Colour and dashes of each finalist: of up to five, no two have the same dashes."""
     finalists = dict.fromkeys(_name(curve) for curve in curves if curve.role == "finalist")
     return {
         name: (

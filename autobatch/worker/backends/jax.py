@@ -18,6 +18,7 @@ from autobatch.worker.backends.jax_gpus import (
     NEAR_LIMIT,
     NOT_STARTED,
     UNSPECIFIC,
+    counted_bytes,
     gpu_environment,
     said_of_memory,
     start_cuda,
@@ -107,23 +108,15 @@ def versions() -> dict[str, str]:
     return {"jax": str(jax.__version__), "jaxlib": str(jaxlib.__version__)}
 
 
-def _counted(what: str) -> int | None:
-    """Of the device that has most; None where they do not count."""
-    import jax
-
-    found = [device.memory_stats() for device in jax.local_devices()]
-    return max((int(each[what]) for each in found if each is not None), default=None)
-
-
 def peak_bytes() -> int | None:
-    counted = _counted("peak_bytes_in_use")
+    counted = counted_bytes("peak_bytes_in_use")
     return (memory.peak_bytes or None) if counted is None else counted
 
 
 def held_bytes() -> int | None:
     import jax
 
-    counted = _counted("bytes_in_use")
+    counted = counted_bytes("bytes_in_use")
     if counted is not None:
         return counted
     return sum(int(array.nbytes) for array in jax.live_arrays())
@@ -267,4 +260,4 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
 
 
 def _held_and_limit() -> tuple[int, int | None]:
-    return _counted("peak_bytes_in_use") or 0, memory.limit_bytes
+    return counted_bytes("peak_bytes_in_use") or 0, memory.limit_bytes

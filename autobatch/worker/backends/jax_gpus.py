@@ -45,3 +45,14 @@ def said_of_memory(text: str) -> str | None:
     """The first line of an error that says that memory ran out."""
     lines = (line.strip() for line in text.splitlines())
     return next((line for line in lines if any(sign in line for sign in OUT_OF_MEMORY)), None)
+
+
+def counted_bytes(what: str) -> int | None:
+    """Of the device that has most; None where they do not count, or could not even start."""
+    import jax
+
+    try:
+        found = [device.memory_stats() for device in jax.local_devices()]
+    except RuntimeError:
+        return None
+    return max((int(each[what]) for each in found if each is not None), default=None)
