@@ -174,14 +174,17 @@ class Evidence:
         firsts: list[Setting] = []  # of each size
         for size in sorted({setting.batch_size for setting in self.first}):
             costs = {rung: cost for rung, cost in self.costs(size).items() if cost is not None}
-            order = sorted(costs, key=lambda rung: (costs[rung], rung))
-            for best in order[:1]:
-                firsts.append(Setting(size, best))
-                ranked.append((costs[best], Setting(size, best)))
-                if best - 1 in costs and self.on_the_brink(Setting(size, best)):
-                    ranked.append((costs[best], Setting(size, best - 1)))
-                else:
-                    ranked += [(costs[rung], Setting(size, rung)) for rung in order[1:2]]
+            best = ranking.best_rung(costs)
+            if best is None:
+                continue
+            first = Setting(size, best)
+            firsts.append(first)
+            ranked.append((costs[best], first))
+            second = ranking.best_rung({rung: costs[rung] for rung in costs if rung != best})
+            if best - 1 in costs and self.on_the_brink(first):
+                ranked.append((costs[best], Setting(size, best - 1)))
+            elif second is not None:
+                ranked.append((costs[second], Setting(size, second)))
         ordered = [s for _, s in sorted(ranked, key=lambda each: each[0]) if s != self.baseline]
         own = [s for s in firsts if s in ordered and s.batch_size == self.baseline.batch_size]
         others = [setting for setting in ordered if setting not in own]

@@ -164,10 +164,8 @@ def speedups(
     found = {}
     for name, mean in zip(names, means, strict=True):
         if name != baseline:
-            gain, wide = (
-                reference - float(mean),
-                with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1),
-            )
+            gain = reference - float(mean)
+            wide = with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1)
             found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
     return found
 

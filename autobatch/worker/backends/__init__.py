@@ -14,6 +14,8 @@ from typing import Any, Protocol, cast
 
 from autobatch.protocol import Abilities
 
+NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
+
 
 @dataclass(frozen=True)
 class StepCount:
@@ -165,6 +167,16 @@ def adapter(fit_arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tf.data.Dataset, that it is not shuffled
         return get_data_adapter(**({"shuffle": True} | fit_arguments))
+
+
+def of_held(text: str, held: int, limit: int | None, *, near: bool = True) -> str | None:
+    """Evidence for an error `text` that does not say what ran out: that memory was nearly all held.
+
+    Where it can be nothing else, `near` the limit is not asked for; without a limit it is none.
+    """
+    if limit is None or (near and held < NEAR_LIMIT * limit):
+        return None
+    return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
 
 
 def hide_gpus_from_tensorflow() -> None:

@@ -12,10 +12,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
-from autobatch.worker.backends import StepCount, StepLog, adapter, hide_gpus_from_tensorflow
+from autobatch.worker.backends import (
+    StepCount,
+    StepLog,
+    adapter,
+    hide_gpus_from_tensorflow,
+    of_held,
+)
 from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.backends.jax_gpus import (
-    NEAR_LIMIT,
     NOT_STARTED,
     UNSPECIFIC,
     counted_bytes,
@@ -253,9 +258,7 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
     if said := said_of_memory(text):
         return said
     if any(sign in text for sign in UNSPECIFIC):
-        held, limit = _held_and_limit()
-        if limit is not None and held >= NEAR_LIMIT * limit:
-            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+        return of_held(text, *_held_and_limit())
     return None
 
 

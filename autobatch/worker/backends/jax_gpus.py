@@ -5,7 +5,6 @@ from autobatch.worker.mistakes import DeviceError, unusable_gpu
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory")
 # By cuDNN, for which JAX leaves what is not in its limit.
 UNSPECIFIC = ("DNN library initialization failed",)
-NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 NOT_STARTED = "Unable to initialize backend"  # an error of Python's type, not of JAX's
 
 

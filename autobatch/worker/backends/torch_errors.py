@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
+from autobatch.worker.backends import of_held
+
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
     *("CUDA error: out of memory", "CUDA driver error: out of memory"),
@@ -29,7 +30,5 @@ def evidence(
         return next(line for line in text.splitlines() if any(s in line for s in OUT_OF_MEMORY))
     lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
     if lost or any(sign in text for sign in UNSPECIFIC):
-        held, limit = held_and_limit()
-        if limit is not None and (lost or held >= NEAR_LIMIT * limit):
-            return f"{text.splitlines()[0]} (with {held} bytes of {limit} held)"
+        return of_held(text, *held_and_limit(), near=not lost)
     return None
