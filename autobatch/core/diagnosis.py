@@ -109,8 +109,9 @@ def _binds(
         warned = f"; the allocator warned {times} times" if times else ""
         return "memory", f"slower than a smaller batch{held}{warned}"
     of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
+    first_drawn = (drawing or 0.0) * step / point.epoch_seconds  # is in what the epoch takes
     if drawing is not None and drawing >= max(
-        INPUT_SHARE * (step - of_epoch), device or 0.0, of_epoch
+        INPUT_SHARE * (step - of_epoch), device or 0.0, of_epoch - first_drawn
     ):
         return "input_pipeline", told
     if per_sample is None:

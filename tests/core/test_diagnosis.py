@@ -29,7 +29,7 @@ def test_a_pipeline_as_slow_as_the_step_binds():
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    [(0.0, "step_overhead"), (0.1, "input_pipeline"), (0.75, "epoch_overhead")],
+    [(0.0, "step_overhead"), (0.1, "input_pipeline"), (0.85, "epoch_overhead")],
 )
 def test_a_pipeline_binds_by_the_step_without_what_epochs_take_to_start(share, expected):
     """Steps of 22.8 ms; drawing their batches takes 16 ms."""
@@ -37,6 +37,13 @@ def test_a_pipeline_binds_by_the_step_without_what_epochs_take_to_start(share, e
     starts = share * points[-1].epoch_seconds
     found = binds(*(changed(each, epoch_overhead_seconds=starts) for each in points))
     assert found.bound_by == expected
+
+
+def test_the_first_batch_of_an_epoch_is_drawn_by_the_pipeline():
+    """An epoch of two batches, drawn in 0.25 s each; it takes 0.3 s more to start."""
+    of_two = point(25, 62.5, device=1e4, input_samples_per_second=100, epoch_overhead_seconds=0.55)
+    found = binds(changed(of_two, epoch_seconds=0.8))
+    assert found.bound_by == "input_pipeline"
 
 
 def test_where_an_epoch_is_one_batch_the_pipeline_is_as_fast_as_before():

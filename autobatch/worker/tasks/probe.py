@@ -23,6 +23,7 @@ FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's 
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
 SETTLE_STEPS = 40
 VERIFY_FULL_STEPS = 10  # of a verification (enough to see a leak), then more, epoch by epoch
+LEAK_STEPS = 40  # full ones, by which what grew a few times by chance has settled
 
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
@@ -189,7 +190,10 @@ class _StepClock(Watch):
 
     def _enough(self) -> bool:
         in_time = time.perf_counter() - self._settling_since < self._enough_seconds
-        return self._full >= (max(self._needed, self._enough_steps) if in_time else self._needed)
+        enough = max(self._needed, self._enough_steps) if in_time else self._needed
+        return self._full >= enough and not (
+            self._full < LEAK_STEPS and leak_bytes_per_step(self.held_bytes)
+        )
 
     def _read_memory(self, full_step: bool) -> None:
         peak = self._backend.peak_bytes()
