@@ -11,6 +11,7 @@ from autobatch.protocol import Interval, NoiseScale
 Verdict = Literal["better", "tie", "inconclusive"]
 Curve = list[tuple[float, float]]  # (training seconds, cost)
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
+HOPELESS = 3.0  # times as fast is the best of first trials: luck alone does not make up for it
 RISE = 0.1  # of what was learned at best: lost again by the end of the trial, it is told
 
 
@@ -38,12 +39,12 @@ class Evidence:
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
+    first_curves: dict[Setting, Curve] = field(default_factory=dict)  # of those with a cost
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
     failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
     # Half of the 95 % interval of ln(step_seconds), of each size.
     step_doubts: dict[int, float] = field(default_factory=dict)
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
-    initial_cost: float = float("inf")  # of the untrained model
     budget_seconds: float = 0.0  # of training, all trials together
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
@@ -55,6 +56,12 @@ class Evidence:
     spare_seeds: float = inf  # for which the time limit leaves time, beyond those
     wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def initial_cost(self) -> float:
+        """Of the untrained model."""
+        curve = self.first_curves.get(self.baseline)
+        return curve[0][1] if curve else inf
 
     @property
     def least_steps(self) -> int:
@@ -168,7 +175,8 @@ class Evidence:
 
         One seed ranked them, and may have been wrong about neighbours. The second of a size whose
         best is on the brink is half its rate. The best of the baseline's size is always among
-        them: it tells what the rate alone gains.
+        them: it tells what the rate alone gains. The best but the baseline is, too; of the others,
+        none that the best of all was past after a small part of its trial.
         """
         ranked: list[tuple[float, Setting]] = []
         firsts: list[Setting] = []  # of each size
@@ -187,8 +195,18 @@ class Evidence:
                 ranked.append((costs[second], Setting(size, second)))
         ordered = [s for _, s in sorted(ranked, key=lambda each: each[0]) if s != self.baseline]
         own = [s for s in firsts if s in ordered and s.batch_size == self.baseline.batch_size]
-        others = [setting for setting in ordered if setting not in own]
+        hopeful = [s for s in ordered if s == ordered[0] or not self._is_hopeless(s)]
+        others = [setting for setting in hopeful if setting not in own]
         return sorted([*own, *others[: count - len(own)]], key=ordered.index)
+
+    def _is_hopeless(self, setting: Setting) -> bool:
+        """Whether the best reached what this one ended at in a third of the time."""
+        curves, cost = self.first_curves, self.first[setting]
+        if cost is None or not curves:
+            return False
+        best = min(curves.values(), key=ranking.best_cost)
+        seconds = ranking.time_to(best, cost)
+        return seconds is not None and seconds * HOPELESS < self.first_seconds
 
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)

@@ -102,9 +102,9 @@ def breaks_down_next(costs: Mapping[int, float | None], rung: int, initial_cost:
     return cost is None or beyond is None or beyond > (cost + initial_cost) / 2
 
 
-def evaluation_steps(steps: int) -> tuple[int, ...]:
-    """0, and steps whose fractions of the whole fall by a constant ratio."""
-    fractions = [EVALUATION_RATIO**k for k in range(EVALUATIONS)]
+def evaluation_steps(steps: int, *, seldom: bool = False) -> tuple[int, ...]:
+    """0, and steps whose fractions of all fall by a constant ratio; `seldom`: every second."""
+    fractions = [EVALUATION_RATIO**k for k in range(0, EVALUATIONS, 2 if seldom else 1)]
     return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
 
 

@@ -204,13 +204,13 @@ def _plan_evaluations(
     inspected: Inspected,
     measured: BenchmarkResult,
 ) -> None:
-    """On as many samples as take no longer than a first trial trains, all evaluations together.
+    """On as many samples as take no longer than a trial trains, all its evaluations together.
 
     A power of two: what went into it may change a little, and trials are the same.
     """
-    evaluations = ranking.EVALUATIONS + 1
+    few, many = ranking.EVALUATIONS // 2 + 1, ranking.EVALUATIONS + 1  # of a first, of a finalist's
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
-    affordable = max(LEAST_VALIDATION_SAMPLES, int(first_seconds * rate / evaluations))
+    affordable = max(LEAST_VALIDATION_SAMPLES, int(first_seconds * rate / few))
     known = inspected.validation_samples or affordable
     if affordable < known:
         evidence.validation_samples = 1 << (affordable.bit_length() - 1)
@@ -220,7 +220,7 @@ def _plan_evaluations(
             "which must not be sorted. A larger trials.budget affords more."
         )
     samples = evidence.validation_samples or known
-    evidence.overhead_seconds = session.start_seconds + evaluations * samples / rate
+    evidence.overhead_seconds = session.start_seconds + many * samples / rate
 
 
 def _three_digits(seconds: float) -> float:

@@ -117,13 +117,13 @@ class _Trials:
                 self._out_of_time()
                 break
             setting = Setting(size, rung)
-            curve = self._train(setting, self.evidence.first_seconds, self.session.recipe.seed)
+            curve = self._train(setting, self.session.recipe.seed)
             cost = None if curve is None else ranking.best_cost(curve)
             if cost is None and setting == self.evidence.baseline:
                 self._refuse_baseline()
             costs[rung] = self.evidence.first[setting] = cost
-            if setting == self.evidence.baseline and curve is not None:
-                self.evidence.initial_cost = curve[0][1]
+            if curve is not None:
+                self.evidence.first_curves[setting] = curve
             if trials.learning_rate == "none":
                 break
         return ranking.best_rung(costs)
@@ -140,7 +140,7 @@ class _Trials:
                 self._out_of_time()
                 break
             try:  # a seed counts when all of them have it
-                block = {s: self._train_final(s, seed) for s in finalists}
+                block = {s: self._train(s, seed, is_final=True) for s in finalists}
             except InterruptedRunError:
                 self._out_of_time()
                 break
@@ -152,10 +152,6 @@ class _Trials:
             self.refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
             self._refuse_baseline()
-
-    def _train_final(self, setting: Setting, seed: int) -> Curve | None:
-        is_asked = self.session.recipe.trials.sharpness
-        return self._train(setting, self.evidence.final_seconds, seed, sharpness=is_asked)
 
     def refuse_time_limit(self) -> NoReturn:
         finals = (FINALISTS + 1) * self.session.recipe.trials.seeds
@@ -188,11 +184,10 @@ class _Trials:
         if note not in self.evidence.notes:
             self.evidence.notes.append(note)
 
-    def _train(
-        self, setting: Setting, seconds: float, seed: int, *, sharpness: bool = False
-    ) -> Curve | None:
+    def _train(self, setting: Setting, seed: int, *, is_final: bool = False) -> Curve | None:
         """(training seconds, cost) of one trial; None if it diverged or failed."""
         evidence = self.evidence
+        seconds = evidence.final_seconds if is_final else evidence.first_seconds
         size, rate = setting.batch_size, evidence.learning_rate(setting)
         step_seconds = evidence.step_seconds[size]
         steps = max(1, round(seconds / step_seconds))
@@ -200,13 +195,13 @@ class _Trials:
             batch_size=size,
             learning_rate=rate,
             steps=steps,
-            evaluate_at=ranking.evaluation_steps(steps),
+            evaluate_at=ranking.evaluation_steps(steps, seldom=not is_final),
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(size),
             schedule_speed=self._schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
-            sharpness=sharpness,
+            sharpness=is_final and self.session.recipe.trials.sharpness,
             validation_samples=evidence.validation_samples,
         )
         entry = self.session.ask(

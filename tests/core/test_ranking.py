@@ -11,6 +11,12 @@ from scipy import stats
 from autobatch.core import quantiles, ranking
 
 
+def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
+    often, seldom = (ranking.evaluation_steps(1000, seldom=s) for s in (False, True))
+    assert (len(often), len(seldom)) == (19, 10)
+    assert set(seldom) < set(often) and {0, 1000} < set(seldom)
+
+
 def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
     """science T11: alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
     seconds = {2**k: 0.005 + 20e-6 * 2**k for k in range(14)}

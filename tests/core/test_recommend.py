@@ -30,7 +30,7 @@ def evidence_of(levels_off=None, speeds=None, noise=0.05):
         maximise=False,
     )
     found.first = {OWN: 1.5, FAST: 0.04, SAFER: 0.05, LARGE: 0.05, Setting(32, 4): None}
-    found.initial_cost = 2.3
+    found.first_curves[OWN] = [(0.0, 2.3)]
     found.finals = {
         setting: {seed: curve(speed, least.get((setting, seed), 0.0)) for seed in range(SEEDS)}
         for setting, speed in learning.items()
@@ -95,6 +95,15 @@ def test_of_a_size_two_rates_may_be_finalists():
     assert evidence.finalists(3) == [Setting(64, 2), Setting(64, 1), Setting(32, 2)]
     assert evidence.on_the_brink(Setting(64, 2)) == "diverged"
     assert evidence.on_the_brink(Setting(32, 2)) is None
+
+
+def test_what_the_best_was_past_in_a_small_part_of_its_trial_is_no_finalist():
+    evidence = evidence_of()
+    evidence.first_seconds = 10.0
+    best, near, far, own = Setting(64, 2), Setting(128, 2), Setting(16, 1), Setting(32, 1)
+    evidence.first = {OWN: 1.5, own: 1.4, best: 0.5, near: 0.9, far: 1.2}
+    evidence.first_curves = {best: [(0.0, 2.3), (3.0, 1.0), (5.0, 0.6), (10.0, 0.5)]}
+    assert evidence.finalists(4) == [best, near, own]  # its own size's is one in any case
 
 
 def test_a_gain_within_the_doubt_about_step_times_is_not_sure():

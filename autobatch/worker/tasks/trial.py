@@ -25,6 +25,8 @@ from autobatch.worker.target import build_model, can_evaluate, recurrent_states,
 from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.watch import Watch, fit
 
+STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
+
 
 def run(
     task: Trial, target: Target, backend: Backend, report: Callable[[JobProgress], None]
@@ -55,7 +57,9 @@ def run(
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
     sample = data.train.fit_arguments(task.validation_batch_size)
-    batch = backend.first_batch(sample) if can_reestimate(model) else None
+    few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
+    statistics = data.train.fit_arguments(min(few, task.validation_batch_size))
+    batch = backend.first_batch(statistics) if can_reestimate(model) else None
     x = keras.utils.unpack_x_y_sample_weight(batch)[0]
     watch = _Evaluator(task, data, x, backend.random_state, report)
     keras.utils.set_random_seed(task.seed)  # the user's code may have set another
