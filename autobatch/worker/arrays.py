@@ -1,6 +1,7 @@
 """Samples in arrays: `x`, `y`, `sample_weight`, each an array or a nest (dict, tuple) of arrays.
 
-The first axis of every array is the sample. A tf.RaggedTensor is an array here.
+The first axis of every array is the sample. A tf.RaggedTensor is an array here, and so are texts: a
+tf.Tensor of them, as Keras makes of a NumPy array of Python strings.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import is_ragged, leaves, rows_of
+from autobatch.worker.source import are_texts, is_ragged, is_tensor, leaves, rows_of
 
 FINGERPRINT_ROWS = 256
 
@@ -79,7 +80,7 @@ class Arrays:
         def take(leaf: Any) -> Any:
             if leaf is None:
                 return None
-            if not is_ragged(leaf):
+            if not is_tensor(leaf):
                 return leaf[rows]
             import tensorflow as tf
 
@@ -94,7 +95,7 @@ class Arrays:
         def joined(one: Any, other: Any) -> Any:
             if one is None:
                 return None
-            return (tf.concat if is_ragged(one) else np.concatenate)([one, other], 0)
+            return (tf.concat if is_tensor(one) else np.concatenate)([one, other], 0)
 
         x, y, weight = keras.tree.map_structure(
             joined, (first.x, first.y, first.sample_weight), (self.x, self.y, self.sample_weight)
@@ -105,11 +106,11 @@ class Arrays:
         """Shapes, types, and rows from both ends of every array."""
         found = []
         for leaf in leaves((self.x, self.y, self.sample_weight)):
-            array = leaf.flat_values.numpy() if is_ragged(leaf) else leaf
+            array = np.asarray(leaf.flat_values if is_ragged(leaf) else leaf)
             found += [
                 f"{array.dtype}{array.shape}".encode(),
-                np.ascontiguousarray(array[:FINGERPRINT_ROWS]).tobytes(),
-                np.ascontiguousarray(array[-FINGERPRINT_ROWS:]).tobytes(),
+                _bytes_of(array[:FINGERPRINT_ROWS]),
+                _bytes_of(array[-FINGERPRINT_ROWS:]),
             ]
         return found
 
@@ -157,19 +158,38 @@ def _values_of_each_row(leaf: Any) -> Any:
     return tf.cast(flat.row_lengths(), tf.int64)
 
 
+def _bytes_of(rows: npt.NDArray[Any]) -> bytes:
+    return repr(rows.tolist()).encode() if rows.dtype == object else rows.tobytes()
+
+
 def _array(leaf: Any, source: str) -> Any:
-    if leaf is None or is_ragged(leaf):
+    if leaf is None or is_tensor(leaf):
         return leaf
     array = np.asarray(leaf)
-    if array.dtype == object or array.ndim == 0:
+    if array.dtype.kind in "OSU" and array.ndim:
+        return _texts(array, source)
+    if array.ndim == 0:
         raise UserError(
             f"{source} is {type(leaf).__qualname__} of dtype {array.dtype} and shape "
-            f"{array.shape}, not an array of numbers with one row per sample.",
-            hint="Give NumPy arrays. Rows of unequal length: tf.ragged.constant(rows), "
-            "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset. Texts: "
-            "numpy.array(texts, dtype=str), or a tf.data.Dataset.",
+            f"{array.shape}, without a row for each sample.",
+            hint="Give NumPy arrays.",
         )
     return array
+
+
+def _texts(array: npt.NDArray[Any], source: str) -> Any:
+    """As Keras takes them: Python strings in a row, and with TensorFlow alone."""
+    if not are_texts(array) or array.ndim > 1 or keras.config.backend() != "tensorflow":
+        raise UserError(
+            f"{source} is an array of dtype {array.dtype} and shape {array.shape}, which Keras "
+            f"does not train on with {keras.config.backend()}.",
+            hint="Give arrays of numbers. Rows of unequal length: tf.ragged.constant(rows), "
+            "keras.utils.pad_sequences(rows), or a keras.utils.PyDataset. Texts, with TensorFlow: "
+            "numpy.array(texts, dtype=object), tf.constant(texts), or a tf.data.Dataset.",
+        )
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(array, dtype="string")
 
 
 def itemsize(dtype: str) -> int:

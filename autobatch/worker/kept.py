@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from autobatch.units import format_bytes, format_duration
-from autobatch.worker.source import bytes_of
+from autobatch.worker.source import are_texts, bytes_of
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
@@ -56,4 +56,6 @@ def kept(path: Path) -> Any:
 
 
 def _is_array(leaf: Any) -> bool:
-    return leaf is None or (isinstance(leaf, np.ndarray) and leaf.dtype != object)
+    return leaf is None or (
+        isinstance(leaf, np.ndarray) and (leaf.dtype != object or are_texts(leaf))
+    )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from autobatch.protocol import Extent
 
@@ -92,6 +93,16 @@ def rows_of(leaf: Any) -> int:
 def is_ragged(leaf: Any) -> bool:
     """True for a tf.RaggedTensor, without importing TensorFlow."""
     return type(leaf).__name__ == "RaggedTensor" and hasattr(leaf, "nested_row_lengths")
+
+
+def is_tensor(leaf: Any) -> bool:
+    """True for what NumPy's functions are not for: a tf.RaggedTensor, or a tf.Tensor of texts."""
+    return is_ragged(leaf) or (type(leaf).__name__ == "EagerTensor" and leaf.dtype.name == "string")
+
+
+def are_texts(array: npt.NDArray[Any]) -> bool:
+    """Whether all are Python strings."""
+    return array.dtype == object and all(isinstance(each, str) for each in array.flat)
 
 
 def bytes_of(nest: Any) -> int:

@@ -246,6 +246,30 @@ def seldom_long(count):
     return [[3] * (20_000 if n // 4 == count // 4 - 1 else 1 + n // 4 % 2) for n in range(count)]
 
 
+def wordy():
+    """Of a vocabulary in the model."""
+    words = keras.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=4)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((), dtype="string"), words, layers.Embedding(4, 4), layers.Flatten()]
+    )
+    model.add(layers.Dense(1, "sigmoid"))
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+def written(count, kind=object):
+    return np.array(["a b a", "b", "b a"] * count, dtype=kind)[:count]
+
+
+def words_in_arrays():
+    return (written(SAMPLES), labels(SAMPLES)), (tf.constant(written(20)), labels(20))
+
+
+def words_of_another_type():
+    return written(SAMPLES, str), labels(SAMPLES)
+
+
 def ragged_text():
     def part(count):
         return tf.ragged.constant(texts(count)), labels(count)

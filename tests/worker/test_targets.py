@@ -109,6 +109,24 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert found.leak_bytes_per_step == 0
 
 
+def test_texts_in_arrays_are_trained_on_where_keras_does(on_each_backend, tmp_path):
+    if on_each_backend != "tensorflow":
+        pytest.skip("Keras trains on no texts there")
+    kind = ("wordy", "words_in_arrays")
+    found, again = (ask_kind(tmp_path, Inspect(batch_size=15), *kind) for _ in range(2))
+    assert isinstance(found, Inspected), found
+    assert (found.train_samples, found.validation_samples) == (50, 20)
+    assert found.data_fingerprint == again.data_fingerprint
+    verified = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *kind)
+    assert isinstance(verified, Fits) and verified.validated, verified
+    tried = ask_kind(tmp_path, msgspec.structs.replace(TRIAL, validation_samples=8), *kind)
+    assert isinstance(tried, Trained), tried
+    refused = ask_kind(tmp_path, Inspect(batch_size=15), "wordy", "words_of_another_type")
+    assert isinstance(refused, UserCodeFailed), refused
+    assert "dtype <U5 and shape (50,), which Keras does not train on" in refused.message
+    assert "dtype=object" in refused.hint
+
+
 @pytest.mark.parametrize(
     ("data", "verify"), [("many_arrays", False), ("many_arrays", True), ("many_in_halves", True)]
 )
