@@ -42,6 +42,10 @@ def one_dataset():
     return data()[0]
 
 
+def data_in_lists():
+    return [[0.0, 1.0]] * 48, [0.0] * 48
+
+
 def unequal_data():
     (x, y), validation = data()
     return (x, y[:-1]), validation

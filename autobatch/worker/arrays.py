@@ -143,7 +143,8 @@ def arrays(part: Any, source: str) -> Arrays:
         )
         raise UserError(
             f"{source} has arrays of unequal length: {told} samples.",
-            hint="Every array must have one row per sample.",
+            hint="Every array of a part must have one row per sample. Return (train, validation), "
+            "such as ((x_train, y_train), (x_val, y_val)), without a part for tests.",
         )
     if lengths[0] == 0:
         raise UserError(f"{source} is empty.", hint="Return at least one sample.")
@@ -170,9 +171,9 @@ def _array(leaf: Any, source: str) -> Any:
         return _texts(array, source)
     if array.ndim == 0:
         raise UserError(
-            f"{source} is {type(leaf).__qualname__} of dtype {array.dtype} and shape "
-            f"{array.shape}, without a row for each sample.",
-            hint="Give NumPy arrays.",
+            f"{source} has a {type(leaf).__qualname__} where an array is needed, with one row for "
+            "each sample.",
+            hint="Give NumPy arrays: numpy.array(rows) of lists, matrix.toarray() of a sparse one.",
         )
     return array
 

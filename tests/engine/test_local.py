@@ -102,6 +102,7 @@ def test_the_traceback_has_the_users_frames_alone(tmp_path):
     ("data", "words"),
     [
         ("targets.py:unequal_data", "unequal length: x 48, y 47"),
+        ("targets.py:data_in_lists", "x has a float where an array is needed"),
         ("targets.py:empty_data", "is empty"),
         ("targets.py:no_data", "takes (x, y)"),
     ],
