@@ -12,7 +12,7 @@ import msgspec
 from autobatch import budget, frameworks
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
-from autobatch.engine.record import Record, set_aside
+from autobatch.engine.record import Record, new_directory, set_aside
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
 from autobatch.errors import AutobatchError, RecipeError, UsageError
@@ -94,14 +94,14 @@ def open_verification(
                 f"The model of the recommendation was in {folder}, which is not here.",
                 hint=NAME_IT,
             )
-    name = f"verify-{run_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    directory = run_directory or RUNS / name
-    if (directory / FILE_NAME).exists():
+    if run_directory is not None and (run_directory / FILE_NAME).exists():
         raise UsageError(
-            f"{directory} has measurements, and a verification measures anew.",
+            f"{run_directory} has measurements, and a verification measures anew.",
             hint="Leave --run-dir out, or give one that is not there yet.",
         )
     question = question_of(recipe, folder)
+    name = f"verify-{run_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    directory = run_directory or new_directory(RUNS / name)
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
 

@@ -1,5 +1,7 @@
 """A recommendation verified later: the same device, a slower one, one with less memory, others."""
 
+import contextlib
+
 import msgspec
 import pytest
 from commands import HERE
@@ -166,3 +168,15 @@ def test_a_verification_measures_anew(tmp_path, recommended):
         open_verification(recommended, f"{HERE}/targets.py:model", run_directory=tmp_path),
     ):
         pass
+
+
+def test_verifications_begun_at_the_same_time_have_a_directory_each(
+    tmp_path, recommended, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        opened = [
+            stack.enter_context(open_verification(recommended, f"{HERE}/targets.py:model"))
+            for _ in range(3)
+        ]
+    assert len({each.record.directory for each in opened}) == 3

@@ -175,6 +175,23 @@ def _may_pass(outcome: Outcome) -> bool:
     return is_of_machine or isinstance(outcome, TRANSIENT)
 
 
+def new_directory(wanted: Path) -> Path:
+    """An empty directory for a run: `wanted`, or the first with a number that is not there.
+
+    Made here, and not only named: runs that begin at the same time get one each.
+    """
+    directory, number = wanted, 1
+    with contextlib.suppress(OSError):  # whoever opens the record in it says why
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir()
+                break
+            number += 1
+            directory = wanted.with_name(f"{wanted.name}-{number}")
+    return directory
+
+
 def set_aside(directory: Path) -> None:
     """Move an old run away, unless a process is at work on it; nothing measured is lost."""
     if not directory.exists():

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from pretend import TARGET, inspected
 
-from autobatch.engine.record import Record, set_aside
+from autobatch.engine.record import Record, new_directory, set_aside
 from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION, Answer, Entry, read_record
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
@@ -270,3 +270,17 @@ def test_a_record_that_is_worked_on_is_not_set_aside(tmp_path):
     set_aside(run)
     assert not run.exists()
     assert (tmp_path / "run.old-1" / FILE_NAME).is_file()
+
+
+def test_runs_that_want_the_same_directory_get_one_each(tmp_path):
+    wanted = tmp_path / "runs" / "verify-train-20261128-120000"
+    made = [new_directory(wanted) for _ in range(3)]
+    assert [path.name.removeprefix(wanted.name) for path in made] == ["", "-2", "-3"]
+    assert all(path.is_dir() for path in made)
+
+
+def test_where_no_directory_can_be_made_the_record_says_so(tmp_path):
+    (tmp_path / "runs").symlink_to("nowhere")
+    wanted = new_directory(tmp_path / "runs" / "verify-train")
+    with pytest.raises(UsageError, match=r"Cannot write the run directory .*verify-train"):
+        open_record(wanted)
