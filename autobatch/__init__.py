@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autobatch.errors import AutobatchError
+from autobatch.errors import AutobatchError, FromOption
 from autobatch.protocol import (
     BenchmarkResult,
     Event,
@@ -91,7 +91,9 @@ def benchmark(
     from autobatch import tuner
 
     if sizes is not None:
-        overrides = [*overrides, f"benchmark.sizes={[int(size) for size in sizes]}"]
+        written = [int(size) for size in sizes]
+        typed = f"sizes={written}"
+        overrides = [*overrides, FromOption(f"benchmark.sizes={written}", typed=typed)]
     return _in_session(tuner.benchmark, target, data, overrides, run_directory, fresh, on_event)
 
 

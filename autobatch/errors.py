@@ -79,6 +79,17 @@ class InterruptedRunError(AutobatchError):
         super().__init__(message, hint=hint)
 
 
+class FromOption(str):
+    """A `key=value` that another option than `--set` stands for; errors name what was typed."""
+
+    typed: str
+
+    def __new__(cls, setting: str, *, typed: str) -> "FromOption":
+        made = super().__new__(cls, setting)
+        made.typed = typed
+        return made
+
+
 def one_line(text: str, length: int = 60) -> str:
     """`text` as a message can quote it, whatever it is."""
     line = " ".join(text.split())

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from autobatch.errors import RecipeError, one_line
+from autobatch.errors import FromOption, RecipeError, one_line
 from autobatch.locator import look_at, neighbour
 
 KeyPath = tuple[str | int, ...]  # ("benchmark", "sizes", 2)
@@ -104,7 +104,7 @@ def read_yaml(text: str, locate: Locate, at: KeyPath = ()) -> tuple[object, Orig
 
 def override(data: dict[str, Any], origins: Origins, text: str) -> tuple[dict[str, Any], Origins]:
     """`data` with one `key.path=value` over it, and origins that know it as the last written."""
-    place = f"--set {one_line(text)}"
+    place = one_line(text.typed) if isinstance(text, FromOption) else f"--set {one_line(text)}"
     key, equals, written = text.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path) or len(path) > MAX_DEPTH:

@@ -30,6 +30,12 @@ def test_errors_are_exceptions_with_an_exit_code():
     assert error.value.exit_code == 2
 
 
+def test_what_is_wrong_in_an_argument_is_said_of_the_argument():
+    with pytest.raises(autobatch.AutobatchError) as error:
+        autobatch.benchmark(f"{HERE}/targets.py:model", sizes=[16, 0])
+    assert str(error.value).startswith("sizes=[16, 0]: benchmark.sizes[1] cannot be 0.")
+
+
 def test_the_api_is_at_most_eight_names():
     assert 0 < len(autobatch.__all__) <= 8
 

@@ -202,7 +202,7 @@ def _sizes(
     kept = {size for size in sizes if size <= probed.largest_fitting}
     if not kept:
         raise UsageError(
-            f"None of benchmark.sizes can be measured ({'; '.join(skipped)}).",
+            f"None of the sizes asked for can be measured ({'; '.join(skipped)}).",
             hint=f"Name sizes up to {probed.largest_fitting}, or leave them out for powers of two.",
         )
     return sorted(kept | ({baseline} if baseline <= probed.largest_fitting else set())), skipped

@@ -6,13 +6,13 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from autobatch.errors import AutobatchError, UserCodeError
+from autobatch.errors import AutobatchError, FromOption, UserCodeError
 from autobatch.ui import run_commands
 from autobatch.ui.options import (
     TARGET_HELP,
@@ -71,13 +71,12 @@ def recommend(
     from autobatch.engine.tensorboard import NOT_WRITTEN, refuse_without_writer, write_events
     from autobatch.ui.report import add_report
 
-    wishes = {
-        "prefer": prefer,
-        "effective_batch": effective_batch,
-        "replicas": None if replicas is None else f"[{replicas}]",
-    }
-    settings = [f"recommend.{name}={value}" for name, value in wishes.items() if value is not None]
-    settings = [*(set_ or []), *settings]
+    settings = [
+        *(set_ or []),
+        *_setting("--prefer", prefer, "recommend.prefer={}"),
+        *_setting("--effective-batch", effective_batch, "recommend.effective_batch={}"),
+        *_setting("--replicas", replicas, "recommend.replicas=[{}]"),
+    ]
     if tensorboard is not None:
         refuse_without_writer()
     run = _carry_out(tuner.tune, target, settings, run_dir, fresh, json, quiet)
@@ -120,7 +119,7 @@ def benchmark(
     """Measure how many samples per second training delivers at each batch size."""
     from autobatch import tuner
 
-    settings = [*(set_ or []), *([f"benchmark.sizes=[{sizes}]"] if sizes is not None else [])]
+    settings = [*(set_ or []), *_setting("--sizes", sizes, "benchmark.sizes=[{}]")]
     _carry_out(tuner.benchmark, target, settings, run_dir, fresh, json, quiet)
 
 
@@ -205,6 +204,12 @@ def schema(
 
 app.command(rich_help_panel=LOOK_BACK)(run_commands.runs)
 app.command(rich_help_panel=LOOK_BACK)(run_commands.report)
+
+
+def _setting(option: str, value: object, form: str) -> Iterator[str]:
+    """What an option sets in the recipe, if it was given."""
+    if value is not None:
+        yield FromOption(form.format(value), typed=f"{option} {value}")
 
 
 def _carry_out(

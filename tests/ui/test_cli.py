@@ -86,6 +86,24 @@ def test_mistakes_get_one_clear_message_and_their_exit_code(
     assert "autobatch/" not in stderr.replace(f"{HERE}", "")  # no traceback of ours
 
 
+@pytest.mark.parametrize(
+    ("command", "typed", "problem"),
+    [
+        ("recommend", "--prefer huge", 'recommend.prefer cannot be "huge".\nAllowed: small or'),
+        ("recommend", "--effective-batch 0", "recommend.effective_batch cannot be 0."),
+        ("recommend", "--replicas 1,two", 'recommend.replicas[1] cannot be "two".'),
+        ("recommend", "--replicas [1", "this is not valid YAML"),
+        ("benchmark", "--sizes 16,0", "benchmark.sizes[1] cannot be 0."),
+    ],
+)
+def test_what_is_wrong_in_an_option_is_said_of_the_option(
+    recipe, tmp_path, command, typed, problem
+):
+    code, _, stderr = autobatch_here(command, recipe, *typed.split(), cwd=tmp_path)
+    assert code == 2
+    assert stderr.startswith(f"autobatch: {typed}: {problem}")
+
+
 def test_the_users_own_traceback_is_shown(tmp_path):
     target = f"{HERE}/targets.py:raising_model"
     _, _, stderr = autobatch_here("probe", target, "--quiet", cwd=tmp_path)
