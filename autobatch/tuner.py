@@ -136,12 +136,7 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
         effective_batch=wishes.effective_batch,
     )
     doubts = [doubt] if doubt else []
-    own, baseline = session.recipe.baseline.batch_size, recommendation.baseline
-    return changed(
-        recommendation,
-        baseline=changed(baseline, instead_of=None if own == baseline.batch_size else own),
-        warnings=(*doubts, *recommendation.warnings),
-    )
+    return changed(recommendation, warnings=(*doubts, *recommendation.warnings))
 
 
 def verify(session: Session, recommended: Recommendation) -> Verification:

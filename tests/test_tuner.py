@@ -821,8 +821,9 @@ def test_what_is_larger_than_a_size_without_memory_is_not_recommended(tmp_path):
 def test_what_stands_for_a_baseline_without_memory_is_below_the_ceiling(tmp_path):
     device = PretendDevice(answers={(Benchmark, 500): [OutOfMemory(evidence="OOM")]})
     found = tune(tmp_path, device, "baseline.batch_size=500")
-    assert found.baseline.batch_size == 256
+    assert (found.baseline.batch_size, found.baseline.instead_of) == (256, 500)
     assert max(sizes(device, Trial)) <= 256
+    assert not re.search(r"your (batch|setting)|yours", " ".join(found.reasons))
 
 
 @pytest.mark.parametrize(

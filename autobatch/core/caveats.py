@@ -33,7 +33,7 @@ def warnings(
     wished: EffectiveBatch | None,
     metric: str,
 ) -> tuple[str, ...]:
-    size = choice.setting.batch_size
+    size, own = choice.setting.batch_size, evidence.baseline.batch_size
     found = list(evidence.notes)
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
@@ -45,8 +45,8 @@ def warnings(
         )
     if size > probed.ceiling:
         found.append(
-            f"Batch {size} is yours, and leaves less than the headroom of {probed.headroom:.0%} "
-            f"free: {probed.ceiling} keeps it."
+            f"Batch {size} is {evidence.if_yours('yours', 'the baseline')}, and leaves less than "
+            f"the headroom of {probed.headroom:.0%} free: {probed.ceiling} keeps it."
         )
     if choice.setting != evidence.baseline:
         found.append(
@@ -60,10 +60,11 @@ def warnings(
             f"{went_wrong}. Should your training become unstable, halve it."
         )
     found.extend(_on_the_trials(choice, evidence, metric))
-    if inspected.batch_norm_layers and size != evidence.baseline.batch_size:
+    if inspected.batch_norm_layers and size != own:
+        own_size = evidence.if_yours("your batch size", f"batch {own}")
         found.append(
             "BatchNormalization was evaluated with statistics of the present weights. For its "
-            f"moving averages to forget as fast in samples as at your batch size, its momentum is "
+            f"moving averages to forget as fast in samples as at {own_size}, its momentum is "
             f"{_momentum(choice, evidence, inspected):.4g} instead of "
             f"{inspected.batch_norm_momentum:g}."
         )
@@ -86,10 +87,11 @@ def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[
     rise = evidence.rise(choice.setting) if choice.standing.learns else None
     if rise is not None:
         best, last = rise
+        own = evidence.if_yours("your setting", "the baseline")
         also = choice.setting != evidence.baseline and evidence.rise(evidence.baseline)
         yield (
             f"In its trials {metric} got worse again after its best, from {best:.4g} to {last:.4g} "
-            f"at their end{', as at your setting' if also else ''}. Keep the best weights "
+            f"at their end{f', as at {own}' if also else ''}. Keep the best weights "
             "(EarlyStopping with restore_best_weights, or ModelCheckpoint)."
         )
     for setting, curves in evidence.finals.items():
@@ -113,9 +115,10 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
     if size != own and (momentum := inspected.optimizer_settings.get("momentum")):
         kappa = size / own
+        own_size = evidence.if_yours("your size", f"batch {own}")
         yield (
             f"Momentum stays {momentum:g}, as is usual; it averages over {kappa:.4g} times the "
-            f"samples that it does at your size (to match, it would be {momentum**kappa:.2g})."
+            f"samples that it does at {own_size} (to match, it would be {momentum**kappa:.2g})."
         )
     if inspected.learning_rate_schedule is None:
         return

@@ -36,6 +36,7 @@ class Evidence:
     optimizer: str = ""
     optimizer_settings: dict[str, float] = field(default_factory=dict)  # beta_2, epsilon, ...
     accumulation_steps: int = 1  # the user's own: batches for one update
+    instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
@@ -211,6 +212,16 @@ class Evidence:
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)
         return f"batch {setting.batch_size} with learning rate {rate:.3g}"
+
+    @property
+    def named_baseline(self) -> str:
+        """The user's own setting, or what stands for it, as a sentence has it."""
+        told = self.named(self.baseline)
+        return self.if_yours(f"your {told}", f"the baseline ({told})")
+
+    def if_yours(self, yours: str, otherwise: str) -> str:
+        """Words for a baseline that is the user's own setting, or else for one that stands in."""
+        return yours if self.instead_of is None else otherwise
 
     def shown(self, cost: float) -> float:
         """The metric as the user knows it, from a cost (lower is better)."""

@@ -140,6 +140,7 @@ def compose(
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,
             val_loss=evidence.final_cost(evidence.baseline),
+            instead_of=evidence.instead_of,
         ),
         val_loss=evidence.final_cost(choice.setting),
         metric=metric,

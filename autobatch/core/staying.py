@@ -12,7 +12,7 @@ MOST_SEEDS = 20  # that trials.seeds may be
 
 
 def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
-    own, mine = evidence.baseline, evidence.named(evidence.baseline)
+    own, mine = evidence.baseline, evidence.named_baseline
     goal = f"{metric} {evidence.shown(choice.standing.target):.4g}"
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
@@ -23,36 +23,37 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     seeds = len(evidence.finals[own])
     if seeds < 2:
         return (
-            f"One seed alone ranks nothing: your {mine} stays. Use trials.seeds of 2 or more, and "
+            f"One seed alone ranks nothing: {mine} stays. Use trials.seeds of 2 or more, and "
             "a time_limit that leaves time for them."
         )
     if not choice.standing.learns:
         return _why_nothing_can_be_timed(choice, evidence, mine, metric)
     if not evidence.seeds_differ():
         return (
-            f"All {seeds} seeds gave the same training, so that nothing tells what is chance: your "
+            f"All {seeds} seeds gave the same training, so that nothing tells what is chance: "
             f"{mine} stays. Where the model's code fixes its seed (keras.utils.set_random_seed, or "
             "a seed of each layer), leave that to `seed` of the recipe."
         )
     if own not in choice.standing.times:
         how = "could not be trained" if own in evidence.failed else "diverges"
-        return f"Your {mine} {how} with some seeds: nothing can be compared with it."
+        return f"{mine.capitalize()} {how} with some seeds: nothing can be compared with it."
     if len(evidence.finals) == 1:
-        return f"Nothing was compared with your {mine}, which stays."
+        return f"Nothing was compared with {mine}, which stays."
     if not any(any(curves.values()) for s, curves in evidence.finals.items() if s != own):
-        return f"No other finalist could be trained: your {mine} stays."
+        return f"No other finalist could be trained: {mine} stays."
     return (
-        f"Nothing tried gets to {goal}, where your {mine} is in "
-        f"{format_duration(choice.standing.target_seconds)} of training, with every seed. Keep it, "
-        "or raise trials.budget and trials.seeds."
+        f"Nothing tried gets to {goal}, where {mine} is in "
+        f"{format_duration(choice.standing.target_seconds)} of training, with every seed. "
+        f"{evidence.if_yours('Keep', 'Use')} it, or raise trials.budget and trials.seeds."
     )
 
 
 def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str, metric: str) -> str:
     """The baseline hardly learns; what does would be a baseline to compare with."""
     told = (
-        f"Your {mine} does not improve {metric} in {format_duration(evidence.final_seconds)} of "
-        "training, or by less than its seeds differ at the start: there is nothing to be sooner at."
+        f"{mine.capitalize()} does not improve {metric} in "
+        f"{format_duration(evidence.final_seconds)} of training, or by less than its seeds differ "
+        "at the start: there is nothing to be sooner at."
     )
     differences = choice.standing.differences
     better = [setting for setting in differences if choice.standing.ends_better(setting)]
@@ -80,30 +81,34 @@ def _why_its_end_matters(
         setting = max(sooner, key=lambda s: found.speedups[s].value)
         soonest = f"is {about(found.speedups[setting].value)} times as soon at {goal}, but"
         advice = (
-            f"Your {mine} stays. A learning rate that falls as training goes on may give both: it "
-            "can be compiled as a schedule."
+            f"{mine.capitalize()} stays. A learning rate that falls as training goes on may give "
+            "both: it can be compiled as a schedule."
         )
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
         soonest = f"is at most 10 % sooner at {goal}, for certain, but"
-        advice = f"Your {mine} stays; a larger trials.budget would tell which is sooner later on."
+        advice = (
+            f"{mine.capitalize()} stays; a larger trials.budget would tell which is sooner later "
+            "on."
+        )
     else:
         return None
     sign = -1.0 if evidence.maximise else 1.0
     value = sign * found.differences[setting].value
-    unit = " of what yours learns" if found.of_what_is_learned else ""
+    yours = evidence.if_yours("yours", "the baseline")
+    unit = f" of what {yours} learns" if found.of_what_is_learned else ""
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
-        f"{format_duration(evidence.final_seconds)} of training its {metric} differs from yours by "
-        f"{found.share(value)}{unit}. {advice}"
+        f"{format_duration(evidence.final_seconds)} of training its {metric} differs from {yours} "
+        f"by {found.share(value)}{unit}. {advice}"
     )
 
 
 def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
     setting, interval = _soonest(choice)
     return (
-        f"No setting beats your {mine} for certain. The most promising, {evidence.named(setting)}, "
+        f"No setting beats {mine} for certain. The most promising, {evidence.named(setting)}, "
         f"is {about(interval.value)} times as soon at {goal} (95 % interval "
         f"{about(interval.low)} to {about(interval.high)}). "
         + _what_would_tell(choice, evidence, setting, interval)
@@ -116,25 +121,25 @@ def _soonest(choice: Choice) -> tuple[Setting, Interval]:
 
 
 def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
-    own, found = evidence.baseline, choice.standing
+    own, found, keep = evidence.baseline, choice.standing, evidence.if_yours("Keep", "Use")
     seeds = len(evidence.finals[own])
     if not found.speedups:
         return (
-            f"Nothing tried beats your {mine}: it is at {goal} in "
+            f"Nothing tried beats {mine}: it is at {goal} in "
             f"{format_duration(found.seconds(own))} of training, and no other finalist gets there "
-            f"in {format_duration(evidence.final_seconds)} with most of {seeds} seeds. Keep it."
+            f"in {format_duration(evidence.final_seconds)} with most of {seeds} seeds. {keep} it."
         )
     if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
         every = "what reaches it" if found.later else "every finalist"
         return (
-            f"Nothing beats your {mine}: {every} is at {goal} within 10 % of the same time "
-            f"({seeds} seeds). Keep it."
+            f"Nothing beats {mine}: {every} is at {goal} within 10 % of the same time "
+            f"({seeds} seeds). {keep} it."
         )
     setting, interval = _soonest(choice)
     return (
-        f"Nothing tried beats your {mine}: the soonest other finalist, {evidence.named(setting)}, "
+        f"Nothing tried beats {mine}: the soonest other finalist, {evidence.named(setting)}, "
         f"is at {goal} {about(interval.value)} times as soon (95 % interval "
-        f"{about(interval.low)} to {about(interval.high)}; {seeds} seeds). Keep it."
+        f"{about(interval.low)} to {about(interval.high)}; {seeds} seeds). {keep} it."
     )
 
 

@@ -58,7 +58,7 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     sentence = (
         f"{evidence.named(setting).capitalize()} reaches {metric} "
         f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
-        f"training; your {evidence.named(own)} takes {format_duration(found.seconds(own))}: "
+        f"training; {evidence.named_baseline} takes {format_duration(found.seconds(own))}: "
         f"{about(speedup.value)} times sooner (95 % interval {about(speedup.low)} to "
         f"{about(speedup.high)}; {len(found.times)} finalists, {seeds} seeds each)."
     )
@@ -102,7 +102,7 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: s
 def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[str, ...]:
     """How the metric itself compares, in the language of an equivalence test.
 
-    Of the setting that is recommended; where yours stays, of the soonest other.
+    Of the setting that is recommended; where the baseline stays, of the soonest other.
     """
     setting, whose, found = choice.setting, f"its best {metric}", choice.standing
     if setting == evidence.baseline:
@@ -117,11 +117,14 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     low, high = sorted(ends)
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
     told, low_told, high_told = (found.share(x) for x in (value, low, high))
-    unit = ", as shares of what yours learns" if found.of_what_is_learned else ""
+    unit = ""
+    if found.of_what_is_learned:
+        unit = f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
+    theirs = evidence.if_yours("your setting's", "the baseline's")
     verdict = " No practical difference." if same else ""
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
-        f"differs by {told} from your setting's (90 % interval {low_told} to {high_told}{unit})."
+        f"differs by {told} from {theirs} (90 % interval {low_told} to {high_told}{unit})."
         f"{verdict}",
     )
 
@@ -135,11 +138,13 @@ def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     for setting, interval in choice.standing.speedups.items():
         is_much = interval.value > choice.speedup.value**0.5
         if setting.batch_size == own and interval.low > 1 and is_much:
+            yours = evidence.if_yours("yours", "the baseline")
+            own_size = evidence.if_yours(f"your batch {own}", f"batch {own}")
             share = "all" if interval.value >= choice.speedup.value else "much"
             rate = evidence.learning_rate(setting)
             told.append(
-                f"The learning rate alone does {share} of it: {rate:.3g} at your batch {own} is "
-                f"{about(interval.value)} times sooner than yours."
+                f"The learning rate alone does {share} of it: {rate:.3g} at {own_size} is "
+                f"{about(interval.value)} times sooner than {yours}."
             )
     return tuple(told)
 

@@ -91,10 +91,9 @@ def plan(
         for point in measured.points
         if isfinite(point.high) and point.low > 0
     }
-    notes = []
-    if size not in step_seconds:
-        size = min(step_seconds, key=lambda each: abs(log(each / size)))
-        own = recipe.baseline.batch_size
+    notes, own = [], size
+    if own not in step_seconds:
+        size = min(step_seconds, key=lambda each: abs(log(each / own)))
         why = f"at most {probed.largest_fitting}, bounded by {BOUND_BY[probed.bounded_by]}"
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
@@ -112,6 +111,7 @@ def plan(
         optimizer=inspected.optimizer,
         optimizer_settings=inspected.optimizer_settings,
         accumulation_steps=inspected.accumulation_steps,
+        instead_of=None if size == own else own,
         notes=notes,
     )
 
@@ -155,7 +155,8 @@ def allot(
     if budget < needed:
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
-            f"{int(budget / parts / step_seconds)} steps a trial at your batch size; "
+            f"{int(budget / parts / step_seconds)} steps a trial at "
+            f"{evidence.if_yours('your batch size', f'batch {evidence.baseline.batch_size}')}; "
             f"fewer than {evidence.least_steps} tell nothing.",
             hint="Give at least --set trials.budget="
             f"{int(needed) + 1}s (it is training time, all trials).",

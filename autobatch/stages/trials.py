@@ -158,7 +158,7 @@ class _Trials:
         needed = self.session.spent_seconds + self._finals_seconds(finals)
         raise TimeLimitError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
-            "setting could be compared with yours.",
+            "setting could be compared with the baseline.",
             hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "
             "What was measured is kept.",
         )
@@ -167,7 +167,7 @@ class _Trials:
         evidence = self.evidence
         nan = f" The data: {self.inspected.nan}." if self.inspected.nan else ""
         raise UserCodeError(
-            f"Your baseline (batch {evidence.baseline.batch_size}, learning rate "
+            f"The baseline (batch {evidence.baseline.batch_size}, learning rate "
             f"{evidence.baseline_learning_rate:.3g}) cannot be trained: "
             f"{evidence.failed.get(evidence.baseline, 'it diverges')}.{nan}",
             hint="There is nothing to compare with. Where it diverges, mend the data or set a "

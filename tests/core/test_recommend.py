@@ -3,6 +3,7 @@
 from math import exp, log
 
 import numpy as np
+import pytest
 
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
@@ -135,3 +136,38 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
 def test_a_large_batch_is_preferred_where_that_is_asked():
     assert choose(evidence_of(), ceiling=64, prefer="large").setting == LARGE
     assert choose(evidence_of(), ceiling=32, prefer="large").setting == SAFER
+
+
+SLOWER = {FAST: 0.9, SAFER: 0.8, LARGE: 0.7}
+
+
+def without(kept, seeds=range(SEEDS)):
+    evidence = evidence_of()
+    finals = {s: {n: evidence.finals[s][n] for n in seeds} for s in kept}
+    evidence.finals = finals
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("evidence", "part"),
+    [
+        (evidence_of(), "times sooner"),
+        (evidence_of(speeds=SLOWER), "Nothing tried beats"),
+        (evidence_of(speeds={FAST: 1.1, SAFER: 1.1, LARGE: 1.1}, noise=0.3), "for certain"),
+        (evidence_of(noise=0.0), "nothing tells what is chance"),
+        (without([OWN, FAST], seeds=[0]), "One seed alone"),
+        (without([OWN]), "Nothing was compared"),
+    ],
+)
+def test_what_stands_for_the_users_own_size_is_not_called_theirs(evidence, part):
+    def told():
+        choice = choose(evidence, ceiling=64)
+        return " ".join(
+            [why_this_one(choice, evidence, "loss"), *after_equal_time(choice, evidence, "loss")]
+        )
+
+    assert part in told()
+    assert "your batch 32 with learning rate 0.01" in told()
+    evidence.instead_of = 512
+    assert "the baseline (batch 32 with learning rate 0.01)" in told()
+    assert "your" not in told()
