@@ -48,8 +48,7 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
             f"There is no room for a model: {fullest.state}",
             hint=machine.FREE_A_GPU,
         )
-    share = share_of_gpu(question.backend)
-    return min(gpu.free_within(share, question.backend) for gpu in used)
+    return machine.least_free(used, share_of_gpu(question.backend), question.backend)
 
 
 def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from autobatch.engine.machine import Gpu, Memory, visible
+from autobatch.engine.machine import Gpu, Memory, least_free, visible
 from autobatch.frameworks import cpu_alone
 from autobatch.protocol import Struct
 
@@ -80,8 +80,7 @@ class Facts(Struct):
         if self.device == "cpu":
             return self.memory.spare_bytes
         used = self.usable_gpus[: self.replicas]
-        share, backend = self.share_of_gpu, self.backend
-        return min((gpu.free_within(share, backend) for gpu in used), default=0)
+        return least_free(used, self.share_of_gpu, self.backend)
 
 
 class Diagnosis(Struct):

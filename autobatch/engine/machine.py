@@ -135,6 +135,11 @@ def visible(found: tuple[Gpu, ...], setting: str | None) -> list[Gpu]:
     return chosen
 
 
+def least_free(used: Sequence[Gpu], share: float, backend: str) -> int:
+    """Bytes that are free on the fullest of them, for one who takes no more than this share."""
+    return min((gpu.free_within(share, backend) for gpu in used), default=0)
+
+
 def numbered_by_speed(found: Sequence[Gpu], device_order: str | None) -> bool:
     """Whether CUDA, by its CUDA_DEVICE_ORDER, may number them otherwise than the driver does."""
     return device_order != "PCI_BUS_ID" and len({gpu.name for gpu in found}) > 1
@@ -205,10 +210,8 @@ def _instances(nvml: Any, handle: Any, errors: Any) -> list[Any]:
         return []
     instances = []
     for index in range(count):
-        try:
+        with suppress(*errors):  # an empty place
             instances.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
-        except errors:  # an empty place
-            continue
     return instances
 
 
@@ -240,11 +243,9 @@ def nvidia_cards(devices: Path = Path("/sys/bus/pci/devices")) -> int:
     """NVIDIA GPUs that are plugged in, whether or not there is a driver."""
     cards = 0
     for device in devices.glob("*"):
-        try:
+        with suppress(OSError):
             vendor, kind = (device / "vendor").read_text(), (device / "class").read_text()
-        except OSError:
-            continue
-        cards += vendor.strip() == NVIDIA_VENDOR and kind.startswith(DISPLAY_CLASS)
+            cards += vendor.strip() == NVIDIA_VENDOR and kind.startswith(DISPLAY_CLASS)
     return cards
 
 

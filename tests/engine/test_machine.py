@@ -15,6 +15,7 @@ from autobatch.engine.machine import (
     GpuSurvey,
     Memory,
     gpus,
+    least_free,
     lost,
     memory,
     nvidia_cards,
@@ -131,6 +132,14 @@ def test_of_a_nearly_full_gpu_nothing_is_free():
     full = Gpu(name="A", total_bytes=80 * GIB, free_bytes=100 << 20, driver="1")
     assert full.free_within(1.0, "tensorflow") == 0
     assert full.free_within(1.0, "torch") == 100 << 20
+
+
+def test_of_several_gpus_the_one_that_can_give_least_counts():
+    large = Gpu(name="A", total_bytes=80 * GIB, free_bytes=39 * GIB, driver="1")
+    small = Gpu(name="B", total_bytes=40 * GIB, free_bytes=40 * GIB, driver="1")
+    assert least_free([large, small], 1.0, "torch") == 39 * GIB
+    assert least_free([large, small], 0.75, "jax") == 30 * GIB
+    assert least_free([], 1.0, "torch") == 0
 
 
 def test_hidden_gpus_are_not_used(monkeypatch):
