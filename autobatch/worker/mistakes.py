@@ -39,9 +39,9 @@ class UserError(Exception):
     Its text has the hint too: from within tf.data, an exception comes home as nothing but text.
     """
 
-    def __init__(self, message: str, hint: str | None = None, traceback: str = "") -> None:
+    def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(f"{message} {hint}" if hint else message)
-        self.message, self.hint, self.traceback = message, hint, traceback
+        self.message, self.hint = message, hint
 
 
 def unusable_gpu(framework: str, error: Exception) -> DeviceError:

@@ -88,7 +88,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             message=error.message, hint=error.hint, is_device=isinstance(error, DeviceError)
         )
     except UserError as error:
-        return UserCodeFailed(message=error.message, hint=error.hint, traceback=error.traceback)
+        return UserCodeFailed(message=error.message, hint=error.hint)
     except OverLimitError as error:
         return OverBudget(peak_bytes=error.peak_bytes)
     except PredictedMemory as prediction:
