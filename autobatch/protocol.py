@@ -134,7 +134,7 @@ class Gradients(Tagged):
     """
 
     batch_size: int
-    learning_rate: float | None  # None: as compiled
+    learning_rate: float  # of a schedule, its peak
     measure_at: tuple[int, ...]
     micro_batch_size: int
     micro_batches: int  # at most: as many as one pass over the data has
@@ -151,7 +151,7 @@ class RangeTest(Tagged):
     """
 
     batch_size: int
-    learning_rate: float | None
+    learning_rate: float  # of a schedule, its peak
     lowest_factor: float
     highest_factor: float
     steps: int

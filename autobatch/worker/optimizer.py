@@ -91,7 +91,7 @@ def _schedule(optimizer: Any) -> Any | None:
     return None if isinstance(rate, keras.Variable) or not callable(rate) else rate
 
 
-def scale_learning_rates(model: keras.Model, rate: float | None, *, speed: float = 1.0) -> None:
+def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0) -> None:
     """Set `rate`: of the first of several optimizers, all being multiplied by as much.
 
     So is a schedule, whose peak it is to be. Of a model whose callable took the rate as its
@@ -100,7 +100,7 @@ def scale_learning_rates(model: keras.Model, rate: float | None, *, speed: float
     """
     found = list(optimizers(model).values())
     now = learning_rate(found[0])[0] if found else None
-    factor = 1.0 if rate is None or not now else rate / now
+    factor = rate / now if now else 1.0
     if math.isclose(factor, 1.0, rel_tol=1e-5):
         factor = 1.0
     for optimizer in found:

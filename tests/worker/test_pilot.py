@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("on_each_backend")
 def gradients(tmp_path, model, data="pilots.py:samples", **changes):
     settings = {
         "batch_size": 32,
-        "learning_rate": None,
+        "learning_rate": 0.01,
         "measure_at": (1, 20),
         "micro_batch_size": 32,
         "micro_batches": 64,
@@ -29,7 +29,8 @@ def gradients(tmp_path, model, data="pilots.py:samples", **changes):
 @pytest.mark.parametrize("data", ["samples", "sorted_samples"])
 def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, data):
     """science T3, end to end: 4.2058 for any factor on the loss."""
-    outcome = gradients(tmp_path, "regression", f"pilots.py:{data}", micro_batches=400)
+    settings = {"learning_rate": 1e-12, "micro_batches": 400}
+    outcome = gradients(tmp_path, "regression", f"pilots.py:{data}", **settings)
     early, late = outcome.moments
     assert (early.step, late.step) == (1, 20)
     assert noise_scale(early).value == pytest.approx(4.2058, rel=0.08)
@@ -38,14 +39,15 @@ def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, d
 
 
 def test_the_noise_scale_in_half_precision_is_of_the_scaled_loss(tmp_path):
-    early = gradients(tmp_path, "half_precision_regression", micro_batches=400).moments[0]
+    settings = {"learning_rate": 1e-12, "micro_batches": 400}
+    early = gradients(tmp_path, "half_precision_regression", **settings).moments[0]
     assert noise_scale(early).value == pytest.approx(4.2058, rel=0.1)
 
 
 def test_adam_is_measured_in_its_own_geometry_and_training_goes_on_undisturbed(tmp_path):
-    outcome = gradients(tmp_path, "adam_regression")
+    outcome = gradients(tmp_path, "adam_regression", learning_rate=0.001)
     assert all(each.preconditioned for each in outcome.moments)
-    again = gradients(tmp_path, "adam_regression", measure_at=(20,))
+    again = gradients(tmp_path, "adam_regression", learning_rate=0.001, measure_at=(20,))
     # The early measurement ran layers in training mode; what they keep was given back.
     assert again.moments[0].squared_norms == pytest.approx(
         outcome.moments[1].squared_norms, rel=1e-4
@@ -71,7 +73,7 @@ def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):
     """Gradient descent on H diverges beyond 2 / (2 lambda_max), somewhat earlier with noise."""
     task = RangeTest(
         batch_size=32,
-        learning_rate=None,
+        learning_rate=0.01,
         lowest_factor=0.1,
         highest_factor=4096.0,
         steps=100,

@@ -114,7 +114,7 @@ def test_batch_normalisation_is_evaluated_among_replicas_too(tmp_path):
 def test_the_gradient_is_that_of_one_device(tmp_path):
     task = Gradients(
         batch_size=32,
-        learning_rate=None,
+        learning_rate=1e-12,
         measure_at=(1,),
         micro_batch_size=32,
         micro_batches=16,

@@ -495,7 +495,7 @@ def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
 
 GRADIENTS = Gradients(
     batch_size=20,
-    learning_rate=None,
+    learning_rate=0.01,
     measure_at=(4,),
     micro_batch_size=5,
     micro_batches=8,
@@ -504,7 +504,7 @@ GRADIENTS = Gradients(
 )
 RANGE_TEST = RangeTest(
     batch_size=20,
-    learning_rate=None,
+    learning_rate=0.01,
     lowest_factor=0.1,
     highest_factor=1.0,
     steps=7,
