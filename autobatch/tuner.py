@@ -33,6 +33,7 @@ from autobatch.protocol import (
     Struct,
     Verification,
     changed,
+    to_json,
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
@@ -239,8 +240,6 @@ def _keep(session: Session, answer: Answer) -> None:
 
 
 def _write(path: Path, recommendation: Recommendation) -> None:
-    from autobatch.protocol import to_json
-
     aside = path.with_suffix(".tmp")
     aside.write_text(to_json(recommendation) + "\n", encoding="utf-8")
     aside.replace(path)

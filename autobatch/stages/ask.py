@@ -14,22 +14,26 @@ from autobatch.protocol import (
     WORKER_BUG,
     Contest,
     Crashed,
+    Diverged,
     Event,
     Fits,
     JobFinished,
     JobStarted,
     Note,
     Outcome,
+    OutOfMemory,
+    OverBudget,
     Stage,
     StageExpects,
     StageFinished,
     StageStarted,
     TargetMissing,
     Task,
+    TimedOut,
     UserCodeFailed,
 )
 from autobatch.recipe import Recipe
-from autobatch.units import format_duration
+from autobatch.units import format_bytes, format_duration
 
 LEAST_DEADLINE_SECONDS, READY_SECONDS, DEADLINE_FACTOR = 60.0, 300.0, 10.0
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
@@ -219,9 +223,6 @@ class Session:
 
 def why_it_failed(outcome: Outcome) -> str:
     """One phrase on an outcome that is not the hoped-for one."""
-    from autobatch.protocol import Diverged, OutOfMemory, OverBudget, TimedOut
-    from autobatch.units import format_bytes
-
     match outcome:
         case OutOfMemory():
             return "out of memory"

@@ -227,7 +227,6 @@ def _carry_out(
     from autobatch.opening import open_session
     from autobatch.ui.display import Display
     from autobatch.ui.interruption import interruptible
-    from autobatch.ui.run_commands import show
 
     with (
         interruptible(quiet=quiet) as interruption,
@@ -243,7 +242,7 @@ def _carry_out(
     ):
         directory = session.record.directory
         result = work(session)
-    show(result, json)
+    run_commands.show(result, json)
     if not json:
         Console().print(f"evidence: {directory}", style="dim", markup=False, soft_wrap=True)
     return directory
