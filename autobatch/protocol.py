@@ -549,6 +549,11 @@ class BenchmarkPoint(Struct):
     evidence: str = ""  # of `bound_by`: one sentence with the figures
     advice: str = ""  # settings to try at this size
 
+    @property
+    def half_width(self) -> float:
+        """Of the interval, as a share of the rate."""
+        return (self.high - self.low) / 2 / self.samples_per_second
+
 
 class Baseline(Struct):
     batch_size: int

@@ -220,6 +220,5 @@ def noise(found: NoiseScale) -> str:
 
 
 def _rate(point: BenchmarkPoint) -> str:
-    half = (point.high - point.low) / 2 / point.samples_per_second
-    spread = f" ± {half:.0%}" if isfinite(half) else ""
+    spread = f" ± {point.half_width:.0%}" if isfinite(point.half_width) else ""
     return f"{format_rate(point.samples_per_second)} samples/s{spread}"

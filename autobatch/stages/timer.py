@@ -120,6 +120,5 @@ def changed_by(moved: float) -> str:
 def _phrase(size: int, outcome: Outcome) -> str:
     if isinstance(outcome, Measured):
         point = throughput.benchmark_point(size, [outcome])
-        spread = (point.high - point.low) / 2 / point.samples_per_second
-        return f"{format_rate(point.samples_per_second)} samples/s ± {spread:.0%}"
+        return f"{format_rate(point.samples_per_second)} samples/s ± {point.half_width:.0%}"
     return why_it_failed(outcome)

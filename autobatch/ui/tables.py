@@ -92,7 +92,7 @@ def _benchmark_cells(point: BenchmarkPoint, result: BenchmarkResult) -> tuple[st
     return (
         str(point.batch_size),
         format_rate(point.samples_per_second),
-        words.half_width(point),
+        f"{point.half_width:.0%}",
         _mark(point.batch_size, result),
         f"[cyan]{bar}[/]",
         words.step(point),

@@ -138,11 +138,6 @@ def ceiling_peak(result: ProbeResult) -> str:
     return f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(result.limit_bytes)}"
 
 
-def half_width(point: BenchmarkPoint) -> str:
-    """Of the interval of its rate, relative."""
-    return f"{(point.high - point.low) / 2 / point.samples_per_second:.0%}"
-
-
 def step(point: BenchmarkPoint) -> str:
     return format_step(point.step_seconds)
 

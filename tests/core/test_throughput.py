@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from points import point
 
 from autobatch.core import throughput
 from autobatch.protocol import Measured, Window, changed
@@ -105,6 +106,10 @@ def test_stalls_count_as_fit_pays_for_them():
 def test_one_window_is_a_rate_without_an_interval():
     found = throughput.rate_interval([Window(steps=1, samples=100, seconds=0.1)])
     assert found.value == found.low == found.high == pytest.approx(1000)
+
+
+def test_the_half_width_of_an_interval_is_a_share_of_the_rate():
+    assert point(8, 400.0, spread=0.25).half_width == 0.25
 
 
 def test_windows_of_other_sizes_at_one_rate_leave_no_doubt():

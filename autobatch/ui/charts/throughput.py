@@ -128,7 +128,7 @@ def _table(points: Sequence[BenchmarkPoint]) -> Table:
             (
                 str(p.batch_size),
                 format_rate(p.samples_per_second),
-                words.half_width(p),
+                f"{p.half_width:.0%}",
                 f"{format_rate(p.low)}–{format_rate(p.high)}",
                 _known(p.device_samples_per_second),
                 _known(p.input_samples_per_second),
