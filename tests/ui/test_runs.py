@@ -23,6 +23,30 @@ def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recip
     assert (tmp_path / "run.old-1" / FILE_NAME).exists()
 
 
+WRITTEN = """
+import keras
+
+def build_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+"""
+
+
+def test_an_edited_file_in_the_same_run_directory_is_refused_with_what_changed(tmp_path):
+    file = tmp_path / "train.py"
+    arguments = ("probe", "train.py", "--run-dir", "run", "--quiet", *settings("batch_sizes.max=8"))
+    file.write_text(WRITTEN)
+    assert autobatch_here(*arguments, cwd=tmp_path)[0] == 0
+    measured = (tmp_path / "run" / FILE_NAME).read_text()
+    file.write_text(WRITTEN + "\nWIDTH = 4\n")
+    code, stdout, stderr = autobatch_here(*arguments, cwd=tmp_path)
+    assert (code, stdout) == (5, "")
+    assert "a Python file of yours has changed, or one that it imports" in stderr
+    assert "--fresh" in stderr
+    assert (tmp_path / "run" / FILE_NAME).read_text() == measured
+
+
 def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("")
