@@ -36,6 +36,40 @@ def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_p
     assert result.ceiling_peak_bytes <= 0.9 * result.limit_bytes
 
 
+PACKAGE = {
+    "__init__.py": "WIDTH = 3\n",
+    "layers.py": "from keras.layers import Dense\n",
+    "small.py": """
+import keras
+import numpy
+
+from . import WIDTH
+from .layers import Dense
+
+
+def build():
+    model = keras.Sequential([keras.Input((4,)), Dense(WIDTH), Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def load_data():
+    x = numpy.ones((40, 4), "float32")
+    return (x[:30], x[:30, :1]), (x[30:], x[30:, :1])
+""",
+}
+
+
+def test_a_function_in_a_package_is_trained_as_it_is_imported(tmp_path):
+    (tmp_path / "nets").mkdir()
+    for name, text in PACKAGE.items():
+        (tmp_path / "nets" / name).write_text(text)
+    code, stdout, stderr = autobatch_here("probe", "nets.small:build", "--json", cwd=tmp_path)
+    result = msgspec.json.decode(stdout, type=ProbeResult)
+    assert (code, result.largest_fitting, result.bounded_by) == (0, 30, "samples"), stderr
+    assert "19 parameters" in stderr  # 4 x 3 + 3 + 3 + 1
+
+
 def test_code_that_fails_from_some_size_on_bounds_the_answer_and_is_not_called_memory(tmp_path):
     (tmp_path / "recipe.yaml").write_text(
         f"model: {HERE}/deaths.py:model_with\nargs: {{layer: ForFewSamples}}\n"
