@@ -10,6 +10,7 @@ import pytest
 from commands import COMMAND, FAST, HERE, autobatch_here, lines, settings, start, wait_for
 
 from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.runs import RunSummary
 
 
 def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):
@@ -114,7 +115,9 @@ def piped(*arguments, cwd, encoding):
 def test_json_is_whole_whatever_the_encoding_of_stdout(kept):
     whole = piped("runs", "--json", cwd=kept, encoding="utf-8")
     assert piped("runs", "--json", cwd=kept, encoding="ascii") == whole
-    assert [run["name"] for run in json.loads(whole)] == ["größe-1"]
+    (found,) = json.loads(whole)
+    assert (found["name"], found["state"]) == ("größe-1", "recommended")
+    assert found.keys() == set(RunSummary.__struct_fields__)
 
 
 def test_tables_are_spelled_in_ascii_where_the_encoding_knows_no_more(kept):
