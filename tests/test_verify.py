@@ -1,10 +1,11 @@
 """A recommendation verified later: the same device, a slower one, one with less memory, others."""
 
 import contextlib
+import json
 
 import msgspec
 import pytest
-from commands import HERE
+from commands import HERE, QUICK, autobatch_here, settings
 from pretend import PretendDevice, inspected
 from test_tuner import session, tune
 
@@ -12,7 +13,15 @@ from autobatch import tuner
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
 from autobatch.opening import open_verification
-from autobatch.protocol import Benchmark, Crashed, JobFinished, OutOfMemory, Probe, UserCodeFailed
+from autobatch.protocol import (
+    Benchmark,
+    Crashed,
+    JobFinished,
+    OutOfMemory,
+    Probe,
+    UserCodeFailed,
+    Verification,
+)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +177,21 @@ def test_a_verification_measures_anew(tmp_path, recommended):
         open_verification(recommended, f"{HERE}/targets.py:model", run_directory=tmp_path),
     ):
         pass
+
+
+def test_a_verification_prints_all_its_fields_as_json_though_it_does_not_hold(
+    tmp_path, recommended
+):
+    path = tmp_path / "recommendation.json"
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(recommended, batch_size=16)))
+    here = settings("data=targets.py:data", *QUICK)
+    given = ("verify", path, "--target", f"{HERE}/targets.py:model", *here)
+    code, stdout, stderr = autobatch_here(*given, "--json", "--quiet", cwd=tmp_path)
+    assert code == 6, stderr
+    found = json.loads(stdout)
+    assert found.keys() == set(Verification.__struct_fields__)
+    assert (found["holds"], found["batch_size"], found["outcome"]) == (False, 16, "fits")
+    assert "parameters" in {each["name"] for each in found["differences"] if each["matters"]}
 
 
 def test_verifications_begun_at_the_same_time_have_a_directory_each(
