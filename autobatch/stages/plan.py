@@ -258,9 +258,10 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
 
 def _time_limit_too_short(session: Session, budget: float, needed: float) -> TimeLimitError:
     limit = session.recipe.time_limit
+    left = f"{format_duration(budget)} of training" if budget > 0 else "no time"
     return TimeLimitError(
-        f"time_limit {format_duration(limit)} leaves {format_duration(max(0.0, budget))} of "
-        f"training for trials. To compare anything takes {format_duration(needed)} at least.",
+        f"time_limit {format_duration(limit)} leaves {left} for trials. To compare "
+        f"anything takes {format_duration(needed)} at least.",
         hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
         "is kept.",
     )
