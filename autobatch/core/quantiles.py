@@ -17,6 +17,20 @@ def student(share: float, degrees: int) -> float:
     return float(special.stdtrit(degrees, share))
 
 
+def fisher(share: float, numerator: int, denominator: int) -> float:
+    """What the ratio of two variances, of so many degrees of freedom each, is below."""
+    return float(special.fdtri(numerator, denominator, share))
+
+
+def sidak(share: float, comparisons: int, degrees: int) -> float:
+    """The bound that so many differences, each over its own standard error, keep.
+
+    All at once, on both sides, with a probability of `share` at least, whatever they have in common
+    (Sidak 1967, Journal of the American Statistical Association 62, page 626).
+    """
+    return student((1 + share ** (1 / comparisons)) / 2, degrees)
+
+
 @cache
 def dunnett(share: float, comparisons: int, degrees: int) -> float:
     """The bound that so many differences from one control, each over its standard error, keep.

@@ -6,13 +6,12 @@ the measured step time, so that a trial is the same however busy the machine was
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from math import exp, hypot, inf, log, sqrt
+from math import comb, exp, hypot, inf, log, sqrt
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from autobatch.core import quantiles
+from autobatch.core import luck, quantiles
 from autobatch.protocol import Interval
 
 MAX_SIZES = 5
@@ -148,26 +147,32 @@ def speedups(
 ) -> dict[Name, Interval]:
     """Baseline's time over each other candidate's, with simultaneous 95 % intervals.
 
-    `times[name]` has one time per seed, in the same order of seeds. A two-way additive model of log
-    time (candidate + seed) with one pooled residual; Dunnett's comparisons with a control (1955),
-    so that the intervals hold for all candidates at once. `doubts` widen them: half of the 95 %
-    interval of ln of what multiplies all times of a candidate over what multiplies the baseline's,
-    its step time, of which seeds tell nothing.
-    Needs two candidates and two seeds: one seed has no residual, and ranks nothing.
+    `times[name]` has one time per seed, in the same order of seeds. Dunnett's comparisons of log
+    times with a control (1955), so that the intervals hold for all candidates at once. Where luck
+    is not alike (`core.luck`), Student's t of each one's differences, at Sidak's level. `doubts`
+    widen them: half of the 95 % interval of ln of what multiplies all times of a candidate over
+    what multiplies the baseline's, its step time, of which seeds tell nothing.
+    Needs two candidates and two seeds: one seed has no luck to tell, and ranks nothing.
     """
     names, y = list(times), _log(times)
     candidates, seeds = y.shape
-    means = y.mean(axis=1)
-    sigma, degrees = _residual(y)
-    half = quantiles.dunnett(CONFIDENCE, candidates - 1, degrees) * sigma * sqrt(2 / seeds)
-    reference = float(means[names.index(baseline)])
+    means, own = y.mean(axis=1), names.index(baseline)
     found = {}
-    for name, mean in zip(names, means, strict=True):
-        if name != baseline:
-            gain = reference - float(mean)
+    for at, name in enumerate(names):
+        if at != own:
+            gain = float(means[own] - means[at])
+            deviation, each = luck.of_difference(y, at, own)
+            half = _from_one(candidates, seeds, each) * deviation / sqrt(seeds)
             wide = with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1)
             found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
     return found
+
+
+def _from_one(candidates: int, seeds: int, each: int) -> float:
+    """The bound of all differences from one candidate; `each`: degrees of freedom of a seed."""
+    if each == 1:  # nothing was pooled
+        return quantiles.sidak(CONFIDENCE, candidates - 1, seeds - 1)
+    return quantiles.dunnett(CONFIDENCE, candidates - 1, each * (seeds - 1))
 
 
 def with_doubt(half: float, doubt: float, comparisons: int) -> float:
@@ -179,46 +184,48 @@ def with_doubt(half: float, doubt: float, comparisons: int) -> float:
 def told_apart(
     times: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
 ) -> bool:
-    """Whether two candidates' times differ, in the same model, by the studentized range.
+    """Whether two candidates' times differ, with luck as in `speedups`, by the studentized range.
 
     Of all pairs at once, since which pair is looked at follows from the times themselves. `doubt`:
     as in `speedups`, of these two.
     """
-    y = _log(times)
+    names, y = list(times), _log(times)
     candidates, seeds = y.shape
-    sigma, degrees = _residual(y)
-    half = quantiles.studentized_range(CONFIDENCE, candidates, degrees) * sigma / sqrt(seeds)
+    deviation, each = luck.of_difference(y, names.index(one), names.index(other))
+    if each == 1:
+        bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
+    else:
+        bound = quantiles.studentized_range(CONFIDENCE, candidates, each * (seeds - 1)) / sqrt(2)
     apart = abs(log(geometric_mean(times[one]) / geometric_mean(times[other])))
-    return apart > hypot(half, doubt)
+    return apart > hypot(bound * deviation / sqrt(seeds), doubt)
 
 
-def _log(times: Mapping[Name, Sequence[float]]) -> npt.NDArray[np.float64]:
+def _log(times: Mapping[Name, Sequence[float]]) -> luck.Table:
     """Of shape (candidates, seeds)."""
-    y: npt.NDArray[np.float64] = np.log(np.array(list(times.values()), dtype=float))
+    y: luck.Table = np.log(np.array(list(times.values()), dtype=float))
     return y
 
 
-def _residual(y: npt.NDArray[np.float64]) -> tuple[float, int]:
-    """(standard deviation, degrees of freedom) of what (candidate, seed) leave of `y`."""
-    candidates, seeds = y.shape
-    left = y - y.mean(axis=1)[:, None] - y.mean(axis=0)[None, :] + y.mean()
-    degrees = (candidates - 1) * (seeds - 1)
-    return sqrt(float((left**2).sum()) / degrees), degrees
+def seeds_needed(
+    times: Mapping[Name, Sequence[float]],
+    one: Name,
+    other: Name,
+    ratio: float,
+    *,
+    doubt: float = 0.0,
+) -> int:
+    """Seeds with which `speedups` would tell two apart by `ratio`, in four runs of five.
 
-
-def seeds_needed(times: Mapping[Name, Sequence[float]], ratio: float, *, doubt: float = 0.0) -> int:
-    """Seeds with which `speedups` would tell times apart by `ratio`, in four runs of five.
-
-    By the residual of `times`, with as many candidates. MANY_SEEDS: those, or more; also where no
-    number would do, since the doubt about step times is as large.
+    By the luck that they have in `times`, with as many candidates. MANY_SEEDS: those, or more;
+    also where no number would do, since the doubt about step times is as large.
     """
-    y = _log(times)
-    sigma, _ = _residual(y)
+    names, y = list(times), _log(times)
+    deviation, each = luck.of_difference(y, names.index(one), names.index(other))
 
     def are_enough(seeds: int) -> bool:
-        quantile = quantiles.dunnett(CONFIDENCE, len(y) - 1, (len(y) - 1) * (seeds - 1))
-        error = sigma * sqrt(2 / seeds)
-        return with_doubt(quantile * error, doubt, len(y) - 1) + POWER * error <= abs(log(ratio))
+        error = deviation / sqrt(seeds)
+        half = _from_one(len(y), seeds, each) * error
+        return with_doubt(half, doubt, len(y) - 1) + POWER * error <= abs(log(ratio))
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 

@@ -155,16 +155,17 @@ def _what_would_tell(
     # A gain that is of interest, or that there is none: the interval has to end below it.
     is_small = interval.value < ranking.TIE
     ratio = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
-    seeds = len(evidence.finals[evidence.baseline])
-    doubt = evidence.step_doubt(setting, evidence.baseline)
-    at_once = ranking.with_doubt(0.0, doubt, len(choice.standing.times) - 1)
+    times, own = choice.standing.times, evidence.baseline
+    seeds = len(evidence.finals[own])
+    doubt = evidence.step_doubt(setting, own)
+    at_once = ranking.with_doubt(0.0, doubt, len(times) - 1)
     if at_once >= log(ratio):
         return (
             f"The benchmark knows the ratio of their step times to ± {exp(at_once) - 1:.0%}, and "
             "no number of seeds tells more: a larger benchmark.seconds would, or a machine that "
             "does nothing else."
         )
-    needed = ranking.seeds_needed(choice.standing.times, ratio, doubt=doubt)
+    needed = ranking.seeds_needed(times, setting, own, ratio, doubt=doubt)
     needed = max(needed, seeds + 1, evidence.seeds)
     told = "times 10 % apart" if is_small else "that, if it is so,"
     if needed > MOST_SEEDS:

@@ -113,9 +113,9 @@ def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
     twice = {"a": times["a"], "b": 2 * times["b"]}
     assert ranking.told_apart(twice, "a", "b", doubt=log(1.5))
     assert not ranking.told_apart(twice, "a", "b", doubt=log(2.5))
-    few = ranking.seeds_needed(times, 1.6)
-    assert few < ranking.seeds_needed(times, 1.6, doubt=log(1.5)) < ranking.MANY_SEEDS
-    assert ranking.seeds_needed(times, 1.6, doubt=log(1.7)) == ranking.MANY_SEEDS
+    few = ranking.seeds_needed(times, "b", "a", 1.6)
+    assert few < ranking.seeds_needed(times, "b", "a", 1.6, doubt=log(1.5)) < ranking.MANY_SEEDS
+    assert ranking.seeds_needed(times, "b", "a", 1.6, doubt=log(1.7)) == ranking.MANY_SEEDS
 
 
 def test_what_was_seen_of_a_trial_that_went_on_longer():
@@ -132,30 +132,34 @@ def test_what_seeds_share_is_not_noise():
     assert found["b"].low == pytest.approx(2) == found["b"].high
 
 
-def test_the_order_of_candidates_and_seeds_does_not_matter():
+@pytest.mark.parametrize("luck", [1.0, 20.0])
+def test_the_order_of_candidates_and_seeds_does_not_matter(luck):
     rng = np.random.default_rng(2)
-    times = {name: list(rng.lognormal(size=4)) for name in "abc"}
+    times = {name: rng.lognormal(size=4) ** (luck if name == "b" else 1) for name in "abc"}
     turned = {name: times[name][::-1] for name in "cba"}
     one, two = ranking.speedups(times, baseline="a"), ranking.speedups(turned, baseline="a")
     assert one["b"].low == pytest.approx(two["b"].low)
 
 
-def lucky(rng, candidates, seeds):
+def lucky(rng, spreads, seeds):
     """Times of candidates that are equal but for chance, and for what seeds share."""
     block = rng.normal(0, 1, seeds)
-    return [np.exp(block + rng.normal(0, 0.3, seeds)) for _ in range(candidates)]
+    return [np.exp(block + rng.normal(0, spread, seeds)) for spread in spreads]
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_of_equal_candidates_the_slowest_and_the_soonest_are_told_apart_in_5_percent(seeds):
-    """science T12: five candidates with a seed effect, of which 4.5 to 4.7 % differ wrongly."""
+    """science T12: five candidates with a seed effect, of which 4.5 to 4.7 % differ wrongly.
+
+    A little less here: luck that is now and then taken for uneven makes these two's the larger.
+    """
     rng = np.random.default_rng(seeds)
     wrong, repeats = 0, 4000
     for _ in range(repeats):
-        times = dict(enumerate(lucky(rng, 5, seeds)))
+        times = dict(enumerate(lucky(rng, [0.3] * 5, seeds)))
         ranked = sorted(times, key=lambda k: ranking.geometric_mean(times[k]))
         wrong += ranking.told_apart(times, ranked[0], ranked[-1])
-    assert 0.04 <= wrong / repeats <= 0.055
+    assert 0.035 <= wrong / repeats <= 0.055
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -164,10 +168,41 @@ def test_the_intervals_of_all_speedups_hold_their_truths_at_once_in_95_percent(s
     truth = np.array([1.0, 1.0, 0.5, 2.0, 0.9])
     missed, repeats = 0, 4000
     for _ in range(repeats):
-        times = {k: truth[k] * luck for k, luck in enumerate(lucky(rng, len(truth), seeds))}
+        times = {k: truth[k] * luck for k, luck in enumerate(lucky(rng, [0.3] * 5, seeds))}
         found = ranking.speedups(times, baseline=0)
         missed += any(not i.low <= truth[0] / truth[k] <= i.high for k, i in found.items())
     assert 0.04 <= missed / repeats <= 0.06
+
+
+UNEVEN = {
+    "one": [0.1, 0.1, 0.1, 0.1, 0.6],
+    "two": [0.1, 0.1, 0.1, 0.4, 0.4],
+    "the baseline": [0.4, 0.1, 0.1, 0.1, 0.1],
+}
+
+
+@pytest.mark.parametrize("spreads", UNEVEN.values(), ids=UNEVEN)
+def test_where_luck_is_uneven_each_interval_holds_and_nothing_is_better_by_chance(spreads):
+    """By one luck for all, the interval of the one would hold in 86 %, and all in 90 % where it is
+    the baseline's.
+    """
+    rng = np.random.default_rng(0)
+    held, better, repeats = np.zeros(4), 0, 2000
+    for _ in range(repeats):
+        times = dict(enumerate(lucky(rng, spreads, 5)))
+        found = ranking.speedups(times, baseline=0).values()
+        held += [i.low <= 1 <= i.high for i in found]
+        better += any(i.low > 1 for i in found)
+    assert held.min() / repeats >= 0.95
+    assert better / repeats <= 0.045
+
+
+def test_the_luck_of_one_does_not_hide_that_another_is_faster():
+    """By one luck for all, 1.5 times would be found in 39 %."""
+    rng = np.random.default_rng(0)
+    runs = [dict(enumerate(lucky(rng, UNEVEN["one"], 5))) for _ in range(500)]
+    found = [ranking.speedups(times | {1: times[1] / 1.5}, baseline=0)[1].low > 1 for times in runs]
+    assert np.mean(found) > 0.85
 
 
 @pytest.mark.parametrize(
@@ -189,23 +224,25 @@ def test_the_bound_of_comparisons_with_a_control_is_that_of_the_multivariate_t(
     assert together.cdf(bound, lower_limit=-bound) == pytest.approx(0.95, abs=0.001)
 
 
-@pytest.mark.parametrize(("candidates", "gain", "noise"), [(5, 1.8, 0.35), (2, 1.5, 0.2)])
-def test_with_the_seeds_needed_a_gain_is_told_in_four_runs_of_five(candidates, gain, noise):
+@pytest.mark.parametrize(
+    ("spreads", "gain"),
+    [([0.35] * 5, 1.8), ([0.2] * 2, 1.5), ([0.1, 0.4, 0.1, 0.1, 0.1], 2.0)],
+    ids=["alike", "two", "uneven"],
+)
+def test_with_the_seeds_needed_a_gain_is_told_in_four_runs_of_five(spreads, gain):
     rng = np.random.default_rng(5)
 
     def runs(seeds):
-        truth = np.zeros((candidates, 1))
-        truth[1] = -np.log(gain)
-        return np.exp(truth + noise * rng.standard_normal((candidates, seeds)))
+        times = dict(enumerate(lucky(rng, spreads, seeds)))
+        return times | {1: times[1] / gain}
 
-    asked = [ranking.seeds_needed(dict(enumerate(runs(8))), gain) for _ in range(30)]
+    asked = [ranking.seeds_needed(runs(8), 1, 0, gain) for _ in range(100)]
     needed = int(np.median(asked))
-    trained = (dict(enumerate(runs(needed))) for _ in range(500))
-    told = [ranking.speedups(times, baseline=0)[1].low > 1 for times in trained]
+    told = [ranking.speedups(runs(needed), baseline=0)[1].low > 1 for _ in range(500)]
     assert 0.7 <= np.mean(told) <= 0.92
 
 
 def test_more_seeds_than_can_be_trained_are_said_to_be_many():
     times = {"own": [1.0, 2.0, 3.0], "other": [3.0, 1.0, 2.0]}
-    assert ranking.seeds_needed(times, 1.0001) == ranking.MANY_SEEDS
-    assert ranking.seeds_needed(times, 100.0) < 20
+    assert ranking.seeds_needed(times, "other", "own", 1.0001) == ranking.MANY_SEEDS
+    assert ranking.seeds_needed(times, "other", "own", 100.0) < 20
