@@ -21,6 +21,7 @@ from autobatch.worker.batch_norm import can_reestimate, reestimated
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates
 from autobatch.worker.sharpness import sharpness
+from autobatch.worker.source import Source
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
 from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.watch import Watch, fit
@@ -56,11 +57,11 @@ def run(
         )
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
-    sample = data.train.fit_arguments(task.validation_batch_size)
-    few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
-    statistics = data.train.fit_arguments(min(few, task.validation_batch_size))
-    batch = backend.first_batch(statistics) if can_reestimate(model) else None
-    x = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    x = None
+    if can_reestimate(model):
+        few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
+        sample = data.train.fit_arguments(min(few, task.validation_batch_size))
+        x = keras.utils.unpack_x_y_sample_weight(backend.first_batch(sample))[0]
     watch = _Evaluator(task, data, x, backend.random_state, report)
     keras.utils.set_random_seed(task.seed)  # the user's code may have set another
     fit(model, data, target, task.batch_size, watch)
@@ -76,16 +77,17 @@ def run(
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
     return msgspec.structs.replace(
-        trained, sharpness=_sharpness(task, target, model, sample, backend)
+        trained, sharpness=_sharpness(task, target, model, data.train, backend)
     )
 
 
 def _sharpness(
-    task: Trial, target: Target, model: keras.Model, sample: dict[str, Any], backend: Backend
+    task: Trial, target: Target, model: keras.Model, train: Source, backend: Backend
 ) -> float | None:
     """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
     keras.utils.set_random_seed(task.seed)
     try:
+        sample = train.fit_arguments(task.validation_batch_size)
         batch = backend.first_batch(sample | {"class_weight": target.class_weight})
         return sharpness(model, batch, backend)
     except Exception:  # a diagnostic costs no trial; what was the matter is in its log
