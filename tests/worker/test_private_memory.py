@@ -1,8 +1,11 @@
 """Memory on a CPU where the kernel counts it."""
 
+import os
+import time
+
 import pytest
 
-from autobatch.worker.backends.private_memory import PrivateMemory
+from autobatch.worker.backends.private_memory import PrivateMemory, sample_seconds
 from autobatch.worker.mistakes import TargetError
 
 
@@ -10,3 +13,19 @@ def test_a_system_that_does_not_count_it_is_refused_with_what_to_use(tmp_path):
     with pytest.raises(TargetError, match="neither measured nor limited") as refused:
         PrivateMemory().start(1 << 30, statm=tmp_path / "statm")
     assert "--set backend=tensorflow" in refused.value.hint
+
+
+@pytest.mark.parametrize(("counted", "until_next"), [(0.1, 0.002), (1, 0.01), (60, 0.02)])
+def test_it_is_sampled_often_in_a_step_and_seldom_in_a_training(counted, until_next):
+    assert sample_seconds(counted) == until_next
+
+
+def test_a_peak_that_lasts_is_seen_also_long_after_the_start():
+    memory = PrivateMemory()
+    memory.start(None)
+    time.sleep(2)
+    before = memory.peak_bytes()
+    held = bytearray(os.urandom(1)) * (64 << 20)
+    time.sleep(0.2)
+    del held
+    assert memory.peak_bytes() - before > 60 << 20
