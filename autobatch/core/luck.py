@@ -4,6 +4,7 @@ Of tables y[candidate, seed]. What a seed does to all candidates alike is no luc
 """
 
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +19,21 @@ Table = npt.NDArray[np.float64]
 LEVEL = 0.1
 
 
-def of_difference(y: Table, one: int, other: int) -> tuple[float, int]:
-    """(standard deviation of one seed's difference of two candidates, degrees of freedom).
+class Luck(NamedTuple):
+    deviation: float  # standard deviation of one seed's difference of two candidates
+    pooled: bool  # over all candidates
 
-    Degrees for each seed but the first. Pooled over all candidates where these are alike: the
-    residual of a two-way additive model (candidate + seed). Otherwise of these two's differences
-    alone: what is pooled is too little for the one that is out of line, too much for the others.
+
+def of_difference(y: Table, one: int, other: int) -> Luck:
+    """Pooled where the candidates are alike: the residual of a two-way additive model (candidate +
+    seed). Otherwise of these two's differences alone: what is pooled is too little for the one that
+    is out of line, too much for the others.
     """
     candidates, seeds = y.shape
     if not are_alike(y):
-        return float((y[one] - y[other]).std(ddof=1)), 1
+        return Luck(float((y[one] - y[other]).std(ddof=1)), pooled=False)
     degrees = (candidates - 1) * (seeds - 1)
-    return sqrt(2 * float(_squares(y).sum()) / degrees), candidates - 1
+    return Luck(sqrt(2 * float(_squares(y).sum()) / degrees), pooled=True)
 
 
 def are_alike(y: Table) -> bool:

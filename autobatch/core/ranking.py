@@ -161,18 +161,19 @@ def speedups(
     for at, name in enumerate(names):
         if at != own:
             gain = float(means[own] - means[at])
-            deviation, each = luck.of_difference(y, at, own)
-            half = _from_one(candidates, seeds, each) * deviation / sqrt(seeds)
+            deviation, pooled = luck.of_difference(y, at, own)
+            half = _from_one(candidates, seeds, pooled) * deviation / sqrt(seeds)
             wide = with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1)
             found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
     return found
 
 
-def _from_one(candidates: int, seeds: int, each: int) -> float:
-    """The bound of all differences from one candidate; `each`: degrees of freedom of a seed."""
-    if each == 1:  # nothing was pooled
-        return quantiles.sidak(CONFIDENCE, candidates - 1, seeds - 1)
-    return quantiles.dunnett(CONFIDENCE, candidates - 1, each * (seeds - 1))
+def _from_one(candidates: int, seeds: int, pooled: bool) -> float:
+    """The bound of all differences from one candidate, in standard errors."""
+    others = candidates - 1
+    if pooled:
+        return quantiles.dunnett(CONFIDENCE, others, others * (seeds - 1))
+    return quantiles.sidak(CONFIDENCE, others, seeds - 1)
 
 
 def with_doubt(half: float, doubt: float, comparisons: int) -> float:
@@ -191,11 +192,12 @@ def told_apart(
     """
     names, y = list(times), _log(times)
     candidates, seeds = y.shape
-    deviation, each = luck.of_difference(y, names.index(one), names.index(other))
-    if each == 1:
-        bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
+    deviation, pooled = luck.of_difference(y, names.index(one), names.index(other))
+    if pooled:
+        degrees = (candidates - 1) * (seeds - 1)
+        bound = quantiles.studentized_range(CONFIDENCE, candidates, degrees) / sqrt(2)
     else:
-        bound = quantiles.studentized_range(CONFIDENCE, candidates, each * (seeds - 1)) / sqrt(2)
+        bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
     apart = abs(log(geometric_mean(times[one]) / geometric_mean(times[other])))
     return apart > hypot(bound * deviation / sqrt(seeds), doubt)
 
@@ -220,11 +222,11 @@ def seeds_needed(
     also where no number would do, since the doubt about step times is as large.
     """
     names, y = list(times), _log(times)
-    deviation, each = luck.of_difference(y, names.index(one), names.index(other))
+    deviation, pooled = luck.of_difference(y, names.index(one), names.index(other))
 
     def are_enough(seeds: int) -> bool:
         error = deviation / sqrt(seeds)
-        half = _from_one(len(y), seeds, each) * error
+        half = _from_one(len(y), seeds, pooled) * error
         return with_doubt(half, doubt, len(y) - 1) + POWER * error <= abs(log(ratio))
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)

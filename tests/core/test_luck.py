@@ -50,21 +50,21 @@ def test_a_candidate_that_is_like_the_others_is_seldom_taken_for_out_of_line():
 
 def test_where_one_is_out_of_line_a_difference_has_its_own_luck():
     y = np.random.default_rng(0).normal(size=(4, 6))
-    pooled, degrees = luck.of_difference(y, 0, 1)
-    assert degrees == 3 and luck.of_difference(y, 2, 3) == (pooled, 3)
+    alike = luck.of_difference(y, 0, 1)
+    assert alike.pooled and luck.of_difference(y, 2, 3) == alike
     y[1] *= 10
     assert not luck.are_alike(y)
     for pair in ((0, 1), (2, 3)):
         own = float((y[pair[0]] - y[pair[1]]).std(ddof=1))
-        assert luck.of_difference(y, *pair) == (own, 1)
+        assert luck.of_difference(y, *pair) == luck.Luck(own, pooled=False)
 
 
 def test_of_two_candidates_the_luck_is_that_of_their_difference():
     y = np.array([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]])
-    deviation, degrees = luck.of_difference(y, 0, 1)
-    assert deviation == pytest.approx(np.std([0, 1, 3], ddof=1)) and degrees == 1
+    of_two = luck.of_difference(y, 0, 1)
+    assert of_two.deviation == pytest.approx(np.std([0, 1, 3], ddof=1))
 
 
 def test_candidates_that_differ_by_the_same_with_each_seed_are_alike():
     y = np.zeros((3, 3))
-    assert luck.are_alike(y) and luck.of_difference(y, 0, 1) == (0.0, 2)
+    assert luck.are_alike(y) and luck.of_difference(y, 0, 1) == luck.Luck(0.0, pooled=True)

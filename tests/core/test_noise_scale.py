@@ -134,16 +134,19 @@ def test_a_quarter_of_the_samples_is_corrected_for_the_finite_population():
 
 
 @pytest.mark.parametrize(
-    ("h", "delta", "noise", "simple"),
+    ("h", "delta", "noise", "simple", "by_hessian"),
     [
-        (np.ones(10), np.ones(10), 0.0, 11.0),
-        (np.ones(10), np.ones(10), 10.0, 21.0),
-        (np.ones(100), np.ones(100), 0.0, 101.0),
-        (np.array([1, 0.5, 0.25, 0.1]), np.array([1, -1, 0.5, 2]), 0.3, 4.2058),
+        (np.ones(10), np.ones(10), 0.0, 11.0, 11.0),
+        (np.ones(10), np.ones(10), 10.0, 21.0, 21.0),
+        (np.ones(100), np.ones(100), 0.0, 101.0, 101.0),
+        (np.array([1, 0.5, 0.25, 0.1]), np.array([1, -1, 0.5, 2]), 0.3, 4.2058, 3.6411),
     ],
 )
-def test_linear_regression_has_the_noise_scale_of_its_formula(h, delta, noise, simple):
-    """T3: B_simple = 1 + A tr(H) / |H delta|^2."""
+def test_linear_regression_has_the_noise_scale_of_its_formula(h, delta, noise, simple, by_hessian):
+    """T3: B_simple = 1 + A tr(H) / |H delta|^2, B_noise = 1 + A tr(H^2) / (delta^T H^3 delta).
+
+    The second is the first of gradients that are preconditioned with the root of the Hessian.
+    """
     rng = np.random.default_rng(0)
     count = 60_000
     x = rng.normal(size=(count, len(h))) * np.sqrt(h)
@@ -153,6 +156,11 @@ def test_linear_regression_has_the_noise_scale_of_its_formula(h, delta, noise, s
         moments(per_sample.reshape(-1, 10, len(h)).mean(axis=1), batch=10)
     )
     assert found.value == pytest.approx(simple, rel=0.05)
+    preconditioned = per_sample * np.sqrt(h)
+    in_it = noise_scale.noise_scale(
+        moments(preconditioned.reshape(-1, 10, len(h)).mean(axis=1), batch=10)
+    )
+    assert in_it.value == pytest.approx(by_hessian, rel=0.05)
     rotation, _ = np.linalg.qr(rng.normal(size=(len(h), len(h))))
     for other in (per_sample @ rotation, 7.0 * per_sample):
         again = moments(other.reshape(-1, 10, len(h)).mean(axis=1), batch=10)
