@@ -18,6 +18,23 @@ def model(width=4):
     return found
 
 
+class ExpectTwoDevices(keras.callbacks.Callback):
+    """Each weight is on both."""
+
+    def on_train_begin(self, logs=None):
+        for weight in self.model.trainable_weights:
+            value = weight.value
+            if keras.backend.backend() == "jax":
+                copies = len(value.sharding.device_set)
+            else:
+                copies = len(getattr(value, "values", [value]))
+            assert copies == 2, f"on {copies} devices"
+
+
+def expect_two_devices():
+    return [ExpectTwoDevices()]
+
+
 def wide_model():
     """About 16 KiB of activations a sample: a limit of some MiB is met within some hundred."""
     layers = [keras.layers.Dense(2048, activation="relu") for _ in range(2)]

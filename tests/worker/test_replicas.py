@@ -41,6 +41,18 @@ def test_a_model_is_inspected_as_on_one_device(tmp_path):
     assert (found.parameters, found.metrics) == (alone.parameters, alone.metrics)
 
 
+def test_weights_are_on_as_many_devices(tmp_path):
+    """Which a callback of the user's finds, and ends the training where they are not."""
+    for replicas, kind in ((2, Fits), (1, UserCodeFailed)):
+        found = on(
+            tmp_path,
+            Probe(batch_size=8, limit_bytes=1024 * MIB),
+            replicas=replicas,
+            callbacks="targets.py:expect_two_devices",
+        )
+        assert isinstance(found, kind), found
+
+
 def test_a_batch_is_what_the_replicas_share(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
     peaks = []

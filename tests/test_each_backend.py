@@ -1,0 +1,41 @@
+"""Whole commands on each backend, from the recipe to the answer; replicas where it has them."""
+
+import re
+
+import pytest
+from commands import FAST, HERE, autobatch, settings
+
+
+@pytest.fixture
+def command(on_each_backend, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n"
+        f"backend: {on_each_backend}\ndevice: {{kind: cpu}}\n"
+    )
+
+    def run(name, *overrides):
+        code, out, err = autobatch(name, recipe, *settings(*overrides), cwd=tmp_path)
+        assert code == 0, err
+        return out
+
+    return run
+
+
+def test_a_recommendation_is_made(on_each_backend, command):
+    if on_each_backend == "tensorflow":
+        pytest.skip("ui/test_recommended.py makes one on it")
+    budget = "trials.budget=40s" if on_each_backend == "torch" else "trials.budget=10s"  # is slow
+    told = command("recommend", *FAST, budget)
+    chosen = re.search(r"^batch size +(\d+)", told, re.MULTILINE)
+    assert chosen and int(chosen[1]) in (32, 64), told
+    assert f"batch_size={chosen[1]}" in told
+    assert "Noise scale" in told
+
+
+def test_what_each_replica_has_is_said(on_each_backend, command):
+    if on_each_backend == "torch":
+        pytest.skip("Keras has no data parallelism in one process on PyTorch")
+    told = command("probe", "device.replicas=2", "batch_sizes.min=32", "batch_sizes.max=64")
+    assert "64" in told
+    assert "2 replicas, 32 samples on each" in told
