@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 
+from autobatch import frameworks
 from autobatch.engine import machine
 from autobatch.errors import UsageError
 from autobatch.protocol import Target
@@ -65,6 +66,26 @@ def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float
                     hint="Unset it, or give a share such as 0.9.",
                 ) from None
     return SHARE_OF_JAX
+
+
+def gpu_left_idle(
+    question: Target,
+    recipe: Recipe,
+    survey: Callable[[], machine.GpuSurvey] = machine.survey,
+    cards: Callable[[], int] = machine.nvidia_cards,
+) -> str | None:
+    """A sentence where the CPU was chosen because the GPU that there is cannot be used."""
+    if (question.device, recipe.device.kind) != ("cpu", "auto"):
+        return None
+    found = survey()
+    why = None
+    if machine.gpus(found):
+        why = frameworks.cpu_alone_here(question.backend)
+    elif not found.gpus and cards():
+        why = " ".join(found.problems).removesuffix(".") or "no driver of NVIDIA's answers"
+    if why is None:
+        return None
+    return f"There is a GPU, but {why}: the CPU is used (`autobatch doctor` says what to do)."
 
 
 def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:

@@ -118,7 +118,7 @@ def open_run(
     refuse_unless_text(str(directory.absolute()))
     free = budget.free_bytes(question)
     for told in (
-        _gpu_left_idle(question, recipe),
+        budget.gpu_left_idle(question, recipe),
         budget.made_of_the_cpu(question, recipe),
         budget.of_unlike_gpus(question),
     ):
@@ -214,9 +214,11 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     backend = recipe.backend or frameworks.users_backend()[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     if find_spec(backend) is None:
+        others = [f"--set backend={name}" for name in frameworks.DISTRIBUTIONS if find_spec(name)]
         raise RecipeError(
             f"The backend is {backend}, which is not installed here.",
-            hint=f"pip install {backend}; or use another: --set backend=...",
+            hint=f'pip install {backend} (for a GPU, "{frameworks.FOR_GPUS[backend]}"); or use '
+            f"what is installed: {' or '.join(others) or 'nothing is'}.",
         )
     kind = recipe.device.kind
     if kind == "auto":
@@ -234,15 +236,6 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         replicas=recipe.device.replicas,
         seed=recipe.seed,
     )
-
-
-def _gpu_left_idle(question: Target, recipe: Recipe) -> str | None:
-    """A sentence where there is a GPU that the backend installed cannot use."""
-    alone = frameworks.cpu_alone_here(question.backend)
-    is_chosen = (question.device, recipe.device.kind) == ("cpu", "auto")
-    if not is_chosen or alone is None or not machine.gpus():
-        return None
-    return f"There is a GPU, but {alone}: the CPU is used (`autobatch doctor` says what to do)."
 
 
 def _directory_of(target: str, question: Target) -> Path:

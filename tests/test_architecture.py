@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "frameworks": (),
-    "budget": (*BASE, "recipe", "engine"),
+    "budget": (*BASE, "recipe", "engine", "frameworks"),
     "opening": (*BASE, "locator", "recipe", "engine", "stages", "budget", "frameworks"),
     "starter": (*BASE, "locator", "engine", "stages", "tuner", "opening"),
     "doctor": (*BASE, "recipe", "engine", "budget", "frameworks", "opening"),

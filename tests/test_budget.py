@@ -1,5 +1,7 @@
 """What a run may take of the GPUs that are there."""
 
+from functools import partial
+
 import msgspec
 import pytest
 from pretend import TARGET
@@ -99,6 +101,20 @@ def test_a_share_that_is_no_number_is_refused(monkeypatch):
     monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "most")
     with pytest.raises(UsageError, match="XLA_CLIENT_MEM_FRACTION=most, which is not a number"):
         budget.free_of([gpu(79)], msgspec.structs.replace(ON_GPU, backend="jax"))
+
+
+def test_a_gpu_that_no_driver_tells_of_is_not_passed_over_in_silence():
+    auto, asked = (make_recipe({"model": "m.py:m", "device": {"kind": k}}) for k in ("auto", "cpu"))
+    gone = GpuSurvey(problems=("NVIDIA's driver does not answer: lost.",), answers=False)
+    silent = GpuSurvey()
+    for found, words in (
+        (gone, "There is a GPU, but NVIDIA's driver does not answer: lost: the CPU is used"),
+        (silent, "There is a GPU, but no driver of NVIDIA's answers: the CPU is used"),
+    ):
+        survey = partial(budget.gpu_left_idle, survey=lambda found=found: found)
+        assert survey(TARGET, auto, cards=lambda: 1).startswith(words)
+        assert survey(TARGET, auto, cards=lambda: 0) is None
+        assert survey(TARGET, asked, cards=lambda: 1) is None
 
 
 def test_replicas_made_of_the_cpu_are_told_unless_they_were_asked_for():

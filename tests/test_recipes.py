@@ -1,10 +1,10 @@
 """The recipes that ship: each is read, each works, each learns."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from autobatch import opening
 from autobatch.engine.local import LocalExecutor
 from autobatch.errors import RecipeError
 from autobatch.opening import question_of, read_target
@@ -34,14 +34,18 @@ def worker(request, tmp_path_factory):
     return request.param.stem, recipe, LocalExecutor(target, tmp_path_factory.mktemp("logs"))
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(backend):
-    if importlib.util.find_spec(backend) is not None:
-        pytest.skip(f"{backend} is installed")
+@pytest.mark.parametrize(("backend", "on_gpus"), [("jax", "jax[cuda13]"), ("torch", "torch")])
+def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(
+    monkeypatch, backend, on_gpus
+):
+    monkeypatch.setattr(opening, "find_spec", lambda name: name == "tensorflow" or None)
     recipe, folder = read_target(str(RECIPES[0]), [f"backend={backend}"])
     with pytest.raises(RecipeError, match=f"backend is {backend}, which is not installed") as error:
         question_of(recipe, folder)
-    assert f"pip install {backend}" in error.value.hint
+    assert error.value.hint == (
+        f'pip install {backend} (for a GPU, "{on_gpus}"); or use what is installed: '
+        "--set backend=tensorflow."
+    )
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
