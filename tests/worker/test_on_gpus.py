@@ -123,6 +123,33 @@ def test_where_jax_cannot_start_cuda_for_want_of_memory_the_device_is_not_to_bla
     assert isinstance(raised.value, DeviceError) == is_device
 
 
+def test_a_gpu_is_refused_where_jax_was_told_to_use_the_cpu(monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    with pytest.raises(TargetError, match="has JAX_PLATFORMS=cpu, ") as refused:
+        jax.configure("gpu", None, 1)
+    assert not isinstance(refused.value, DeviceError)  # a fresh interpreter would not help
+
+
+@pytest.mark.parametrize(("replicas", "devices"), [(1, "0"), (2, "0,1")])
+def test_jax_opens_those_gpus_alone_that_are_used(monkeypatch, replicas, devices):
+    framework = pytest.importorskip("jax")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    told = {}
+    monkeypatch.setattr(framework.config, "update", told.__setitem__)
+    monkeypatch.setattr(framework, "default_backend", lambda: "cpu")
+    with pytest.raises(DeviceError):
+        jax.configure("gpu", None, replicas)
+    assert told == {"jax_cuda_visible_devices": devices}
+
+
+def test_an_allocator_of_jax_that_heeds_no_limit_gives_way_to_its_usual_one(monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "cuda_async")
+    for limit in (None, 20 << 30):
+        found = jax.environment("gpu", limit, 1, None, 80 << 30)
+        assert found["XLA_PYTHON_CLIENT_ALLOCATOR"] == "default"
+
+
 def test_what_cudnn_says_in_jax_near_the_limit_is_out_of_memory(monkeypatch):
     error = XlaRuntimeError("FAILED_PRECONDITION: DNN library initialization failed. Look at ...")
     for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
@@ -132,10 +159,11 @@ def test_what_cudnn_says_in_jax_near_the_limit_is_out_of_memory(monkeypatch):
 
 def test_keras_is_told_to_use_cuda_so_that_it_does_not_look_for_it(monkeypatch):
     monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
-    for device, expected in (("gpu", "cuda"), ("cpu", None)):
-        assert torch.template_environment("/logs", device).get("KERAS_TORCH_DEVICE") == expected
+    for device, expected in (("gpu", "cuda"), ("cpu", "cpu")):
+        assert torch.template_environment("/logs", device)["KERAS_TORCH_DEVICE"] == expected
     monkeypatch.setenv("KERAS_TORCH_DEVICE", "cuda:0")
-    assert torch.template_environment("/logs", "gpu")["KERAS_TORCH_DEVICE"] == "cuda:0"
+    for device, expected in (("gpu", "cuda:0"), ("cpu", "cpu")):
+        assert torch.template_environment("/logs", device)["KERAS_TORCH_DEVICE"] == expected
 
 
 @pytest.mark.parametrize("told", ["cpu", "cuda:1"])

@@ -65,7 +65,7 @@ def environment(
 
 def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     if device == "gpu":
-        start_cuda()
+        start_cuda(replicas)
         hide_gpus_from_tensorflow()
     memory.limit_bytes = limit_bytes
     if replicas > 1:

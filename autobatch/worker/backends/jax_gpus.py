@@ -1,7 +1,10 @@
 """JAX's GPUs: how much of them it may take, and that they can be used."""
 
-from autobatch.worker.mistakes import DeviceError, unusable_gpu
+import os
 
+from autobatch.worker.mistakes import DeviceError, TargetError, unusable_gpu
+
+PLATFORMS, ALLOCATOR = "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_ALLOCATOR"
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory")
 # By cuDNN, for which JAX leaves what is not in its limit.
 UNSPECIFIC = ("DNN library initialization failed",)
@@ -12,20 +15,29 @@ def gpu_environment(limit_bytes: int | None, device_bytes: int | None) -> dict[s
     """Read when JAX starts. Under a limit it takes all of that at once, as in any training.
 
     (Grown by need, memory is more fragmented: less would fit.) The limit is told as a share of the
-    device, whose bytes whoever started us has from its driver: JAX must not have started yet.
+    device, whose bytes whoever started us has from its driver: JAX must not have started yet. An
+    allocator of CUDA's own ("platform", "cuda_async") would heed no limit, and gives way to XLA's.
     """
+    usual = {ALLOCATOR: "default"} if os.environ.get(ALLOCATOR) else {}
     if limit_bytes is None or not device_bytes:
-        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return {
+        return usual | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return usual | {
         "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{min(1.0, limit_bytes / device_bytes):.6f}",
         "XLA_CLIENT_MEM_FRACTION": "",  # the newer name: both together are refused
     }
 
 
-def start_cuda() -> None:
-    """Refused in a fork of a process that has used it."""
+def start_cuda(replicas: int) -> None:
+    """On the first of the GPUs alone. Refused in a fork of a process that has used it."""
     import jax
 
+    platforms = os.environ.get(PLATFORMS, "")
+    if platforms and not {"cuda", "gpu", "rocm"} & set(platforms.lower().split(",")):
+        raise TargetError(
+            f"The environment has {PLATFORMS}={platforms}, and what is asked for is a GPU.",
+            hint=f"unset {PLATFORMS}, or use --set device.kind=cpu.",
+        )
+    jax.config.update("jax_cuda_visible_devices", ",".join(map(str, range(replicas))))
     try:
         found = jax.default_backend()
     except RuntimeError as error:

@@ -34,7 +34,7 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
     PyTorch's own look, and where its driver is asked in vain), forks of the process cannot use it.
     """
     told = (
-        {"CUDA_VISIBLE_DEVICES": "-1"}
+        {"CUDA_VISIBLE_DEVICES": "-1", KERAS_DEVICE: "cpu"}
         if device == "cpu"
         else {KERAS_DEVICE: os.environ.get(KERAS_DEVICE) or "cuda"}
     )
