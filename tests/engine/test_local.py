@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import psutil
@@ -333,6 +334,26 @@ def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
         assert "TensorFlow does not see it" in outcome.message
         assert len(list(tmp_path.glob("*-inspect.log"))) == logs
     assert told == []  # for it did not help
+
+
+class SeenByFreshInterpreters(LocalExecutor):
+    """Forks of its template do not see the GPU."""
+
+    def _run(self, *_):
+        if isinstance(self._context, ForkServerContext):
+            return TargetMissing(message="TensorFlow does not see it", is_device=True)
+        return OutOfMemory(evidence="OOM")
+
+
+def test_where_a_fresh_interpreter_sees_the_gpu_all_jobs_have_one(tmp_path):
+    told = []
+    target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
+    executor = SeenByFreshInterpreters(target, tmp_path, on_note=told.append)
+    for _ in range(2):
+        assert executor.run(Inspect(batch_size=8), deadline_seconds=1) == OutOfMemory(
+            evidence="OOM"
+        )
+    assert told == [local.SPAWNING]
 
 
 def test_a_worker_is_told_how_large_the_smallest_gpu_used_is(tmp_path, monkeypatch):
