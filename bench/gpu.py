@@ -10,7 +10,7 @@ runs what is left (what a run took in all is then of its last start).
 Each backend wants an environment of its own: TensorFlow's wheels of CUDA 12 and JAX's of CUDA 13
 overwrite each other's files.
 
-    pip install keras-autobatch "tensorflow[and-cuda]"    # or "jax[cuda13]", or torch
+    pip install '.[recipes]' "tensorflow[and-cuda]"    # or "jax[cuda13]", or torch
     python bench/gpu.py [probe] [benchmark] [recommend]
                         [--backend NAME]... [--model NAME]... [--cpu] [--keep DIR]
 """

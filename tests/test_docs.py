@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,16 @@ def test_the_rules_by_optimizer_are_the_real_ones():
     told = {name: rule for names, rule in rows for name in names.split(", ")}
     assert told.pop("all others") == rule_for("Unheard", "auto")[0]
     assert told == RULES
+
+
+def test_the_benchmarks_that_are_named_are_there():
+    named = set(re.findall(r"bench/\w+\.\w+", "".join(page.read_text() for page in PAGES)))
+    assert "bench/gpu.py" in named
+    assert [each for each in sorted(named) if not (ROOT / each).exists()] == []
+
+
+def test_the_benchmark_for_gpus_starts_where_there_is_none():
+    command = [sys.executable, ROOT / "bench" / "gpu.py", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "--keep" in ended.stdout
