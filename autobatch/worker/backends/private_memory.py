@@ -23,7 +23,7 @@ class PrivateMemory:
     def __init__(self) -> None:
         self.limit_bytes: int | None = None
         self._base = self._peak = 0
-        self._since = time.monotonic()  # the peak counts
+        self._since = 0.0  # the peak counts
         self._statm = -1  # kept open: read many times a second, beside the training
 
     def start(self, limit_bytes: int | None, statm: Path = STATM) -> None:
@@ -36,7 +36,7 @@ class PrivateMemory:
                 hint="Use --set backend=tensorflow or --set backend=jax, or Linux.",
             ) from None
         self._base = self._now()
-        self._since = time.monotonic()
+        self.reset_peak()
         self.limit_bytes = limit_bytes
         threading.Thread(target=self._watch, daemon=True).start()
         if limit_bytes is not None:
