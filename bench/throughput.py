@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
 SIZES = {"digits_mlp": (32, 128, 512), "digits_cnn": (32, 128, 512), "source_lm": (8, 16, 32)}
 SECONDS = 20
-PROBED: dict[Path, str] = {}  # the record of a recipe's first run, without its benchmarks
+Asked = tuple[Path, tuple[int, ...]]
+PROBED: dict[Asked, str] = {}  # the record of the first such run, without its benchmarks
 
 
 def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkResult:
@@ -36,8 +37,8 @@ def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkRes
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch, "run")
         run.mkdir()
-        if recipe in PROBED:
-            (run / FILE_NAME).write_text(PROBED[recipe])
+        if (recipe, sizes) in PROBED:
+            (run / FILE_NAME).write_text(PROBED[recipe, sizes])
         command = [sys.executable, "-m", "autobatch", "benchmark"]
         command += [str(recipe), "--json", "--quiet", "--run-dir", str(run)]
         command += ["--sizes", ",".join(map(str, sizes)), "--set", f"backend={backend}"]
@@ -47,7 +48,7 @@ def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkRes
         found = msgspec.json.decode(told, type=BenchmarkResult)
         header, *entries = (run / FILE_NAME).read_text().splitlines(keepends=True)
         probes = [e for e in entries if json.loads(e).get("task", {}).get("type") == "probe"]
-        PROBED.setdefault(recipe, header + "".join(probes))
+        PROBED.setdefault((recipe, sizes), header + "".join(probes))
         return found
 
 
