@@ -69,6 +69,11 @@ def other_framework(error: BaseException, backend: str) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     if frames and not frames[-1].filename.startswith((*LIBRARIES, "<", GENERATED)):
         return None
+    return framework_beside(backend)
+
+
+def framework_beside(backend: str) -> str | None:
+    """A framework that the user's code imports beside the backend's."""
     for module in _users_modules():
         for value in vars(module).values():
             name = value.__name__ if isinstance(value, ModuleType) else _module_of(value)
@@ -76,6 +81,14 @@ def other_framework(error: BaseException, backend: str) -> str | None:
             if used not in (None, backend):
                 return used
     return None
+
+
+def advice_on_framework(used: str, backend: str) -> str:
+    """Where code that was written for one framework may have met another."""
+    return (
+        f"Your code imports {used}, and the backend is {backend}: write what the model computes "
+        f"with keras.ops (pipelines of tf.data may stay), or use --set backend={used}."
+    )
 
 
 def _module_of(value: object) -> str:

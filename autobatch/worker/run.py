@@ -41,6 +41,7 @@ from autobatch.worker import backends
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import (
     FRAMEWORKS,
+    advice_on_framework,
     innermost_is_ours,
     other_framework,
     remove_generated,
@@ -114,23 +115,14 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             return UserCodeFailed(message=message, traceback=users_frames(told[1]))
         if innermost_is_ours(error):
             raise
+        traceback.print_exception(error)  # whole, into the log
+        used = other_framework(error, job.target.backend)
         return UserCodeFailed(
             message=f"{_at_size(job.task)}{users_message(error)}",
-            hint=_of_another(error, job.target.backend),
+            hint=advice_on_framework(used, job.target.backend) if used else None,
             traceback=users_traceback(error),
             framework_error=type(error).__module__.split(".")[0] in FRAMEWORKS,
         )
-
-
-def _of_another(error: BaseException, backend: str) -> str | None:
-    """A hint where code that was written for one framework may have met another."""
-    used = other_framework(error, backend)
-    if used is None:
-        return None
-    return (
-        f"Your code imports {used}, and the backend is {backend}: write what the model computes "
-        f"with keras.ops (pipelines of tf.data may stay), or use --set backend={used}."
-    )
 
 
 def _at_size(task: Task) -> str:

@@ -16,6 +16,7 @@ import keras
 
 from autobatch.protocol import Target
 from autobatch.worker.backends import Backend
+from autobatch.worker.frames import advice_on_framework, framework_beside
 from autobatch.worker.mistakes import TargetError, UserError
 
 
@@ -64,13 +65,50 @@ def build_model(
             f"{what} is not compiled.",
             hint=f"Call model.compile(optimizer=..., loss=...) before {when} it.",
         )
+    _check_steps(model, target.backend)
     return model
+
+
+def _check_steps(model: keras.Model, backend: str) -> None:
+    """That Keras can call steps of the user's own: on JAX, they are given the state as well."""
+    given = ("state", "data") if backend == "jax" else ("data",)
+    for step in (model.train_step, model.test_step):
+        if _takes(step, *given):
+            continue
+        taken = ", ".join(inspect.signature(step).parameters)
+        another = framework_beside(backend)
+        usual = "tensorflow" if backend == "jax" else "jax"
+        raise UserError(
+            f"{type(model).__name__}.{step.__name__} takes ({taken}), and on {backend} Keras gives "
+            f"it ({', '.join(given)}).",
+            hint=advice_on_framework(another, backend)
+            if another
+            else f"Write it as Keras calls it on {backend}, or use --set backend={usual}.",
+        )
+
+
+def _takes(function: Callable[..., Any], *given: Any, **named: Any) -> bool:
+    """Whether it can be called so; of what tells no signature it is taken for granted."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*given, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def can_evaluate(model: keras.Model) -> bool:
     """Whether `evaluate` can work: a GAN, say, trains by a step of its own and has no other."""
     kind = type(model)
-    if kind.train_step is keras.Model.train_step or kind.test_step is not keras.Model.test_step:
+    if kind.test_step is not keras.Model.test_step:
+        return True
+    loss_on_jax = getattr(model, "compute_loss_and_updates", None)  # which test_step calls there
+    if loss_on_jax and not _takes(loss_on_jax, *range(6), training=False):
+        return False  # the user's own, of another signature, as Keras' guide has it
+    if kind.train_step is keras.Model.train_step:
         return True
     has_loss = model.loss is not None or kind.compute_loss is not keras.Model.compute_loss
     return has_loss and kind.call is not keras.Model.call

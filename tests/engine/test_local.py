@@ -94,9 +94,10 @@ def test_a_users_mistake_is_told_as_theirs(tmp_path, model, words):
 
 
 def test_the_traceback_has_the_users_frames_alone(tmp_path):
-    outcome, _ = ask(tmp_path, Inspect(batch_size=8), model="targets.py:raising_model")
+    outcome, log = ask(tmp_path, Inspect(batch_size=8), model="targets.py:raising_model")
     assert "targets.py" in outcome.traceback
     assert outcome.traceback.count("File ") == 1
+    assert log.read_text().count("File ") > 1  # whole
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from autobatch.protocol import (
     Measured,
     Probe,
     Trained,
+    UserCodeFailed,
     changed,
 )
 from autobatch.worker.datasets import is_batched
@@ -236,3 +237,69 @@ def test_an_optimizer_beside_the_one_compiled_with_is_another(compiled):
     model.helper = keras.optimizers.Adam()
     expected = {"optimizer", "helper"} if compiled == "sgd" else {"helper"}
     assert optimizers(model).keys() == expected
+
+
+STEP_FOR = """
+        class Own(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+            def call(self, x):
+                return self.inner(x)
+
+            def train_step(self, {}):
+                raise AssertionError
+
+        def model():
+            found = Own()
+            found.compile("sgd", "mse")
+            return found
+"""
+
+
+@pytest.mark.parametrize("task", [Inspect(batch_size=16), PROBE])
+def test_a_step_that_keras_cannot_call_on_the_backend_is_refused(on_each_backend, tmp_path, task):
+    taken, given, other = ("state, data", "data", "jax")
+    if on_each_backend == "jax":
+        taken, given, other = given, taken, "tensorflow"
+    found = asked(tmp_path, STEP_FOR.format(taken), task)
+    assert isinstance(found, UserCodeFailed), found
+    assert found.message == (
+        f"Own.train_step takes ({taken}), and on {on_each_backend} Keras gives it ({given})."
+    )
+    assert f"--set backend={other}" in found.hint
+
+
+def test_a_loss_on_jax_as_keras_guide_has_it_trains_and_is_not_evaluated(on_each_backend, tmp_path):
+    """Keras' own test_step calls it with other arguments."""
+    if on_each_backend != "jax":
+        pytest.skip("only JAX calls it")
+    code = """
+        import jax
+
+        class Own(keras.Model):
+            def compute_loss_and_updates(self, trainable, others, x, y, training=False):
+                found, others = self.stateless_call(trainable, others, x, training=training)
+                return self.compute_loss(x, y, found), (found, others)
+
+            def train_step(self, state, data):
+                trainable, others, slots, metrics = state
+                differentiate = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
+                (loss, (_, others)), gradients = differentiate(
+                    trainable, others, *data[:2], training=True
+                )
+                trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+                return {"loss": loss}, (trainable, others, slots, metrics)
+
+        def model():
+            inputs = keras.Input((4,))
+            found = Own(inputs, keras.layers.Dense(1)(inputs))
+            found.compile("sgd", "mse")
+            return found
+    """
+    inspected = asked(tmp_path, code, Inspect(batch_size=16))
+    assert isinstance(inspected, Inspected), inspected
+    assert "cannot be evaluated" in " ".join(inspected.notes)
+    probed = asked(tmp_path, code, changed(PROBE, verify=True, seconds=0.0))
+    assert (type(probed), probed.validated) == (Fits, False)

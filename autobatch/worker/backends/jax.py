@@ -37,11 +37,15 @@ THREADS_PER_REPLICA = 4
 
 
 def template_environment(folder: str, device: str) -> dict[str, str]:
-    """Trials of one size run one program: each process after the first finds it compiled."""
+    """Trials of one size run one program: each process after the first finds it compiled.
+
+    Were JAX to leave its own frames out of tracebacks, its errors would seem to come from ours.
+    """
     # Read when it is imported; TensorFlow, for data, is to leave the GPU alone as well.
     hidden = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
     platforms = hidden if device == "cpu" else {}
-    return {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"} | platforms
+    cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
+    return cache | {"JAX_TRACEBACK_FILTERING": "off"} | platforms
 
 
 def environment(
