@@ -77,11 +77,13 @@ def reserve(limit_mib: int) -> None:
 
 
 def limit_data(limit_mib: int) -> None:
-    """PyTorch's memory on the CPU, by the kernel."""
+    """PyTorch's memory on the CPU, by the kernel, which counts what is kept for threads' stacks."""
     import resource
+    import threading
 
     import torch
 
+    threading.stack_size(1 << 20)  # or Keras' own threads, as it trains, would be 8 MiB each
     images, kernel = torch.ones(8, 3, 32, 32), torch.ones(8, 3, 3, 3, requires_grad=True)
     torch.nn.functional.conv2d(images, kernel).sum().backward()  # starts the pool's threads
     pages = int(Path("/proc/self/statm").read_text().split()[5])

@@ -1,6 +1,7 @@
 """Memory on a CPU where the kernel counts it."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -18,6 +19,18 @@ def test_a_system_that_does_not_count_it_is_refused_with_what_to_use(tmp_path):
 @pytest.mark.parametrize(("counted", "until_next"), [(0.1, 0.002), (1, 0.01), (60, 0.02)])
 def test_it_is_sampled_often_in_a_step_and_seldom_in_a_training(counted, until_next):
     assert sample_seconds(counted) == until_next
+
+
+def test_threads_count_for_what_they_hold_and_not_for_their_stacks():
+    memory = PrivateMemory()
+    memory.start(None)
+    before = memory.held_bytes()
+    end = threading.Event()
+    for _ in range(8):
+        threading.Thread(target=end.wait).start()
+    held = memory.held_bytes() - before
+    end.set()
+    assert (before < 1 << 20, held < 16 << 20) == (True, True)
 
 
 def test_a_peak_that_lasts_is_seen_also_long_after_the_start():

@@ -41,6 +41,14 @@ def test_a_model_is_inspected_as_on_one_device(tmp_path):
     assert (found.parameters, found.metrics) == (alone.parameters, alone.metrics)
 
 
+def test_several_steps_at_once_are_tried_where_replicas_can_be_fed(on_each_backend, tmp_path):
+    found = on(tmp_path, Inspect(batch_size=8))
+    several = found.abilities.executes_several_steps
+    task = Benchmark(batch_size=8, seconds=0.2, steps_per_execution=4)
+    assert isinstance(on(tmp_path, task), Measured if several else UserCodeFailed)
+    assert several == (on_each_backend == "jax")
+
+
 def test_weights_are_on_as_many_devices(tmp_path):
     """Which a callback of the user's finds, and ends the training where they are not."""
     for replicas, kind in ((2, Fits), (1, UserCodeFailed)):

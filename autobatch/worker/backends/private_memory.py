@@ -11,6 +11,9 @@ from autobatch.worker.mistakes import TargetError
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = resource.getpagesize()
 SAMPLE_SECONDS, SELDOM_SECONDS = 0.002, 0.02
+# The kernel counts what is kept for a thread's stack, by default 8 MiB, most of it never touched:
+# Keras starts some threads as it trains, and a PyDataset its workers.
+STACK_BYTES = 1 << 20
 SAMPLE_SHARE = 0.01  # of the time since the peak counts: often in a step, seldom in a training
 
 
@@ -35,10 +38,11 @@ class PrivateMemory:
                 "here: its memory can be neither measured nor limited.",
                 hint="Use --set backend=tensorflow or --set backend=jax, or Linux.",
             ) from None
+        threading.stack_size(STACK_BYTES)
+        threading.Thread(target=self._watch, daemon=True).start()
         self._base = self._now()
         self.reset_peak()
         self.limit_bytes = limit_bytes
-        threading.Thread(target=self._watch, daemon=True).start()
         if limit_bytes is not None:
             hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
             resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))

@@ -115,7 +115,8 @@ def device() -> tuple[str, str]:
 
 
 def abilities() -> Abilities:
-    return Abilities(compiles_anew=device()[0] == "gpu")
+    """Keras (3.15) feeds replicas nothing after the first of several steps at once."""
+    return Abilities(compiles_anew=device()[0] == "gpu", executes_several_steps=not _strategies)
 
 
 def versions() -> dict[str, str]:
