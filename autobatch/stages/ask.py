@@ -1,6 +1,7 @@
 """Ask the record, else the engine, then append: the only path from a worker to a result."""
 
 import signal
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from autobatch.recipe import Recipe
 from autobatch.units import format_bytes, format_duration
 
 LEAST_DEADLINE_SECONDS, READY_SECONDS, DEADLINE_FACTOR = 60.0, 300.0, 10.0
+PHRASE_CHARACTERS = 100
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
 OnEvent = Callable[[Event], None]
@@ -239,7 +241,8 @@ def why_it_failed(outcome: Outcome) -> str:
         case Crashed(exit_code=code):
             return f"ended with exit code {code} and no answer"
         case UserCodeFailed(message=message):
-            return f"your code failed: {message.splitlines()[0][:80]}"
+            line = textwrap.shorten(message.splitlines()[0], PHRASE_CHARACTERS, placeholder=" ...")
+            return f"your code failed: {line}"
         case Diverged(step=0):
             return "the loss of the untrained model is not a finite number"
         case Diverged(step=step):

@@ -44,6 +44,15 @@ class UserError(Exception):
         self.message, self.hint = message, hint
 
 
+def uncounted_memory() -> UserError:
+    return UserError(
+        "Nothing counts the memory of steps that are not compiled: on the CPU, JAX knows it by "
+        "compiling them.",
+        hint="Leave jit_compile as it is by default, and run_eagerly out; or use a GPU. A model "
+        "saved under TensorFlow on a CPU has jit_compile off: load it, compile it, and save it.",
+    )
+
+
 def unusable_gpu(framework: str, error: Exception) -> DeviceError:
     return DeviceError(
         f"There is a GPU, but {framework} cannot use it: {str(error).splitlines()[0]}",

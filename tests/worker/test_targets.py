@@ -155,12 +155,13 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_ba
     assert found.full_steps >= 40  # where others have ten: it is not called one by chance
 
 
+@pytest.mark.parametrize("task", [Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=LIMIT)])
 def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
-    on_each_backend, tmp_path
+    on_each_backend, tmp_path, task
 ):
     if on_each_backend != "jax":
         pytest.skip("memory is counted as it runs")
-    found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "keeper", "arrays")
+    found = ask_kind(tmp_path, task, "keeper", "arrays")
     assert isinstance(found, UserCodeFailed), found
     assert "Nothing counts the memory of steps that are not compiled" in found.message
 

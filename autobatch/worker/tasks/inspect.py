@@ -13,6 +13,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
+from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
     accumulation_steps,
     batch_norm_layers,
@@ -29,6 +30,9 @@ FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of me
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     model = build_model(target, backend, seed=target.seed, batch_size=size)
+    abilities = backend.abilities()
+    if abilities.predicts_memory and (model.run_eagerly or not model.jit_compile):
+        raise uncounted_memory()
     few = fixed_batch_size(model) or FEW_SAMPLES * target.replicas
     data = user_data.load(target, model, batch_size=size, samples=few, validates=True, anew=True)
     synthetic = data.source == "synthetic"
@@ -73,7 +77,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         optimizer_settings=settings(model),
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
-        abilities=backend.abilities(),
+        abilities=abilities,
         saved_seconds=data.saved_seconds,
         extents=data.extents,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),

@@ -14,7 +14,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import users_callbacks
-from autobatch.worker.mistakes import UserError
+from autobatch.worker.mistakes import UserError, uncounted_memory
 from autobatch.worker.optimizer import accumulation_steps
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch, validates
@@ -58,12 +58,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     _check(ran, size, needed, data)
     peak = max(clock.peak_bytes, backend.peak_bytes() or 0)
     if peak == 0:
-        raise UserError(
-            "Nothing counts the memory of steps that are not compiled: on the CPU, JAX knows it by "
-            "compiling them.",
-            hint="Leave jit_compile as it is by default, and run_eagerly out (a model saved under "
-            "TensorFlow on a CPU has jit_compile off: compile it again); or probe on a GPU.",
-        )
+        raise uncounted_memory()
     if peak > task.limit_bytes:
         return OverBudget(peak_bytes=peak)
     return Fits(
