@@ -12,7 +12,7 @@ from rich.console import Console
 from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
 from autobatch.ui import tables, words
-from autobatch.ui.charts.ranking import ranking_table
+from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
 
@@ -196,6 +196,15 @@ def test_a_large_speedup_has_no_exponent(recommendation):
     much = changed(recommendation, verdict="better", speedup=far)
     assert words.verdict(much).startswith("120× sooner")
     assert "(95 % interval 99–1,200)" in words.verdict(much)
+
+
+def test_an_interval_that_says_nothing_is_not_given_in_numbers(recommendation):
+    wide = changed(recommendation.speedup, value=21.4, low=1e-13, high=7.8e13)
+    some = changed(recommendation.candidates[0], speedup=wide)
+    assert words.speedup(some) == ("21.40×", "0–over 1000")
+    found = changed(recommendation, candidates=(some, *recommendation.candidates[1:]))
+    low, high = ranking_chart(found).figure["layout"]["xaxis"]["range"]
+    assert (low > -3, high < 4) == (True, True)  # decades
 
 
 @pytest.mark.parametrize(("reaching", "told"), [(0, "never"), (2, "2 of 3 seeds")])
