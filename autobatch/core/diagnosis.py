@@ -26,9 +26,10 @@ MIXED = 'keras.config.set_dtype_policy("mixed_float16") on a GPU'
 
 def _advice(inspected: Inspected) -> dict[BoundBy, str]:
     """What to try where a cause binds, without what the model has already."""
-    compiled = [] if inspected.jit_compile else [COMPILED]
+    slow = " (PyTorch compiles for a minute or so)" if "torch" in inspected.versions else ""
+    compiled = [] if inspected.jit_compile else [f"{COMPILED}{slow}"]
     mixed = [] if "mixed" in inspected.precision else [f"mixed precision ({MIXED})"]
-    launches = f" {COMPILED} makes each of them fewer launches." if compiled else ""
+    launches = f" {compiled[0]} makes each of them fewer launches." if compiled else ""
     faster = " or ".join([*mixed, *compiled])
     return {
         "input_pipeline": "Give the input pipeline more to do at once: "

@@ -180,3 +180,14 @@ def test_what_the_model_has_already_is_not_advised(facts, told):
     (found,) = diagnosis.advised([computes], computes.batch_size, [], None, inspected(**facts))
     assert found.bound_by == "compute"
     assert [word for word in ("mixed_float16", "jit_compile") if word in found.advice] == [*told]
+
+
+@pytest.mark.parametrize("rates", [steps(1e-5, 1e-4), steps(1e-2, 1e-6)])
+def test_on_pytorch_it_is_said_what_the_compilation_that_is_advised_costs(rates):
+    found = binds(*rates)
+    for versions, is_told in (({"torch": "2.13"}, True), ({"tensorflow": "2.21"}, False)):
+        (told,) = diagnosis.advised(
+            [found], found.batch_size, [], None, inspected(versions=versions)
+        )
+        assert "jit_compile=True)" in told.advice
+        assert ("PyTorch compiles for a minute" in told.advice) == is_told
