@@ -406,6 +406,18 @@ def starts_unevenly():
     return [StartsUnevenly()]
 
 
+class SlowToTrace(layers.Layer):
+    def call(self, x, training=False):
+        if training:
+            time.sleep(2)
+        return x
+
+
+def slow_to_trace():
+    inputs = keras.Input((4,))
+    return compiled(keras.Model(inputs, layers.Dense(1)(SlowToTrace()(inputs))))
+
+
 class InAThread(keras.callbacks.Callback):
     """Keras calls it there, as long as all callbacks of steps are safe to be called so."""
 

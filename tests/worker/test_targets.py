@@ -26,6 +26,7 @@ from autobatch.protocol import (
     Trained,
     Trial,
     UserCodeFailed,
+    changed,
 )
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
@@ -192,12 +193,21 @@ def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
     assert throughput.delivered(found).value < 50 / (0.2 + 0.3 * 0.4)
 
 
-def test_a_benchmark_lets_keras_leave_the_logs_of_steps_to_a_thread(on_each_backend, tmp_path):
+@pytest.mark.parametrize("task", [Benchmark(batch_size=10, seconds=0.2), TRIAL])
+def test_keras_may_leave_the_logs_of_steps_to_a_thread(on_each_backend, tmp_path, task):
     if on_each_backend == "tensorflow":
         pytest.skip("Keras never does, there")
-    task = Benchmark(batch_size=10, seconds=0.2)
     found = ask_kind(tmp_path, task, "dense", "arrays", callbacks="kinds.py:in_a_thread")
-    assert isinstance(found, Measured), found
+    assert isinstance(found, (Measured, Trained)), found
+
+
+def test_what_tracing_for_a_shape_takes_is_no_training(on_each_backend, tmp_path):
+    if on_each_backend == "torch":
+        pytest.skip("it traces nothing")
+    task = changed(TRIAL, steps=6, evaluate_at=(0, 6))
+    found = ask_kind(tmp_path, task, "slow_to_trace", "arrays")  # batches of 20, 20 and 10
+    assert isinstance(found, Trained), found
+    assert found.train_seconds < 2
 
 
 def test_slow_first_steps_are_warm_up(on_each_backend, tmp_path):

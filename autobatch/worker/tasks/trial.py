@@ -24,7 +24,7 @@ from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
 from autobatch.worker.tasks.gradients import why_no_gradients
-from autobatch.worker.tasks.watch import Watch, fit
+from autobatch.worker.tasks.watch import Unwaited, fit
 
 STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
 
@@ -62,7 +62,7 @@ def run(
         few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
         sample = data.train.fit_arguments(min(few, task.validation_batch_size))
         x = keras.utils.unpack_x_y_sample_weight(backend.first_batch(sample))[0]
-    watch = _Evaluator(task, data, x, backend.random_state, report)
+    watch = _Evaluator(task, data, x, backend, report)
     keras.utils.set_random_seed(task.seed)  # the user's code may have set another
     fit(model, data, target, task.batch_size, watch)
     backend.synchronise()
@@ -95,10 +95,11 @@ def _sharpness(
         return None
 
 
-class _Evaluator(Watch):
-    """Evaluates at the steps asked, stops at the last, or when a loss is no longer finite.
+class _Evaluator(Unwaited):
+    """Evaluates after the steps asked, stops at the last, or when a loss is no longer finite.
 
-    With `steps_per_execution`, at the ends of the executions that these steps are in.
+    That is before the next step, or at the epoch's end. With `steps_per_execution`, at the ends of
+    the executions that these steps are in.
     """
 
     def __init__(
@@ -106,13 +107,13 @@ class _Evaluator(Watch):
         task: Trial,
         data: user_data.Data,
         sample: Any,
-        random_state: Callable[[], Callable[[], None]],
+        backend: Backend,
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(data.train.steps_per_epoch(task.batch_size))
         assert data.validation is not None
         self.task, self.sample, self.report = task, sample, report
-        self.random_state = random_state
+        self.backend = backend
         self.validation = data.validation.fit_arguments(task.validation_batch_size)
         self.validation.pop("shuffle", None)
         self.evaluations: list[Evaluation] = []
@@ -120,26 +121,47 @@ class _Evaluator(Watch):
         self.began = time.perf_counter()
         self.paused_seconds = 0.0
         self._due = set(task.evaluate_at)
+        self._is_due = False
+        self._is_ragged_new = data.train.count % task.batch_size > 0  # and compiled for its shape
+        self._step_began = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         if 0 in self._due:
             self._evaluate()
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._evaluate_if_due()
+        super().on_train_batch_begin(batch, logs)
+        self._step_began = time.perf_counter()
+
+    def epoch_ended(self) -> None:
+        self._evaluate_if_due()
+
+    def _evaluate_if_due(self) -> None:
+        if self._is_due and self.diverged_at is None:
+            self._evaluate()
+        self._is_due = False
+
     def stepped(self, steps: int, *, last: bool) -> None:
         before = self.steps - steps
+        now = time.perf_counter()
         if before == 0:
             # Tracing and compilation are not training, nor is the evaluation before it.
-            self.began, self.paused_seconds = time.perf_counter(), 0.0
+            self.began, self.paused_seconds = now, 0.0
+        elif last and self._is_ragged_new:
+            self.paused_seconds += now - self._step_began
+        self._is_ragged_new = self._is_ragged_new and not last
         if not self._due.isdisjoint(range(before + 1, self.steps + 1)):
-            self._evaluate()
+            self._is_due = True
         self.done = self.done or self.steps >= self.task.steps
 
     def _evaluate(self) -> None:
+        self.backend.synchronise()
         paused = time.perf_counter()
         states = recurrent_states(self.model)
         kept = [state.numpy() for state in states]
         # On PyTorch and JAX the order of samples comes from these; sizes differ in when they look.
-        numbers, restore = np.random.get_state(), self.random_state()
+        numbers, restore = np.random.get_state(), self.backend.random_state()
         # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
         users = self.users if self.steps else []
         for each in users:

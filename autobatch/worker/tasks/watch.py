@@ -78,6 +78,46 @@ class Watch(keras.callbacks.Callback):
         """After the last step, and validation if there is any."""
 
 
+class Unwaited(Watch):
+    """Counts steps as they are begun, by the function that `fit` executes.
+
+    For an `on_train_batch_end` that must not be called in a thread, Keras would wait for the logs
+    of each step, which on JAX and PyTorch it otherwise does not: there steps are begun, and nothing
+    says when they have ended but the backend's `synchronise`. `stepped` is called within that
+    function: the model is not to be used there, on JAX its state is on the way.
+    """
+
+    async_safe = True
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        super().__init__(steps_per_epoch)
+        self._train_function: Any = None
+        self._is_begun = False  # by `fit`, not a callback's train_on_batch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        self._is_begun = True
+        # A callback of the user's may have made it anew.
+        if self._model.train_function != self._watched:
+            self._train_function = self._model.train_function
+            self._model.train_function = self._watched
+
+    def _watched(self, *arguments: Any) -> Any:
+        is_begun, self._is_begun = self._is_begun, False  # also where there is no batch left
+        found = self._train_function(*arguments)
+        if is_begun:
+            self.executed(self._first + self._model.steps_per_execution - 1)
+        return found
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After the user's, which may have ended the training."""
+        self.end_if_done()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._model.train_function == self._watched:
+            self._model.train_function = self._train_function
+
+
 def validates(data: Data, model: keras.Model) -> bool:
     """Whether the user's training does. Who gives no data will, on samples as those of training."""
     return (data.has_validation or data.source == "synthetic") and can_evaluate(model)

@@ -14,7 +14,7 @@ from autobatch.core.warm_up import WarmUp
 from autobatch.protocol import JobProgress, Window
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.source import Source
-from autobatch.worker.tasks.watch import Watch
+from autobatch.worker.tasks.watch import Unwaited
 
 EXECUTIONS = 4  # of an epoch at least, for the first to count as its start
 WINDOWS = 20  # aimed at within the seconds asked
@@ -24,15 +24,8 @@ PRECISE_SHARE = 0.5  # of the seconds asked that are spent in any case
 PATIENCE = 3  # times the seconds asked, when windows are long or starts of epochs few or none
 
 
-class WindowClock(Watch):
-    """Cuts training into windows once it is warm; ends it when the time is up.
-
-    It watches the function that `fit` executes. For an `on_train_batch_end` that must not be called
-    in a thread, Keras would wait for the logs of each step, which on JAX and PyTorch it otherwise
-    does not: there steps are begun, and nothing says when they have ended but `synchronise`.
-    """
-
-    async_safe = True
+class WindowClock(Unwaited):
+    """Cuts training into windows once it is warm; ends it when the time is up."""
 
     def __init__(
         self,
@@ -60,8 +53,6 @@ class WindowClock(Watch):
         self._opened: float | None = None
         self._epoch_ended: float | None = None  # its last step
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
-        self._train_function: Any = None
-        self._is_begun = False  # by `fit`, not a callback's train_on_batch
 
     @property
     def samples(self) -> int:
@@ -70,29 +61,9 @@ class WindowClock(Watch):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        self._is_begun = True
-        # A callback of the user's may have made it anew.
-        if self._model.train_function != self._watched:
-            self._train_function = self._model.train_function
-            self._model.train_function = self._watched
         # Where the number of steps is not known to it, Keras begins one more than there are.
         if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
             self._end_start(time.perf_counter(), of_steps=0.0)
-
-    def _watched(self, *arguments: Any) -> Any:
-        is_begun, self._is_begun = self._is_begun, False  # also where there is no batch left
-        found = self._train_function(*arguments)
-        if is_begun:
-            self.executed(self._first + self._model.steps_per_execution - 1)
-        return found
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """After the user's, which may have ended the training."""
-        self.end_if_done()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        if self._model.train_function == self._watched:
-            self._model.train_function = self._train_function
 
     def stepped(self, steps: int, *, last: bool) -> None:
         samples = steps * self.size - (self.missing if last else 0)
