@@ -56,11 +56,11 @@ from autobatch.worker.mistakes import (
     TargetError,
     UserError,
 )
+from autobatch.worker.set_too_late import refusing_what_is_set_too_late
 
 NOTES = ".memory"  # what a framework may write beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
-DEVICES = "CUDA_VISIBLE_DEVICES"
 HOSTS_ALLOCATOR = "DefaultCPUAllocator"  # of PyTorch
 
 Report = Callable[[JobProgress], None]
@@ -83,7 +83,8 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
                 OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
             )
         )
-        return _perform(job, backend, report)
+        with refusing_what_is_set_too_late(job.target):
+            return _ask(job, backend, report)
     except TargetError as error:
         return TargetMissing(
             message=error.message, hint=error.hint, is_device=isinstance(error, DeviceError)
@@ -127,25 +128,6 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
 
 def _at_size(task: Task) -> str:
     return "" if isinstance(task, Inspect) else f"At batch {task.batch_size}: "
-
-
-def _perform(job: Job, backend: Backend, report: Report) -> Outcome:
-    devices = os.environ.get(DEVICES)
-    answer = _ask(job, backend, report)
-    now, replicas = os.environ.get(DEVICES), job.target.replicas
-    if job.target.device == "gpu" and now and _first(now, replicas) != _first(devices, replicas):
-        raise UserError(
-            f"Your code sets {DEVICES}, which is read when a GPU is first used: here, that was "
-            "before your code ran.",
-            hint=f"Set it in the shell: {DEVICES}={now} autobatch ...",
-        )
-    return answer
-
-
-def _first(devices: str | None, count: int) -> list[str]:
-    """Those of CUDA_VISIBLE_DEVICES that are used; without it, the first."""
-    named = devices.split(",") if devices else map(str, range(count))
-    return [name.strip() for name in named][:count]
 
 
 def _ask(job: Job, backend: Backend, report: Report) -> Outcome:
