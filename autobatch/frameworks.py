@@ -42,6 +42,13 @@ def users_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
         return "tensorflow", "Keras' default"
 
 
+def how_to_install(backend: str) -> str:
+    """What to type, with this project's extra or without."""
+    for_gpus = FOR_GPUS[backend]
+    more = "" if for_gpus == backend else f'; for a GPU, "{for_gpus}"'
+    return f'pip install "keras-autobatch[{backend}]" (or {backend} alone{more})'
+
+
 def installed(names: Iterable[str]) -> dict[str, str]:
     """Versions by name of the distributions that are."""
     found = {}

@@ -217,8 +217,8 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         others = [f"--set backend={name}" for name in frameworks.DISTRIBUTIONS if find_spec(name)]
         raise RecipeError(
             f"The backend is {backend}, which is not installed here.",
-            hint=f'pip install {backend} (for a GPU, "{frameworks.FOR_GPUS[backend]}"); or use '
-            f"what is installed: {' or '.join(others) or 'nothing is'}.",
+            hint=f"{frameworks.how_to_install(backend)}; or use what is installed: "
+            f"{' or '.join(others) or 'nothing is'}.",
         )
     kind = recipe.device.kind
     if kind == "auto":

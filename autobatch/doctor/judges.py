@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from autobatch.doctor.facts import Diagnosis, Facts, Finding, blocks, warns
 from autobatch.doctor.gpus import judge_gpu_used, judge_gpus_found
 from autobatch.engine.machine import CPU_SHARE
-from autobatch.frameworks import DISTRIBUTIONS, installed_as
+from autobatch.frameworks import DISTRIBUTIONS, how_to_install, installed_as
 from autobatch.units import format_bytes
 
 PYTHONS = ((3, 11), (3, 14))  # from, to below: requires-python of pyproject.toml
@@ -119,7 +119,7 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
         instead = f"; {' and '.join(others)} {be}" if others else ""
         yield blocks(
             f"Keras would use {backend} ({facts.backend_from}), which is not installed{instead}.",
-            f"pip install {backend}",
+            how_to_install(backend),
         )
     if len(installed) > 1:
         yield warns(
