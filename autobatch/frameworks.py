@@ -1,15 +1,22 @@
 """Which backend Keras would use here, and whether what is installed of it can use a GPU.
 
-By the environment, files and the metadata of packages: no framework is imported.
+By the environment, files and the metadata of packages: no framework is imported, and no code of the
+user is run.
 """
 
+import ast
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import decode_source
 from pathlib import Path
 
+VARIABLE = "KERAS_BACKEND"
+ASSIGNED = (f"os.environ['{VARIABLE}']", f"environ['{VARIABLE}']")  # as `ast.unparse` spells it
+DEFAULTED = ("os.environ.setdefault", "environ.setdefault")
 DISTRIBUTIONS = {  # what each backend may be installed as
     "tensorflow": (
         "tensorflow",
@@ -31,15 +38,67 @@ FOR_GPUS = {  # how to install each so that it can
 }
 
 
-def users_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """(backend, who chose it), as Keras decides: KERAS_BACKEND, then its configuration file."""
-    if backend := environ.get("KERAS_BACKEND"):
-        return backend, "KERAS_BACKEND"
+def users_backend(
+    environ: Mapping[str, str] = os.environ, files: Iterable[Path] = ()
+) -> tuple[str, str]:
+    """(backend, who chose it), as in the user's own run of code in `files`.
+
+    What the code assigns to KERAS_BACKEND counts before what the environment has, that before a
+    default that the code gives, and that before Keras' configuration.
+    """
+    found = next(filter(None, map(_set_in, files)), None)
+    in_code, place, is_default = found or ("", "", True)
+    if in_code and not is_default:
+        return in_code, place
+    if backend := environ.get(VARIABLE):
+        return backend, VARIABLE
+    return (in_code, place) if in_code else configured_backend(environ)
+
+
+def configured_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """(backend, who chose it) in a shell where KERAS_BACKEND is not set."""
     file = Path(environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
     try:
         return str(json.loads(file.read_text())["backend"]), str(file)
     except (OSError, ValueError, LookupError, TypeError):  # it may hold a list
         return "tensorflow", "Keras' default"
+
+
+def _set_in(file: Path) -> tuple[str, str, bool] | None:
+    """(backend, where, whether only as a default) as a Python file sets it before it imports Keras.
+
+    Only what stands in the file itself, outside of functions and conditions, as a plain text.
+    """
+    if file.suffix != ".py":
+        return None
+    try:
+        with warnings.catch_warnings():  # of escapes such as "\d"
+            warnings.simplefilter("ignore")
+            tree = ast.parse(decode_source(file.read_bytes()))
+    except (OSError, SyntaxError, ValueError):  # whoever imports it says so
+        return None
+    found = None
+    for statement in tree.body:
+        match statement:
+            case ast.Import(names=names) if any(_imports_keras(each.name) for each in names):
+                break
+            case ast.ImportFrom(module=str(name)) if _imports_keras(name):
+                break
+            case ast.Assign(targets=[target], value=ast.Constant(value=str(backend))):
+                is_default, is_it = False, ast.unparse(target) in ASSIGNED
+            case ast.Expr(
+                ast.Call(func=function, args=[ast.Constant(value=key), ast.Constant(str(backend))])
+            ):
+                is_default, is_it = True, key == VARIABLE and ast.unparse(function) in DEFAULTED
+            case _:
+                continue
+        if is_it and backend and not (is_default and found):
+            found = backend, f"{file.name}, line {statement.lineno}", is_default
+    return found
+
+
+def _imports_keras(module: str) -> bool:
+    return module.startswith("keras")  # keras_hub does, too
 
 
 def how_to_install(backend: str) -> str:

@@ -173,11 +173,16 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
         if ":" in model:
             written["data"] = f"{model.partition(':')[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
-    for reference in filter(None, (recipe.model, recipe.data, recipe.callbacks)):
-        path = folder / reference.partition(":")[0]
-        if path.suffix in FILES:
-            _refuse_unreadable(path)
+    for path in files_of(recipe, folder):
+        _refuse_unreadable(path)
     return recipe, folder
+
+
+def files_of(recipe: Recipe, folder: Path) -> list[Path]:
+    """Those that it names, the model's first; modules to be imported by name are not among them."""
+    references = filter(None, (recipe.model, recipe.data, recipe.callbacks))
+    paths = (folder / reference.partition(":")[0] for reference in references)
+    return [path for path in dict.fromkeys(paths) if path.suffix in FILES]
 
 
 def _place_of(text: str) -> tuple[Path, str]:
@@ -211,7 +216,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     """What is asked about, with what the machine and the environment decide."""
     for path in (str(folder), recipe.model, recipe.data or "", recipe.callbacks or ""):
         refuse_unless_text(path)
-    backend = recipe.backend or frameworks.users_backend()[0]
+    backend = recipe.backend or frameworks.users_backend(files=files_of(recipe, folder))[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
     if find_spec(backend) is None:
         others = [f"--set backend={name}" for name in frameworks.DISTRIBUTIONS if find_spec(name)]

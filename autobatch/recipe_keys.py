@@ -170,7 +170,10 @@ class Recipe(Section, frozen=True, kw_only=True):
     ] = None
     backend: Annotated[
         Literal["tensorflow", "jax", "torch"] | None,
-        Meta(description="tensorflow, jax or torch (default: your Keras configuration)"),
+        Meta(
+            description="tensorflow, jax or torch (default: KERAS_BACKEND as your file sets it, "
+            "else your Keras configuration)"
+        ),
         Meta(description="framework that Keras runs on"),
     ] = None
     baseline: Baseline = Baseline()

@@ -44,17 +44,23 @@ def examine(
 ) -> Diagnosis:
     """The diagnosis for a TARGET as the user types it, or for whatever target there may be."""
     if target is None or sys.platform == "win32":  # where nothing can be measured
-        recipe = make_recipe({"model": "any"}, overrides)
+        recipe, files = make_recipe({"model": "any"}, overrides), []
     else:
-        from autobatch.opening import read_target  # which needs what Windows has not
+        from autobatch.opening import files_of, read_target  # which need what Windows has not
 
-        recipe, _ = read_target(target, overrides)
-    return diagnose(gather(recipe, run_directory or RUNS))
+        recipe, folder = read_target(target, overrides)
+        files = files_of(recipe, folder)
+    return diagnose(gather(recipe, run_directory or RUNS, files=files))
 
 
-def gather(recipe: Recipe, run_directory: Path, environ: Mapping[str, str] = os.environ) -> Facts:
+def gather(
+    recipe: Recipe,
+    run_directory: Path,
+    environ: Mapping[str, str] = os.environ,
+    files: Sequence[Path] = (),
+) -> Facts:
     survey = machine.survey()
-    users, chosen_by = frameworks.users_backend(environ)
+    users, chosen_by = frameworks.users_backend(environ, files)
     backend = recipe.backend or users
     refusal = _refusal(recipe, backend)
     packages = frameworks.installed(PACKAGES)
