@@ -141,6 +141,7 @@ def open_run(
             on_note=lambda text: on_event(Note(text=text)),
             is_stopped=is_stopped,
             extents=record.extents,
+            backend_is_asked=recipe.backend is not None,
         )
         try:
             yield Session(

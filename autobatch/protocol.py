@@ -168,6 +168,7 @@ class Job(Struct):
     target: Target
     task: Task
     device_bytes: int | None = None  # of the smallest GPU used, by its driver, all of it
+    backend_is_asked: bool = False  # by name, whatever the user's code sets
 
 
 # --- outcomes --------------------------------------------------------------------------------

@@ -96,11 +96,13 @@ class LocalExecutor:
         survey_gpus: Callable[[], machine.GpuSurvey] = machine.survey,
         free_at_first: int = 0,
         extents: Callable[[], tuple[Extent, ...]] = tuple,
+        backend_is_asked: bool = False,
     ) -> None:
         self.on_note, self.is_stopped = on_note, is_stopped
         self.target, self.logs, self.extents = target, logs, extents
         self.kept_data = logs / "kept-data"
         self.resident_limit_bytes = resident_limit_bytes
+        self.backend_is_asked = backend_is_asked
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if start_method == "forkserver"
@@ -137,7 +139,12 @@ class LocalExecutor:
     def job(self, task: Task) -> Job:
         """What a worker is told."""
         target = changed(self.target, kept_data=str(self.kept_data), extents=self.extents())
-        return Job(target=target, task=task, device_bytes=self._gpus.smallest_bytes)
+        return Job(
+            target=target,
+            task=task,
+            device_bytes=self._gpus.smallest_bytes,
+            backend_is_asked=self.backend_is_asked,
+        )
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
         log = self._log_path = self._next_log(type(task).__name__.lower())

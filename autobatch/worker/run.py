@@ -56,7 +56,7 @@ from autobatch.worker.mistakes import (
     TargetError,
     UserError,
 )
-from autobatch.worker.set_too_late import refusing_what_is_set_too_late
+from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
 NOTES = ".memory"  # what a framework may write beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
@@ -83,7 +83,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
                 OutOfMemory(evidence=evidence, peak_bytes=backend.peak_bytes())
             )
         )
-        with refusing_what_is_set_too_late(job.target):
+        with refusing_what_is_set_too_late(job):
             return _ask(job, backend, report)
     except TargetError as error:
         return TargetMissing(
@@ -167,7 +167,7 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
     _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
-    os.environ["KERAS_BACKEND"] = job.target.backend
+    os.environ[BACKEND] = job.target.backend
     os.environ.update(environment(job, backend, Path(log_path).absolute()))  # users may chdir
     sys.path.insert(0, str(Path(job.target.folder)))
     sys.argv = [job.target.model.partition(":")[0]]  # a script that reads arguments finds none

@@ -4,23 +4,36 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autobatch.protocol import Target
+from autobatch.protocol import Job
 from autobatch.worker.mistakes import UserError
 
-DEVICES = "CUDA_VISIBLE_DEVICES"
+BACKEND, DEVICES = "KERAS_BACKEND", "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
-def refusing_what_is_set_too_late(target: Target) -> Iterator[None]:
-    """Within, the user's code runs."""
+def refusing_what_is_set_too_late(job: Job) -> Iterator[None]:
+    """Within, the user's code runs. On another backend than it is for, it may well fail."""
     devices = os.environ.get(DEVICES)
-    yield
-    now, replicas = os.environ.get(DEVICES), target.replicas
-    if target.device == "gpu" and now and _first(now, replicas) != _first(devices, replicas):
+    try:
+        yield
+    finally:
+        _refuse_another_backend(job)
+    now, replicas = os.environ.get(DEVICES), job.target.replicas
+    if job.target.device == "gpu" and now and _first(now, replicas) != _first(devices, replicas):
         raise UserError(
             f"Your code sets {DEVICES}, which is read when a GPU is first used: here, that was "
             "before your code ran.",
             hint=f"Set it in the shell: {DEVICES}={now} autobatch ...",
+        )
+
+
+def _refuse_another_backend(job: Job) -> None:
+    set_to, backend = os.environ.get(BACKEND), job.target.backend
+    if set_to and set_to != backend and not job.backend_is_asked:
+        raise UserError(
+            f"Your code sets {BACKEND}={set_to}, and this run is on {backend}: the variable is "
+            "read when Keras is first imported, which was before your code ran.",
+            hint=f"Use --set backend={set_to}, or --set backend={backend} whatever your code sets.",
         )
 
 

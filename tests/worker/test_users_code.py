@@ -8,6 +8,9 @@ import pytest
 import tensorflow as tf
 from asking import SHORT_TRIAL, ask
 
+from autobatch import tuner
+from autobatch.errors import UserCodeError
+from autobatch.opening import open_session
 from autobatch.protocol import (
     Benchmark,
     Fits,
@@ -303,3 +306,22 @@ def test_a_loss_on_jax_as_keras_guide_has_it_trains_and_is_not_evaluated(on_each
     assert "cannot be evaluated" in " ".join(inspected.notes)
     probed = asked(tmp_path, code, changed(PROBE, verify=True, seconds=0.0))
     assert (type(probed), probed.validated) == (Fits, False)
+
+
+@pytest.mark.parametrize("fails", ["", "raise TypeError('no array of JAX')"])
+def test_a_module_that_sets_another_backend_is_refused_unless_one_is_named(
+    monkeypatch, tmp_path, fails
+):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    (tmp_path / "backend_setting.py").write_text(
+        f"import os\nos.environ['KERAS_BACKEND'] = 'jax'\n{fails}"
+    )
+    (tmp_path / "train.py").write_text(f"import backend_setting\n{BEGINNING}")
+    recipe = {"target": f"{tmp_path / 'train.py'}:model", "run_directory": tmp_path / "run"}
+    with pytest.raises(UserCodeError) as refused, open_session(**recipe) as session:
+        tuner.inspect(session)
+    assert "Your code sets KERAS_BACKEND=jax, and this run is on tensorflow" in str(refused.value)
+    assert "--set backend=jax" in str(refused.value)
+    if not fails:
+        with open_session(**recipe, overrides=["backend=tensorflow"]) as session:
+            assert "tensorflow" in tuner.inspect(session).versions
