@@ -8,15 +8,18 @@ import shutil
 import symtable
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.util import decode_source
 from pathlib import Path
 
-from autobatch import tuner
+from autobatch import frameworks, tuner
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, is_recipe, real_path
-from autobatch.opening import open_session, read_target
+from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Inspected
+from autobatch.recipe import Recipe
+from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
 
@@ -28,6 +31,7 @@ def write_recipe(
     target: str,
     output: Path | None = None,
     *,
+    overrides: Sequence[str] = (),
     data: str | None = None,
     force: bool = False,
     on_event: OnEvent = ignore,
@@ -35,14 +39,15 @@ def write_recipe(
     """Look at `target`, write a recipe for it, beside it unless told otherwise; its path.
 
     `data` names the function that loads the data: train.py:load_data, or load_data alone where it
-    is in the target's own file.
+    is in the target's own file. The recipe has what `overrides` set.
     """
     if is_recipe(target):
         raise UsageError(
             f"{target} is a recipe already.",
             hint="Give the Python file or the saved model: autobatch init train.py",
         )
-    target, overrides = _with_functions(target, data)
+    target, named = _with_functions(target, data)
+    overrides = [*named, *overrides]
     recipe, folder = read_target(target, overrides)
     path = output or folder / "recipe.yaml"
     if path.exists() and not force:
@@ -61,11 +66,14 @@ def write_recipe(
         raise
     shutil.rmtree(scratch)
     has_data = inspected.train_samples is not None
+    there = path.resolve().parent
     model, data = (
-        _seen_from(path.resolve().parent, folder, reference)
-        for reference in (recipe.model, recipe.data or "")
+        _seen_from(there, folder, reference) for reference in (recipe.model, recipe.data or "")
     )
-    text = recipe_text(model, data if has_data else None, inspected, limit_bytes)
+    text = recipe_text(
+        model, data if has_data else None, inspected, limit_bytes, _backend_line(recipe, folder)
+    )
+    text = _with_settings(text, overrides, lambda reference: _seen_from(there, folder, reference))
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -75,7 +83,13 @@ def write_recipe(
     return path
 
 
-def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes: int) -> str:
+def recipe_text(
+    model: str,
+    data: str | None,
+    inspected: Inspected,
+    limit_bytes: int,
+    backend: Line | None = None,
+) -> str:
     """The recipe, with what was seen in its comments."""
     found = inspected
     rate = "none" if found.learning_rate is None else f"{found.learning_rate:.4g}"
@@ -104,6 +118,7 @@ def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes:
                 f"{found.model_name}: {found.parameters:,} parameters, {found.optimizer}",
             ),
             data_line,
+            *([backend] if backend else ()),
         ],
         [
             ("baseline:", "the answer is compared with it"),
@@ -137,9 +152,38 @@ def recipe_text(model: str, data: str | None, inspected: Inspected, limit_bytes:
     return "\n\n".join("\n".join(map(_written, lines)) for lines in sections) + "\n"
 
 
+def _backend_line(recipe: Recipe, folder: Path) -> Line | None:
+    """None where another shell has it, too: from Keras' configuration."""
+    if recipe.backend:
+        return f"backend: {recipe.backend}", "framework that Keras runs on"
+    backend, by = frameworks.users_backend(files=files_of(recipe, folder))
+    if (backend, by) == frameworks.configured_backend():
+        return None
+    return f"backend: {backend}", f"framework that Keras runs on, by {by}"
+
+
+def _with_settings(text: str, overrides: Sequence[str], seen: Callable[[str], str]) -> str:
+    """The recipe with what --set says, each section that this changes in one line."""
+    written, origins = read_yaml(text, lambda line, column: f"recipe.yaml:{line}:{column}")
+    assert isinstance(written, dict)
+    changed = written
+    for each in overrides:
+        changed, origins = override(changed, origins, each)
+    for key, value in changed.items():
+        if key in ("model", "data") or value == written.get(key):
+            continue  # those two are there, as seen from the recipe
+        value = seen(value) if key == "callbacks" and value else value
+        line = _written((f"{key}: {json.dumps(value, ensure_ascii=False)}", "by --set"))
+        if section := re.search(rf"^{key}:.*(\n +.*)*", text, re.MULTILINE):
+            text = text[: section.start()] + line + text[section.end() :]
+        else:
+            text += f"{line}\n"
+    return text
+
+
 def _written(line: Line) -> str:
     yaml, comment = line
-    return f"{yaml:<36}# {comment}" if comment else yaml
+    return f"{yaml:<35} # {comment}" if comment else yaml
 
 
 def _yaml(text: str) -> str:

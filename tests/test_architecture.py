@@ -29,7 +29,17 @@ MAY_IMPORT = {
     "frameworks": (),
     "budget": (*BASE, "recipe", "engine", "frameworks"),
     "opening": (*BASE, "locator", "recipe", "engine", "stages", "budget", "frameworks"),
-    "starter": (*BASE, "locator", "engine", "stages", "tuner", "opening"),
+    "starter": (
+        *BASE,
+        "locator",
+        "recipe",
+        "recipe_source",
+        "engine",
+        "stages",
+        "tuner",
+        "frameworks",
+        "opening",
+    ),
     "doctor": (*BASE, "recipe", "engine", "budget", "frameworks", "opening"),
     "ui": (
         *BASE,

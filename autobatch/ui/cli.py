@@ -147,6 +147,7 @@ def init(
         typer.Option(metavar="FILE", help="Write to FILE instead of recipe.yaml beside TARGET."),
     ] = None,
     force: Force = False,
+    set_: Set = None,
     quiet: Quiet = False,
 ) -> None:
     """Look at a Python file or a saved model, and write a commented recipe for it."""
@@ -155,7 +156,9 @@ def init(
     from autobatch.ui.interruption import interruptible
 
     with interruptible(quiet=quiet, resumable=False), Display(quiet=quiet) as display:
-        written = write_recipe(target, output, data=data, force=force, on_event=display.show)
+        written = write_recipe(
+            target, output, overrides=set_ or [], data=data, force=force, on_event=display.show
+        )
     here = Path.cwd()
     shown = str(written.relative_to(here) if written.is_relative_to(here) else written)
     typer.echo(shown)

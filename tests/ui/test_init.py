@@ -1,7 +1,7 @@
 """`autobatch init` looks at what the user has, and writes a recipe that works as it stands."""
 
 import pytest
-from commands import autobatch_here
+from commands import autobatch_here, settings
 
 from autobatch.errors import RecipeError, UsageError
 from autobatch.recipe import load_recipe
@@ -99,6 +99,45 @@ def test_a_data_function_that_is_named_and_not_there_is_refused_with_the_nearest
     with pytest.raises(RecipeError, match=r"train\.py has no load_dta") as refused:
         write_recipe(str(file(tmp_path)), data="load_dta")
     assert "Did you mean load_data?" in str(refused.value)
+
+
+def test_what_is_set_stands_in_the_recipe_and_all_else_as_ever(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    text = NETWORK.replace("MODEL()", "build_model(width)").replace("DATA", "load_data")
+    (tmp_path / "train.py").write_text(text + "def callbacks(): return []\n")
+    given = ("args.width=3", "device.kind=cpu", "callbacks=train.py:callbacks", "seed=7")
+    command = ("init", "train.py", "--output", "jobs/a.yaml", *settings(*given))
+    code, _, stderr = autobatch_here(*command, cwd=tmp_path)
+    assert code == 0, stderr
+    recipe = load_recipe(tmp_path / "jobs" / "a.yaml")
+    assert (recipe.args, recipe.seed, recipe.device.kind) == ({"width": 3}, 7, "cpu")
+    assert (recipe.callbacks, recipe.trials.seeds) == ("../train.py:callbacks", 5)
+    assert '"headroom": "10%"} # by --set' in (tmp_path / "jobs" / "a.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("first_lines", "overrides", "by"),
+    [
+        ("", ["backend=tensorflow"], "framework that Keras runs on\n"),
+        ("import os\nos.environ['KERAS_BACKEND'] = 'tensorflow'", [], "by train.py, line 2\n"),
+        ("", [], "by KERAS_BACKEND\n"),
+    ],
+)
+def test_the_backend_that_was_chosen_stands_in_the_recipe(
+    monkeypatch, tmp_path, first_lines, overrides, by
+):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    path = file(tmp_path)
+    path.write_text(first_lines + path.read_text())
+    text = write_recipe(str(path), overrides=overrides).read_text()
+    assert load_recipe(tmp_path / "recipe.yaml").backend == "tensorflow"
+    assert by in text
+
+
+def test_a_backend_that_nobody_chose_does_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert load_recipe(write_recipe(str(file(tmp_path)))).backend is None
 
 
 def test_a_recipe_is_no_target(tmp_path):
