@@ -170,7 +170,7 @@ def inspect(session: Session) -> Inspected:
             hint=f"All it printed is in {session.record.directory / 'logs' / (entry.log or '')}.",
         )
     session.job_seconds = max(1.0, entry.seconds - entry.outcome.saved_seconds)
-    session.end("inspect", _describe(entry.outcome))
+    session.end("inspect", _describe(entry.outcome, session.record.target.backend))
     session.note(*entry.outcome.notes)
     if entry.outcome.nan:
         session.note(f"The data: {entry.outcome.nan}.")
@@ -178,11 +178,12 @@ def inspect(session: Session) -> Inspected:
 
 
 def _inspect(session: Session, task: Inspect) -> Entry:
+    target = session.record.header.target
     return session.ask(
         "inspect",
         task,
-        session.record.header.target.model,
-        _describe,
+        target.model,
+        lambda outcome: _describe(outcome, target.backend),
         deadline_seconds=session.deadline_seconds(INSPECT_DEADLINE_SECONDS),
         reuse=False,
     )
@@ -217,7 +218,7 @@ def _plain(value: object) -> object:
     return float(value) if isinstance(value, float) else int(cast(int, value))
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: Outcome, backend: str) -> str:
     if not isinstance(outcome, Inspected):
         return why_it_failed(outcome)
     samples = "synthetic samples"
@@ -225,7 +226,8 @@ def _describe(outcome: Outcome) -> str:
         more = "" if outcome.is_whole else "at least "
         samples = f"{more}{outcome.train_samples:,} training samples"
     return (
-        f"{outcome.model_name}: {outcome.parameters:,} parameters, {outcome.optimizer}, {samples}"
+        f"{outcome.model_name}: {outcome.parameters:,} parameters, {outcome.optimizer}, {samples}, "
+        f"{backend} on {outcome.device_name}"
     )
 
 
