@@ -192,7 +192,7 @@ def test_of_samples_that_were_not_all_counted_no_last_batch_is_told(tmp_path):
     assert found.ragged_samples == 0
     assert not any("The last batch of an epoch" in warning for warning in found.warnings)
     told = next(event for event in events if isinstance(event, JobFinished))
-    assert told.answer.endswith("at least 4,097 training samples, tensorflow on CPU")
+    assert told.answer.endswith("at least 4,097 training samples, tensorflow on pretend")
 
 
 def test_beside_equal_time_stand_equal_steps_and_equal_samples(tmp_path):
