@@ -190,6 +190,8 @@ def _inspect(session: Session, task: Inspect) -> Entry:
 
 
 def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
+    """With the backend in the recipe: elsewhere, KERAS_BACKEND may name another, or none."""
+    recipe = msgspec.to_builtins(session.recipe, enc_hook=_plain)
     return {
         "device": inspected.device_name,
         "device_kind": inspected.device_kind,
@@ -205,7 +207,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "parameters": inspected.parameters,
         "run_directory": str(session.record.directory),
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),
-        "recipe": cast(object, msgspec.to_builtins(session.recipe, enc_hook=_plain)),
+        "recipe": recipe | {"backend": session.record.target.backend},
     }
 
 

@@ -399,6 +399,7 @@ def test_how_to_repeat_is_a_recipe_that_can_be_read_again(page, better):
     asked = better.recommendation.environment["recipe"]
     assert msgspec.to_builtins(again.batch_sizes) == asked["batch_sizes"]
     assert float(again.trials.budget) == asked["trials"]["budget"]
+    assert again.backend == better.header.target.backend  # which may be of a variable's choice
 
 
 def test_how_to_repeat_a_probe_has_class_weights_and_arguments_of_none(better):
