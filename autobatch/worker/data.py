@@ -16,7 +16,7 @@ from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
 from autobatch.worker.mistakes import TargetError, UserError
-from autobatch.worker.parts import fewer, in_parts_of
+from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
@@ -27,7 +27,6 @@ from autobatch.worker.target import (
     has_fixed_inputs,
 )
 
-VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
 LOOK_SECONDS, VALIDATION_LOOK_SECONDS = 20.0, 3.0
@@ -145,7 +144,12 @@ class _Loading:
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)
         if not is_pair(loaded):
-            return self.split(self.source(loaded, source, None), source)
+            whole = self.source(loaded, source, None)
+            known = (extent(whole),)
+            train, validation, note = split(whole, source)
+            has_validation = validation is not None
+            notes = (note, *whole.notes)
+            return Data(train, validation, has_validation, source, train.count, known, notes)
         train = self.source(loaded[0], f"{source}, training data", 0)
         validation = None
         has_validation = loaded[1] is not None
@@ -202,31 +206,6 @@ class _Loading:
                 "a tf.data.Dataset, leave out .batch() (or add .unbatch()).",
             )
         return self.size
-
-    def split(self, whole: Source, source: str) -> Data:
-        """`whole` without its last part, which is for validation."""
-        extents = (extent(whole),)
-        held_out = int(whole.count * VALIDATION_SHARE)
-        kept = whole.count - held_out
-        if held_out == 0:
-            few = f"{whole.count} samples are too few to split off any for validation."
-            return Data(whole, None, False, source, whole.count, extents, (*whole.notes, few))
-        if isinstance(whole, Arrays):
-            train: Source = whole.rows(0, kept)
-            validation: Source = whole.rows(kept, whole.count)
-        elif isinstance(whole, datasets.Unbatched) and not datasets.shuffles(whole.dataset):
-            train, validation = whole.part(kept), whole.part(whole.count).without(kept)
-        else:
-            why = (
-                f"{source} returned one dataset, which is shuffled or comes in batches, so that no "
-                "part of it can be kept from training: there is no validation data."
-            )
-            return Data(whole, None, False, source, whole.count, extents, (*whole.notes, why))
-        note = (
-            f"{source} returned one dataset: its last {held_out} of {whole.count} samples "
-            f"({VALIDATION_SHARE:.0%}) are used for validation."
-        )
-        return Data(train, validation, True, source, train.count, extents, (note, *whole.notes))
 
 
 def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data:

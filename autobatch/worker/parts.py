@@ -1,10 +1,13 @@
-"""Fewer of the samples: as many as are asked for, or what makes up whole parts."""
+"""Fewer of the samples: as many as asked for, what makes up whole parts, or all but the last."""
 
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.batches import DatasetBatches
+from autobatch.worker.datasets import Unbatched, shuffles
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.pydatasets import PythonBatches
 from autobatch.worker.source import Source
+
+VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
 
 
 def fewer(source: Source, count: int, *, unit: int, seed: int) -> Source:
@@ -34,3 +37,28 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
         "cannot share in equal parts, as this backend has it.",
         hint="Build them of a multiple, without a remainder (drop_remainder).",
     )
+
+
+def split(whole: Source, name: str) -> tuple[Source, Source | None, str]:
+    """(training, validation, a sentence on them): `whole` without its last part, if it has one."""
+    held_out = int(whole.count * VALIDATION_SHARE)
+    kept = whole.count - held_out
+    if held_out == 0:
+        few = f"{whole.count} samples are too few to split off any for validation."
+        return whole, None, few
+    if isinstance(whole, Arrays):
+        train: Source = whole.rows(0, kept)
+        validation: Source = whole.rows(kept, whole.count)
+    elif isinstance(whole, Unbatched) and not shuffles(whole.dataset):
+        train, validation = whole.part(kept), whole.part(whole.count).without(kept)
+    else:
+        why = (
+            f"{name} returned one dataset, which is shuffled or comes in batches, so that no "
+            "part of it can be kept from training: there is no validation data."
+        )
+        return whole, None, why
+    note = (
+        f"{name} returned one dataset: its last {held_out} of {whole.count} samples "
+        f"({VALIDATION_SHARE:.0%}) are used for validation."
+    )
+    return train, validation, note
