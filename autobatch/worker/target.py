@@ -18,6 +18,7 @@ from autobatch.protocol import Target
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import advice_on_framework, framework_beside
 from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.seeds import set_seed
 
 
 def build_model(
@@ -41,11 +42,11 @@ def build_model(
             for role, reference in (("data", target.data), ("callbacks", target.callbacks)):
                 if reference:  # whose module may register the model's classes
                     find_callable(target, reference, role=role)
-            keras.utils.set_random_seed(seed)
+            set_seed(seed)
             model = _load_saved(Path(target.folder, source))
         else:
             builder = find_callable(target, target.model, role="model")
-            keras.utils.set_random_seed(seed)
+            set_seed(seed)
             offered: dict[str, Any] = {"batch_size": batch_size}
             if learning_rate is not None:
                 offered["learning_rate"] = learning_rate

@@ -29,6 +29,7 @@ from autobatch.worker.backends.jax_gpus import (
     start_cuda,
 )
 from autobatch.worker.mistakes import DeviceError
+from autobatch.worker.seeds import random_state as random_state
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = True
@@ -245,10 +246,6 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
         return seen.count()
 
     return read
-
-
-def random_state() -> Callable[[], None]:
-    return lambda: None  # it has none but Keras' seeds, which are variables
 
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
 from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment
+from autobatch.worker.seeds import random_state as random_state
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False
@@ -257,7 +258,3 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 
 def _replicas() -> int:
     return int(_strategies[0].num_replicas_in_sync) if _strategies else 1
-
-
-def random_state() -> Callable[[], None]:
-    return lambda: None  # a pipeline that shuffles has a generator of its own

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
+from autobatch.worker import seeds
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
@@ -220,11 +221,11 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 def random_state() -> Callable[[], None]:
     import torch
 
-    state = torch.get_rng_state()  # from which the loader's order of samples comes
+    restore_on_cpu = seeds.random_state()  # from which the loader's order of samples comes
     on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else []
 
     def restore() -> None:
-        torch.set_rng_state(state)
+        restore_on_cpu()
         if on_gpus:
             torch.cuda.set_rng_state_all(on_gpus)
 

@@ -20,6 +20,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.batch_norm import can_reestimate, reestimated
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates
+from autobatch.worker.seeds import set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source
 from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
@@ -63,7 +64,7 @@ def run(
         sample = data.train.fit_arguments(min(few, task.validation_batch_size))
         x = keras.utils.unpack_x_y_sample_weight(backend.first_batch(sample))[0]
     watch = _Evaluator(task, data, x, backend, report)
-    keras.utils.set_random_seed(task.seed)  # the user's code may have set another
+    set_seed(task.seed)  # the user's code may have set another
     fit(model, data, target, task.batch_size, watch)
     backend.synchronise()
     if watch.diverged_at is not None:
@@ -85,7 +86,7 @@ def _sharpness(
     task: Trial, target: Target, model: keras.Model, train: Source, backend: Backend
 ) -> float | None:
     """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
-    keras.utils.set_random_seed(task.seed)
+    set_seed(task.seed)
     try:
         sample = train.fit_arguments(task.validation_batch_size)
         batch = backend.first_batch(sample | {"class_weight": target.class_weight})
