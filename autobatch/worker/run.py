@@ -6,6 +6,7 @@ over one pipe as JSON. The process dies with its parent: the pipe's end closes, 
 """
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -215,12 +216,14 @@ def _end(exit_code: int) -> NoReturn:
 
 
 def _allow_children(pipe: Connection) -> None:
-    """Let a PyDataset with `use_multiprocessing` start its processes, without our pipe in them."""
+    """Let a PyDataset or DataLoader start processes of its own, without our pipe in them."""
     # We are daemonic so that we end with the parent, which multiprocessing lets have no children;
     # ours end with us all the same: they are in our process group.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     multiprocessing.set_start_method(None, force=True)  # the platform's; we inherit the template's
     os.register_at_fork(after_in_child=pipe.close)
+    # Else a collection in them ends iterators of TensorFlow, and waits for threads they have not.
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def _die_with_parent(pipe: Connection) -> None:
