@@ -15,6 +15,7 @@ from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
+from autobatch.worker.loaders import is_loader, is_unbatched, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import TargetError, UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
@@ -178,6 +179,10 @@ class _Loading:
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)
             return of_pydataset(part, size, name, look, fixed_inputs=fixed)
+        if is_loader(part):
+            size = self.built_size(name, of_their_own=ends)
+            return of_loader(part, size, name, look, ends=ends, fixed_inputs=fixed)
+        refuse_unbatched(part, name)
         if isinstance(part, Iterator):
             self.built_size(name)
 
@@ -190,8 +195,8 @@ class _Loading:
             return arrays(part, name)
         raise UserError(
             f"{name} is {type(part).__module__}.{type(part).__qualname__}; autobatch "
-            "takes (x, y) or (x, y, sample_weight) of arrays, a tf.data.Dataset, or a PyDataset "
-            "or generator built by a callable that accepts batch_size.",
+            "takes (x, y) or (x, y, sample_weight) of arrays, a tf.data.Dataset, or a PyDataset, "
+            "torch DataLoader or generator built by a callable that accepts batch_size.",
             hint="Return (train, validation), such as ((x_train, y_train), (x_val, y_val)).",
         )
 
@@ -233,12 +238,14 @@ def is_pair(loaded: Any) -> bool:
 def _is_part(part: Any) -> bool:
     if isinstance(part, (tuple, list)):
         return 1 <= len(part) <= 3
-    return datasets.is_dataset(part) or isinstance(part, (keras.utils.PyDataset, Iterator))
+    if datasets.is_dataset(part) or is_loader(part) or is_unbatched(part):
+        return True
+    return isinstance(part, (keras.utils.PyDataset, Iterator))
 
 
 def _is_samples(part: Any) -> bool:
     if isinstance(part, (tuple, list)):
-        return 1 <= len(part) <= 3
+        return 1 <= len(part) <= 3 and not any(map(is_loader, part))
     return hasattr(part, "shape") or isinstance(part, dict)
 
 

@@ -3,6 +3,7 @@
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.batches import DatasetBatches
 from autobatch.worker.datasets import Unbatched, shuffles
+from autobatch.worker.loaders import LoaderBatches
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.pydatasets import PythonBatches
 from autobatch.worker.source import Source
@@ -25,7 +26,7 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
 
     Raises UserError where batches that the user built cannot be shared by `replicas`.
     """
-    if not isinstance(source, (DatasetBatches, PythonBatches)):
+    if not isinstance(source, (DatasetBatches, PythonBatches, LoaderBatches)):
         if source.count % size == 0 and source.is_whole:
             return source
         return source.part(source.count // size * size) if source.count >= size else None

@@ -185,7 +185,9 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
 
     exit_code = 0
     try:
-        send(run(job, send, give_up))
+        outcome = run(job, send, give_up)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
+        send(outcome)
     except BaseException:
         traceback.print_exc()
         exit_code = WORKER_BUG

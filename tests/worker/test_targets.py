@@ -1,5 +1,6 @@
 """Targets of every kind, each inspected, verified, benchmarked and tried in real processes."""
 
+import importlib.util
 from pathlib import Path
 
 import keras
@@ -53,6 +54,8 @@ KINDS = {
     "ragged tensors": ("ragged_reader", "ragged_text"),
     "texts of any length": ("text_model", "unpadded_text"),
     "PyDataset that pads": ("text_model", "padded_text"),
+    "torch DataLoader": ("dense", "torch_feeds.py:loaders"),
+    "torch DataLoader that pads": ("text_model", "torch_feeds.py:padded_texts"),
 }
 
 CALLS = {
@@ -63,11 +66,19 @@ CALLS = {
     "dataset built for the size": "train, validation = batched(batch_size={size})\n"
     "model.fit(train)",
     "PyDataset that pads": "train, validation = padded_text(batch_size={size})\nmodel.fit(train)",
+    "torch DataLoader": "train, validation = loaders(batch_size={size})\nmodel.fit(train)",
 }
-VARIED = ("ragged tensors", "texts of any length", "PyDataset that pads")  # in the samples' length
+VARIED = (  # in the samples' length
+    "ragged tensors",
+    "texts of any length",
+    "PyDataset that pads",
+    "torch DataLoader that pads",
+)
 
 
 def ask_kind(tmp_path, task, model, data=None, **target):
+    if data and data.startswith("torch_feeds.py") and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed (`make backends` does)")
     target["model"] = f"kinds.py:{model}"
     target["data"] = data if data is None or ":" in data else f"kinds.py:{data}"
     return ask(tmp_path, task, folder=HERE, **target)[0]

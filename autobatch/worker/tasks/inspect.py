@@ -121,7 +121,7 @@ def _nan_report(data: user_data.Data, batch: Any) -> str | None:
     if isinstance(data.train, Arrays):
         found = nan_phrase({"x": data.train.x, "y": data.train.y}, "")
     else:
-        parts = batch if isinstance(batch, tuple) else (batch,)
+        parts = batch if isinstance(batch, (tuple, list)) else (batch,)
         found = nan_phrase(dict(zip(("x", "y"), parts, strict=False)), "the first ")
     if found is None and isinstance(data.validation, Arrays):
         named = {"validation x": data.validation.x, "validation y": data.validation.y}

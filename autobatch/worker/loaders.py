@@ -1,0 +1,197 @@
+"""Batches built for one size by the user's `load_data(batch_size)`, in a torch DataLoader.
+
+They go to `fit` as they are, on any backend, or a view of some of them: drawn when `fit` asks for
+them, in the user's order, by as many processes as theirs. PyTorch is not imported to tell what it
+is: who returns a DataLoader has imported it.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import keras
+
+from autobatch.worker.batches import (
+    LOOK_BATCHES,
+    built_for_the_size,
+    check_size,
+    check_variation,
+    cut,
+    inner_shapes,
+    largest,
+    longest_note,
+    refuse_empty,
+    rows_of_batch,
+)
+from autobatch.worker.datasets import unknown_size_note
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import Look, leaves
+
+CHECKED_BATCHES = 8  # whose shapes are looked at, when they are inspected
+
+
+@dataclass(frozen=True)
+class LoaderBatches:
+    """A torch.utils.data.DataLoader of batches of `size`, the last one perhaps smaller."""
+
+    loader: Any
+    size: int
+    count: int
+    form: str  # of its batches, as far as it is the same each time
+    notes: tuple[str, ...] = ()
+    varied: bool = False
+    is_whole: bool = True
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        return {"x": self.loader}
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return math.ceil(self.count / self.size)
+
+    def fit_call(self, loader: str) -> str:
+        return built_for_the_size(loader)
+
+    def part(self, count: int) -> "LoaderBatches":
+        """`count` samples, none of them twice where there are as many."""
+        if count >= self.count and self.is_whole:
+            return self
+        full, ragged = divmod(count, self.size)
+        return replace(self, loader=_view(self.loader, full, ragged), count=count)
+
+    def longest(self, batch_size: int) -> "LoaderBatches":
+        if not self.varied or self.count < self.size:
+            return self
+        best = largest(islice(self.loader, LOOK_BATCHES), self.size)
+        return replace(self, loader=_view(kept=[best]), count=self.size, is_whole=True)
+
+    def after(self, first: "LoaderBatches") -> "LoaderBatches":
+        view = _view(self.loader, self.steps_per_epoch(self.size), kept=[*first.loader])
+        return replace(self, loader=view, count=first.count + self.count)
+
+    def fingerprint(self) -> list[bytes]:
+        return [f"{self.form} {self.count if self.is_whole else ''}".encode()]
+
+
+def _view(loader: Any = (), full: int = 0, ragged: int = 0, kept: Sequence[Any] = ()) -> Any:
+    """The first `full` batches of a pass of `loader`, one of `ragged` samples, and some in memory.
+
+    Those in memory are the last, as Keras takes the shapes from the first.
+    """
+    from torch.utils.data import DataLoader
+
+    class View(DataLoader):
+        def __iter__(self) -> Iterator[Any]:
+            if full or ragged:
+                drawn, batch = iter(loader), None
+                for batch in islice(drawn, full):
+                    yield batch
+                if ragged and (batch := next(drawn, batch)) is not None:
+                    yield cut(batch, ragged)
+                del drawn  # which ends its processes
+            yield from kept
+
+    return View(range(full + bool(ragged) + len(kept)), batch_size=None)
+
+
+def is_loader(value: Any) -> bool:
+    return _is_of_torch("DataLoader", value)
+
+
+def is_unbatched(value: Any) -> bool:
+    """True for a torch Dataset."""
+    return _is_of_torch("Dataset", value)
+
+
+def refuse_unbatched(part: Any, source: str) -> None:
+    """If it is a torch Dataset, or has one in it."""
+    for leaf in filter(is_unbatched, keras.tree.flatten(part)):
+        shuffle = "" if _is_of_torch("IterableDataset", leaf) else ", shuffle=True"
+        raise UserError(
+            f"{source} has a torch Dataset ({type(leaf).__qualname__}) where Keras trains on "
+            "batches or arrays.",
+            hint="Write `def load_data(batch_size):`, and return DataLoaders of that size for "
+            f"(train, validation): DataLoader(dataset, batch_size=batch_size{shuffle}). Or return "
+            "arrays.",
+        )
+
+
+def _is_of_torch(name: str, value: Any) -> bool:
+    module = sys.modules.get("torch.utils.data")
+    return module is not None and isinstance(value, getattr(module, name))
+
+
+def of_loader(
+    loader: Any, size: int | None, source: str, look: Look, *, ends: bool, fixed_inputs: bool
+) -> LoaderBatches:
+    """With `ends`, an epoch is what was counted, even where the loader goes on (validation).
+
+    `size` None: that of its first batch.
+    """
+    told = _told_samples(loader)
+    is_counted = told is not None or look.known is not None
+    first, count, is_whole = None, 0, True
+    shapes: set[Any] = set()
+    until = time.monotonic() + look.seconds
+    for index, batch in enumerate(loader):
+        batch = _checked(batch, source)
+        first = batch if first is None else first
+        shapes.add(inner_shapes(batch))
+        check_variation(shapes, batch, fixed_inputs, source)
+        count += rows_of_batch(batch)
+        enough = 1 if look.known is not None else CHECKED_BATCHES
+        if (is_counted and index + 1 >= enough) or time.monotonic() > until:
+            is_whole = False
+            break
+    if first is None:
+        refuse_empty(source, size)
+    rows = rows_of_batch(first)
+    size = size or rows
+    batches = _length(loader)
+    check_size(rows, size, alone=batches in (1, None), source=source)
+    if told is not None:
+        count, is_whole = told, True
+    elif look.known is not None:
+        count, is_whole = look.known.samples, look.known.is_whole
+    notes: tuple[str, ...] = ()
+    if told is None and batches is not None:
+        most = batches * size  # the last batch is taken to be full, where it was not seen
+        count = max(min(count, most), most - size + 1) if is_whole else most
+    elif not is_whole:
+        notes = (unknown_size_note(source, count, ends=ends),)
+        loader = _view(loader, math.ceil(count / size)) if ends else loader
+    varied = look.known.varied if look.known is not None else len(shapes) > 1
+    if varied:
+        notes += (longest_note(source, math.ceil(count / size)),)
+    form = [(leaf.dtype, len(leaf.shape) if varied else leaf.shape[1:]) for leaf in leaves(first)]
+    return LoaderBatches(loader, size, count, str(form), notes, varied, is_whole)
+
+
+def _length(loader: Any) -> int | None:
+    """Batches in an epoch, as Keras has it."""
+    return len(loader) if hasattr(loader.dataset, "__len__") else None
+
+
+def _told_samples(loader: Any) -> int | None:
+    """Samples in an epoch, where the loader tells: not where each worker has some of its own."""
+    if _is_of_torch("IterableDataset", loader.dataset) or loader.batch_size is None:
+        return None
+    batches, samples = len(loader), len(loader.sampler)
+    if loader.drop_last:
+        samples -= samples % loader.batch_size
+    return samples if math.ceil(samples / loader.batch_size) == batches else None
+
+
+def _checked(batch: Any, source: str) -> Any:
+    batch = tuple(batch) if isinstance(batch, list) else batch
+    for leaf in leaves(batch):
+        if not hasattr(leaf, "shape"):
+            raise UserError(
+                f"{source}: batches have a {type(leaf).__qualname__} in them, not only tensors.",
+                hint="Let the dataset give, or collate_fn make, x, (x, y) or (x, y, sample_weight) "
+                "of tensors.",
+            )
+    return batch

@@ -1,0 +1,118 @@
+"""A torch DataLoader is trained on as the user's own `fit` would, by as many processes."""
+
+import importlib.util
+import time
+
+import msgspec
+import psutil
+import pytest
+from asking import ask
+from worker.test_targets import HERE, LIMIT, TRIAL
+
+from autobatch.protocol import (
+    Benchmark,
+    Fits,
+    Inspect,
+    Inspected,
+    Measured,
+    Probe,
+    Trained,
+    UserCodeFailed,
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("torch") is None,
+        reason="torch is not installed (`make backends` does)",
+    ),
+    pytest.mark.usefixtures("on_each_backend"),
+]
+
+INSPECTION = Inspect(batch_size=20)
+SHORT = Probe(batch_size=20, limit_bytes=LIMIT, seconds=0)
+BENCHMARK = Benchmark(batch_size=10, seconds=0.2)
+DRAWN = "drawn by "
+SHORT_TRIAL = msgspec.structs.replace(TRIAL, steps=4, evaluate_at=(2, 4))
+
+
+def ask_loader(tmp_path, task, data):
+    target = {"folder": HERE, "model": "kinds.py:dense", "data": f"torch_feeds.py:{data}"}
+    found, log = ask(tmp_path, task, **target)
+    return found, log.read_text()
+
+
+@pytest.mark.parametrize("task", [SHORT, BENCHMARK, SHORT_TRIAL])
+@pytest.mark.parametrize("data", ["by_processes", "by_processes_that_persist"])
+def test_its_processes_draw_the_batches_and_none_of_them_stays(tmp_path, data, task):
+    found, log = ask_loader(tmp_path, task, data)
+    assert isinstance(found, Fits | Measured | Trained), found
+    pids = [int(line.removeprefix(DRAWN)) for line in log.splitlines() if line.startswith(DRAWN)]
+    assert len(pids) >= 2
+    until = time.monotonic() + 2
+    while any(map(is_alive, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(map(is_alive, pids))
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_its_processes_may_be_spawned(on_each_backend, tmp_path):
+    if on_each_backend != "torch":
+        pytest.skip("the processes are the same")
+    found, _ = ask_loader(tmp_path, INSPECTION, "by_spawned_processes")
+    assert isinstance(found, Inspected), found
+
+
+def test_a_seed_is_its_order_too(tmp_path):
+    one, same = (ask_loader(tmp_path, SHORT_TRIAL, "loaders")[0] for _ in range(2))
+    assert one.evaluations == same.evaluations
+
+
+def test_one_that_does_not_know_its_size_is_counted(tmp_path):
+    found, _ = ask_loader(tmp_path, INSPECTION, "of_unknown_size")
+    assert isinstance(found, Inspected), found
+    assert (found.train_samples, found.validation_samples) == (50, 20)
+    verified, _ = ask_loader(
+        tmp_path, msgspec.structs.replace(SHORT, verify=True), "of_unknown_size"
+    )
+    assert isinstance(verified, Fits), verified
+    assert (verified.ragged_samples, verified.validated) == (10, True)
+
+
+def test_a_loader_alone_has_no_validation_data(tmp_path):
+    found, _ = ask_loader(tmp_path, INSPECTION, "one_loader")
+    assert isinstance(found, Inspected), found
+    assert (found.train_samples, found.validation_samples) == (50, None)
+    assert any("there is no validation data" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("unbatched", "training data has a torch Dataset (TensorDataset) where"),
+        ("one_unbatched", "one_unbatched has a torch Dataset (TensorDataset) where"),
+        ("in_three_parts", "in_three_parts has a torch Dataset (Subset) where"),
+        ("unbatched_stream", "training data has a torch Dataset (Each) where"),
+        ("at_their_own_size", "training data comes in batches of a size of its own"),
+        ("at_half_the_size", "has batches of 10 samples where batch_size=20 was asked for"),
+        ("three_loaders", "autobatch takes (x, y)"),
+        ("with_names", "batches have a str in them, not only tensors"),
+        ("too_few", "no batch at batch_size=20"),
+        ("changing_width", "inputs of different shapes (one of (5,))"),
+    ],
+)
+def test_unusable_ones_are_refused_when_they_are_inspected(on_each_backend, tmp_path, data, words):
+    if on_each_backend != "torch":
+        pytest.skip("the data is the same")
+    found, _ = ask_loader(tmp_path, INSPECTION, data)
+    assert isinstance(found, UserCodeFailed), found
+    assert words in found.message
+    if "torch Dataset" in words:
+        assert "def load_data(batch_size):" in found.hint
+        shuffled = "DataLoader(dataset, batch_size=batch_size, shuffle=True)" in found.hint
+        assert shuffled == (data != "unbatched_stream")

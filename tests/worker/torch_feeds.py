@@ -1,0 +1,124 @@
+"""Data in torch DataLoaders, on any backend, and torch Datasets; only for where PyTorch is."""
+
+import os
+
+import keras
+import numpy as np
+import torch
+from kinds import SAMPLES, labels, rows, texts
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
+
+
+def dataset(count=SAMPLES):
+    return TensorDataset(*map(torch.from_numpy, rows(count)))
+
+
+def loaders(batch_size):
+    train = DataLoader(dataset(), batch_size=batch_size, shuffle=True)
+    return train, DataLoader(dataset(20), batch_size=batch_size)
+
+
+def one_loader(batch_size):
+    return loaders(batch_size)[0]
+
+
+def tell(worker):
+    os.write(1, f"drawn by {os.getpid()}\n".encode())
+
+
+def by_processes(batch_size, persistent=False):
+    common = {"batch_size": batch_size, "num_workers": 2, "persistent_workers": persistent}
+    common["worker_init_fn"] = tell
+    return DataLoader(dataset(), shuffle=True, **common), DataLoader(dataset(20), **common)
+
+
+def by_processes_that_persist(batch_size):
+    return by_processes(batch_size, persistent=True)
+
+
+def by_spawned_processes(batch_size):
+    options = {"num_workers": 1, "multiprocessing_context": "spawn"}
+    return DataLoader(dataset(), batch_size=batch_size, **options), None
+
+
+class Each(IterableDataset):
+    def __init__(self, count):
+        self.count = count
+
+    def __iter__(self):
+        return iter(dataset(self.count))
+
+
+def of_unknown_size(batch_size):
+    return tuple(DataLoader(Each(count), batch_size=batch_size) for count in (SAMPLES, 20))
+
+
+class Texts(Dataset):
+    def __init__(self, count):
+        self.texts, self.labels = texts(count), labels(count)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, index):
+        return self.texts[index], self.labels[index]
+
+
+def padded(samples):
+    read, written = zip(*samples, strict=True)
+    return torch.from_numpy(keras.utils.pad_sequences(read)), torch.from_numpy(np.stack(written))
+
+
+def padded_texts(batch_size):
+    return tuple(
+        DataLoader(Texts(count), batch_size=batch_size, collate_fn=padded)
+        for count in (SAMPLES, 20)
+    )
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def unbatched():
+    return dataset(), dataset(20)
+
+
+def one_unbatched(batch_size):
+    return dataset()
+
+
+def in_three_parts():
+    return random_split(dataset(), [30, 10, 10])
+
+
+def unbatched_stream():
+    return Each(SAMPLES), None
+
+
+def at_their_own_size():
+    return loaders(16)
+
+
+def at_half_the_size(batch_size):
+    return loaders(batch_size // 2)
+
+
+def three_loaders(batch_size):
+    return (*loaders(batch_size), DataLoader(dataset(20)))
+
+
+def with_names(batch_size):
+    samples = [("a name", *sample) for sample in dataset()]
+    return DataLoader(samples, batch_size=batch_size), None
+
+
+def too_few(batch_size):
+    return DataLoader(dataset(10), batch_size=batch_size, drop_last=True), None
+
+
+def changing_width(batch_size):
+    def collate(samples, widths=[]):  # noqa: B006
+        widths.append(4 + len(widths) // 2)
+        return torch.zeros(len(samples), widths[-1]), torch.zeros(len(samples), 1)
+
+    return DataLoader(dataset(), batch_size=batch_size, collate_fn=collate), None
