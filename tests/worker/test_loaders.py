@@ -68,6 +68,13 @@ def test_its_processes_may_be_spawned(on_each_backend, tmp_path):
     assert isinstance(found, Inspected), found
 
 
+def test_what_its_processes_hold_is_not_the_training_that_is_limited(tmp_path):
+    task = Probe(batch_size=20, limit_bytes=128 << 20)
+    found, _ = ask_loader(tmp_path, task, "wasteful_processes")
+    assert isinstance(found, Fits), found
+    assert found.peak_bytes < 64 << 20
+
+
 def test_a_seed_is_its_order_too(tmp_path):
     one, same = (ask_loader(tmp_path, SHORT_TRIAL, "loaders")[0] for _ in range(2))
     assert one.evaluations == same.evaluations

@@ -76,6 +76,18 @@ def padded_texts(batch_size):
     )
 
 
+class Wasteful(Texts):
+    """Takes 256 MiB to read its first sample, where it is read."""
+
+    def __getitem__(self, index):
+        np.ones((32 << 20) if index == 0 else 1)
+        return torch.zeros(4), torch.zeros(1)
+
+
+def wasteful_processes(batch_size):
+    return DataLoader(Wasteful(SAMPLES), batch_size=batch_size, num_workers=1), None
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 

@@ -44,8 +44,12 @@ class PrivateMemory:
         self.reset_peak()
         self.limit_bytes = limit_bytes
         if limit_bytes is not None:
-            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))
+            # Processes that draw the user's data do not train: what they hold is not counted here.
+            os.register_at_fork(
+                after_in_child=lambda: resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+            )
 
     def held_bytes(self) -> int:
         return max(0, self._now() - self._base)
