@@ -29,6 +29,7 @@ LIBRARIES = tuple(
 
 
 FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
+FRAME = r'(  File "(.*?)", line \d+, in .*\n(?:    .*\n)*)'  # of a traceback that comes as text
 MESSAGE_LINES = 12  # Keras lists every argument of every call on the way
 
 
@@ -46,6 +47,18 @@ def users_message(error: BaseException) -> str:
         text = f"{text} {what[1]}"
     lines = text.splitlines()
     return "\n".join(lines[:MESSAGE_LINES])
+
+
+def error_of_process(error: BaseException) -> tuple[str, str] | None:
+    """(what it says, its traceback) where it was raised in a process of a torch DataLoader.
+
+    TensorFlow tells it twice, and where in the graph it was.
+    """
+    *before, told = re.split(r"Caught \w+ in DataLoader worker process \d+\.\n", str(error))
+    if not before:
+        return None
+    lines = re.split(FRAME, told)[-1].strip().split("\n\n")[0].splitlines()
+    return "\n".join(lines[:MESSAGE_LINES]), told
 
 
 def users_traceback(error: BaseException) -> str:
@@ -127,7 +140,7 @@ def remove_generated() -> None:
 
 def users_frames(told: str) -> str:
     """The same of a traceback that comes as text, as from Python code within tf.data."""
-    frames = re.findall(r'(  File "(.*?)", line \d+, in .*\n(?:    .*\n)*)', told)
+    frames = re.findall(FRAME, told)
     return "".join(
         text for text, name in frames if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
     )

@@ -123,3 +123,12 @@ def test_unusable_ones_are_refused_when_they_are_inspected(on_each_backend, tmp_
         assert "def load_data(batch_size):" in found.hint
         shuffled = "DataLoader(dataset, batch_size=batch_size, shuffle=True)" in found.hint
         assert shuffled == (data != "unbatched_stream")
+
+
+@pytest.mark.parametrize("data", ["damaged", "damaged_by_processes"])
+def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, data):
+    found, _ = ask_loader(tmp_path, BENCHMARK, data)
+    assert isinstance(found, UserCodeFailed), found
+    assert found.message == "At batch 10: OSError: cannot read record 90"
+    assert "torch_feeds.py" in found.traceback
+    assert "site-packages" not in found.traceback

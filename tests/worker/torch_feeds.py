@@ -134,3 +134,20 @@ def changing_width(batch_size):
         return torch.zeros(len(samples), widths[-1]), torch.zeros(len(samples), 1)
 
     return DataLoader(dataset(), batch_size=batch_size, collate_fn=collate), None
+
+
+class Damaged(Texts):
+    """Beyond the batches that are looked at before `fit`."""
+
+    def __getitem__(self, index):
+        if index == 90:
+            raise OSError("cannot read record 90")
+        return torch.zeros(4), torch.zeros(1)
+
+
+def damaged(batch_size, processes=0):
+    return DataLoader(Damaged(100), batch_size=batch_size, num_workers=processes), None
+
+
+def damaged_by_processes(batch_size):
+    return damaged(batch_size, processes=1)
