@@ -34,10 +34,12 @@ def _advice(inspected: Inspected) -> dict[BoundBy, str]:
     return {
         "input_pipeline": "Give the input pipeline more to do at once: "
         "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in "
-        "memory, .prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4).",
+        "memory, .prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4), "
+        "DataLoader(num_workers=4).",
         "step_overhead": f"A larger batch has fewer steps.{launches}",
         "epoch_overhead": "Have the data several times in each epoch, by dataset.repeat(10) or, of "
-        "arrays, numpy.tile, in a tenth of the epochs.",
+        "arrays, numpy.tile, in a tenth of the epochs. DataLoader(persistent_workers=True) "
+        "keeps its processes from epoch to epoch.",
         "compute": f"To be tried: {faster}." if faster else "",
         "memory": "A smaller batch is faster here.",
     }
