@@ -118,14 +118,20 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             return UserCodeFailed(message=message, traceback=users_frames(told[1]))
         if innermost_is_ours(error):
             raise
+        return _of_error(error, job)
+
+
+def _of_error(error: BaseException, job: Job) -> UserCodeFailed:
+    is_frameworks = type(error).__module__.split(".")[0] in FRAMEWORKS
+    if not is_frameworks:  # of those, the log is searched for signs of memory
         traceback.print_exception(error)  # whole, into the log
-        used = other_framework(error, job.target.backend)
-        return UserCodeFailed(
-            message=f"{_at_size(job.task)}{users_message(error)}",
-            hint=advice_on_framework(used, job.target.backend) if used else None,
-            traceback=users_traceback(error),
-            framework_error=type(error).__module__.split(".")[0] in FRAMEWORKS,
-        )
+    used = other_framework(error, job.target.backend)
+    return UserCodeFailed(
+        message=f"{_at_size(job.task)}{users_message(error)}",
+        hint=advice_on_framework(used, job.target.backend) if used else None,
+        traceback=users_traceback(error),
+        framework_error=is_frameworks,
+    )
 
 
 def _at_size(task: Task) -> str:
