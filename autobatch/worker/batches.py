@@ -16,6 +16,7 @@ from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
+CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,19 @@ def of_dataset(
         count = max(count - count % rows, rows)
     notes: tuple[str, ...] = ()
     if batches is not None:
-        most = batches * size  # the last batch is taken to be full, where it was not seen
-        count = max(min(count, most), most - size + 1) if is_whole else most
+        count = samples_in(batches, size, count, is_whole=is_whole)
     elif not is_whole:
         notes = (unknown_size_note(source, count, ends=ends),)
         dataset = dataset.take(math.ceil(count / size)) if ends else dataset
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     return DatasetBatches(dataset, size, count, notes, varied, is_whole)
+
+
+def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
+    """Samples of so many batches, `seen` by counting; their last is full where it was not seen."""
+    most = batches * size
+    return max(min(seen, most), most - size + 1) if is_whole else most
 
 
 def built_for_the_size(loader: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from autobatch.worker.batches import (
+    CHECKED_BATCHES,
     LOOK_BATCHES,
     built_for_the_size,
     check_size,
@@ -26,12 +27,11 @@ from autobatch.worker.batches import (
     longest_note,
     refuse_empty,
     rows_of_batch,
+    samples_in,
 )
 from autobatch.worker.datasets import unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, leaves
-
-CHECKED_BATCHES = 8  # whose shapes are looked at, when they are inspected
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,7 @@ def of_loader(
         count, is_whole = look.known.samples, look.known.is_whole
     notes: tuple[str, ...] = ()
     if told is None and batches is not None:
-        most = batches * size  # the last batch is taken to be full, where it was not seen
-        count = max(min(count, most), most - size + 1) if is_whole else most
+        count = samples_in(batches, size, count, is_whole=is_whole)
     elif not is_whole:
         notes = (unknown_size_note(source, count, ends=ends),)
         loader = _view(loader, math.ceil(count / size)) if ends else loader

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from autobatch.worker.batches import (
+    CHECKED_BATCHES,
     LOOK_BATCHES,
     built_for_the_size,
     check_size,
@@ -24,8 +25,6 @@ from autobatch.worker.batches import (
 )
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, leaves
-
-CHECKED_BATCHES = 8  # whose shapes are looked at, when they are inspected
 
 
 @dataclass(frozen=True)
