@@ -13,9 +13,10 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
+from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, kept
-from autobatch.worker.loaders import is_loader, is_unbatched, of_loader, refuse_unbatched
+from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import TargetError, UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
@@ -31,6 +32,7 @@ from autobatch.worker.target import (
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
 LOOK_SECONDS, VALIDATION_LOOK_SECONDS = 20.0, 3.0
+UNBATCHED = "; or leave out .batch() (or add .unbatch())"
 PATIENCE = 10  # times that, for data that ended within it when it was first inspected
 
 
@@ -145,6 +147,7 @@ class _Loading:
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)
         if not is_pair(loaded):
+            refuse_several(loaded, source)
             whole = self.source(loaded, source, None)
             known = (extent(whole),)
             train, validation, note = split(whole, source)
@@ -174,7 +177,7 @@ class _Loading:
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
-            size = self.built_size(name, of_their_own=ends)
+            size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
             return batches.of_dataset(part, size, name, look, ends=ends)
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)
@@ -191,7 +194,7 @@ class _Loading:
                 return loaded if index is None else loaded[index]
 
             return of_generator(part, again, self.size, name, look, ends=ends, fixed_inputs=fixed)
-        if _is_samples(part):
+        if is_samples(part):
             return arrays(part, name)
         raise UserError(
             f"{name} is {type(part).__module__}.{type(part).__qualname__}; autobatch "
@@ -200,15 +203,15 @@ class _Loading:
             hint="Return (train, validation), such as ((x_train, y_train), (x_val, y_val)).",
         )
 
-    def built_size(self, name: str, *, of_their_own: bool = False) -> int | None:
+    def built_size(self, name: str, *, of_their_own: bool = False, or_else: str = "") -> int | None:
         """That batches built by the user must have. None: any, but for a model of a fixed one."""
         if of_their_own and fixed_batch_size(self.model) is None:
             return None
         if not self.accepts_batch_size:
             raise UserError(
                 f"{name} comes in batches of a size of its own.",
-                hint="Let the callable accept batch_size and build batches of that size; or, for "
-                "a tf.data.Dataset, leave out .batch() (or add .unbatch()).",
+                hint="Write `def load_data(batch_size):`, and build batches of that size"
+                f"{or_else}.",
             )
         return self.size
 
@@ -226,27 +229,6 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
     whole = train is data.train and validation is data.validation
     notes = data.notes if whole else (*data.notes, note)
     return replace(data, train=train, validation=validation, notes=notes)
-
-
-def is_pair(loaded: Any) -> bool:
-    """True for (train, validation), each a dataset or itself a tuple or list of one to three."""
-    if not isinstance(loaded, (tuple, list)) or len(loaded) != 2:
-        return False
-    return _is_part(loaded[0]) and (loaded[1] is None or _is_part(loaded[1]))
-
-
-def _is_part(part: Any) -> bool:
-    if isinstance(part, (tuple, list)):
-        return 1 <= len(part) <= 3
-    if datasets.is_dataset(part) or is_loader(part) or is_unbatched(part):
-        return True
-    return isinstance(part, (keras.utils.PyDataset, Iterator))
-
-
-def _is_samples(part: Any) -> bool:
-    if isinstance(part, (tuple, list)):
-        return 1 <= len(part) <= 3 and not any(map(is_loader, part))
-    return hasattr(part, "shape") or isinstance(part, dict)
 
 
 def fingerprint(data: Data) -> str:

@@ -71,6 +71,10 @@ def batched_at_its_own_size():
     return dataset().batch(16), dataset(20).batch(16)
 
 
+def three_datasets():
+    return dataset(), dataset(20), dataset(10)
+
+
 def validated_at_its_own_size():
     return dataset(), dataset(20).batch(8)
 

@@ -11,6 +11,7 @@ from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, Us
     ("data", "words"),
     [
         ("batched_at_its_own_size", "batches of a size of its own"),
+        ("three_datasets", "returns a tuple of 3 (_TensorSliceDataset, _TensorSliceDataset, _Ten"),
         ("repeated", "repeats for ever"),
         ("smaller_batches", "fewer than the 20 samples asked for"),
         ("empty_generator", "ended before its first batch"),
