@@ -185,6 +185,9 @@ class Abilities(Struct):
 RATE_FUNCTION = "learning-rate function"  # Keras calls it without arguments
 
 
+DataKind = Literal["arrays", "dataset", "PyDataset", "DataLoader", "generator"]
+
+
 class Inspected(Tagged):
     """The model and data work; this is what they are."""
 
@@ -217,7 +220,8 @@ class Inspected(Tagged):
     abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
-    # How the user trains on their kind of data; `{size}` stands for the batch size.
+    data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
+    # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
 
     @property
@@ -541,6 +545,8 @@ class BenchmarkPoint(Struct):
     epoch_seconds: float
     peak_bytes: int | None
     windows: int
+    steps_per_epoch: int = 0  # at this size: loaders may drop the last, smaller batch
+    samples_per_epoch: int = 0
     mad_samples_per_second: float = 0.0  # median absolute deviation of the windows' rates
     input_samples_per_second: float | None = None  # of the pipeline alone
     epoch_overhead_seconds: float | None = None  # between the last step of an epoch and the next
@@ -549,6 +555,11 @@ class BenchmarkPoint(Struct):
     bound_by: BoundBy | None = None
     evidence: str = ""  # of `bound_by`: one sentence with the figures
     advice: str = ""  # settings to try at this size
+
+    @property
+    def ragged_samples(self) -> int:
+        """Of the last, smaller batch of an epoch; 0 if there is none."""
+        return self.samples_per_epoch % self.batch_size
 
     @property
     def half_width(self) -> float:
@@ -626,6 +637,10 @@ class BenchmarkResult(Struct):
     executions: tuple[Execution, ...] = ()  # at the knee, where the steps' overhead matters
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
     replicas: int = 1  # that share each batch; all sizes are of them together
+
+    def point(self, batch_size: int) -> BenchmarkPoint:
+        """That of a size which was measured."""
+        return next(each for each in self.points if each.batch_size == batch_size)
 
     def is_above_ceiling(self, batch_size: int) -> bool:
         """Whether a smaller size ran out of memory: measured, and not to be recommended."""

@@ -9,7 +9,15 @@ steps themselves or of the epochs that they are in.
 from collections.abc import Sequence
 
 from autobatch.core.step_time import step_time
-from autobatch.protocol import BenchmarkPoint, BoundBy, Execution, Inspected, Measured, changed
+from autobatch.protocol import (
+    BenchmarkPoint,
+    BoundBy,
+    DataKind,
+    Execution,
+    Inspected,
+    Measured,
+    changed,
+)
 from autobatch.units import format_bytes, format_rate, format_step
 
 INPUT_SHARE = 0.75  # of the step, inside an epoch, that drawing its batch takes, when that binds
@@ -22,6 +30,27 @@ PAYS = 1.05  # times the rate, for certain, that a setting must bring to be reco
 
 COMPILED = "compile(jit_compile=True)"
 MIXED = 'keras.config.set_dtype_policy("mixed_float16") on a GPU'
+# What gives training its batches sooner, and what makes its epochs fewer.
+QUICKER: dict[DataKind, str] = {
+    "arrays": "Smaller arrays are drawn sooner, such as images in uint8 with a Rescaling layer.",
+    "dataset": "Give the input pipeline more to do at once: dataset.map(..., "
+    "num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in memory, "
+    ".prefetch(tf.data.AUTOTUNE) at its end.",
+    "PyDataset": "Build several batches at once: PyDataset(workers=4), with "
+    "use_multiprocessing=True where Python takes the time.",
+    "DataLoader": "Build several batches at once: DataLoader(num_workers=4), with "
+    "persistent_workers=True.",
+    "generator": "A generator makes one batch at a time. A PyDataset(workers=4), whose "
+    "__getitem__(index) makes the batch of that index, makes several.",
+}
+LONGER_EPOCHS: dict[DataKind, str] = {
+    "arrays": "numpy.repeat(x, 10, axis=0), and of y the same, where there is memory for it",
+    "dataset": "dataset.repeat(10)",
+    "PyDataset": "a __len__ that is 10 times as large, and indexes modulo what it was",
+    "DataLoader": "torch.utils.data.ConcatDataset([dataset] * 10). "
+    "DataLoader(persistent_workers=True) keeps its processes from epoch to epoch",
+    "generator": "10 passes of the generator before it ends",
+}
 
 
 def _advice(inspected: Inspected) -> dict[BoundBy, str]:
@@ -32,14 +61,10 @@ def _advice(inspected: Inspected) -> dict[BoundBy, str]:
     launches = f" {compiled[0]} makes each of them fewer launches." if compiled else ""
     faster = " or ".join([*mixed, *compiled])
     return {
-        "input_pipeline": "Give the input pipeline more to do at once: "
-        "dataset.map(..., num_parallel_calls=tf.data.AUTOTUNE), .cache() if the data fits in "
-        "memory, .prefetch(tf.data.AUTOTUNE) at its end; or PyDataset(workers=4), "
-        "DataLoader(num_workers=4).",
+        "input_pipeline": QUICKER[inspected.data_kind],
         "step_overhead": f"A larger batch has fewer steps.{launches}",
-        "epoch_overhead": "Have the data several times in each epoch, by dataset.repeat(10) or, of "
-        "arrays, numpy.tile, in a tenth of the epochs. DataLoader(persistent_workers=True) "
-        "keeps its processes from epoch to epoch.",
+        "epoch_overhead": "Have the data several times in each epoch, in fewer epochs: "
+        f"{LONGER_EPOCHS[inspected.data_kind]}.",
         "compute": f"To be tried: {faster}." if faster else "",
         "memory": "A smaller batch is faster here.",
     }

@@ -5,12 +5,13 @@ tf.Tensor of them, as Keras makes of a NumPy array of Python strings.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import are_texts, is_ragged, is_tensor, leaves, rows_of
 
@@ -21,6 +22,7 @@ FINGERPRINT_ROWS = 256
 class Arrays:
     """All leaves have `count` rows; `shuffled` is False where the order is to be kept."""
 
+    kind: ClassVar[DataKind] = "arrays"
     x: Any
     y: Any
     sample_weight: Any

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import keras
 
+from autobatch.protocol import DataKind
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, leaves, rows_of
@@ -29,6 +30,7 @@ class DatasetBatches:
     notes: tuple[str, ...] = ()
     varied: bool = False
     is_whole: bool = True
+    kind: DataKind = "dataset"
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.dataset}

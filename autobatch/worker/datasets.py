@@ -3,10 +3,11 @@
 import heapq
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
+from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of
 
@@ -19,6 +20,7 @@ TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repea
 class Unbatched:
     """A dataset of single samples. Where they vary in size, batches are padded or ragged."""
 
+    kind: ClassVar[DataKind] = "dataset"
     dataset: Any
     count: int
     padded: bool = False

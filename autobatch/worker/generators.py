@@ -79,12 +79,18 @@ def of_generator(
         )
     stream.shapes = None if varied else shapes.pop()
     epoch = (lambda: iter(kept)) if ends else (lambda: stream.epoch(batches))
-    dataset = _dataset(epoch, kept[0], varied)
-    return DatasetBatches(dataset, size, count, notes, varied, is_whole=ended)
+    dataset = _dataset(epoch, kept[0], varied, source)
+    return DatasetBatches(dataset, size, count, notes, varied, ended, kind="generator")
 
 
-def _dataset(epoch: Callable[[], Iterator[Any]], first: Any, varied: bool) -> Any:
-    import tensorflow as tf
+def _dataset(epoch: Callable[[], Iterator[Any]], first: Any, varied: bool, source: str) -> Any:
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{source} is a generator: autobatch draws from it by TensorFlow, and there is none.",
+            hint="Return a keras.utils.PyDataset or a torch DataLoader; or install tensorflow.",
+        ) from None
 
     def specification(leaf: Any) -> Any:
         inner = [None] * (leaf.ndim - 1) if varied else leaf.shape[1:]

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
+from autobatch.protocol import DataKind
 from autobatch.worker.batches import (
     CHECKED_BATCHES,
     LOOK_BATCHES,
@@ -38,6 +39,7 @@ from autobatch.worker.source import Look, leaves
 class LoaderBatches:
     """A torch.utils.data.DataLoader of batches of `size`, the last one perhaps smaller."""
 
+    kind: ClassVar[DataKind] = "DataLoader"
     loader: Any
     size: int
     count: int
@@ -156,6 +158,8 @@ def of_loader(
         count, is_whole = told, True
     elif look.known is not None:
         count, is_whole = look.known.samples, look.known.is_whole
+        if loader.drop_last:  # counted at another size, it may have left out more
+            count = max(count - count % size, size)
     notes: tuple[str, ...] = ()
     if told is None and batches is not None:
         count = samples_in(batches, size, count, is_whole=is_whole)

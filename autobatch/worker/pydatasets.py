@@ -4,12 +4,16 @@ They go to `fit` as they are, or a view of some of them: built when `fit` asks f
 workers as the user's.
 """
 
+import contextlib
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
+from keras.src.trainers.data_adapters import py_dataset_adapter
 
+from autobatch.protocol import DataKind
 from autobatch.worker.batches import (
     CHECKED_BATCHES,
     LOOK_BATCHES,
@@ -31,6 +35,7 @@ from autobatch.worker.source import Look, leaves
 class PythonBatches:
     """A keras.utils.PyDataset of batches of `size`."""
 
+    kind: ClassVar[DataKind] = "PyDataset"
     batches: keras.utils.PyDataset
     size: int
     count: int
@@ -77,6 +82,16 @@ class PythonBatches:
     def fingerprint(self) -> list[bytes]:
         first = leaves(self.batches[0])
         return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
+
+
+def end_workers() -> None:
+    """Of epochs that were left before their end: they would go on until their queues are full."""
+    if all(each is None for each in py_dataset_adapter._SHARED_SEQUENCES.values()):
+        return
+    for each in gc.get_objects():
+        if type(each) is py_dataset_adapter.OrderedEnqueuer:
+            with contextlib.suppress(Exception):  # of a batch that nobody will see
+                each.stop()
 
 
 class _View(keras.utils.PyDataset):

@@ -14,11 +14,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from autobatch.protocol import Extent
+from autobatch.protocol import DataKind, Extent
 
 
 class Source(Protocol):
     """Samples of one epoch, ready for `fit` and `evaluate`."""
+
+    @property
+    def kind(self) -> DataKind:
+        """What the user keeps them in."""
 
     @property
     def count(self) -> int:
@@ -117,11 +121,16 @@ def _bytes(leaf: Any) -> int:
     return int(np.prod(shape)) * int(getattr(leaf.dtype, "itemsize", 0) or leaf.dtype.size)
 
 
+def _numpy(leaf: Any) -> npt.NDArray[Any]:
+    """Without a copy of what is an array already; of a tensor, from whatever device."""
+    return leaf if isinstance(leaf, np.ndarray) else keras.ops.convert_to_numpy(leaf)
+
+
 def nan_phrase(named: dict[str, Any], what: str) -> str | None:
     """A phrase on NaN in `named` nests of arrays, `what` of their rows; None if there are none."""
     for name, nest in named.items():
         for leaf in leaves(nest):
-            array = np.asarray(leaf.flat_values if is_ragged(leaf) else leaf)
+            array = _numpy(leaf.flat_values if is_ragged(leaf) else leaf)
             if array.dtype.kind != "f" or not array.ndim:
                 continue
             bad = np.isnan(array).reshape(len(array), -1).any(axis=1)

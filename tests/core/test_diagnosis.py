@@ -182,6 +182,28 @@ def test_what_the_model_has_already_is_not_advised(facts, told):
     assert [word for word in ("mixed_float16", "jit_compile") if word in found.advice] == [*told]
 
 
+@pytest.mark.parametrize(
+    ("kind", "quicker", "longer"),
+    [
+        ("arrays", "uint8", "numpy.repeat"),
+        ("dataset", "AUTOTUNE", "dataset.repeat(10)"),
+        ("PyDataset", "PyDataset(workers=4)", "__len__"),
+        ("DataLoader", "num_workers=4", "persistent_workers"),
+        ("generator", "PyDataset(workers=4)", "10 passes"),
+    ],
+)
+def test_advice_on_data_is_for_its_kind_alone(kind, quicker, longer):
+    points = [
+        changed(point(8, 1000), bound_by="input_pipeline"),
+        changed(point(16, 1000), bound_by="epoch_overhead"),
+    ]
+    found = diagnosis.advised(points, 8, [], None, inspected(data_kind=kind))
+    for told, expected in zip(found, (quicker, longer), strict=True):
+        assert expected in told.advice
+        assert ("DataLoader" in told.advice) <= (kind == "DataLoader")
+        assert ("dataset." in told.advice) <= (kind == "dataset" or "utils.data." in told.advice)
+
+
 @pytest.mark.parametrize("rates", [steps(1e-5, 1e-4), steps(1e-2, 1e-6)])
 def test_on_pytorch_it_is_said_what_the_compilation_that_is_advised_costs(rates):
     found = binds(*rates)

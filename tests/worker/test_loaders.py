@@ -11,6 +11,7 @@ from worker.test_targets import HERE, LIMIT, TRIAL
 
 from autobatch.protocol import (
     Benchmark,
+    Extent,
     Fits,
     Inspect,
     Inspected,
@@ -91,6 +92,26 @@ def test_one_that_does_not_know_its_size_is_counted(tmp_path):
     assert (verified.ragged_samples, verified.validated) == (10, True)
 
 
+@pytest.mark.parametrize(("size", "steps"), [(20, 2), (24, 2), (26, 1)])
+def test_what_one_drops_is_not_counted_at_any_size(tmp_path, size, steps):
+    counted = (Extent(samples=50, is_whole=True),)  # at batch 10
+    target = {"folder": HERE, "model": "kinds.py:dense", "data": "torch_feeds.py:without_a_rest"}
+    found, _ = ask(tmp_path, msgspec.structs.replace(BENCHMARK, batch_size=size), **target)
+    known, _ = ask(
+        tmp_path, msgspec.structs.replace(BENCHMARK, batch_size=size), extents=counted, **target
+    )
+    for each in (found, known):
+        assert isinstance(each, Measured), each
+        assert (each.steps_per_epoch, each.samples_per_epoch) == (steps, steps * size)
+
+
+def test_numbers_of_half_the_bits_are_looked_at(on_each_backend, tmp_path):
+    if on_each_backend != "torch":
+        pytest.skip("NumPy, by which Keras gives them to another, does not know them")
+    found, _ = ask_loader(tmp_path, INSPECTION, "of_half_the_bits")
+    assert isinstance(found, Inspected), found
+
+
 def test_a_loader_alone_has_no_validation_data(tmp_path):
     found, _ = ask_loader(tmp_path, INSPECTION, "one_loader")
     assert isinstance(found, Inspected), found
@@ -107,7 +128,8 @@ def test_a_loader_alone_has_no_validation_data(tmp_path):
         ("unbatched_stream", "training data has a torch Dataset (Each) where"),
         ("at_their_own_size", "training data comes in batches of a size of its own"),
         ("at_half_the_size", "has batches of 10 samples where batch_size=20 was asked for"),
-        ("three_loaders", "autobatch takes (x, y)"),
+        ("three_loaders", "returns a tuple of 3 (DataLoader, DataLoader, DataLoader), not (train,"),
+        ("named_loaders", "returns a dict of 2 (DataLoader, DataLoader), not (train, validation)"),
         ("with_names", "batches have a str in them, not only tensors"),
         ("too_few", "no batch at batch_size=20"),
         ("changing_width", "inputs of different shapes (one of (5,))"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import get_args
 
 import keras
 import msgspec
@@ -14,6 +15,7 @@ from kinds import SLOW_SECONDS, rows
 from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
     Benchmark,
+    DataKind,
     Differentiated,
     Fits,
     Gradients,
@@ -46,13 +48,13 @@ KINDS = {
     "sequential": ("dense", "arrays"),
     "several inputs and outputs": ("two_in_two_out", "two_in_two_out_data"),
     "dicts and sample weights": ("dict_inputs", "dict_data"),
-    "a first input that is not batched": ("anchored", "anchored_data"),
+    "dataset whose first input is not batched": ("anchored", "anchored_data"),
     "unbatched dataset": ("dense", "feeds.py:unbatched"),
     "dataset of unknown size": ("dense", "feeds.py:of_unknown_size"),
     "dataset built for the size": ("dense", "feeds.py:batched"),
     "generator": ("dense", "feeds.py:generators"),
     "ragged tensors": ("ragged_reader", "ragged_text"),
-    "texts of any length": ("text_model", "unpadded_text"),
+    "dataset of texts of any length": ("text_model", "unpadded_text"),
     "PyDataset that pads": ("text_model", "padded_text"),
     "torch DataLoader": ("dense", "torch_feeds.py:loaders"),
     "torch DataLoader that pads": ("text_model", "torch_feeds.py:padded_texts"),
@@ -62,7 +64,7 @@ CALLS = {
     "sequential": "model.fit(x, y, batch_size={size})",
     "dicts and sample weights": "model.fit(x, y, sample_weight=sample_weight, batch_size={size})",
     "unbatched dataset": "model.fit(train.batch({size}))",
-    "texts of any length": "model.fit(train.padded_batch({size}))",
+    "dataset of texts of any length": "model.fit(train.padded_batch({size}))",
     "dataset built for the size": "train, validation = batched(batch_size={size})\n"
     "model.fit(train)",
     "PyDataset that pads": "train, validation = padded_text(batch_size={size})\nmodel.fit(train)",
@@ -70,7 +72,7 @@ CALLS = {
 }
 VARIED = (  # in the samples' length
     "ragged tensors",
-    "texts of any length",
+    "dataset of texts of any length",
     "PyDataset that pads",
     "torch DataLoader that pads",
 )
@@ -94,6 +96,8 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
     assert [each.samples for each in found.extents] == [50, 20]
     assert "val_loss" in found.metrics
     assert found.fit_call == CALLS.get(kind, found.fit_call)
+    named = [each for each in get_args(DataKind) if each in kind]
+    assert [found.data_kind] == (named or ["arrays"])
     varies = [note for note in found.notes if "vary in length" in note]
     assert bool(varies) == (kind in VARIED)
     assert all("probes use the l" in note for note in varies)
@@ -413,7 +417,8 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     )
     assert fits.full_steps >= 10
     assert (fits.ragged_samples, fits.validated) == (0, True)
-    assert ask_kind(tmp_path, TRIAL, *target).steps == 7
+    for trial in (TRIAL, changed(TRIAL, validation_batch_size=1024)):
+        assert ask_kind(tmp_path, trial, *target).steps == 7
 
 
 @pytest.mark.parametrize(

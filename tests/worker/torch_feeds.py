@@ -53,6 +53,15 @@ def of_unknown_size(batch_size):
     return tuple(DataLoader(Each(count), batch_size=batch_size) for count in (SAMPLES, 20))
 
 
+def without_a_rest(batch_size):
+    return DataLoader(Each(SAMPLES), batch_size=batch_size, drop_last=True), None
+
+
+def of_half_the_bits(batch_size):
+    x, y = (part.bfloat16() for part in dataset().tensors)
+    return DataLoader(TensorDataset(x, y), batch_size=batch_size), None
+
+
 class Texts(Dataset):
     def __init__(self, count):
         self.texts, self.labels = texts(count), labels(count)
@@ -117,6 +126,10 @@ def at_half_the_size(batch_size):
 
 def three_loaders(batch_size):
     return (*loaders(batch_size), DataLoader(dataset(20)))
+
+
+def named_loaders(batch_size):
+    return dict(zip(("train", "validation"), loaders(batch_size), strict=True))
 
 
 def with_names(batch_size):

@@ -80,6 +80,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         abilities=abilities,
         saved_seconds=data.saved_seconds,
         extents=data.extents,
+        data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
 
