@@ -183,6 +183,20 @@ def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns)
     assert bool(told) == warns
 
 
+def test_what_a_loader_drops_is_in_no_last_batch(tmp_path):
+    class Dropping(PretendDevice):
+        def _benchmark(self, task):
+            found, size = super()._benchmark(task), task.batch_size
+            steps = found.samples_per_epoch // size
+            return changed(found, steps_per_epoch=steps, samples_per_epoch=steps * size)
+
+    found = tune(tmp_path, Dropping(facts=inspected(train_samples=4097)))
+    assert found.batch_size > 1
+    assert found.steps_per_epoch == 4097 // found.batch_size
+    assert found.ragged_samples == 0
+    assert not any("The last batch of an epoch" in warning for warning in found.warnings)
+
+
 def test_of_samples_that_were_not_all_counted_no_last_batch_is_told(tmp_path):
     extents = (Extent(samples=4097, is_whole=False), Extent(samples=512, is_whole=True))
     events = []

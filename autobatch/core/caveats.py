@@ -37,7 +37,7 @@ def warnings(
     found = list(evidence.notes)
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
-    ragged = (inspected.train_samples or 0) % size if inspected.is_whole else 0
+    ragged = measured.point(size).ragged_samples if inspected.is_whole else 0
     if ragged == 1 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "

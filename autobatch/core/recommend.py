@@ -123,8 +123,7 @@ def compose(
     difference = choice.standing.differences.get(choice.setting)
     wished = _wished(effective_batch, choice, evidence, probed)
     size = choice.setting.batch_size
-    samples = inspected.train_samples or 0
-    point = next(p for p in measured.points if p.batch_size == size)
+    point = measured.point(size)
     rate = evidence.learning_rate(choice.setting)
     return Recommendation(
         schema_version=SCHEMA_VERSION,
@@ -134,8 +133,8 @@ def compose(
         learning_rate_rule=evidence.rule,
         gradient_accumulation_steps=evidence.accumulation_steps,
         per_replica_batch_size=size // probed.replicas,
-        steps_per_epoch=-(-samples // size),
-        ragged_samples=samples % size if inspected.is_whole else 0,
+        steps_per_epoch=point.steps_per_epoch,
+        ragged_samples=point.ragged_samples if inspected.is_whole else 0,
         baseline=Baseline(
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,
