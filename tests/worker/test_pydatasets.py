@@ -1,10 +1,15 @@
 """A PyDataset is trained on as the user's own `fit` would: its batches are built when asked for."""
 
+import threading
+
+import keras
+import numpy as np
 import pytest
 from asking import ask
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe
+from autobatch.worker.pydatasets import end_workers
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
@@ -31,6 +36,29 @@ def test_a_probe_holds_few_batches_and_leaves_them_to_the_workers_that_build_the
 def test_validation_batches_are_not_built_where_nothing_validates(tmp_path, task, kind):
     found = ask_feed(tmp_path, task, "needless_validation")
     assert isinstance(found, kind), found
+
+
+def test_workers_of_an_epoch_that_was_left_end():
+    class Slow(keras.utils.PyDataset):
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, index):
+            return np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+
+    class Leaves(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    def working():
+        return [each for each in threading.enumerate() if each.name.startswith("Worker_")]
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(Slow(workers=2), verbose=0, callbacks=[Leaves()])
+    assert working()
+    end_workers()
+    assert not working()
 
 
 def test_the_longest_batch_may_be_the_first(tmp_path):

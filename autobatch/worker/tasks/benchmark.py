@@ -15,6 +15,7 @@ from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.nvidia import EnergyCounter
+from autobatch.worker.pydatasets import end_workers
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import fit
 from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
@@ -48,6 +49,7 @@ def run(
             seconds=task.seconds * INPUT_SHARE,
         )
     ) or ((), None)
+    end_workers()
     device_windows = _aside(
         lambda: _resident_windows(
             model, arguments, min(size, clock.samples), task.seconds * DEVICE_SHARE, backend

@@ -8,6 +8,7 @@ from autobatch.protocol import Target
 from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
+from autobatch.worker.pydatasets import end_workers
 from autobatch.worker.target import can_evaluate
 
 
@@ -136,6 +137,7 @@ def fit(
     """
     logs = watch.validation_logs if validates(data, model) else None
     watch.users = users_callbacks(target, batch_size, validation_logs=logs)
+    end_workers()
     model.fit(
         **data.train.fit_arguments(batch_size),
         class_weight=target.class_weight,
@@ -143,3 +145,4 @@ def fit(
         verbose=0,
         callbacks=[*watch.users, watch],
     )
+    end_workers()
