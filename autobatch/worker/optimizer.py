@@ -11,6 +11,7 @@ from autobatch.worker.mistakes import UserError
 
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
+FINER = 8  # times, each time its neighbourhood is looked at
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
@@ -81,8 +82,20 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
         return _number(optimizer.learning_rate), None
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return _number(schedule()), RATE_FUNCTION
+    return _peak(schedule), type(schedule).__name__
+
+
+def _peak(schedule: Any) -> float:
+    """Looked for at powers of two, and then ever nearer about the best of them."""
     steps = [0, *(2**power for power in range(SCHEDULE_HORIZON.bit_length()))]
-    return max(_number(schedule(step)) for step in steps), type(schedule).__name__
+    while True:
+        rates = {step: _number(schedule(step)) for step in steps}
+        best = max(rates, key=lambda step: rates[step])
+        index = steps.index(best)
+        first, last = steps[max(index - 1, 0)], steps[min(index + 1, len(steps) - 1)]
+        if last - first <= 2:
+            return rates[best]
+        steps = sorted({best, *range(first, last + 1, max(1, (last - first) // FINER)), last})
 
 
 def _schedule(optimizer: Any) -> Any | None:
@@ -109,6 +122,12 @@ def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0)
             optimizer.learning_rate = _scaled(schedule, factor, speed)
         elif schedule is None and factor != 1:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
+
+
+def set_rates(model: keras.Model) -> list[float]:
+    """The learning rates that are numbers: of optimizers without a schedule."""
+    found = optimizers(model).values()
+    return [_number(each.learning_rate) for each in found if _schedule(each) is None]
 
 
 def _scaled(schedule: Any, factor: float, speed: float) -> Any:

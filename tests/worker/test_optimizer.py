@@ -29,7 +29,7 @@ def rates(found):
 
 
 def warmed_up(peak):
-    """Between the steps at which a schedule is looked at: its peak is seen as somewhat less."""
+    """Its peak is between the steps at which a schedule is looked at first."""
     return schedules.CosineDecay(0.0, 10_000, warmup_target=peak, warmup_steps=600)
 
 
@@ -51,6 +51,17 @@ def test_a_schedules_peak_is_multiplied_once(given):
     found = model(keras.optimizers.SGD(warmed_up(given)))
     scale_learning_rates(found, 4 * own)
     assert float(found.optimizer._learning_rate(600)) == pytest.approx(0.004, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 600, 1500, 9999])
+def test_the_peak_of_a_schedule_is_found_wherever_it_is(steps):
+    schedule = schedules.CosineDecay(0.0, 10_000, warmup_target=0.001, warmup_steps=steps)
+    assert learning_rate(keras.optimizers.SGD(schedule))[0] == pytest.approx(0.001, rel=1e-5)
+
+
+def test_the_peak_of_a_decay_is_its_start():
+    decay = schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])
+    assert learning_rate(keras.optimizers.SGD(decay)) == (0.1, "PiecewiseConstantDecay")
 
 
 def test_a_schedule_at_its_own_rate_stays_what_it_is():
