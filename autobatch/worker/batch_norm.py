@@ -20,18 +20,20 @@ def can_reestimate(model: keras.Model) -> bool:
 
 
 @contextmanager
-def reestimated(model: keras.Model, x: Any) -> Iterator[None]:
-    """Within, moving averages are those of one pass over `x`; after it, what they were."""
-    if x is None or not can_reestimate(model):
+def reestimated(model: keras.Model, inputs: list[Any]) -> Iterator[None]:
+    """Within, moving averages are those of one pass over all `inputs`, the mean of what each batch
+    of them has; after it, what they were."""
+    if not inputs or not can_reestimate(model):
         yield
         return
     momenta = [(layer, layer.momentum) for layer in batch_norm_layers(model)]
     if any(layer.moving_mean is None for layer, _ in momenta):
-        model(x, training=False)  # builds it
+        model(inputs[0], training=False)  # builds it
     kept = [(state, keras.ops.convert_to_numpy(state)) for state in _states(model)]
-    for layer, _ in momenta:
-        layer.momentum = 0.0  # eager, as here: the traced step has the user's value in it
-    model(x, training=True)
+    for number, x in enumerate(inputs, start=1):
+        for layer, _ in momenta:
+            layer.momentum = 1 - 1 / number  # eager, as here: the traced step has the user's in it
+        model(x, training=True)
     try:
         yield
     finally:

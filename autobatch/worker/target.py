@@ -31,12 +31,14 @@ def build_model(
 ) -> keras.Model:
     """The compiled model, built afresh where it trains on all replicas.
 
-    The seed is set once the user's module is imported: it may set one itself.
+    What the user's module draws when it is imported is the same in every process of a run; `seed`
+    is set after it, as it may set one itself.
 
     Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
     leaves the callable its default.
     """
     source = target.model.partition(":")[0]
+    set_seed(target.seed)
     with backend.scope():
         if source.endswith(".keras"):
             for role, reference in (("data", target.data), ("callbacks", target.callbacks)):

@@ -95,6 +95,83 @@ def test_normalization_in_a_model_that_cannot_be_called_is_evaluated_as_it_is(tm
     assert last < first
 
 
+NORMALISED = """
+    def model():
+        parts = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+        found = keras.Sequential([keras.Input((4,)), *parts])
+        found.compile(keras.optimizers.SGD(0.02), "mse")
+        return found
+
+    def data(batch_size):
+        import tensorflow as tf
+        parts = [tf.data.Dataset.from_tensor_slices(part) for part in ((x, x[:, :1]),) * 2]
+        return tuple(part.batch(batch_size) for part in parts)
+    """
+
+
+def test_normalization_is_evaluated_alike_whatever_the_batches_that_the_user_builds(
+    on_each_backend, tmp_path
+):
+    trials = [changed(SHORT_TRIAL, batch_size=size, sharpness=True) for size in (2, 64)]
+    found = [asked(tmp_path, NORMALISED, trial) for trial in trials]
+    losses = [each.evaluations[0].metrics["val_loss"] for each in found]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
+def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook):
+    code = f"""
+        class WarmsUp(keras.callbacks.Callback):
+            def {hook}(self, number, logs=None):
+                self.model.optimizer.learning_rate = 0.001 * (number + 1)
+
+        def callbacks():
+            return [WarmsUp()]
+        """
+    for task, kind in ((PROBE, Fits), (SHORT_TRIAL, UserCodeFailed)):
+        found = asked(tmp_path, code, task, callbacks="train.py:callbacks")
+        assert isinstance(found, kind), found
+    assert "is set while they train" in found.message
+    assert "`callbacks`" in found.hint
+
+
+@pytest.mark.parametrize("drawn", ["np.random.rand()", "__import__('random').random()"])
+def test_what_a_module_draws_as_it_is_imported_is_the_same_in_all_processes(tmp_path, drawn):
+    code = f"""
+        share = {drawn}
+        def data():
+            return (share * x, x[:, :1]), (share * x, x[:, :1])
+        """
+    one, same = (asked(tmp_path, code, SHORT_TRIAL).evaluations for _ in range(2))
+    assert one == same
+    other = asked(tmp_path, code, changed(SHORT_TRIAL, seed=2)).evaluations
+    assert other != one
+
+
+def test_an_evaluation_leaves_the_mode_that_pytorchs_modules_train_in(on_each_backend, tmp_path):
+    if on_each_backend != "torch":
+        pytest.skip("there is no such mode")
+    code = """
+        class OnlyInTraining(keras.layers.Layer):
+            def call(self, given):
+                return given if self.training else 0 * given
+
+        def model():
+            parts = [OnlyInTraining(), keras.layers.Dense(1)]
+            found = keras.Sequential([keras.Input((4,)), *parts])
+            found.compile(keras.optimizers.SGD(0.02), "mse")
+            return found
+
+        def data():
+            return (x, 1 + x[:, :1]), (x, 1 + x[:, :1])
+        """
+    often, once = (
+        asked(tmp_path, code, changed(SHORT_TRIAL, evaluate_at=at)).evaluations[-1]
+        for at in ((1, 3, 5, 7), (7,))
+    )
+    assert often == once
+
+
 def test_a_pass_for_statistics_leaves_seeds_and_frozen_weights_alone():
     from autobatch.worker.batch_norm import reestimated
 
@@ -102,7 +179,7 @@ def test_a_pass_for_statistics_leaves_seeds_and_frozen_weights_alone():
     model = keras.Sequential([keras.Input((2,)), *layers])
     model.layers[0].trainable = False
     before = [each.numpy() for each in model.variables]
-    with reestimated(model, np.ones((4, 2), "float32")):
+    with reestimated(model, [np.ones((4, 2), "float32")]):
         pass
     for variable, value in zip(model.variables, before, strict=True):
         assert np.array_equal(variable.numpy(), value), variable.path

@@ -178,15 +178,7 @@ def _shared(fit_arguments: dict[str, Any]) -> Any:
 
 
 def first_batch(fit_arguments: dict[str, Any]) -> Any:
-    import tensorflow as tf
-
-    batch = next(iter(_dataset(fit_arguments)))
-
-    def move(leaf: Any) -> Any:
-        return None if isinstance(leaf, tf.experimental.Optional) else tf.identity(leaf)
-
-    with tf.device(_logical_devices()[0]):
-        return tf.nest.map_structure(move, batch)
+    return next(batches(fit_arguments))
 
 
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
@@ -194,7 +186,15 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
-    return iter(_dataset(fit_arguments))
+    import tensorflow as tf
+
+    def move(leaf: Any) -> Any:
+        return None if isinstance(leaf, tf.experimental.Optional) else tf.identity(leaf)
+
+    for batch in _dataset(fit_arguments):
+        with tf.device(_logical_devices()[0]):
+            moved = tf.nest.map_structure(move, batch)
+        yield moved
 
 
 def gradients(model: Any) -> Callable[[Any], list[Any]]:

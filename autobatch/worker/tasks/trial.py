@@ -19,11 +19,18 @@ from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.batch_norm import can_reestimate, reestimated
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.optimizer import change_settings, scale_learning_rates
+from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
+from autobatch.worker.sample import sample
 from autobatch.worker.seeds import set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source
-from autobatch.worker.target import build_model, can_evaluate, recurrent_states, scalars
+from autobatch.worker.target import (
+    build_model,
+    can_evaluate,
+    fixed_batch_size,
+    recurrent_states,
+    scalars,
+)
 from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.watch import Unwaited, fit
 
@@ -58,15 +65,24 @@ def run(
         )
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
-    x = None
+    evaluated = fixed_batch_size(model) or task.validation_batch_size
+    inputs: list[Any] = []
     if can_reestimate(model):
         few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
-        sample = data.train.fit_arguments(min(few, task.validation_batch_size))
-        x = keras.utils.unpack_x_y_sample_weight(backend.first_batch(sample))[0]
-    watch = _Evaluator(task, data, x, backend, report)
+        found = sample(data.train, fixed_batch_size(model) or min(few, evaluated), backend)
+        inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
+    rates = set_rates(model)
+    watch = _Evaluator(task, data, evaluated, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
     fit(model, data, target, task.batch_size, watch)
     backend.synchronise()
+    if set_rates(model) != rates:
+        raise UserError(
+            "The learning rate, which is what trials vary, is set while they train, by a callback "
+            "or a training step of your own.",
+            hint="Leave that callback out of `callbacks`; or compile the optimizer with a "
+            "LearningRateSchedule, which trials scale as a whole.",
+        )
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
     trained = Trained(
@@ -88,8 +104,8 @@ def _sharpness(
     """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
     set_seed(task.seed)
     try:
-        sample = train.fit_arguments(task.validation_batch_size)
-        batch = backend.first_batch(sample | {"class_weight": target.class_weight})
+        count = fixed_batch_size(model) or task.validation_batch_size
+        batch = sample(train, count, backend, target.class_weight)[0]
         return sharpness(model, batch, backend)
     except Exception:  # a diagnostic costs no trial; what was the matter is in its log
         traceback.print_exc()
@@ -107,15 +123,16 @@ class _Evaluator(Unwaited):
         self,
         task: Trial,
         data: user_data.Data,
-        sample: Any,
+        batch_size: int,
+        inputs: list[Any],
         backend: Backend,
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(data.train.steps_per_epoch(task.batch_size))
         assert data.validation is not None
-        self.task, self.sample, self.report = task, sample, report
+        self.task, self.inputs, self.report = task, inputs, report
         self.backend = backend
-        self.validation = data.validation.fit_arguments(task.validation_batch_size)
+        self.validation = data.validation.fit_arguments(batch_size)
         self.validation.pop("shuffle", None)
         self.evaluations: list[Evaluation] = []
         self.diverged_at: int | None = None
@@ -163,16 +180,20 @@ class _Evaluator(Unwaited):
         kept = [state.numpy() for state in states]
         # On PyTorch and JAX the order of samples comes from these; sizes differ in when they look.
         numbers, restore = np.random.get_state(), self.backend.random_state()
+        # A mode that PyTorch's modules are in; `fit` sets it once an epoch.
+        trains = keras.config.backend() == "torch" and self.model.training
         # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
         users = self.users if self.steps else []
         for each in users:
             each.on_test_begin({})
-        with reestimated(self.model, self.sample):
+        with reestimated(self.model, self.inputs):
             logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
         for each in users:
             each.on_test_end(logs)
         np.random.set_state(numbers)
         restore()
+        if trains:
+            self.model.train()
         for state, value in zip(states, kept, strict=True):
             state.assign(value)  # of stateful layers: the validation is not part of the training
         self.model.reset_metrics()  # the epoch goes on; its metrics are not the validation's
