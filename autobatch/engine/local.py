@@ -38,7 +38,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.units import format_duration
-from autobatch.worker.run import NOTES, WHERE_ARE_YOU
+from autobatch.worker.run import ASIDE, WHERE_ARE_YOU
 from autobatch.worker.run import main as worker_main
 
 WONDER_SECONDS = 60.0  # for which an inspection may tell nothing, before its user hears where it is
@@ -167,8 +167,9 @@ class LocalExecutor:
         finally:
             end(process)
             ours.close()
-            for note in self.logs.glob(f"{log.name}{NOTES}*"):
-                note.unlink()
+            for written in self.logs.glob(f"{log.name}{ASIDE}*"):
+                with contextlib.suppress(OSError):  # what it ended in the midst of may go itself
+                    written.unlink()
 
     def _listen(
         self,

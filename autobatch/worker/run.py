@@ -38,7 +38,7 @@ from autobatch.protocol import (
     Trial,
     UserCodeFailed,
 )
-from autobatch.worker import backends
+from autobatch.worker import backends, cache_files
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import (
     FRAMEWORKS,
@@ -60,7 +60,7 @@ from autobatch.worker.mistakes import (
 )
 from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
-NOTES = ".memory"  # what a framework may write beside the log; whoever started us removes it
+ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
 HOSTS_ALLOCATOR = "DefaultCPUAllocator"  # of PyTorch
@@ -74,8 +74,6 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     `give_up(outcome)` is called from a thread where the framework waits in vain: it gives that
     answer, and ends the process.
     """
-    import autobatch.worker.tasks  # noqa: F401  # before there is a limit
-
     backend = backends.load(job.target.backend)
     try:
         limit_bytes = getattr(job.task, "limit_bytes", None)
@@ -175,8 +173,9 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
     _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
+    aside = f"{Path(log_path).absolute()}{ASIDE}"  # users may chdir
     os.environ[BACKEND] = job.target.backend
-    os.environ.update(environment(job, backend, Path(log_path).absolute()))  # users may chdir
+    os.environ.update(environment(job, backend, Path(log_path).absolute()))
     sys.path.insert(0, str(Path(job.target.folder)))
     sys.argv = [job.target.model.partition(":")[0]]  # a script that reads arguments finds none
 
@@ -192,12 +191,17 @@ def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) ->
 
     exit_code = 0
     try:
+        import autobatch.worker.tasks  # noqa: F401  # before there is a limit
+
+        own_caches = {Inspect: None, Gradients: ""}
+        cache_files.write_beside(own_caches.get(type(job.task), aside))
         outcome = run(job, send, give_up)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
         send(outcome)
     except BaseException:
         traceback.print_exc()
         exit_code = WORKER_BUG
+    cache_files.let_go()
     sys.stdout.flush()
     sys.stderr.flush()
     for child in multiprocessing.active_children():
@@ -209,7 +213,7 @@ def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
     """Variables that the framework reads when it is imported, or when it starts."""
     device = job.target.device
     limit_bytes = getattr(job.task, "limit_bytes", None)
-    notes = str(log) + NOTES if isinstance(job.task, Probe) else None  # they slow a benchmark
+    notes = str(log) + ASIDE if isinstance(job.task, Probe) else None  # they slow a benchmark
     # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
     found = backend.template_environment(str(log.parent), device)
     return found | backend.environment(

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from autobatch.protocol import Inspect, Inspected, Target
+from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
@@ -39,8 +40,10 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
     metrics, notes = _try_out(model, first.part(min(first.count, few)) if cuts else first)
+    cache_files.let_go()
     batch = backend.first_batch(first.fit_arguments(size) | {"class_weight": target.class_weight})
-    notes = (*data.notes, *notes, *callback_notes(target, size), *_optimizer_notes(model))
+    cached = cache_files.notes()
+    notes = (*data.notes, *notes, *cached, *callback_notes(target, size), *_optimizer_notes(model))
     momenta = batch_norm_layers(model)
     kind, device_name = backend.device()
     named = optimizers(model)

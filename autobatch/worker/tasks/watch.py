@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from autobatch.protocol import Target
+from autobatch.worker import cache_files
 from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
@@ -137,7 +138,7 @@ def fit(
     """
     logs = watch.validation_logs if validates(data, model) else None
     watch.users = users_callbacks(target, batch_size, validation_logs=logs)
-    end_workers()
+    _end_what_was_left()
     model.fit(
         **data.train.fit_arguments(batch_size),
         class_weight=target.class_weight,
@@ -145,4 +146,10 @@ def fit(
         verbose=0,
         callbacks=[*watch.users, watch],
     )
+    _end_what_was_left()
+
+
+def _end_what_was_left() -> None:
+    """Of epochs that were left before their end, in this process."""
     end_workers()
+    cache_files.let_go()
