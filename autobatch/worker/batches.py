@@ -1,13 +1,15 @@
-"""Batches built for one size by the user's `load_data(batch_size)`, in a tf.data.Dataset.
+"""Batches built for one size by the user's `load_data(batch_size)`; in a tf.data.Dataset, too.
 
 They go to `fit` as they are. The loader decides the size: it is checked to be the one asked.
 """
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import keras
 
@@ -21,59 +23,85 @@ CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are
 
 
 @dataclass(frozen=True)
-class DatasetBatches:
-    """A tf.data.Dataset of batches of `size`, the last one perhaps smaller."""
+class Built(ABC):
+    """`data` of batches of `size`, the last one perhaps smaller."""
 
-    dataset: Any
+    data: Any  # what `fit` takes
     size: int
     count: int
     notes: tuple[str, ...] = ()
     varied: bool = False
     is_whole: bool = True
-    kind: DataKind = "dataset"
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {"x": self.dataset}
+        return {"x": self.data}
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return math.ceil(self.count / self.size)
 
     def fit_call(self, loader: str) -> str:
-        return built_for_the_size(loader)
+        return f"train, validation = {loader}(batch_size={{size}})\nmodel.fit(train)"
 
-    def part(self, count: int) -> "DatasetBatches":
+    def part(self, count: int) -> Self:
         if count >= self.count and self.is_whole:
             return self
-        return self._ending(count, self.dataset)  # whose first batch is at hand
+        return self.ending(count, is_distinct=False)
 
-    def first(self, count: int) -> "DatasetBatches":
+    def first(self, count: int) -> Self:
         """The first `count` samples, none of them twice."""
-        return self._ending(count, self.dataset.skip(count // self.size))
+        return self.ending(count, is_distinct=True)
 
-    def _ending(self, count: int, rest: Any) -> "DatasetBatches":
-        """Full batches, and what is lacking to `count` from the first batch of `rest`."""
-        full, ragged = divmod(count, self.size)
-        dataset = self.dataset.take(full)
-        if ragged:
-            last = rest.take(1).map(lambda *batch: cut(_given(batch), ragged))
-            dataset = dataset.concatenate(last) if full else last
-        return replace(self, dataset=dataset, count=count)
+    @abstractmethod
+    def ending(self, count: int, *, is_distinct: bool) -> Self:
+        """Full batches, and a smaller one to make up `count`.
 
-    def longest(self, batch_size: int) -> "DatasetBatches":
+        Unless its samples are to be distinct, they are those of the batch that is nearest at hand.
+        """
+
+    def longest(self, batch_size: int) -> Self:
         if not self.varied or self.count < self.size:
             return self
-        best = largest(self.dataset.take(LOOK_BATCHES), self.size)
+        best = self.batch_alone(largest(self.looked_at(), self.size))
+        return replace(self, data=best, count=self.size, is_whole=True)
+
+    @abstractmethod
+    def looked_at(self) -> Iterable[Any]:
+        """The first `LOOK_BATCHES`."""
+
+    @abstractmethod
+    def batch_alone(self, batch: Any) -> Any:
+        """Data of the same kind that has nothing else."""
+
+
+@dataclass(frozen=True)
+class DatasetBatches(Built):
+    """In a tf.data.Dataset."""
+
+    kind: DataKind = "dataset"
+
+    def ending(self, count: int, *, is_distinct: bool) -> "DatasetBatches":
+        full, ragged = divmod(count, self.size)
+        dataset = self.data.take(full)
+        if ragged:
+            rest = self.data.skip(full) if is_distinct else self.data
+            last = rest.take(1).map(lambda *batch: cut(_given(batch), ragged))
+            dataset = dataset.concatenate(last) if full else last
+        return replace(self, data=dataset, count=count)
+
+    def looked_at(self) -> Any:
+        return self.data.take(LOOK_BATCHES)
+
+    def batch_alone(self, batch: Any) -> Any:
         import tensorflow as tf
 
-        dataset = tf.data.Dataset.from_tensors(best)
-        return replace(self, dataset=dataset, count=self.size, is_whole=True)
+        return tf.data.Dataset.from_tensors(batch)
 
     def after(self, first: "DatasetBatches") -> "DatasetBatches":
-        dataset = first.dataset.concatenate(self.dataset)
-        return replace(self, dataset=dataset, count=first.count + self.count)
+        dataset = first.data.concatenate(self.data)
+        return replace(self, data=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [identity(self.dataset, self.count if self.is_whole else None)]
+        return [identity(self.data, self.count if self.is_whole else None)]
 
 
 def of_dataset(
@@ -114,10 +142,6 @@ def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
     """Samples of so many batches, `seen` by counting; their last is full where it was not seen."""
     most = batches * size
     return max(min(seen, most), most - size + 1) if is_whole else most
-
-
-def built_for_the_size(loader: str) -> str:
-    return f"train, validation = {loader}(batch_size={{size}})\nmodel.fit(train)"
 
 
 def _given(batch: tuple[Any, ...]) -> Any:

@@ -8,7 +8,7 @@ is: who returns a DataLoader has imported it.
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar
@@ -19,12 +19,11 @@ from autobatch.protocol import DataKind
 from autobatch.worker.batches import (
     CHECKED_BATCHES,
     LOOK_BATCHES,
-    built_for_the_size,
+    Built,
     check_size,
     check_variation,
     cut,
     inner_shapes,
-    largest,
     longest_note,
     refuse_empty,
     rows_of_batch,
@@ -36,43 +35,26 @@ from autobatch.worker.source import Look, leaves
 
 
 @dataclass(frozen=True)
-class LoaderBatches:
-    """A torch.utils.data.DataLoader of batches of `size`, the last one perhaps smaller."""
+class LoaderBatches(Built):
+    """In a torch.utils.data.DataLoader."""
 
     kind: ClassVar[DataKind] = "DataLoader"
-    loader: Any
-    size: int
-    count: int
-    form: str  # of its batches, as far as it is the same each time
-    notes: tuple[str, ...] = ()
-    varied: bool = False
-    is_whole: bool = True
+    form: str = ""  # of its batches, as far as it is the same each time
 
-    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {"x": self.loader}
+    def ending(self, count: int, *, is_distinct: bool) -> "LoaderBatches":
+        """The next batch is always at hand, where there is one."""
+        view = _view(self.data, *divmod(count, self.size))
+        return replace(self, data=view, count=count)
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return math.ceil(self.count / self.size)
+    def looked_at(self) -> Iterable[Any]:
+        return islice(self.data, LOOK_BATCHES)
 
-    def fit_call(self, loader: str) -> str:
-        return built_for_the_size(loader)
-
-    def part(self, count: int) -> "LoaderBatches":
-        """`count` samples, none of them twice where there are as many."""
-        if count >= self.count and self.is_whole:
-            return self
-        full, ragged = divmod(count, self.size)
-        return replace(self, loader=_view(self.loader, full, ragged), count=count)
-
-    def longest(self, batch_size: int) -> "LoaderBatches":
-        if not self.varied or self.count < self.size:
-            return self
-        best = largest(islice(self.loader, LOOK_BATCHES), self.size)
-        return replace(self, loader=_view(kept=[best]), count=self.size, is_whole=True)
+    def batch_alone(self, batch: Any) -> Any:
+        return _view(kept=[batch])
 
     def after(self, first: "LoaderBatches") -> "LoaderBatches":
-        view = _view(self.loader, self.steps_per_epoch(self.size), kept=[*first.loader])
-        return replace(self, loader=view, count=first.count + self.count)
+        view = _view(self.data, self.steps_per_epoch(self.size), kept=[*first.data])
+        return replace(self, data=view, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
         return [f"{self.form} {self.count if self.is_whole else ''}".encode()]
@@ -170,7 +152,7 @@ def of_loader(
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     form = [(leaf.dtype, len(leaf.shape) if varied else leaf.shape[1:]) for leaf in leaves(first)]
-    return LoaderBatches(loader, size, count, str(form), notes, varied, is_whole)
+    return LoaderBatches(loader, size, count, notes, varied, is_whole, form=str(form))
 
 
 def _length(loader: Any) -> int | None:

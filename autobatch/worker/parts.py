@@ -1,11 +1,9 @@
 """Fewer of the samples: as many as asked for, what makes up whole parts, or all but the last."""
 
 from autobatch.worker.arrays import Arrays
-from autobatch.worker.batches import DatasetBatches
+from autobatch.worker.batches import Built
 from autobatch.worker.datasets import Unbatched, shuffles
-from autobatch.worker.loaders import LoaderBatches
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.pydatasets import PythonBatches
 from autobatch.worker.source import Source
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does
@@ -16,7 +14,7 @@ def fewer(source: Source, count: int, *, unit: int, seed: int) -> Source:
     count = max(1, count // unit) * unit
     if isinstance(source, Arrays):
         return source.spread(count, seed=seed)
-    if isinstance(source, (DatasetBatches, PythonBatches)) and count < source.count:
+    if isinstance(source, Built) and count < source.count:
         return source.first(count)
     return source.part(count)
 
@@ -26,7 +24,7 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
 
     Raises UserError where batches that the user built cannot be shared by `replicas`.
     """
-    if not isinstance(source, (DatasetBatches, PythonBatches, LoaderBatches)):
+    if not isinstance(source, Built):
         if source.count % size == 0 and source.is_whole:
             return source
         return source.part(source.count // size * size) if source.count >= size else None

@@ -6,7 +6,7 @@ workers as the user's.
 
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,12 +17,11 @@ from autobatch.protocol import DataKind
 from autobatch.worker.batches import (
     CHECKED_BATCHES,
     LOOK_BATCHES,
-    built_for_the_size,
+    Built,
     check_size,
     check_variation,
     cut,
     inner_shapes,
-    largest,
     longest_note,
     refuse_empty,
     rows_of_batch,
@@ -32,55 +31,33 @@ from autobatch.worker.source import Look, leaves
 
 
 @dataclass(frozen=True)
-class PythonBatches:
-    """A keras.utils.PyDataset of batches of `size`."""
+class PythonBatches(Built):
+    """In a keras.utils.PyDataset."""
 
     kind: ClassVar[DataKind] = "PyDataset"
-    batches: keras.utils.PyDataset
-    size: int
-    count: int
-    notes: tuple[str, ...] = ()
-    varied: bool = False
 
-    @property
-    def is_whole(self) -> bool:
-        return True
-
-    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {"x": self.batches}
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return int(self.batches.num_batches)
-
-    def fit_call(self, loader: str) -> str:
-        return built_for_the_size(loader)
-
-    def part(self, count: int) -> "PythonBatches":
-        if count >= self.count:
-            return self
+    def ending(self, count: int, *, is_distinct: bool) -> "PythonBatches":
         full, ragged = divmod(count, self.size)
-        return replace(self, batches=_View(self.batches, full=full, ragged=ragged), count=count)
+        if is_distinct:  # a ragged one is built here
+            kept = [cut(self.data[full], ragged)] if ragged else []
+            view = _View(self.data, full=full, kept=kept)
+        else:
+            view = _View(self.data, full=full, ragged=ragged)
+        return replace(self, data=view, count=count)
 
-    def first(self, count: int) -> "PythonBatches":
-        """The first `count` samples, none of them twice; their last batch is built here."""
-        full, rest = divmod(count, self.size)
-        kept = [cut(self.batches[full], rest)] if rest else []
-        return replace(self, batches=_View(self.batches, full=full, kept=kept), count=count)
+    def looked_at(self) -> Iterable[Any]:
+        return (self.data[index] for index in range(min(LOOK_BATCHES, self.data.num_batches)))
 
-    def longest(self, batch_size: int) -> "PythonBatches":
-        if not self.varied or self.count < self.size:
-            return self
-        looked_at = range(min(LOOK_BATCHES, self.batches.num_batches))
-        best = largest((self.batches[index] for index in looked_at), self.size)
-        return replace(self, batches=_View(self.batches, kept=[best]), count=self.size)
+    def batch_alone(self, batch: Any) -> Any:
+        return _View(self.data, kept=[batch])
 
     def after(self, first: "PythonBatches") -> "PythonBatches":
-        kept = [first.batches[index] for index in range(first.batches.num_batches)]
-        batches = _View(self.batches, full=self.batches.num_batches, kept=kept)
-        return replace(self, batches=batches, count=first.count + self.count)
+        kept = [first.data[index] for index in range(first.data.num_batches)]
+        view = _View(self.data, full=self.data.num_batches, kept=kept)
+        return replace(self, data=view, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        first = leaves(self.batches[0])
+        first = leaves(self.data[0])
         return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
 
 
