@@ -76,6 +76,7 @@ class Record:
                 hint="Give another with --run-dir DIR.",
             ) from None
         self._entries: dict[bytes, Entry] = {}
+        self._first_seconds: dict[bytes, float] = {}
         try:
             _lock(self._file, directory)
             header = self._load()
@@ -103,6 +104,10 @@ class Record:
     def find(self, task: Task) -> Entry | None:
         """The entry that answers `task`, unless asking again could change it."""
         return self._entries.get(_key(task))
+
+    def first_seconds(self, task: Task) -> float:
+        """What `task` took when it was first asked, whatever came of it."""
+        return self._first_seconds[_key(task)]
 
     def add(self, entry: Entry) -> None:
         """Append an entry; on disk when this returns. Refuses an inspection unlike the first."""
@@ -137,6 +142,7 @@ class Record:
         )
 
     def _remember(self, entry: Entry) -> None:
+        self._first_seconds.setdefault(_key(entry.task), entry.seconds)
         is_moot = isinstance(entry.task, Inspect) and not isinstance(entry.outcome, Inspected)
         if not is_moot and not _may_pass(entry.outcome):
             self._entries[_key(entry.task)] = entry

@@ -5,7 +5,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite, log2
+from math import inf, isfinite
 
 from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
@@ -139,9 +139,8 @@ class Session:
                         "measured is kept: start the same command again.",
                     )
         self.spent_seconds += entry.seconds
-        # What is asked anew takes a little more or less, and is not to change what is planned.
-        lasts = reuse and self.record.find(task) is not None
-        self.kept_seconds += entry.seconds if lasts else 2.0 ** ceil(log2(max(1.0, entry.seconds)))
+        # What is asked anew takes more or less, and is not to change what is planned.
+        self.kept_seconds += self.record.first_seconds(task)
         if isinstance(entry.outcome, Fits):
             self.step_seconds[entry.task.batch_size] = entry.outcome.step_seconds
             self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
