@@ -8,6 +8,7 @@ memory, kills the whole process group, always reaps, and says what a dead proces
 import contextlib
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from math import inf
@@ -22,7 +23,7 @@ import msgspec
 from autobatch.engine import machine, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
-from autobatch.engine.template import start_template, starting_jobs
+from autobatch.engine.template import TEMPLATE_LOG, start_template, starting_jobs
 from autobatch.engine.used_gpus import UsedGpus
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
@@ -118,7 +119,14 @@ class LocalExecutor:
                 hint="Give another run directory with --run-dir DIR.",
             ) from None
         if isinstance(self._context, ForkServerContext):
-            start_template(self._context, target, logs)
+            try:
+                start_template(self._context, target, logs)
+            except OSError as error:
+                raise UsageError(
+                    f"The process that measurements are forked from cannot start: {error}.",
+                    hint=f"It needs room in {tempfile.gettempdir()} (or in what TMPDIR names: a "
+                    f"path of at most 70 characters), and to write into {logs}.",
+                ) from None
 
     def log_path(self) -> Path | None:
         return self._log_path
@@ -156,9 +164,7 @@ class LocalExecutor:
                 process.start()
         except (OSError, EOFError) as error:
             ours.close()
-            return Crashed(
-                signal=None, exit_code=None, log_tail=f"No process could be started: {error!r}"
-            )
+            return _not_started(error, self.logs, log)
         finally:
             theirs.close()
         wonder_seconds = WONDER_SECONDS if isinstance(task, Inspect) else inf
@@ -182,7 +188,7 @@ class LocalExecutor:
     ) -> Outcome:
         began = time.monotonic()
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
-        oom_kills = _kernel_oom_kills()
+        oom_kills = verdict.kernel_oom_kills()
         assert process.pid is not None
         watch = ResidentWatch(process.pid, self.resident_limit_bytes)
         killed_for_memory: str | None = None
@@ -207,7 +213,7 @@ class LocalExecutor:
                         exit_code=process.exitcode,
                         log=_read(log),
                         killed_for_memory=killed_for_memory,
-                        kernel_oom_kills=_kernel_oom_kills() - oom_kills,
+                        kernel_oom_kills=verdict.kernel_oom_kills() - oom_kills,
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
@@ -240,17 +246,17 @@ class LocalExecutor:
         return self.logs / f"{number:04d}-{name}.log"
 
 
-def _kernel_oom_kills() -> int:
-    """How often the kernel has killed for memory since boot, in any control group."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
 def _read(log: Path) -> str:
     try:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _not_started(error: OSError | EOFError, logs: Path, log: Path) -> Crashed:
+    """A template that could not import what jobs need has ended, and has said why."""
+    told = _read(logs / TEMPLATE_LOG).strip() if isinstance(error, EOFError) else ""
+    with contextlib.suppress(OSError):
+        log.write_text(f"{told}\n", encoding="utf-8")
+    why = told.splitlines()[-1] if told else repr(error)
+    return Crashed(signal=None, exit_code=None, log_tail=f"No process could be started: {why}")

@@ -11,6 +11,7 @@ from autobatch.engine.process import environment, output_to, without_main
 from autobatch.protocol import Target
 from autobatch.worker import backends
 
+TEMPLATE_LOG = "template.log"
 _started: list[tuple[str, str]] = []  # (backend, device) of those that this process started
 
 
@@ -50,5 +51,5 @@ def as_template(target: Target, logs: Path) -> Iterator[None]:
     backend = backends.load(target.backend)
     variables = backend.template_environment(str(logs.resolve()), target.device)
     variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
-    with environment(variables), output_to(logs / "template.log"), without_main():
+    with environment(variables), output_to(logs / TEMPLATE_LOG), without_main():
         yield

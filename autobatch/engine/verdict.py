@@ -146,3 +146,12 @@ def users_frame(dump: str, folder: str) -> str | None:
         if Path(path).is_relative_to(folder) and not LIBRARIES.intersection(Path(path).parts):
             return f"{function} ({Path(path).name}, line {line})"
     return None
+
+
+def kernel_oom_kills() -> int:
+    """How often the kernel has killed for memory since boot, in any control group."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

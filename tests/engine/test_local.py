@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -247,6 +249,51 @@ def test_a_template_that_was_killed_is_started_anew_as_it_was(on_each_backend, t
     assert isinstance(again, Inspected), again
     assert on_each_backend in again.versions
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_backend_that_cannot_be_imported_is_told_with_the_reason(tmp_path):
+    """In an interpreter of its own: the template of this one is at work."""
+    broken = tmp_path / "packages" / "tensorflow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise TypeError('Descriptors cannot be created')")
+    code = f"""
+from pathlib import Path
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Inspect, Target
+if __name__ == "__main__":
+    target = Target(folder={str(HERE)!r}, model="targets.py:model", backend="tensorflow")
+    executor = LocalExecutor(target, Path({str(tmp_path / "logs")!r}))
+    found = executor.run(Inspect(batch_size=8), deadline_seconds=60)
+    print(type(found).__name__, repr(found))
+    print(executor.log_path().read_text())
+"""
+    (tmp_path / "main.py").write_text(code)
+    path = os.pathsep.join([str(broken.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, str(tmp_path / "main.py")]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, check=True
+    )
+    outcome, *log = ended.stdout.splitlines()
+    assert outcome.startswith("Crashed")
+    assert "Descriptors cannot be created" in outcome
+    assert any("Descriptors cannot be created" in line for line in log)
+
+
+def test_a_folder_for_sockets_that_is_too_long_is_told(tmp_path, monkeypatch):
+    """In an interpreter of its own: the template of this one has its socket."""
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    command = [sys.executable, "-m", "autobatch", "probe", str(HERE / "targets.py:model")]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
+    assert ended.returncode == 2
+    assert "cannot start: AF_UNIX path too long" in ended.stderr
+    assert "TMPDIR" in ended.stderr
 
 
 def test_a_worker_is_where_its_caller_is_now(tmp_path, monkeypatch):
