@@ -5,6 +5,7 @@ code and what it refers to. Workers import a small file beside the pickles, like
 """
 
 import hashlib
+import os
 import pickle
 import re
 import sys
@@ -59,14 +60,21 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for each, pickled in pickles.items():
-            (folder / f"{each}.pickle").write_bytes(pickled)
-        (folder / "python.py").write_text(text, encoding="utf-8")
+            _replace(folder / f"{each}.pickle", pickled)
+        _replace(folder / "python.py", text.encode())
     except OSError as error:
         raise UsageError(
             f"Cannot write into {folder}: {error.strerror}.",
             hint='Give another directory: run_directory="...".',
         ) from None
     return f"{folder / 'python.py'}:build_model"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """At once: the workers of another run may be reading the same."""
+    aside = path.with_suffix(f".{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(path)
 
 
 def _pickled(given: Any, what: str) -> bytes:
