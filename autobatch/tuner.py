@@ -18,6 +18,7 @@ from autobatch.engine.record_file import Answer, Entry
 from autobatch.errors import (
     InterruptedRunError,
     NothingFitsError,
+    RecipeError,
     UsageError,
     UserCodeError,
     one_line,
@@ -31,6 +32,7 @@ from autobatch.protocol import (
     ProbeResult,
     Recommendation,
     Struct,
+    TimedOut,
     Verification,
     changed,
     to_json,
@@ -42,7 +44,7 @@ from autobatch.stages.probe import Prober, UnverifiedError
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 
-INSPECT_DEADLINE_SECONDS = 600.0
+INSPECT_DEADLINE_SECONDS = 600.0  # or half of time_limit, where that is more
 
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
@@ -89,7 +91,7 @@ def _told_when_ended() -> Iterator[list[Struct]]:
     known: list[Struct] = []
     try:
         yield known
-    except (InterruptedRunError, UsageError, UserCodeError) as end:
+    except (InterruptedRunError, RecipeError, UsageError, UserCodeError) as end:
         end.so_far = tuple(known)
         raise
 
@@ -165,9 +167,12 @@ def inspect(session: Session) -> Inspected:
             "doctor` says what memory there is, and who holds it.",
         )
     if not isinstance(entry.outcome, Inspected):
+        is_late = isinstance(entry.outcome, TimedOut)
+        longer = "It may take half of time_limit: give it more if need be. " if is_late else ""
         raise UserCodeError(
             f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",
-            hint=f"All it printed is in {session.record.directory / 'logs' / (entry.log or '')}.",
+            hint=f"{longer}All it printed is in "
+            f"{session.record.directory / 'logs' / (entry.log or '')}.",
         )
     session.job_seconds = max(1.0, entry.seconds - entry.outcome.saved_seconds)
     session.end("inspect", _describe(entry.outcome, session.record.target.backend))
@@ -184,7 +189,9 @@ def _inspect(session: Session, task: Inspect) -> Entry:
         task,
         target.model,
         lambda outcome: _describe(outcome, target.backend),
-        deadline_seconds=session.deadline_seconds(INSPECT_DEADLINE_SECONDS),
+        deadline_seconds=session.deadline_seconds(
+            max(INSPECT_DEADLINE_SECONDS, session.recipe.time_limit / 2)
+        ),
         reuse=False,
     )
 

@@ -8,15 +8,15 @@ from pretend import MIB, TARGET, PretendDevice, predictable
 from autobatch import tuner
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import read_record
-from autobatch.errors import InterruptedRunError, UserCodeError
+from autobatch.errors import InterruptedRunError, RecipeError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkResult,
     Fits,
     Probe,
     ProbeResult,
-    RangeTest,
     Recommendation,
+    TargetMissing,
     Trial,
     UserCodeFailed,
 )
@@ -111,11 +111,17 @@ def test_before_the_finals_nothing_is_recommended(tmp_path):
     assert [type(each) for each in found] == [ProbeResult, BenchmarkResult]
 
 
-def test_what_was_measured_before_the_users_code_failed_is_told(tmp_path):
-    failed = UserCodeFailed(message="KeyError: 'loss'", traceback="")
-    device = PretendDevice(answers={(RangeTest, 32): [failed], (Trial, 32): [failed]})
+@pytest.mark.parametrize(
+    ("failed", "kind"),
+    [
+        (UserCodeFailed(message="KeyError: 'loss'", traceback=""), UserCodeError),
+        (TargetMissing(message="The GPU is gone.", hint=None, is_device=True), RecipeError),
+    ],
+)
+def test_what_was_measured_before_a_run_cannot_go_on_is_told(tmp_path, failed, kind):
+    device = PretendDevice(answers={(Trial, 32): [failed]})
     with (
-        pytest.raises(UserCodeError) as end,
+        pytest.raises(kind) as end,
         session(tmp_path, device, lambda: False) as opened,
     ):
         tuner.tune(opened)

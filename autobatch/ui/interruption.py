@@ -9,7 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from autobatch.errors import InterruptedRunError, TimeLimitError, UsageError, UserCodeError
+from autobatch.errors import (
+    InterruptedRunError,
+    RecipeError,
+    TimeLimitError,
+    UsageError,
+    UserCodeError,
+)
 from autobatch.protocol import (
     Event,
     Recommendation,
@@ -72,7 +78,7 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
         if error.so_far and not quiet:
             _show(error.so_far[-1], OUT_OF_TIME)
         raise
-    except (UsageError, UserCodeError) as error:
+    except (RecipeError, UsageError, UserCodeError) as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], CANNOT_GO_ON)
         raise
