@@ -33,7 +33,7 @@ LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 4096.0  # of the baseline's learning rate; 
 def pilot(session: Session, inspected: Inspected, evidence: Evidence) -> None:
     """Both measurements, filed into the evidence."""
     evidence.noise = _noise(session, inspected, evidence)
-    if session.recipe.trials.learning_rate != "none":
+    if session.recipe.trials.learning_rate != "none" and not session.is_to_end():
         evidence.divergence_rate = _divergence_rate(session, inspected, evidence)
 
 
@@ -42,7 +42,8 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     size, samples = evidence.baseline.batch_size, inspected.train_samples or 0
     steps = max(1, round(evidence.first_seconds / evidence.step_seconds[size]))
     micro = max(1, min(size, samples // LEAST_MICRO_BATCHES))
-    count = min(MOST_MICRO_BATCHES, max(LEAST_MICRO_BATCHES, WANTED_SAMPLES // micro))
+    most = min(MOST_MICRO_BATCHES, steps)  # each takes as long as a step, at most
+    count = max(LEAST_MICRO_BATCHES, min(most, WANTED_SAMPLES // micro))
     if samples < 2 * LEAST_MICRO_BATCHES:
         evidence.notes.append(f"The noise scale cannot be measured with {samples} samples.")
         return ()
@@ -56,7 +57,8 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
-    outcome = _ask(session, evidence, task, f"noise scale, {count} x {micro} samples", _phrase)
+    label = f"noise scale, {count} x {micro} samples"
+    outcome = _ask(session, evidence, task, label, _phrase, steps=steps + 2 * count)
     if isinstance(outcome, Differentiated) and outcome.moments:
         measured = map(noise_scale, outcome.moments)
         if found := tuple(each for each in measured if each.low > 0):
@@ -82,7 +84,8 @@ def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence)
     def phrase(outcome: Outcome) -> str:
         return _range_phrase(outcome, rate)
 
-    return _found(_ask(session, evidence, task, "learning-rate range", phrase), rate)
+    label = "learning-rate range"
+    return _found(_ask(session, evidence, task, label, phrase, steps=RANGE_STEPS), rate)
 
 
 def _ask(
@@ -91,13 +94,16 @@ def _ask(
     task: Gradients | RangeTest,
     label: str,
     phrase: Callable[[Outcome], str],
+    *,
+    steps: int,
 ) -> Outcome:
+    seconds = steps * evidence.step_seconds[evidence.baseline.batch_size]
     entry = session.ask(
         "trials",
         task,
         label,
         phrase,
-        deadline_seconds=session.deadline_of_work(evidence.first_seconds),
+        deadline_seconds=session.deadline_of_work(seconds),
         user_code_may_fail=True,
     )
     evidence.wall_seconds += entry.seconds
