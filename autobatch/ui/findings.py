@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from autobatch.core import throughput
+from autobatch.core import ranking, throughput
 from autobatch.engine.record_file import Content, Entry, Header
 from autobatch.protocol import (
     Benchmark,
@@ -181,7 +181,10 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
             continue
         if task.learning_rate is None or task.batch_size not in step_seconds:
             continue
-        told = [(e.step, e.metrics[metric]) for e in outcome.evaluations if metric in e.metrics]
+        step = step_seconds[task.batch_size]
+        evaluated = [e for e in outcome.evaluations if metric in e.metrics]
+        seen = [(e.step * step, e.metrics[metric]) for e in evaluated]
+        told = ranking.until(seen, task.steps * step)  # as trials are compared
         candidate = candidates.get((task.batch_size, task.learning_rate))
         if found and (candidate is None or not _counts(told, candidate)):
             continue
@@ -190,12 +193,12 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
             learning_rate=task.learning_rate,
             seed=task.seed,
             role=_role(candidate, found),
-            seconds=tuple(step * step_seconds[task.batch_size] for step, _ in told),
+            seconds=tuple(seconds for seconds, _ in told),
             values=tuple(value for _, value in told),
         )
 
 
-def _counts(told: list[tuple[int, float]], candidate: Candidate) -> bool:
+def _counts(told: list[tuple[float, float]], candidate: Candidate) -> bool:
     """Whether the candidate's figures rest on this trial: its best is among them."""
     kept = candidate.val_loss_per_seed
     return not kept or any(value in kept for _, value in told)
