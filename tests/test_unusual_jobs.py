@@ -6,8 +6,10 @@ import pytest
 from pretend import PretendDevice, inspected, session, telling
 
 from autobatch import tuner
+from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
-from autobatch.protocol import Diverged, Extent, JobFinished, Trained, Trial, changed
+from autobatch.protocol import Diverged, Extent, Gradients, JobFinished, Trained, Trial, changed
+from autobatch.ui.findings import findings
 
 
 def tune(tmp_path, device, *overrides):
@@ -181,6 +183,68 @@ def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns)
     assert found.ragged_samples == (1 if warns else 0)
     told = [w for w in found.warnings if f"only 1 of {found.batch_size} samples" in w]
     assert bool(told) == warns
+
+
+def test_differences_of_a_metric_that_is_maximised_have_its_sign(tmp_path):
+    class Accurate(PretendDevice):
+        def _trial(self, task):
+            found = super()._trial(task)
+            return changed(
+                found,
+                evaluations=tuple(
+                    changed(each, metrics={"val_accuracy": 1 - each.metrics["val_loss"]})
+                    for each in found.evaluations
+                ),
+            )
+
+    device = Accurate(facts=inspected(metrics=("val_loss", "val_accuracy")))
+    found = tune(tmp_path, device, "trials.metric=val_accuracy")
+    difference = found.loss_difference
+    assert found.verdict == "better"
+    assert found.val_loss > found.baseline.val_loss
+    assert 0 < difference.low < difference.value < difference.high
+    assert any(f"{difference.value:+.1%}" in reason for reason in found.reasons)
+
+
+def test_curves_of_trials_that_went_on_to_the_end_of_an_execution_are_shown(tmp_path):
+    """With `steps_per_execution`, evaluations are later than they were asked for."""
+
+    class BySixteens(PretendDevice):
+        def _trial(self, task):
+            later = tuple(-(-step // 16) * 16 for step in task.evaluate_at)
+            return super()._trial(changed(task, evaluate_at=later))
+
+    found = tune(tmp_path, BySixteens())
+    shown = findings(read_record(tmp_path), "run").curves
+    for candidate in found.candidates:
+        setting = (candidate.batch_size, candidate.learning_rate)
+        curves = [each for each in shown if (each.batch_size, each.learning_rate) == setting]
+        assert len(curves) == candidate.seeds
+
+
+def test_a_noise_scale_takes_no_longer_than_the_trial_that_it_is_of(tmp_path):
+    device = PretendDevice(step_seconds=lambda size: 0.05 + 0.001 * size)
+    tune(tmp_path, device, "trials.budget=5min", "baseline.batch_size=8")
+    (task,) = [each for each in device.tasks if isinstance(each, Gradients)]
+    steps = max(task.measure_at)
+    assert 32 < steps < 256
+    assert task.micro_batches == steps
+
+
+@pytest.mark.parametrize("sizes", ["powers_of_two", "[32]", "[32, 256]"])
+def test_replicas_are_predicted_from_the_sizes_measured_where_no_line_is_known(tmp_path, sizes):
+    """From batch 256 on steps take ten times as long, as where memory is scarce."""
+
+    def step_seconds(size):
+        return (0.001 + 1e-5 * size) * (10 if size >= 256 else 1)
+
+    device = PretendDevice(step_seconds=step_seconds)
+    found = tune(tmp_path, device, f"benchmark.sizes={sizes}", "recommend.replicas=[1, 4]")
+    assert [each.replicas for each in found.replicas] == [1, 4]
+    assert all(each.per_replica_batch_size < 256 for each in found.replicas)
+    told = [reason for reason in found.reasons if "the model puts the optimum" in reason]
+    assert all("which not all follow" in reason for reason in told)
+    assert bool(told) == (sizes == "powers_of_two")
 
 
 def test_what_a_loader_drops_is_in_no_last_batch(tmp_path):

@@ -25,6 +25,7 @@ class Outlook:
     critical_batch: Interval  # of noise scale and trials together
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
+    is_described: bool  # by that fit, all that was measured
     growth: Growth | None  # None: not known
     # At most, of accumulating over the batch chosen; 0: it does not pay; None: not known.
     accumulation_gain: float | None
@@ -57,6 +58,7 @@ def outlook_of(
         critical_batch=critical,
         predictions=predictions,
         optimal_batch=optimum,
+        is_described=fitted is not None and fitted.describes,
         growth=_growth(evidence, fitted, ceiling),
         accumulation_gain=_accumulation_gain(choice, fitted, critical.value),
         from_trials=len(steps) >= noise_scale.LEAST_SIZES,

@@ -120,7 +120,6 @@ def compose(
 ) -> Recommendation:
     """The whole recommendation; `is_verified`: its size by itself, with `peak_bytes`."""
     outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
-    difference = choice.standing.differences.get(choice.setting)
     wished = _wished(effective_batch, choice, evidence, probed)
     size = choice.setting.batch_size
     point = measured.point(size)
@@ -151,7 +150,7 @@ def compose(
         critical_batch=outlook.critical_batch,
         predictions=outlook.predictions,
         hyperparameters=evidence.hyperparameters(choice.setting.batch_size),
-        loss_difference=difference,
+        loss_difference=_loss_difference(choice, evidence),
         replicas=_replicas(replicas, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
@@ -185,6 +184,16 @@ def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "
     return "high" if outlook.agrees else "medium"
 
 
+def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
+    """In the metric's own sign; None too where it is no share of what the baseline ends at."""
+    found = choice.standing.differences.get(choice.setting)
+    if found is None or choice.standing.of_what_is_learned:
+        return None
+    if not evidence.maximise:
+        return found
+    return Interval(value=-found.value, low=-found.high, high=-found.low)
+
+
 def _replicas(
     counts: Sequence[int],
     outlook: Outlook,
@@ -192,13 +201,12 @@ def _replicas(
     inspected: Inspected,
     ceiling: int,
 ) -> tuple[Replicas, ...]:
-    if not counts or measured.step_time is None:
-        return ()
-    critical = outlook.critical_batch.value
+    fitted, critical = measured.step_time, outlook.critical_batch.value
+    seconds = {p.batch_size: p.step_seconds for p in measured.points if p.batch_size <= ceiling}
+    if fitted is not None and fitted.describes:
+        seconds = time_to_target.step_seconds(fitted, largest=ceiling)
     samples = inspected.train_samples if inspected.is_whole else None
-    return time_to_target.replica_plan(
-        counts, measured.step_time, critical, largest=ceiling, most=samples or inf
-    )
+    return time_to_target.replica_plan(counts, seconds, critical, most=samples or inf)
 
 
 def _wished(

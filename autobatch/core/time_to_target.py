@@ -69,25 +69,30 @@ def schedule_saving(step_time: StepTime, phases: Sequence[tuple[float, float]]) 
     return 1 - sum(weight * least(critical) for weight, critical in phases) / least(mean)
 
 
+def step_seconds(step_time: StepTime, *, largest: int) -> dict[int, float]:
+    """By batch size, powers of two, as the line has it."""
+    alpha, beta = step_time.overhead_seconds.value, step_time.seconds_per_sample.value
+    return {1 << k: alpha + beta * (1 << k) for k in range(largest.bit_length())}
+
+
 def replica_plan(
     counts: Sequence[int],
-    step_time: StepTime,
+    step_seconds: Mapping[int, float],
     critical_batch: float,
     *,
-    largest: int,
     most: float = inf,
 ) -> tuple[Replicas, ...]:
     """For each number of replicas the best batch of each, and the speedup over one: a prediction.
 
-    `largest` is that of one replica, `most` that of all together.
+    `step_seconds` are those of one replica, by batch size; `most` is that of all together.
     Synchronisation is taken to cost nothing, which no machine keeps: an upper bound.
     """
 
     def seconds(replicas: int, per_replica: int) -> float:
-        step = step_time.overhead_seconds.value + step_time.seconds_per_sample.value * per_replica
-        return step * (1 + critical_batch / (replicas * per_replica))
+        shared = 1 + critical_batch / (replicas * per_replica)
+        return step_seconds[per_replica] * shared
 
-    sizes = [1 << k for k in range(largest.bit_length())]
+    sizes = sorted(step_seconds)
     alone = min(seconds(1, size) for size in sizes)
     plan = []
     for replicas in counts:

@@ -192,8 +192,9 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}
+        line = "" if outlook.is_described else " (a line through them, which not all follow)"
         told += (
-            f" With the measured step times, the model puts the optimum near "
+            f" With the measured step times{line}, the model puts the optimum near "
             f"{about(outlook.optimal_batch)}, and batch {choice.setting.batch_size} within "
             f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
         )

@@ -93,9 +93,11 @@ def test_a_growing_batch_saves_little_on_one_device(critical, saving):
 
 
 def test_replicas_bring_less_each_and_never_more_than_their_number():
-    few = time_to_target.replica_plan((1, 8, 64), HARDWARE, 800, largest=4096, most=32)
+    seconds = time_to_target.step_seconds(HARDWARE, largest=4096)
+    assert list(seconds) == [1 << k for k in range(13)]
+    few = time_to_target.replica_plan((1, 8, 64), seconds, 800, most=32)
     assert [each.batch_size for each in few] == [32, 32, 64]  # one sample each at least
-    plan = time_to_target.replica_plan((1, 2, 4, 8), HARDWARE, 800, largest=4096)
+    plan = time_to_target.replica_plan((1, 2, 4, 8), seconds, 800)
     assert plan[0].predicted_speedup == 1
     speedups = [each.predicted_speedup for each in plan]
     assert speedups == sorted(speedups)
