@@ -86,11 +86,17 @@ class Trials(Section, frozen=True, kw_only=True):
     seeds: Annotated[
         int,
         Meta(ge=1, le=20, description="a whole number from 1 to 20"),
-        Meta(description="training runs of each finalist, each with a random seed of its own"),
+        Meta(
+            description="training runs of each finalist, each with a random seed of its own (one "
+            "alone ranks nothing)"
+        ),
     ] = 5
     learning_rate: Annotated[
         Literal["auto", "linear", "sqrt", "none"],
-        Meta(description="auto, linear, sqrt or none (auto: by the optimizer)"),
+        Meta(
+            description="auto, linear, sqrt or none (auto: by the optimizer; none: your rate alone "
+            "is tried, at every size)"
+        ),
         Meta(description="rule by which the learning rate grows with the batch size"),
     ] = "auto"
     metric: Annotated[
@@ -171,8 +177,8 @@ class Recipe(Section, frozen=True, kw_only=True):
     backend: Annotated[
         Literal["tensorflow", "jax", "torch"] | None,
         Meta(
-            description="tensorflow, jax or torch (default: KERAS_BACKEND as your file sets it, "
-            "else your Keras configuration)"
+            description="tensorflow, jax or torch (default: KERAS_BACKEND as your file or else "
+            "your shell sets it, else your Keras configuration)"
         ),
         Meta(description="framework that Keras runs on"),
     ] = None
