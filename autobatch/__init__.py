@@ -63,8 +63,7 @@ def probe(
     package.module:callable or model.keras; or else a function that returns the compiled model, or
     that model itself. With such a one, `data` is a function that returns (train, validation), or
     these themselves, if they can be pickled. `overrides` are "key=value" strings over the recipe,
-    as with `--set`. `exact` finds the very largest size instead of one within 1 %. Raises
-    AutobatchError.
+    as with `--set`. `exact` searches to the sample instead of to 1 %. Raises AutobatchError.
     """
     from autobatch import tuner
 

@@ -102,10 +102,10 @@ def _imports_keras(module: str) -> bool:
 
 
 def how_to_install(backend: str) -> str:
-    """What to type, with this project's extra or without."""
+    """What to type."""
     for_gpus = FOR_GPUS[backend]
-    more = "" if for_gpus == backend else f'; for a GPU, "{for_gpus}"'
-    return f'pip install "keras-autobatch[{backend}]" (or {backend} alone{more})'
+    more = "" if for_gpus == backend else f' (for a GPU, "{for_gpus}")'
+    return f"pip install {backend}{more}"
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:

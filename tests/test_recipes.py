@@ -35,7 +35,7 @@ def worker(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("backend", "on_gpus"), [("jax", '; for a GPU, "jax[cuda13]"'), ("torch", "")]
+    ("backend", "on_gpus"), [("jax", ' (for a GPU, "jax[cuda13]")'), ("torch", "")]
 )
 def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(
     monkeypatch, backend, on_gpus
@@ -45,8 +45,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(
     with pytest.raises(RecipeError, match=f"backend is {backend}, which is not installed") as error:
         question_of(recipe, folder)
     assert error.value.hint == (
-        f'pip install "keras-autobatch[{backend}]" (or {backend} alone{on_gpus}); or use what is '
-        "installed: --set backend=tensorflow."
+        f"pip install {backend}{on_gpus}; or use what is installed: --set backend=tensorflow."
     )
 
 

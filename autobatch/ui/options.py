@@ -40,7 +40,7 @@ Exact = Annotated[
     bool,
     typer.Option(
         "--exact",
-        help="Find the exact largest size instead of one within 1 % (takes longer).",
+        help="Search to the sample instead of to 1 % (takes longer).",
         rich_help_panel=RECIPE,
     ),
 ]

@@ -87,7 +87,11 @@ BLOCKING = [
     (packages(tensorflow="2.21.0"), "Keras is not installed", 'pip install "keras>=3.5"'),
     (packages(keras="2.15.0", tensorflow="2.21.0"), "Keras is 2.15.0", "--upgrade"),
     (packages(keras="3.4.1", tensorflow="2.21.0"), "Keras is 3.4.1", '"keras>=3.5"'),
-    (packages(keras="3.15.1"), "is not installed.", 'pip install "keras-autobatch[tensorflow]"'),
+    (
+        packages(keras="3.15.1"),
+        "is not installed.",
+        'pip install tensorflow (for a GPU, "tensorflow[and-cuda]")',
+    ),
     (packages(keras="3.15.1", torch="2.9.0"), "not installed; torch is.", "tensorflow[and-cuda]"),
     (packages(keras="3.15.1", tensorflow="2.15.1"), "TensorFlow is 2.15.1", '"tensorflow>=2.16"'),
     (
