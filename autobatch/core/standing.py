@@ -12,7 +12,7 @@ from autobatch.protocol import Interval
 # all seeds; to its end only what is sooner, or was lucky.
 TARGETS_AT = (0.5, 0.75, 1.0)
 LEARNED = 0.25  # of what it learns in the whole trial: by then it has left where it started
-MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads (test T5)
+MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,18 @@ class Standing:
 
         Or of what the baseline learned, where that is the unit.
         """
-        return f"{difference / 100:+.2%}" if self.of_what_is_learned else f"{difference:+.1%}"
+        return f"{self._percent(difference)} {'lower' if difference < 0 else 'higher'}"
+
+    def shares(self, low: float, high: float) -> str:
+        """Both ends of its interval; the nearer first where they are on one side."""
+        if low * high <= 0:
+            return f"{self.share(low)} to {self.share(high)}"
+        near, far = sorted((low, high), key=abs)
+        return f"{self._percent(near)} to {self._percent(far)}"
+
+    def _percent(self, difference: float) -> str:
+        far = abs(difference)
+        return f"{far / 100:.2%}" if self.of_what_is_learned else f"{far:.1%}"
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)

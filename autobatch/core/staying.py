@@ -96,12 +96,12 @@ def _why_its_end_matters(
     sign = -1.0 if evidence.maximise else 1.0
     value = sign * found.differences[setting].value
     yours = evidence.if_yours("yours", "the baseline")
-    unit = f" of what {yours} learns" if found.of_what_is_learned else ""
+    unit = f", as a share of what {yours} learns" if found.of_what_is_learned else ""
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
-        f"{format_duration(evidence.final_seconds)} of training its {metric} differs from {yours} "
-        f"by {found.share(value)}{unit}. {advice}"
+        f"{format_duration(evidence.final_seconds)} of training its {metric} is "
+        f"{found.share(value)} than {yours}{unit}. {advice}"
     )
 
 

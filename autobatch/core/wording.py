@@ -116,7 +116,6 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     value, *ends = (sign * x for x in (difference.value, difference.low, difference.high))
     low, high = sorted(ends)
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
-    told, low_told, high_told = (found.share(x) for x in (value, low, high))
     unit = ""
     if found.of_what_is_learned:
         unit = f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
@@ -124,7 +123,7 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     verdict = " No practical difference." if same else ""
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
-        f"differs by {told} from {theirs} (90 % interval {low_told} to {high_told}{unit})."
+        f"is {found.share(value)} than {theirs} (90 % interval {found.shares(low, high)}{unit})."
         f"{verdict}",
     )
 

@@ -123,12 +123,15 @@ def test_a_gain_within_the_doubt_about_step_times_is_not_sure():
 def test_a_loss_near_nothing_is_compared_by_what_was_learned():
     evidence = evidence_of()
     choice = choose(evidence, ceiling=64)
-    assert choice.standing.share(-0.5) == "-50.0%"
+    found = choice.standing
+    assert (found.share(-0.5), found.share(0.5)) == ("50.0% lower", "50.0% higher")
+    assert (found.shares(-0.5, -0.1), found.shares(0.1, 0.5)) == ("10.0% to 50.0%",) * 2
+    assert found.shares(-0.5, 0.1) == "50.0% lower to 10.0% higher"
     for curves in evidence.finals.values():
         for seed, curve in curves.items():
             curves[seed] = [(t, cost**6 / 100) for t, cost in curve]
     choice = choose(evidence, ceiling=64)
-    assert choice.standing.share(-0.5) == "-0.50%"
+    assert choice.standing.share(-0.5) == "0.50% lower"
     told = after_equal_time(choice, evidence, "val_loss")[0]
     assert told.endswith("%, as shares of what yours learns).")
 
