@@ -9,7 +9,7 @@ NOISE = 0.3
 
 
 def regression():
-    """science T3: at the weights 0, B_simple is 4.2058."""
+    """At the weights 0, B_simple is 4.2058, by its formula (tests/core/test_noise_scale.py)."""
     model = keras.Sequential([keras.Input((4,))])
     model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
     model.compile(keras.optimizers.SGD(1e-12), "mse")

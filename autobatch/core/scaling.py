@@ -4,7 +4,8 @@ kappa = new batch / old batch. Sources: SGD linear, Goyal et al. 2017 (arXiv 170
 at the critical batch, McCandlish et al. 2018 (1812.06162); Adam and its relatives square root,
 Malladi et al. 2022 (2205.10287); Lion and sign updates square root up to the critical batch
 (2405.14578). The sum accumulators of Adagrad and Ftrl shrink by themselves, so their rate stays
-(derived; test T10). Rules are starting points of a ladder, never the verdict.
+(derived; tests/core/test_scaling.py simulates it). Rules are starting points of a ladder, never the
+verdict.
 """
 
 from collections.abc import Mapping

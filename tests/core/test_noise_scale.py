@@ -1,4 +1,4 @@
-"""The noise scale from micro-batch gradients: science.md's cases whose answers are known."""
+"""The noise scale from micro-batch gradients: cases whose answers are known."""
 
 from math import log
 
@@ -31,7 +31,7 @@ def drawn(rng, mean, deviations, *, batch, count):
 
 
 def test_both_parts_are_unbiased_with_the_spread_that_theory_says():
-    """T1: g ~ N(G, diag sigma^2), d = 40, b = 8, M = 16."""
+    """g ~ N(G, diag sigma^2), d = 40, b = 8, M = 16."""
     rng = np.random.default_rng(0)
     deviations = rng.uniform(0.5, 2, 40)
     mean = rng.normal(size=40)
@@ -109,7 +109,7 @@ def test_too_few_samples_leave_it_unresolved_and_the_bound_holds():
 
 
 def test_all_training_samples_give_the_full_gradient_exactly():
-    """T2: M b = N without replacement, for any order."""
+    """M b = N without replacement, for any order."""
     rng = np.random.default_rng(0)
     gradients = rng.normal(0.3, 1, size=(256, 12))
     signal = float((gradients.mean(axis=0) ** 2).sum())
@@ -143,7 +143,7 @@ def test_a_quarter_of_the_samples_is_corrected_for_the_finite_population():
     ],
 )
 def test_linear_regression_has_the_noise_scale_of_its_formula(h, delta, noise, simple, by_hessian):
-    """T3: B_simple = 1 + A tr(H) / |H delta|^2, B_noise = 1 + A tr(H^2) / (delta^T H^3 delta).
+    """B_simple = 1 + A tr(H) / |H delta|^2, B_noise = 1 + A tr(H^2) / (delta^T H^3 delta).
 
     The second is the first of gradients that are preconditioned with the root of the Hessian.
     """
@@ -240,7 +240,7 @@ def test_the_hyperbola_is_found_exactly_where_it_holds():
 
 
 def regression_steps(share):
-    """T5: linear regression, H = I, d = 10, to 1 % of the error, which shrinks by a known factor.
+    """Linear regression, H = I, d = 10, to 1 % of the error, which shrinks by a known factor.
 
     At eta = share eta*, the factor of a step is (1 - eta)^2 + eta^2 11 / B.
     """
@@ -250,7 +250,7 @@ def regression_steps(share):
 
 
 def test_the_hyperbola_needs_many_small_steps():
-    """T5: 11.22 with small steps, 11 being true; greedy steps, tens of them, mislead."""
+    """11.22 with small steps, 11 being true; greedy steps, tens of them, mislead."""
     assert hyperbola(list(regression_steps(0.02)))[1] == pytest.approx(11.22, rel=0.03)
     assert hyperbola(list(regression_steps(1.0)))[1] > 2 * 11
 
@@ -279,7 +279,7 @@ def quadratic_steps(size, rate, h, target):
 
 
 def test_the_noisy_quadratic_model_has_a_critical_batch_that_the_hyperbola_finds():
-    """T6: h = c = 1 / i for 1000 modes, 1 % of the initial loss, the best rate for each size."""
+    """h = c = 1 / i for 1000 modes, 1 % of the initial loss, the best rate for each size."""
     h = 1 / np.arange(1, 1001)
     known = {1: 90_344, 8: 11_442, 32: 2_998, 128: 963, 512: 574, 2048: 494, 65536: 437}
     target = 0.01 * h.sum() / 2

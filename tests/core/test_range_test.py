@@ -9,7 +9,7 @@ RATES = list(np.geomspace(1e-4, 10, 100))
 
 
 def test_smoothing_has_no_bias_at_its_start():
-    """T14: a constant stays that constant."""
+    """A constant stays that constant."""
     assert smoothed([5.0] * 50) == pytest.approx([5.0] * 50, abs=1e-12)
 
 

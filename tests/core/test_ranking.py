@@ -18,7 +18,7 @@ def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
 
 
 def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
-    """science T11: alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
+    """Alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
     seconds = {2**k: 0.005 + 20e-6 * 2**k for k in range(14)}
     sizes = ranking.candidate_sizes(seconds, baseline=8, ceiling=8192, critical_batch=800)
     assert sizes == [8, 256, 512, 1024, 8192]
@@ -84,7 +84,7 @@ def test_a_planted_difference_is_found_with_its_interval():
 
 
 def test_a_gap_of_three_standard_deviations_is_flagged_whatever_the_order_of_seeds_and_names():
-    """science T12: five candidates, five seeds, one of them 3 sigma faster."""
+    """Five candidates, five seeds, one of them 3 sigma faster."""
     rng = np.random.default_rng(3)
     flagged = 0
     for _ in range(200):
@@ -149,7 +149,7 @@ def lucky(rng, spreads, seeds):
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_of_equal_candidates_the_slowest_and_the_soonest_are_told_apart_in_5_percent(seeds):
-    """science T12: five candidates with a seed effect, of which 4.5 to 4.7 % differ wrongly.
+    """Five candidates with a seed effect, of which 4.5 to 4.7 % differ wrongly.
 
     A little less here: luck that is now and then taken for uneven makes these two's the larger.
     """

@@ -1,4 +1,4 @@
-"""Learning-rate rules (science: cases with known answers)."""
+"""Learning-rate rules (cases with known answers)."""
 
 from math import erf, inf, sqrt
 
@@ -46,7 +46,7 @@ def test_linear_and_square_root():
 
 @pytest.mark.parametrize(("batch", "unscaled"), [(32, 0.002), (256, 0.457), (1024, 0.826)])
 def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batch, unscaled):
-    """science T13: what 20 000 samples leave of the initial moving averages."""
+    """What 20 000 samples leave of the initial moving averages."""
     steps = 20000 // batch
     assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
     momentum = 0.99 ** batch_norm_exponent(old_batch=32, new_batch=batch)
@@ -58,7 +58,7 @@ def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batc
     [(1, 1 / 12, 0.9167), (4, 0.2667, 0.7333), (16, 0.5926, 0.4074), (64, 0.8533, 0.1467)],
 )
 def test_the_best_rate_of_a_linear_regression_saturates_at_its_noise_scale(size, rate, left):
-    """T4: H = I, d = 10: eta*(B) = 1 / (1 + 11 / B), and a step leaves B_n / (B + B_n)."""
+    """H = I, d = 10: eta*(B) = 1 / (1 + 11 / B), and a step leaves B_n / (B + B_n)."""
     found = scaled(1 / 12, "linear", old_batch=1, new_batch=size, critical_batch=11)
     assert found == pytest.approx(rate, rel=1e-3)
     assert 1 - found == pytest.approx(left, rel=1e-3) == pytest.approx(11 / (size + 11), rel=1e-3)
@@ -68,7 +68,7 @@ def test_the_best_rate_of_a_linear_regression_saturates_at_its_noise_scale(size,
     ("critical", "expected"), [(500, 5.62963), (11, 1.28839), (1e6, 7.99821), (inf, 8)]
 )
 def test_the_gain_is_one_formula_for_three(critical, expected):
-    """T7: AdaScale's, Pollux' efficiency times kappa, and McCandlish's ratio of best rates."""
+    """AdaScale's, Pollux' efficiency times kappa, and McCandlish's ratio of best rates."""
     found = gain(old_batch=32, new_batch=256, critical_batch=critical)
     assert found == pytest.approx(expected, rel=1e-5)
     if critical < inf:
@@ -88,7 +88,7 @@ def test_saturating_rules_compose(rule):
 
 
 def test_the_square_root_is_right_for_signs_up_to_two_thirds_of_the_noise_scale():
-    """T8: the mean of the sign of a gradient is erf(sqrt(B / (2 B_s)))."""
+    """The mean of the sign of a gradient is erf(sqrt(B / (2 B_s)))."""
     noise_scale = 10_000
 
     def best(size):
@@ -118,7 +118,7 @@ def adam(rate, batch, settings, *, samples=12_000, runs=4000):
 
 
 def test_adam_with_the_square_root_trains_alike_at_another_size_and_with_other_rules_not():
-    """T9: from batch 4 at rate 0.01 to batch 16."""
+    """From batch 4 at rate 0.01 to batch 16."""
     settings = hyperparameters("Adam", {"beta_2": 0.999}, kappa=4, rate_ratio=2)
     base = adam(0.01, 4, {})
 
@@ -143,7 +143,7 @@ def adagrad_spread(rate, batch, *, samples=40_000, runs=2000):
 
 
 def test_adagrad_keeps_its_rate():
-    """T10: its sum of squares shrinks as fast as the steps get fewer."""
+    """Its sum of squares shrinks as fast as the steps get fewer."""
     base = adagrad_spread(0.2, 4)
     for size in (16, 64):
         rate = scaled(0.2, RULES["Adagrad"], old_batch=4, new_batch=size)

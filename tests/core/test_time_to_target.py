@@ -1,4 +1,4 @@
-"""What the model of steps and step time predicts: science.md's T7 and T11, and its examples."""
+"""What the model of steps and step time predicts, cases whose answers are known."""
 
 from math import inf
 
@@ -25,7 +25,7 @@ HARDWARE = step_time(5e-3, 20e-6)
 
 
 def test_the_optimum_is_the_geometric_mean_of_half_saturation_and_critical_batch():
-    """T11: alpha 5 ms, beta 20 us, B_c 800."""
+    """Alpha 5 ms, beta 20 us, B_c 800."""
     assert time_to_target.optimal_batch(HARDWARE, 800) == pytest.approx(447.21, abs=0.01)
     assert time_to_target.optimal_batch(step_time(5e-3, 0), 800) == inf
     assert time_to_target.optimal_batch(HARDWARE, 0) == 0
@@ -44,7 +44,7 @@ def test_the_optimum_is_flat(off, excess, bound):
 
 
 def test_the_least_time_over_sizes_is_seen_where_one_part_of_the_model_vanishes():
-    """T11: 5 ms a step and nothing for a sample: the largest; no noise: the smallest."""
+    """5 ms a step and nothing for a sample: the largest; no noise: the smallest."""
     sizes = [2**k for k in range(11)]
 
     def best(seconds, critical):
@@ -67,7 +67,7 @@ def test_efficiency_is_that_of_pollux():
     ("critical", "steps", "gain"), [(100, 1, 0), (1000, 3, 0.10), (9000, 9, 0.21)]
 )
 def test_accumulation_pays_only_far_above_the_batch_that_fits(critical, steps, gain):
-    """science 8.6: batch 32, 4 ms for gradients, 2 ms for the update, 0.1 ms a sample."""
+    """Batch 32, 4 ms for gradients, 2 ms for the update, 0.1 ms a sample."""
     found = time_to_target.accumulation(32, step_time(6e-3, 1e-4), 2e-3, critical)
     assert found == (steps, pytest.approx(gain, abs=0.02))
 
@@ -83,7 +83,7 @@ def test_accumulation_pays_only_far_above_the_batch_that_fits(critical, steps, g
     ],
 )
 def test_a_growing_batch_saves_little_on_one_device(critical, saving):
-    """science 8.7, on hardware of alpha = beta B_c."""
+    """On hardware of alpha = beta B_c."""
     count = 1000
     grown = [critical((k + 0.5) / count) for k in range(count)]
     mean = sum(grown) / count

@@ -28,7 +28,7 @@ def gradients(tmp_path, model, data="pilots.py:samples", **changes):
 
 @pytest.mark.parametrize("data", ["samples", "sorted_samples"])
 def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, data):
-    """science T3, end to end: 4.2058 for any factor on the loss."""
+    """End to end: 4.2058 for any factor on the loss."""
     settings = {"learning_rate": 1e-12, "micro_batches": 400}
     outcome = gradients(tmp_path, "regression", f"pilots.py:{data}", **settings)
     early, late = outcome.moments
