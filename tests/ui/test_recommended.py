@@ -168,7 +168,7 @@ def test_the_table_names_the_answer_and_the_reasons(tutorial):
     assert stderr == ""
     for words in ("batch size", "learning rate", "memory", "Why", "model.fit(x, y, batch_size="):
         assert words in stdout
-    assert str(json.loads(first)["batch_size"]) in stdout
+    assert f"batch_size={json.loads(first)['batch_size']})" in stdout
 
 
 def test_the_rest_of_the_tutorial_works_too(tutorial):
