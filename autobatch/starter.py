@@ -110,6 +110,7 @@ def recipe_text(
                 "# What autobatch is to measure, and within which bounds. Only `model` must stay.",
                 "",
             ),
+            ("# `autobatch schema --markdown` lists all keys.", ""),
             (f"# Made by `autobatch init` on {time.strftime('%Y-%m-%d')}.", ""),
         ],
         [
@@ -118,6 +119,8 @@ def recipe_text(
                 f"{found.model_name}: {found.parameters:,} parameters, {found.optimizer}",
             ),
             data_line,
+            ("# callbacks: train.py:callbacks", "function that returns yours, as a list"),
+            ('# class_weight: {"0": 1, "1": 4.5}', "as you give it to fit"),
             *([backend] if backend else ()),
         ],
         [
