@@ -21,14 +21,13 @@ from autobatch.locator import (
     FILES,
     is_directory,
     is_recipe,
-    look_at,
-    neighbour,
     place_of,
     run_name,
 )
 from autobatch.protocol import Note, Recommendation, Target
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
+from autobatch.users_file import refuse_unusable
 
 NAME_IT = "Name it: --target recipe.yaml."
 
@@ -175,7 +174,7 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
             written["data"] = f"{model.partition(':')[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
     for path in files_of(recipe, folder):
-        _refuse_unreadable(path)
+        refuse_unusable(path)
     return recipe, folder
 
 
@@ -201,16 +200,6 @@ def _place_of(text: str) -> tuple[Path, str]:
             "model.keras.",
         )
     return place
-
-
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        with path.open("rb"):
-            return
-    except FileNotFoundError:
-        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
 
 
 def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False) -> Target:

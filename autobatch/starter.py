@@ -1,15 +1,12 @@
 """`autobatch init`: a commented recipe for a Python file or a saved model, after looking at it."""
 
-import ast
 import json
 import os
 import re
 import shutil
-import symtable
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import decode_source
 from pathlib import Path
 
 from autobatch import frameworks, tuner
@@ -22,6 +19,7 @@ from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
+from autobatch.users_file import compiles, defined
 
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
@@ -207,10 +205,10 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
     path = real_path(Path(source))
     if path.suffix != ".py" or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []
-    functions, names = _defined(path)
+    functions, names = defined(path)
     if not name and MODEL not in names:
         name = _only_one(
-            [each for each, node in functions.items() if _compiles(node)],
+            [each for each, node in functions.items() if compiles(node)],
             f"{source} has no {MODEL}",
             f"Name the function that returns the compiled model: autobatch init {source}:FUNCTION",
             list(functions),
@@ -222,30 +220,6 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
         data = f"{path.name}:{data}"
     overrides = [f"data={json.dumps(data)}"] if data else []
     return (f"{source}:{name}" if name else target), overrides
-
-
-def _defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
-    """(its own functions, all names that it gives a value to or imports)"""
-    try:
-        code = decode_source(path.read_bytes())
-        tree = ast.parse(code, str(path))
-        symbols = symtable.symtable(code, str(path), "exec").get_symbols()
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"{path}:{line}" if line else str(path)
-        raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return functions, {each.get_name() for each in symbols if each.is_local()}
-
-
-def _compiles(function: ast.FunctionDef) -> bool:
-    """Whether it calls something's `compile`, as who builds a model does."""
-    return any(
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "compile"
-        for node in ast.walk(function)
-    )
 
 
 def _only_one(found: list[str], problem: str, hint: str, there: list[str]) -> str:

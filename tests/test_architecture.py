@@ -28,7 +28,17 @@ MAY_IMPORT = {
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "frameworks": (),
     "budget": (*BASE, "recipe", "engine", "frameworks"),
-    "opening": (*BASE, "locator", "recipe", "engine", "stages", "budget", "frameworks"),
+    "users_file": (*BASE, "locator"),
+    "opening": (
+        *BASE,
+        "locator",
+        "recipe",
+        "engine",
+        "stages",
+        "budget",
+        "frameworks",
+        "users_file",
+    ),
     "starter": (
         *BASE,
         "locator",
@@ -39,6 +49,7 @@ MAY_IMPORT = {
         "tuner",
         "frameworks",
         "opening",
+        "users_file",
     ),
     "doctor": (*BASE, "recipe", "engine", "budget", "frameworks", "opening"),
     "ui": (

@@ -8,7 +8,16 @@ from pretend import PretendDevice, inspected, session, telling
 from autobatch import tuner
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
-from autobatch.protocol import Diverged, Extent, Gradients, JobFinished, Trained, Trial, changed
+from autobatch.protocol import (
+    Diverged,
+    Extent,
+    Gradients,
+    JobFinished,
+    Trained,
+    Trial,
+    UserCodeFailed,
+    changed,
+)
 from autobatch.ui.findings import findings
 
 
@@ -185,6 +194,19 @@ def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns)
     assert bool(told) == warns
 
 
+def test_code_that_fails_where_a_rate_is_too_high_drops_that_rate_alone(tmp_path):
+    class Checked(PretendDevice):
+        def _trial(self, task):
+            if task.learning_rate > 1.5 * self.best_rate(task.batch_size):
+                return UserCodeFailed(message="ValueError: the loss is NaN", traceback="")
+            return super()._trial(task)
+
+    found = tune(tmp_path, Checked())
+    assert found.verdict == "better"
+    failed = [each for each in found.candidates if each.status == "failed"]
+    assert failed
+
+
 def test_differences_of_a_metric_that_is_maximised_have_its_sign(tmp_path):
     class Accurate(PretendDevice):
         def _trial(self, task):
@@ -203,7 +225,7 @@ def test_differences_of_a_metric_that_is_maximised_have_its_sign(tmp_path):
     assert found.verdict == "better"
     assert found.val_loss > found.baseline.val_loss
     assert 0 < difference.low < difference.value < difference.high
-    assert any(f"{difference.value:+.1%}" in reason for reason in found.reasons)
+    assert any(f"{difference.value:.1%} higher" in reason for reason in found.reasons)
 
 
 def test_curves_of_trials_that_went_on_to_the_end_of_an_execution_are_shown(tmp_path):

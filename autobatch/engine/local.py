@@ -101,7 +101,7 @@ class LocalExecutor:
     ) -> None:
         self.on_note, self.is_stopped = on_note, is_stopped
         self.target, self.logs, self.extents = target, logs, extents
-        self.kept_data = logs / "kept-data"
+        self.kept_data = (logs / "kept-data").absolute()  # users may chdir
         self.resident_limit_bytes = resident_limit_bytes
         self.backend_is_asked = backend_is_asked
         self._context: ForkServerContext | SpawnContext = (

@@ -210,6 +210,8 @@ class _Trials:
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
             self._phrase,
             deadline_seconds=self.session.deadline_of_work(seconds),
+            # Checks of theirs may raise where the loss is no longer finite.
+            user_code_may_fail=evidence.baseline in evidence.first,
         )
         evidence.wall_seconds += entry.seconds
         if isinstance(entry.outcome, Diverged):

@@ -16,7 +16,9 @@ from autobatch.worker.optimizer import batch_norm_layers
 
 
 def can_reestimate(model: keras.Model) -> bool:
-    return type(model).call is not keras.Model.call and bool(batch_norm_layers(model))
+    """Not where only `fit` prepares what the model is called with, as KerasHub's tasks have it."""
+    is_called = type(model).call is not keras.Model.call
+    return is_called and bool(batch_norm_layers(model)) and not hasattr(model, "preprocess_samples")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The recipe's callbacks, made afresh for each job; and which of them a measurement leaves out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -39,6 +41,31 @@ class ValidationLogs(keras.callbacks.Callback):
         if logs is not None:  # it is one for all callbacks
             seen = self._compiled | logs
             logs |= {f"val_{name}": value for name, value in seen.items()} | self._known
+
+
+SAVERS, LOADERS = ("save", "save_weights", "export"), ("load_weights",)  # of a model
+
+
+@contextmanager
+def nothing_saved() -> Iterator[None]:
+    """Within, callbacks of the user's own write no model over their files, and read none back."""
+    unsaved: set[str] = set()
+    kept = {name: getattr(keras.Model, name) for name in (*SAVERS, *LOADERS)}
+
+    def skip(model: keras.Model, path: Any = "", *_: Any, **__: Any) -> None:
+        unsaved.add(str(path))
+
+    def load(model: keras.Model, path: Any, *more: Any, **named: Any) -> None:
+        if str(path) not in unsaved:
+            kept["load_weights"](model, path, *more, **named)
+
+    try:
+        for name in kept:
+            setattr(keras.Model, name, load if name in LOADERS else skip)
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(keras.Model, name, function)
 
 
 def users_callbacks(

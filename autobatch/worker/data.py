@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,18 +12,18 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
+from autobatch.worker.called import Called, builder_of
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
-from autobatch.worker.kept import keep, kept
+from autobatch.worker.kept import keep, sets_what_is_read
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
-from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.mistakes import UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
 from autobatch.worker.target import (
     arguments,
-    find_callable,
     fixed_batch_size,
     has_fixed_inputs,
 )
@@ -51,6 +50,7 @@ class Data:
 def load(
     target: Target,
     model: keras.Model,
+    called: Called,
     *,
     batch_size: int,
     samples: int,
@@ -62,21 +62,24 @@ def load(
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
     Validation data is left out but for who `validates`, on `validation_samples` (by `seed`), if
-    given. With `anew` the loader is called for certain, what it returns is kept if that was slow,
-    and it is counted again if it was to its end.
+    given. With `anew` what was loaded is kept if that was slow, and it is counted again if it was
+    to its end.
     """
-    loader = _find_loader(target)
     fixed = fixed_batch_size(model)
     if fixed is not None and fixed != batch_size:
         raise UserError(
             f"The model's batch size is fixed at {fixed}, and {batch_size} was to be tried.",
             hint="Let the model's callable accept batch_size and build its inputs with it.",
         )
-    if loader is None:
+    if called.loader is None:
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
         found = Data(Arrays(x, y, None, samples), None, False, "synthetic", samples, notes=notes)
     else:
-        found = _Loading(target, loader, model, batch_size, validates, anew).load()
+        value, called.value = called.value, None  # what is left out of it takes no memory
+        loading = _Loading(target, called.loader, model, batch_size, validates, anew)
+        found = loading.data(value)
+        if anew and called.seconds is not None:
+            found = loading.kept(found, value, called.seconds)
     if found.validation is not None and validation_samples is not None:
         unit = fixed or target.replicas
         few = fewer(found.validation, validation_samples, unit=unit, seed=seed)
@@ -96,17 +99,6 @@ def load(
     return found
 
 
-def _find_loader(target: Target) -> Any:
-    if target.data is None:
-        return None
-    try:
-        return find_callable(target, target.data, role="data")
-    except TargetError:
-        if target.data_is_optional:
-            return None
-        raise
-
-
 @dataclass(frozen=True)
 class _Loading:
     """One call of the user's loader, and what it may be asked again."""
@@ -118,7 +110,7 @@ class _Loading:
     validates: bool
     anew: bool
 
-    def call(self) -> Any:
+    def call_again(self) -> Any:
         offered = {"batch_size": self.size}
         return self.loader(**arguments(self.loader, self.target, offered, role="data"))
 
@@ -126,19 +118,18 @@ class _Loading:
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
 
-    def load(self) -> Data:
-        path = Path(self.target.kept_data) if self.target.kept_data else None
-        loaded = kept(path) if path and not self.anew else None
-        if loaded is not None:
-            return self.data(loaded)
-        began = time.perf_counter()
-        loaded = self.call()
-        seconds = time.perf_counter() - began
-        found = self.data(loaded)
-        if not path or not self.anew:
+    def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
+        if not self.target.kept_data:
             return found
-        for_one = self.accepts_batch_size
-        note = keep(loaded, path, seconds, str(self.target.data), is_for_one_size=for_one)
+        path = Path(self.target.kept_data)
+        note = keep(
+            loaded,
+            path,
+            seconds,
+            str(self.target.data),
+            is_for_one_size=self.accepts_batch_size,
+            is_called_again=sets_what_is_read(self.loader, builder_of(self.target)),
+        )
         if note is None:
             return found
         saved = seconds if path.exists() else 0.0
@@ -190,7 +181,7 @@ class _Loading:
             self.built_size(name)
 
             def again() -> Any:
-                loaded = self.call()
+                loaded = self.call_again()
                 return loaded if index is None else loaded[index]
 
             return of_generator(part, again, self.size, name, look, ends=ends, fixed_inputs=fixed)

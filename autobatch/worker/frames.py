@@ -104,6 +104,22 @@ def advice_on_framework(used: str, backend: str) -> str:
     )
 
 
+def advice_on(error: BaseException) -> str | None:
+    """On what is no fault of code that runs otherwise; None where it may be one."""
+    if isinstance(error, SystemExit):
+        return (
+            "Your code ended the program. The command line is not passed on, so that arguments "
+            "need defaults; what is to run as a script alone belongs under "
+            "`if __name__ == '__main__':`."
+        )
+    if isinstance(error, ImportError) and "attempted relative import" in str(error):
+        return (
+            "Name it as a module of its package, from the folder above: "
+            "autobatch recommend package.module:build_model"
+        )
+    return None
+
+
 def _module_of(value: object) -> str:
     name = getattr(value, "__module__", None)
     return name if isinstance(name, str) else ""

@@ -4,9 +4,13 @@ Only arrays can be kept (and tuples, lists and dicts of them): they are memory-m
 process reads what it uses, from memory that all processes share.
 """
 
+import dis
+import inspect
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import joblib
@@ -20,8 +24,55 @@ SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
 
 
+SETTERS = {"adapt", "set_vocabulary"}  # of Keras' preprocessing layers
+
+
+@dataclass
+class _Globals:
+    """Of a function of the user's, and of those of its module that it calls."""
+
+    read: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)  # all, of attributes, too
+    seen: set[Any] = field(default_factory=set)
+
+    def look_at(self, function: Any) -> None:
+        function = inspect.unwrap(function) if callable(function) else None
+        if not isinstance(function, FunctionType) or function in self.seen:
+            return
+        self.seen.add(function)
+        codes = [function.__code__]
+        for code in codes:
+            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+            self.names |= {*code.co_names}
+            for each in dis.get_instructions(code):
+                if each.opname == "STORE_GLOBAL":
+                    self.stored.add(each.argval)
+                if each.opname == "LOAD_GLOBAL":
+                    found = function.__globals__.get(each.argval)
+                    if getattr(found, "__module__", None) == function.__module__:
+                        self.look_at(found)
+                    if not isinstance(found, FunctionType | ModuleType | type):
+                        self.read.add(each.argval)
+
+
+def sets_what_is_read(loader: Callable[..., Any], builder: Callable[..., Any]) -> bool:
+    """Whether a loader sets what the model is built from: a global, or the state of a layer."""
+    one, other = _Globals(), _Globals()
+    one.look_at(loader)
+    other.look_at(builder)
+    is_adapted = bool(SETTERS & one.names) and bool(one.read & other.read)
+    return is_adapted or bool(one.stored & other.read)
+
+
 def keep(
-    loaded: Any, path: Path, seconds: float, source: str, *, is_for_one_size: bool
+    loaded: Any,
+    path: Path,
+    seconds: float,
+    source: str,
+    *,
+    is_for_one_size: bool,
+    is_called_again: bool,
 ) -> str | None:
     """Keep what took `seconds` to load. Returns a sentence for the user where that is worth one.
 
@@ -34,6 +85,8 @@ def keep(
     every, leaves = "it is called again in each process", keras.tree.flatten(loaded)
     if any(isinstance(leaf, Iterator) for leaf in leaves):
         every += ", and whenever a generator of it has ended"
+    if is_called_again:
+        return f"{told}, and {every}, since it sets what the model is built from."
     if is_for_one_size or not all(map(_is_array, leaves)):
         return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
     needed = bytes_of(loaded)

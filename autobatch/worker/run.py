@@ -42,6 +42,7 @@ from autobatch.worker import backends, cache_files
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import (
     FRAMEWORKS,
+    advice_on,
     advice_on_framework,
     error_of_process,
     innermost_is_ours,
@@ -126,7 +127,7 @@ def _of_error(error: BaseException, job: Job) -> UserCodeFailed:
     used = other_framework(error, job.target.backend)
     return UserCodeFailed(
         message=f"{_at_size(job.task)}{users_message(error)}",
-        hint=advice_on_framework(used, job.target.backend) if used else None,
+        hint=advice_on_framework(used, job.target.backend) if used else advice_on(error),
         traceback=users_traceback(error),
         framework_error=is_frameworks,
     )
@@ -215,7 +216,7 @@ def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
     limit_bytes = getattr(job.task, "limit_bytes", None)
     notes = str(log) + ASIDE if isinstance(job.task, Probe) else None  # they slow a benchmark
     # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
-    found = backend.template_environment(str(log.parent), device)
+    found = backend.template_environment(str(log.parent), device) | {"WANDB_MODE": "disabled"}
     return found | backend.environment(
         device, limit_bytes, job.target.replicas, notes, job.device_bytes
     )

@@ -19,7 +19,11 @@ def refusing_what_is_set_too_late(job: Job) -> Iterator[None]:
     finally:
         _refuse_another_backend(job)
     now, replicas = os.environ.get(DEVICES), job.target.replicas
-    if job.target.device == "gpu" and now and _first(now, replicas) != _first(devices, replicas):
+    if (
+        job.target.device == "gpu"
+        and now is not None
+        and _first(now, replicas) != _first(devices, replicas)
+    ):
         raise UserError(
             f"Your code sets {DEVICES}, which is read when a GPU is first used: here, that was "
             "before your code ran.",
@@ -39,5 +43,5 @@ def _refuse_another_backend(job: Job) -> None:
 
 def _first(devices: str | None, count: int) -> list[str]:
     """Those of CUDA_VISIBLE_DEVICES that are used; without it, the first."""
-    named = devices.split(",") if devices else map(str, range(count))
+    named = map(str, range(count)) if devices is None else devices.split(",")
     return [name.strip() for name in named][:count]

@@ -31,14 +31,12 @@ def build_model(
 ) -> keras.Model:
     """The compiled model, built afresh where it trains on all replicas.
 
-    What the user's module draws when it is imported is the same in every process of a run; `seed`
-    is set after it, as it may set one itself.
+    The seed is set once the user's module is imported: it may set one itself.
 
     Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
     leaves the callable its default.
     """
     source = target.model.partition(":")[0]
-    set_seed(target.seed)
     with backend.scope():
         if source.endswith(".keras"):
             for role, reference in (("data", target.data), ("callbacks", target.callbacks)):
@@ -196,11 +194,15 @@ def arguments(
     try:
         inspect.signature(function).bind(**chosen)
     except TypeError as error:
-        raise TargetError(
-            f"{role}: {getattr(function, '__name__', role)}() cannot be called: {error}.",
-            hint="Give its arguments a default"
-            + (", or values under `args:` in the recipe." if role == "model" else "."),
-        ) from None
+        name = getattr(function, "__name__", role)
+        hint = "Give its arguments a default"
+        hint += ", or values under `args:` in the recipe." if role == "model" else "."
+        if "hp" in parameters:
+            hint = (
+                "Name a function that chooses what KerasTuner would: "
+                f"def build_default(): return {name}(keras_tuner.HyperParameters())"
+            )
+        raise TargetError(f"{role}: {name}() cannot be called: {error}.", hint=hint) from None
     return chosen
 
 
@@ -220,6 +222,9 @@ def _import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # as an import would: its classes can be pickled and saved
     specification.loader.exec_module(module)
+    flags = sys.modules.get("absl.flags")
+    if flags is not None and not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # all have their defaults
     return module
 
 

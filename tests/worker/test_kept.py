@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from asking import HERE
+from worker.test_users_code import asked
 
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
@@ -71,3 +72,41 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
     assert (calls, kept) == (2, False)
     told = "Of arrays, without batch_size, that would be paid once"
     assert any(told in note for note in found.notes)
+
+
+SETTING = {
+    "a global": ("classes = 0", "global classes; classes = 1", "classes"),
+    "a layer": ("layer = keras.layers.Normalization()", "layer.adapt(x)", "layer.mean.shape[-1]"),
+    "a memo": ("memo = None", "global memo; memo = x", "1"),
+    "a table": ("table = {}", "len(table)", "1 + len(table)"),
+}
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_kept"),
+    [("a global", False), ("a layer", False), ("a memo", True), ("a table", True)],
+)
+def test_a_loader_that_sets_what_the_model_is_built_from_is_called_before_it(
+    tmp_path, setting, is_kept
+):
+    first, within, read = SETTING[setting]
+    code = f"""
+        import time
+        {first}
+        def load():
+            {within.replace("; ", chr(10) + " " * 12)}
+            time.sleep(1.1)
+            return (x, x[:, :1]), (x[:16], x[:16, :1])
+        def data():
+            return load()
+        def model():
+            assert {read}, "not set"
+            found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+        """
+    inspected = asked(tmp_path, code, Inspect(batch_size=16), kept_data=str(tmp_path / "kept"))
+    assert isinstance(inspected, Inspected), inspected
+    told = " ".join(inspected.notes)
+    assert ("are kept for the processes" in told) == is_kept
+    assert ("since it sets what the model is built from" in told) != is_kept

@@ -1,6 +1,7 @@
 """Code as users write it, which trains as it stands, and is to be measured as it stands."""
 
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +19,8 @@ from autobatch.protocol import (
     Inspected,
     Measured,
     Probe,
+    Ranged,
+    RangeTest,
     Trained,
     UserCodeFailed,
     changed,
@@ -170,6 +173,115 @@ def test_an_evaluation_leaves_the_mode_that_pytorchs_modules_train_in(on_each_ba
         for at in ((1, 3, 5, 7), (7,))
     )
     assert often == once
+
+
+def test_callbacks_that_save_write_over_nothing_and_read_nothing_else(on_each_backend, tmp_path):
+    code = """
+        class SavesBest(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.model.save("best.keras")
+                self.model.save_weights("best.weights.h5")
+
+            def on_train_end(self, logs=None):
+                self.model.load_weights("best.weights.h5")
+
+        def callbacks():
+            return [SavesBest()]
+        """
+    for task, kind in ((PROBE, Fits), (changed(SHORT_TRIAL, steps=20), Trained)):
+        found = asked(tmp_path, code, task, callbacks="train.py:callbacks")
+        assert isinstance(found, kind), found
+    assert not list(tmp_path.rglob("best*"))
+    assert not list(Path.cwd().glob("best*"))
+
+
+CHECKED = """
+    class Checks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if not np.isfinite(logs["loss"]):
+                raise ValueError("the loss is NaN")
+
+    def callbacks():
+        return [Checks()]
+    """
+
+
+def test_a_check_that_raises_where_training_breaks_down_tells_that_it_does(tmp_path):
+    task = RangeTest(
+        batch_size=8, learning_rate=0.1, lowest_factor=0.1, highest_factor=1e30, steps=60, seed=0
+    )
+    found = asked(tmp_path, CHECKED, task, callbacks="train.py:callbacks")
+    assert isinstance(found, Ranged), found
+    assert found.broke_down
+    assert found.losses
+
+
+@pytest.mark.parametrize("task", [PROBE, Benchmark(batch_size=16, seconds=0.3)])
+def test_an_error_in_training_is_the_users_also_after_they_clear_the_session(
+    on_each_backend, tmp_path, task
+):
+    code = """
+        def model():
+            keras.backend.clear_session()
+            found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+            found.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+            return found
+
+        def data(batch_size):
+            class Batches(keras.utils.PyDataset):
+                def __len__(self):
+                    return 8
+                def __getitem__(self, index):
+                    wide = 4 if index == 7 and batch_size == 16 else 3
+                    return x[:batch_size], np.ones((batch_size, wide), "float32")
+            return Batches(), Batches()
+        """
+    found = asked(tmp_path, code, task)
+    assert isinstance(found, UserCodeFailed), found
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("import argparse; argparse.ArgumentParser().parse_args(['--more'])", "need defaults"),
+        ("from . import layers", "as a module of its package"),
+        ("def model(hp):\n    return hp", "keras_tuner.HyperParameters()"),
+    ],
+)
+def test_code_that_needs_to_be_started_otherwise_is_told_how(tmp_path, code, hint):
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert hint in found.hint
+
+
+def test_flags_that_are_not_parsed_have_their_defaults(tmp_path):
+    pytest.importorskip("absl")
+    code = """
+        from absl import flags
+        flags.DEFINE_integer("width_of_mine", 3, "")
+        build = model
+        def model():
+            assert flags.FLAGS.width_of_mine == 3
+            return build()
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+
+
+def test_a_model_that_only_fit_prepares_samples_for_is_evaluated_as_it_is(tmp_path):
+    code = (
+        NORMALISED
+        + """
+    build = model
+    def model():
+        found = build()
+        found.preprocess_samples = lambda x, y=None, sample_weight=None: (x, y)
+        return found
+    """
+    )
+    assert isinstance(asked(tmp_path, code, SHORT_TRIAL), Trained)
+    plain = asked(tmp_path, NORMALISED, SHORT_TRIAL)
+    told = asked(tmp_path, code, SHORT_TRIAL)
+    assert told.evaluations[0].metrics != plain.evaluations[0].metrics
 
 
 def test_a_pass_for_statistics_leaves_seeds_and_frozen_weights_alone():

@@ -14,6 +14,7 @@ import keras
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.called import call_loader
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.pydatasets import end_workers
 from autobatch.worker.target import build_model
@@ -31,10 +32,12 @@ def run(
     task: Benchmark, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Measured:
     size = task.batch_size
+    called = call_loader(target, batch_size=size)
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     if task.steps_per_execution is not None:
         model.steps_per_execution = task.steps_per_execution
-    data = user_data.load(target, model, batch_size=size, samples=SYNTHETIC_BATCHES * size)
+    samples = SYNTHETIC_BATCHES * size
+    data = user_data.load(target, model, called, batch_size=size, samples=samples)
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)

@@ -21,6 +21,7 @@ from autobatch.protocol import (
 )
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.source import Source, leaves, rows_of
 from autobatch.worker.target import build_model, fixed_batch_size
@@ -34,6 +35,8 @@ PRECONDITIONED = ("Adam", "AdamW", "Nadam", "RMSprop")  # have `_velocities`, of
 def run(
     task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Differentiated:
+    called = call_loader(target, batch_size=task.batch_size)
+    again = call_loader(target, batch_size=task.micro_batch_size)
     model = build_model(
         target,
         backend,
@@ -43,8 +46,8 @@ def run(
     )
     if reason := why_no_gradients(model):
         return Differentiated(moments=(), reason=reason)
-    data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
-    micro = user_data.load(target, model, batch_size=task.micro_batch_size, samples=0).train
+    data = user_data.load(target, model, called, batch_size=task.batch_size, samples=0)
+    micro = user_data.load(target, model, again, batch_size=task.micro_batch_size, samples=0).train
     scale_learning_rates(model, task.learning_rate)
     meter = _Meter(task, data.train, micro, target.class_weight, backend, report)
     fit(model, data, target, task.batch_size, meter)
@@ -54,6 +57,8 @@ def run(
 
 def why_no_gradients(model: keras.Model) -> str | None:
     """Why the loss alone cannot be differentiated; None where it can."""
+    if hasattr(model, "preprocess_samples"):
+        return "the model prepares its samples in `fit` alone"
     if type(model).train_step is not keras.Model.train_step:
         return (
             f"{type(model).__name__} has a train_step of its own: its loss cannot be had apart "

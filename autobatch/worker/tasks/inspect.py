@@ -12,6 +12,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
+from autobatch.worker.called import call_loader
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
 from autobatch.worker.mistakes import uncounted_memory
@@ -30,12 +31,15 @@ FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of me
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
+    called = call_loader(target, batch_size=size, anew=True)
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     abilities = backend.abilities()
     if abilities.predicts_memory and (model.run_eagerly or not model.jit_compile):
         raise uncounted_memory()
     few = fixed_batch_size(model) or FEW_SAMPLES * target.replicas
-    data = user_data.load(target, model, batch_size=size, samples=few, validates=True, anew=True)
+    data = user_data.load(
+        target, model, called, batch_size=size, samples=few, validates=True, anew=True
+    )
     synthetic = data.source == "synthetic"
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is

@@ -14,10 +14,11 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import users_callbacks
+from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError, uncounted_memory
 from autobatch.worker.optimizer import accumulation_steps
 from autobatch.worker.target import build_model
-from autobatch.worker.tasks.watch import Watch, validates
+from autobatch.worker.tasks.watch import Watch, apart, validates
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
 # Where operations overlap, the peak differs from step to step: some more steps catch the largest.
@@ -28,10 +29,11 @@ LEAK_STEPS = 40  # full ones, by which what grew a few times by chance has settl
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     size = task.batch_size
+    called = call_loader(target, batch_size=size)
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     ragged = size // 2 // target.replicas * target.replicas if task.verify else 0
     data = user_data.load(
-        target, model, batch_size=size, samples=size + ragged, validates=task.verify
+        target, model, called, batch_size=size, samples=size + ragged, validates=task.verify
     )
     if data.train.count < size and data.train.is_whole:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
@@ -50,7 +52,10 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     ballast = keras.ops.zeros((left_out,), "uint8") if left_out else None
     logs: dict[str, float] | None = {} if will_validate and not validated else None
     users = users_callbacks(target, size, validation_logs=logs)
-    model.fit(**arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock])
+    with apart():
+        model.fit(
+            **arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock]
+        )
     backend.synchronise()
     del ballast
     seconds = time.perf_counter() - began

@@ -4,12 +4,14 @@ In a process of its own, so that no weight or state of it is anybody else's.
 """
 
 import math
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
+from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch, fit
@@ -18,6 +20,7 @@ from autobatch.worker.tasks.watch import Watch, fit
 def run(
     task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Ranged:
+    called = call_loader(target, batch_size=task.batch_size)
     model = build_model(
         target,
         backend,
@@ -25,13 +28,19 @@ def run(
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
     )
-    data = user_data.load(target, model, batch_size=task.batch_size, samples=0)
+    data = user_data.load(target, model, called, batch_size=task.batch_size, samples=0)
     scale_learning_rates(model, task.learning_rate)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
     watch = _Losses(task, data.train.steps_per_epoch(task.batch_size), report)
-    fit(model, data, target, task.batch_size, watch)
+    try:
+        fit(model, data, target, task.batch_size, watch)
+    except Exception as error:  # a check of the user's may have raised where it breaks down
+        if not watch.losses or backend.out_of_memory_evidence(error) is not None:
+            raise
+        traceback.print_exc()
+        watch.broke_down = True
     factors = tuple(task.lowest_factor * ratio**k for k in range(len(watch.losses)))
     return Ranged(factors=factors, losses=tuple(watch.losses), broke_down=watch.broke_down)
 

@@ -18,6 +18,7 @@ from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Traine
 from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.batch_norm import can_reestimate, reestimated
+from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
 from autobatch.worker.sample import sample
@@ -40,6 +41,7 @@ STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, wit
 def run(
     task: Trial, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Trained | Diverged:
+    called = call_loader(target, batch_size=task.batch_size)
     model = build_model(
         target,
         backend,
@@ -50,6 +52,7 @@ def run(
     data = user_data.load(
         target,
         model,
+        called,
         batch_size=task.batch_size,
         samples=0,
         validates=True,

@@ -1,12 +1,14 @@
 """What all measurements watch `fit` with: steps counted, and an end that only we decide."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from autobatch.protocol import Target
 from autobatch.worker import cache_files
-from autobatch.worker.callbacks import users_callbacks
+from autobatch.worker.callbacks import nothing_saved, users_callbacks
 from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.pydatasets import end_workers
@@ -125,6 +127,22 @@ def validates(data: Data, model: keras.Model) -> bool:
     return (data.has_validation or data.source == "synthetic") and can_evaluate(model)
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within, `fit` runs: what was before goes on no more, and nothing of it is there after it."""
+    _end_what_was_left()
+    keras.config.disable_traceback_filtering()  # which clear_session() turns on again
+    with nothing_saved():
+        yield
+    _end_what_was_left()
+
+
+def _end_what_was_left() -> None:
+    """Of epochs that were left before their end, in this process."""
+    end_workers()
+    cache_files.let_go()
+
+
 def fit(
     model: keras.Model,
     data: Data,
@@ -138,18 +156,11 @@ def fit(
     """
     logs = watch.validation_logs if validates(data, model) else None
     watch.users = users_callbacks(target, batch_size, validation_logs=logs)
-    _end_what_was_left()
-    model.fit(
-        **data.train.fit_arguments(batch_size),
-        class_weight=target.class_weight,
-        epochs=1_000_000_000,
-        verbose=0,
-        callbacks=[*watch.users, watch],
-    )
-    _end_what_was_left()
-
-
-def _end_what_was_left() -> None:
-    """Of epochs that were left before their end, in this process."""
-    end_workers()
-    cache_files.let_go()
+    with apart():
+        model.fit(
+            **data.train.fit_arguments(batch_size),
+            class_weight=target.class_weight,
+            epochs=1_000_000_000,
+            verbose=0,
+            callbacks=[*watch.users, watch],
+        )

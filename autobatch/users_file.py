@@ -1,0 +1,116 @@
+"""What stands in a Python file of the user's: read, and not run."""
+
+import ast
+import symtable
+import warnings
+from collections.abc import Iterator
+from importlib.util import decode_source
+from pathlib import Path
+
+from autobatch.errors import RecipeError
+from autobatch.locator import look_at, neighbour
+
+OF_KERAS = {  # arguments of `fit` that no other library has
+    *("epochs", "batch_size", "validation_data", "validation_split", "callbacks"),
+    "steps_per_epoch",
+}
+BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # run when called
+
+
+def refuse_unusable(path: Path) -> None:
+    """Raises RecipeError where it cannot be read, or would train when it is imported."""
+    _refuse_unreadable(path)
+    if path.suffix == ".py":
+        _refuse_training(path)
+
+
+def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
+    """(its own functions, all names that it gives a value to or imports)"""
+    try:
+        code = decode_source(path.read_bytes())
+        tree = ast.parse(code, str(path))
+        symbols = symtable.symtable(code, str(path), "exec").get_symbols()
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}:{line}" if line else str(path)
+        raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return functions, {each.get_name() for each in symbols if each.is_local()}
+
+
+def compiles(function: ast.FunctionDef) -> bool:
+    """Whether it calls something's `compile`, as who builds a model does."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "compile"
+        for node in ast.walk(function)
+    )
+
+
+def _refuse_training(path: Path) -> None:
+    """Raises RecipeError where the file trains a model outside of functions, unguarded.
+
+    Each process that measures would, and write over what the training saves.
+    """
+    try:
+        with warnings.catch_warnings():  # of escapes such as "\d"
+            warnings.simplefilter("ignore")
+            tree = ast.parse(decode_source(path.read_bytes()))
+    except (SyntaxError, ValueError):  # whoever imports it says so
+        return
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for call in _calls(tree.body, functions, set()):
+        raise RecipeError(
+            f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
+            "measures imports it.",
+            hint="Have `def build_model():` return the compiled model and `def load_data():` the "
+            'data, and put the training under `if __name__ == "__main__":`.',
+        )
+
+
+def _calls(
+    statements: list[ast.stmt], functions: dict[str, ast.FunctionDef], seen: set[str]
+) -> Iterator[ast.Call]:
+    """Of `fit`, that run when `statements` do."""
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
+            continue
+        for node in _run(statement):
+            if not isinstance(node, ast.Call):
+                continue
+            if _trains(node):
+                yield node
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            if name in functions and name not in seen:
+                yield from _calls(functions[name].body, functions, seen | {name})
+
+
+def _run(statement: ast.AST) -> Iterator[ast.AST]:
+    """All in it, without the bodies of functions."""
+    yield statement
+    for child in ast.iter_child_nodes(statement):
+        if not isinstance(
+            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+        ):
+            yield from _run(child)
+
+
+def _trains(call: ast.Call) -> bool:
+    function = call.func
+    if not isinstance(function, ast.Attribute) or function.attr != "fit":
+        return False
+    named = {keyword.arg for keyword in call.keywords}
+    return bool(named & OF_KERAS) or "model" in ast.unparse(function.value).lower()
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None

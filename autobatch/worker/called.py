@@ -1,0 +1,59 @@
+"""The loader, called before the model is built, as in a script: it may set what that reads."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autobatch.protocol import Target
+from autobatch.worker.kept import kept
+from autobatch.worker.mistakes import TargetError
+from autobatch.worker.seeds import set_seed
+from autobatch.worker.target import arguments, find_callable
+
+
+@dataclass
+class Called:
+    """What the user's loader returned, until it is taken."""
+
+    loader: Any  # None: they have none
+    value: Any = None
+    seconds: float | None = None  # None: it was not called, but kept
+
+
+def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Called:
+    """What the user's modules and loader draw at random is the same in every process of a run.
+
+    With `anew` the loader is called for certain, where else what it returned may be kept.
+    """
+    set_seed(target.seed)
+    builder_of(target)  # it is to be there, before anything that may take long
+    loader = _find_loader(target)
+    if loader is None:
+        return Called(None)
+    path = Path(target.kept_data) if target.kept_data else None
+    value = kept(path) if path and not anew else None
+    if value is not None:
+        return Called(loader, value)
+    began = time.perf_counter()
+    offered = {"batch_size": batch_size}
+    value = loader(**arguments(loader, target, offered, role="data"))
+    return Called(loader, value, time.perf_counter() - began)
+
+
+def builder_of(target: Target) -> Any:
+    """The callable that builds the model; None where it is saved."""
+    if target.model.partition(":")[0].endswith(".keras"):
+        return None
+    return find_callable(target, target.model, role="model")
+
+
+def _find_loader(target: Target) -> Any:
+    if target.data is None:
+        return None
+    try:
+        return find_callable(target, target.data, role="data")
+    except TargetError:
+        if target.data_is_optional:
+            return None
+        raise
