@@ -220,9 +220,16 @@ class Inspected(Tagged):
     abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
+    schedule_follows_batch: bool = False  # as it is built for the batch size that it is told
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
+
+    @property
+    def schedule_counts_steps(self) -> bool:
+        """Whatever the batch size: of a larger one it would last for more samples."""
+        is_schedule = self.learning_rate_schedule not in (None, RATE_FUNCTION)
+        return is_schedule and not self.schedule_follows_batch
 
     @property
     def is_whole(self) -> bool:

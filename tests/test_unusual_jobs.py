@@ -207,6 +207,17 @@ def test_code_that_fails_where_a_rate_is_too_high_drops_that_rate_alone(tmp_path
     assert failed
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_schedule_that_follows_the_batch_is_not_sped_up_once_more(tmp_path, follows):
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_follows_batch": follows}
+    device = PretendDevice(facts=inspected(**schedule))
+    found = tune(tmp_path, device)
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    assert found.batch_size != 32
+    assert all((task.schedule_speed == 1) == (follows or task.batch_size == 32) for task in trials)
+    assert any("divide its numbers" in warning for warning in found.warnings) != follows
+
+
 def test_differences_of_a_metric_that_is_maximised_have_its_sign(tmp_path):
     class Accurate(PretendDevice):
         def _trial(self, task):

@@ -127,7 +127,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for what "
         "follows. Tune the factor over a longer trials.budget, or without the schedule."
     )
-    if size != own and inspected.learning_rate_schedule != RATE_FUNCTION:
+    if size != own and inspected.schedule_counts_steps:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
             f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "

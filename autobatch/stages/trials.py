@@ -12,7 +12,6 @@ from autobatch.core import ranking
 from autobatch.core.evidence import MIN_UPDATES, Curve, Evidence, Setting
 from autobatch.errors import InterruptedRunError, TimeLimitError, UserCodeError
 from autobatch.protocol import (
-    RATE_FUNCTION,
     BenchmarkResult,
     Contest,
     Diverged,
@@ -235,7 +234,7 @@ class _Trials:
 
     def _schedule_speed(self, size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""
-        if self.inspected.learning_rate_schedule in (None, RATE_FUNCTION):
+        if not self.inspected.schedule_counts_steps:
             return 1.0
         return size / self.evidence.baseline.batch_size
 

@@ -1,5 +1,6 @@
 """The loader, called before the model is built, as in a script: it may set what that reads."""
 
+import inspect
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ def builder_of(target: Target) -> Any:
     if target.model.partition(":")[0].endswith(".keras"):
         return None
     return find_callable(target, target.model, role="model")
+
+
+def takes_batch_size(target: Target) -> bool:
+    """Whether the model is built for the batch size."""
+    builder = builder_of(target)
+    return builder is not None and "batch_size" in inspect.signature(builder).parameters
 
 
 def _find_loader(target: Target) -> Any:

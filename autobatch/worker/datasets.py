@@ -143,6 +143,14 @@ def is_batched(dataset: Any, model: keras.Model) -> bool:
     return all(shape.rank and shape[0] is None for shape in shapes)
 
 
+def is_cached(dataset: Any) -> bool:
+    """Whether the first pass fills memory, from which others are drawn."""
+    filename = getattr(dataset, "_filename", None) if "Cache" in type(dataset).__name__ else None
+    if filename is not None and not filename.numpy():
+        return True
+    return any(map(is_cached, dataset._inputs()))
+
+
 def shuffles(dataset: Any) -> bool:
     """Whether a shuffle is among its last transformations: each pass has another order."""
     step = dataset

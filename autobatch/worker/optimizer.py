@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 
 from autobatch.core.scaling import SETTINGS
 from autobatch.protocol import RATE_FUNCTION
@@ -11,6 +12,7 @@ from autobatch.worker.mistakes import UserError
 
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
+ROUNDED = 0.05  # a schedule's numbers of steps are, to whole ones
 FINER = 8  # times, each time its neighbourhood is looked at
 
 
@@ -102,6 +104,18 @@ def _schedule(optimizer: Any) -> Any | None:
     """A LearningRateSchedule, or a function without arguments; None of a rate that can be set."""
     rate = getattr(optimizer, "_learning_rate", None)
     return None if isinstance(rate, keras.Variable) or not callable(rate) else rate
+
+
+def follows_batch(one: keras.Model, twice: keras.Model) -> bool:
+    """Whether the schedule of the first optimizer is twice as fast at twice the batch size."""
+    of_one, of_twice = (_schedule(next(iter(optimizers(each).values()))) for each in (one, twice))
+    if of_one is None or of_twice is None:
+        return False
+    steps = [2**power for power in range(1, SCHEDULE_HORIZON.bit_length())]
+    slow = [_number(of_one(step)) for step in steps]
+    if np.allclose(slow, [_number(of_twice(step)) for step in steps], rtol=ROUNDED):
+        return False
+    return np.allclose(slow, [_number(of_twice(step // 2)) for step in steps], rtol=ROUNDED)
 
 
 def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0) -> None:

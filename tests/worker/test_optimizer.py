@@ -8,6 +8,7 @@ from autobatch.protocol import RATE_FUNCTION, Diverged, Inspect, Inspected, Trai
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import (
     change_settings,
+    follows_batch,
     learning_rate,
     optimizers,
     scale_learning_rates,
@@ -57,6 +58,17 @@ def test_a_schedules_peak_is_multiplied_once(given):
 def test_the_peak_of_a_schedule_is_found_wherever_it_is(steps):
     schedule = schedules.CosineDecay(0.0, 10_000, warmup_target=0.001, warmup_steps=steps)
     assert learning_rate(keras.optimizers.SGD(schedule))[0] == pytest.approx(0.001, rel=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "follows"), [(1, False), (2, True), (3, False)])
+def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_not(factor, follows):
+    def built(batch_size):
+        steps = 50_001 // batch_size * 10
+        schedule = schedules.CosineDecay(0.0, steps, warmup_target=0.01, warmup_steps=steps // 20)
+        return model(keras.optimizers.SGD(schedule))
+
+    assert follows_batch(built(32), built(32 * factor)) == follows
+    assert not follows_batch(model("sgd"), model("sgd"))
 
 
 def test_the_peak_of_a_decay_is_its_start():

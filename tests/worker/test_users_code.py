@@ -253,6 +253,39 @@ def test_code_that_needs_to_be_started_otherwise_is_told_how(tmp_path, code, hin
     assert hint in found.hint
 
 
+@pytest.mark.parametrize(("steps", "follows"), [("640 // batch_size", True), ("640", False)])
+def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, follows):
+    code = f"""
+        build = model
+        def model(batch_size=8):
+            found = build()
+            decay = keras.optimizers.schedules.CosineDecay(0.1, {steps})
+            found.compile(keras.optimizers.SGD(decay), "mse")
+            return found
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert found.schedule_follows_batch == follows
+
+
+def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_path):
+    """Each sample takes 2 ms in the first pass, and so a batch of 16 a thirtieth of a second."""
+    code = """
+        import time, tensorflow as tf
+        def slow(row):
+            time.sleep(0.002)
+            return row
+        def data():
+            drawn = tf.data.Dataset.from_tensor_slices(np.tile(x, (16, 1)))
+            drawn = drawn.map(lambda row: tf.numpy_function(slow, [row], row.dtype))
+            shaped = drawn.map(lambda row: tf.ensure_shape(row, (4,)))
+            return shaped.map(lambda row: (row, row[:1])).cache(), None
+        """
+    found = asked(tmp_path, code, Benchmark(batch_size=16, seconds=0.5))
+    assert isinstance(found, Measured), found
+    seconds, steps = (sum(getattr(w, of) for w in found.windows) for of in ("seconds", "steps"))
+    assert seconds / steps < 0.02
+
+
 def test_flags_that_are_not_parsed_have_their_defaults(tmp_path):
     pytest.importorskip("absl")
     code = """

@@ -6,19 +6,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.protocol import Inspect, Inspected, Target
+from autobatch.protocol import RATE_FUNCTION, Inspect, Inspected, Target
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
-from autobatch.worker.called import call_loader
+from autobatch.worker.called import call_loader, takes_batch_size
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
 from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
     accumulation_steps,
     batch_norm_layers,
+    follows_batch,
     learning_rate,
     optimizers,
     settings,
@@ -54,6 +55,10 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     found = list(named.values())
     told = [learning_rate(each) for each in found]
     rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
+    follows = False
+    if schedule not in (None, RATE_FUNCTION) and takes_batch_size(target):
+        twice = build_model(target, backend, seed=target.seed, batch_size=2 * size)
+        follows = follows_batch(model, twice)
     return Inspected(
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
@@ -87,6 +92,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         abilities=abilities,
         saved_seconds=data.saved_seconds,
         extents=data.extents,
+        schedule_follows_batch=follows,
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
