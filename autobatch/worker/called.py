@@ -20,6 +20,7 @@ class Called:
     loader: Any  # None: they have none
     value: Any = None
     seconds: float | None = None  # None: it was not called, but kept
+    import_seconds: float = 0.0  # of the module that builds the model
 
 
 def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Called:
@@ -28,10 +29,12 @@ def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Calle
     With `anew` the loader is called for certain, where else what it returned may be kept.
     """
     set_seed(target.seed)
+    began = time.perf_counter()
     builder_of(target)  # it is to be there, before anything that may take long
+    import_seconds = time.perf_counter() - began
     loader = _find_loader(target)
     if loader is None:
-        return Called(None)
+        return Called(None, import_seconds=import_seconds)
     path = Path(target.kept_data) if target.kept_data else None
     value = kept(path) if path and not anew else None
     if value is not None:
@@ -39,7 +42,7 @@ def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Calle
     began = time.perf_counter()
     offered = {"batch_size": batch_size}
     value = loader(**arguments(loader, target, offered, role="data"))
-    return Called(loader, value, time.perf_counter() - began)
+    return Called(loader, value, time.perf_counter() - began, import_seconds)
 
 
 def builder_of(target: Target) -> Any:

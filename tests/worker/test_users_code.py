@@ -286,6 +286,25 @@ def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_pa
     assert seconds / steps < 0.02
 
 
+def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
+    code = """
+        import os, time, tensorflow as tf
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+        time.sleep(3.1)
+        plain = model
+        def model():
+            with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+                return plain()
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    told = " ".join(found.notes)
+    assert "TF_ENABLE_ONEDNN_OPTS=0 autobatch" in told
+    assert "Importing train.py takes 3" in told
+    assert "under a MirroredStrategy of your own" in told
+    assert not asked(tmp_path, "", Inspect(batch_size=8)).notes
+
+
 def test_flags_that_are_not_parsed_have_their_defaults(tmp_path):
     pytest.importorskip("absl")
     code = """

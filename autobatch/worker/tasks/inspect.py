@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from autobatch.protocol import RATE_FUNCTION, Inspect, Inspected, Target
+from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
-from autobatch.worker.called import call_loader, takes_batch_size
+from autobatch.worker.called import Called, call_loader, takes_batch_size
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
 from autobatch.worker.mistakes import uncounted_memory
@@ -24,14 +25,17 @@ from autobatch.worker.optimizer import (
     optimizers,
     settings,
 )
+from autobatch.worker.set_too_late import read_at_import, set_since
 from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
+SLOW_IMPORT_SECONDS = 3.0
 FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
+    before = read_at_import()
     called = call_loader(target, batch_size=size, anew=True)
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     abilities = backend.abilities()
@@ -47,8 +51,16 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     metrics, notes = _try_out(model, first.part(min(first.count, few)) if cuts else first)
     cache_files.let_go()
     batch = backend.first_batch(first.fit_arguments(size) | {"class_weight": target.class_weight})
-    cached = cache_files.notes()
-    notes = (*data.notes, *notes, *cached, *callback_notes(target, size), *_optimizer_notes(model))
+    notes = (
+        *data.notes,
+        *notes,
+        *_import_notes(target, called),
+        *set_since(before),
+        *cache_files.notes(),
+        *callback_notes(target, size),
+        *_optimizer_notes(model),
+        *_strategy_notes(model, target),
+    )
     momenta = batch_norm_layers(model)
     kind, device_name = backend.device()
     named = optimizers(model)
@@ -114,6 +126,25 @@ def _try_out(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[st
         "evaluated, so that probe and benchmark work, and recommend does not."
     )
     return (), (note,)
+
+
+def _import_notes(target: Target, called: Called) -> tuple[str, ...]:
+    if called.import_seconds < SLOW_IMPORT_SECONDS:
+        return ()
+    module = target.model.partition(":")[0]
+    took = format_duration(called.import_seconds)
+    told = f"Importing {module} takes {took}, in every process. What it loads is better loaded in "
+    return (f"{told}the function that `data` names, whose arrays are kept.",)
+
+
+def _strategy_notes(model: keras.Model, target: Target) -> tuple[str, ...]:
+    strategy = getattr(model, "_distribute_strategy", None)
+    if strategy is None or target.replicas > 1:
+        return ()
+    return (
+        f"The model is built under a {type(strategy).__name__} of your own, and measured on one "
+        "device: device.replicas in the recipe measures several.",
+    )
 
 
 def _optimizer_notes(model: keras.Model) -> tuple[str, ...]:
