@@ -33,7 +33,7 @@ def reasons(
 ) -> tuple[str, ...]:
     return (
         why_this_one(choice, evidence, metric),
-        *_share_of_the_rate(choice, evidence),
+        *share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
     )
@@ -128,24 +128,26 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
     )
 
 
-def _share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
+def share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     """What the learning rate alone gains, where that was measured."""
     own = evidence.baseline.batch_size
     if choice.verdict != "better" or choice.setting.batch_size == own:
         return ()
-    told = []
-    for setting, interval in choice.standing.speedups.items():
-        is_much = interval.value > choice.speedup.value**0.5
-        if setting.batch_size == own and interval.low > 1 and is_much:
-            yours = evidence.if_yours("yours", "the baseline")
-            own_size = evidence.if_yours(f"your batch {own}", f"batch {own}")
-            share = "all" if interval.value >= choice.speedup.value else "much"
-            rate = evidence.learning_rate(setting)
-            told.append(
-                f"The learning rate alone does {share} of it: {rate:.3g} at {own_size} is "
-                f"{about(interval.value)} times sooner than {yours}."
-            )
-    return tuple(told)
+    alone = {s: each for s, each in choice.standing.speedups.items() if s.batch_size == own}
+    setting = max(alone, key=lambda s: alone[s].value, default=None)
+    if setting is None:
+        return ()
+    interval = alone[setting]
+    if interval.low <= 1 or interval.value <= choice.speedup.value**0.5:
+        return ()
+    yours = evidence.if_yours("yours", "the baseline")
+    own_size = evidence.if_yours(f"your batch {own}", f"batch {own}")
+    share = "all" if interval.value >= choice.speedup.value else "much"
+    rate = evidence.learning_rate(setting)
+    return (
+        f"The learning rate alone does {share} of it: {rate:.3g} at {own_size} is "
+        f"{about(interval.value)} times sooner than {yours}.",
+    )
 
 
 def _why_this_rate(choice: Choice, evidence: Evidence) -> str:

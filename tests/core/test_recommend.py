@@ -7,7 +7,7 @@ import pytest
 
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
-from autobatch.core.wording import after_equal_time, why_this_one
+from autobatch.core.wording import after_equal_time, share_of_the_rate, why_this_one
 
 OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Setting(64, 3)
 SEEDS = 5
@@ -134,6 +134,14 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
     assert choice.standing.share(-0.5) == "0.50% lower"
     told = after_equal_time(choice, evidence, "val_loss")[0]
     assert told.endswith("%, as shares of what yours learns).")
+
+
+def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone_gains():
+    evidence = evidence_of(speeds={LARGE: 14.0, SAFER: 7.0})
+    choice = choose(evidence, ceiling=64)
+    assert choice.setting == LARGE
+    (told,) = share_of_the_rate(choice, evidence)
+    assert told.startswith("The learning rate alone does much of it: 0.08 at your batch 32 is ")
 
 
 def test_a_large_batch_is_preferred_where_that_is_asked():
