@@ -12,7 +12,7 @@ from autobatch.worker.mistakes import UserError
 
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
-ROUNDED = 0.05  # a schedule's numbers of steps are, to whole ones
+ROUNDED = 0.05  # of the peak: a schedule's numbers of steps are, to whole ones
 FINER = 8  # times, each time its neighbourhood is looked at
 
 
@@ -113,9 +113,10 @@ def follows_batch(one: keras.Model, twice: keras.Model) -> bool:
         return False
     steps = [2**power for power in range(1, SCHEDULE_HORIZON.bit_length())]
     slow = [_number(of_one(step)) for step in steps]
-    if np.allclose(slow, [_number(of_twice(step)) for step in steps], rtol=ROUNDED):
+    near = ROUNDED * max(map(abs, slow))
+    if np.allclose(slow, [_number(of_twice(step)) for step in steps], rtol=0, atol=near):
         return False
-    return np.allclose(slow, [_number(of_twice(step // 2)) for step in steps], rtol=ROUNDED)
+    return np.allclose(slow, [_number(of_twice(step // 2)) for step in steps], rtol=0, atol=near)
 
 
 def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0) -> None:

@@ -60,10 +60,13 @@ def test_the_peak_of_a_schedule_is_found_wherever_it_is(steps):
     assert learning_rate(keras.optimizers.SGD(schedule))[0] == pytest.approx(0.001, rel=1e-5)
 
 
+@pytest.mark.parametrize("samples", [3000, 50_001])
 @pytest.mark.parametrize(("factor", "follows"), [(1, False), (2, True), (3, False)])
-def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_not(factor, follows):
+def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_not(
+    factor, follows, samples
+):
     def built(batch_size):
-        steps = 50_001 // batch_size * 10
+        steps = samples // batch_size * 10
         schedule = schedules.CosineDecay(0.0, steps, warmup_target=0.01, warmup_steps=steps // 20)
         return model(keras.optimizers.SGD(schedule))
 
