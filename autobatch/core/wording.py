@@ -65,7 +65,8 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward, metric)
     if choice.tied_with:
-        others = " and ".join(map(str, choice.tied_with))
+        *most, last = map(str, choice.tied_with)
+        others = f"{', '.join(most)} and {last}" if most else last
         sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
     return sentence
 

@@ -1,5 +1,6 @@
 """The choice among settings that are better, on curves of known shape."""
 
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -142,6 +143,16 @@ def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone
     assert choice.setting == LARGE
     (told,) = share_of_the_rate(choice, evidence)
     assert told.startswith("The learning rate alone does much of it: 0.08 at your batch 32 is ")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [((64,), "64."), ((64, 128), "64 and 128."), ((16, 64, 128), "16, 64 and 128.")],
+)
+def test_all_that_cannot_be_told_apart_are_listed(sizes, told):
+    evidence = evidence_of()
+    choice = replace(choose(evidence, ceiling=64), tied_with=sizes)
+    assert why_this_one(choice, evidence, "val_loss").endswith(f"the finalists at batch {told}")
 
 
 def test_a_large_batch_is_preferred_where_that_is_asked():
