@@ -50,6 +50,7 @@ def environment(
 
 
 _dumps: list[str] = []  # one, where an allocation that waits in vain is looked for
+_to_reserve: list[int] = []  # once the user's module is imported, which may set threads
 _strategies: list[Any] = []  # one, where there are replicas
 
 
@@ -63,10 +64,11 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
             cpu = tf.config.list_physical_devices("CPU")[0]
             one = tf.config.LogicalDeviceConfiguration()
             tf.config.set_logical_device_configuration(cpu, [one] * replicas)
-        if limit_bytes is not None:
+        if limit_bytes is not None and _dumps:  # a probe, of which only memory counts
             _reserve(limit_bytes)
-            if _dumps:  # in a probe, of which only memory counts
-                _let_threads_be_set()
+            _let_threads_be_set()
+        elif limit_bytes is not None:
+            _to_reserve.append(limit_bytes)
     if replicas > 1:
         _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
 
@@ -77,6 +79,8 @@ def watch_memory(give_up: Callable[[str], None]) -> None:
 
 
 def scope() -> AbstractContextManager[Any]:
+    while _to_reserve:
+        _reserve(_to_reserve.pop())
     return _strategies[0].scope() if _strategies else contextlib.nullcontext()
 
 
