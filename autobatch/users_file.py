@@ -34,8 +34,11 @@ def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
         raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return functions, {each.get_name() for each in symbols if each.is_local()}
+    return _functions(tree), {each.get_name() for each in symbols if each.is_local()}
+
+
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def compiles(function: ast.FunctionDef) -> bool:
@@ -59,8 +62,7 @@ def _refuse_training(path: Path) -> None:
             tree = ast.parse(decode_source(path.read_bytes()))
     except (SyntaxError, ValueError):  # whoever imports it says so
         return
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    for call in _calls(tree.body, functions, set()):
+    for call in _calls(tree.body, _functions(tree), set()):
         raise RecipeError(
             f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
             "measures imports it.",
@@ -74,7 +76,7 @@ def _calls(
 ) -> Iterator[ast.Call]:
     """Of `fit`, that run when `statements` do."""
     for statement in statements:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(statement, BODIES):
             continue
         if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
             continue

@@ -185,13 +185,10 @@ def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "
 
 
 def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
-    """In the metric's own sign; None too where it is no share of what the baseline ends at."""
-    found = choice.standing.differences.get(choice.setting)
-    if found is None or choice.standing.of_what_is_learned:
+    """None too where it is no share of what the baseline ends at."""
+    if choice.standing.of_what_is_learned:
         return None
-    if not evidence.maximise:
-        return found
-    return Interval(value=-found.value, low=-found.high, high=-found.low)
+    return choice.standing.difference(choice.setting, maximise=evidence.maximise)
 
 
 def _replicas(

@@ -43,6 +43,13 @@ class Standing:
         found = self.differences.get(setting)
         return found is not None and found.low > ranking.EQUIVALENT and not self.is_the_end
 
+    def difference(self, setting: Setting, *, maximise: bool) -> Interval | None:
+        """In the metric's own sign: where that is maximised, more is better."""
+        found = self.differences.get(setting)
+        if found is None or not maximise:
+            return found
+        return Interval(value=-found.value, low=-found.high, high=-found.low)
+
     def share(self, difference: float) -> str:
         """A difference, or an end of its interval, in per cent of the baseline's loss.
 

@@ -93,15 +93,15 @@ def _why_its_end_matters(
         )
     else:
         return None
-    sign = -1.0 if evidence.maximise else 1.0
-    value = sign * found.differences[setting].value
+    difference = found.difference(setting, maximise=evidence.maximise)
+    assert difference is not None  # it is one of those that end better, or worse
     yours = evidence.if_yours("yours", "the baseline")
     unit = f", as a share of what {yours} learns" if found.of_what_is_learned else ""
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
         f"{format_duration(evidence.final_seconds)} of training its {metric} is "
-        f"{found.share(value)} than {yours}{unit}. {advice}"
+        f"{found.share(difference.value)} than {yours}{unit}. {advice}"
     )
 
 

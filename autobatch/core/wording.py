@@ -110,12 +110,10 @@ def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[s
         timed = [s for s in found.speedups if s in found.differences]
         setting = max(timed, key=lambda s: found.speedups[s].value, default=setting)
         whose = f"the best {metric} of {evidence.named(setting)}"
-    difference = found.differences.get(setting)
+    difference = found.difference(setting, maximise=evidence.maximise)
     if difference is None:
         return ()
-    sign = -1.0 if evidence.maximise else 1.0
-    value, *ends = (sign * x for x in (difference.value, difference.low, difference.high))
-    low, high = sorted(ends)
+    value, low, high = difference.value, difference.low, difference.high
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
     unit = ""
     if found.of_what_is_learned:

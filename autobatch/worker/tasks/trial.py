@@ -68,11 +68,12 @@ def run(
         )
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
-    evaluated = fixed_batch_size(model) or task.validation_batch_size
+    fixed = fixed_batch_size(model)
+    evaluated = fixed or task.validation_batch_size
     inputs: list[Any] = []
     if can_reestimate(model):
         few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
-        found = sample(data.train, fixed_batch_size(model) or min(few, evaluated), backend)
+        found = sample(data.train, fixed or min(few, evaluated), backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
     rates = set_rates(model)
     watch = _Evaluator(task, data, evaluated, inputs, backend, report)
@@ -97,17 +98,16 @@ def run(
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
     return msgspec.structs.replace(
-        trained, sharpness=_sharpness(task, target, model, data.train, backend)
+        trained, sharpness=_sharpness(task, target, model, data.train, evaluated, backend)
     )
 
 
 def _sharpness(
-    task: Trial, target: Target, model: keras.Model, train: Source, backend: Backend
+    task: Trial, target: Target, model: keras.Model, train: Source, count: int, backend: Backend
 ) -> float | None:
     """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
     set_seed(task.seed)
     try:
-        count = fixed_batch_size(model) or task.validation_batch_size
         batch = sample(train, count, backend, target.class_weight)[0]
         return sharpness(model, batch, backend)
     except Exception:  # a diagnostic costs no trial; what was the matter is in its log
