@@ -182,8 +182,8 @@ def test_trials_have_the_settings_that_go_with_their_size_and_schedules_their_sp
             continue
         assert task.settings["beta_2"] == pytest.approx(max(0.9, 0.999**kappa))
         assert task.settings["epsilon"] == pytest.approx(1e-7 / kappa**0.5)
-    if found.batch_size != 32:
-        assert f"model.optimizer.beta_2 = {found.hyperparameters['beta_2']:.6g}" in found.snippet
+    assert found.batch_size != 32
+    assert f"model.optimizer.beta_2 = {found.hyperparameters['beta_2']:.6g}" in found.snippet
 
 
 @pytest.mark.parametrize(("samples", "warns"), [(4097, True), (4096, False)])

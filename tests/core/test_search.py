@@ -198,7 +198,7 @@ def test_peaks_that_vary_by_a_tenth_still_end_within_1_percent(constant, per_sam
     truth = min(65536, (limit - constant) // per_sample)
     assert truth * 0.99 - 1 <= bracket.good <= truth
     assert len(device.tried) <= 17
-    assert device.failures <= 12  # 11 was asserted, and was never true: see the example
+    assert device.failures <= 12
 
 
 @pytest.mark.parametrize("upper", [1, 2, 31, 32, 33, 1437])

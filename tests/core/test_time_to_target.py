@@ -54,8 +54,6 @@ def test_the_least_time_over_sizes_is_seen_where_one_part_of_the_model_vanishes(
     assert best(lambda b: 5e-3, 800) == 1024
     assert best(lambda b: 5e-3 + 20e-6 * b, 0) == 1
     assert best(lambda b: 5e-3 + 20e-6 * b, 1e6) == 1024  # its optimum lies beyond
-    times = {447.21: 5e-3 + 20e-6 * 447.21}
-    assert times[447.21] * (1 + 800 / 447.21) == pytest.approx(0.0388885, rel=1e-4)  # T* / S_min
 
 
 def test_efficiency_is_that_of_pollux():
