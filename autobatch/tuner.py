@@ -39,8 +39,9 @@ from autobatch.protocol import (
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
+from autobatch.stages.chosen import lowered, verified_choice
 from autobatch.stages.plan import refuse_what_cannot_be_tuned, step_seconds_at_most
-from autobatch.stages.probe import Prober, UnverifiedError
+from autobatch.stages.probe import Prober
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 
@@ -109,37 +110,25 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     known.append(measured)
     session.end_if_stopped()
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:
-        held = {point.batch_size: point.peak_bytes for point in measured.points}
-        peak_bytes = held.get(measured.ceiling) or probed.ceiling_peak_bytes
-        probed = changed(probed, ceiling=measured.ceiling, ceiling_peak_bytes=peak_bytes)
+        probed = lowered(probed, measured, measured.ceiling)
     evidence = run_trials(session, inspected, probed, measured)
     wishes = session.recipe.recommend
-    choice = conclusion.choose(evidence, ceiling=probed.ceiling, prefer=wishes.prefer)
-    size, is_verified = choice.setting.batch_size, True
-    try:
-        peak_bytes = prober.verified_peak(size)
-        doubt = prober.made.doubt
-    except UnverifiedError as why:
-        peak_bytes, is_verified = probed.ceiling_peak_bytes, False
-        doubt = (
-            f"Batch {size} was not verified by itself ({why}); the peak told is of another size."
-        )
+    chosen = verified_choice(prober.made, evidence, probed, measured, prefer=wishes.prefer)
     recommendation = conclusion.compose(
-        choice,
+        chosen.choice,
         evidence,
         inspected,
-        probed,
+        chosen.probed,
         measured,
         metric=session.recipe.trials.metric,
-        peak_bytes=peak_bytes,
-        is_verified=is_verified,
+        peak_bytes=chosen.peak_bytes,
+        is_verified=chosen.is_verified,
         environment=_environment(session, inspected),
         wall_seconds=session.spent_seconds,
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    doubts = [doubt] if doubt else []
-    return changed(recommendation, warnings=(*doubts, *recommendation.warnings))
+    return changed(recommendation, warnings=(*chosen.doubts, *recommendation.warnings))
 
 
 def verify(session: Session, recommended: Recommendation) -> Verification:

@@ -13,6 +13,7 @@ from autobatch.protocol import (
     Extent,
     Gradients,
     JobFinished,
+    OutOfMemory,
     Trained,
     Trial,
     UserCodeFailed,
@@ -327,3 +328,38 @@ def test_beside_equal_time_stand_equal_steps_and_equal_samples(tmp_path):
     for c in finalists:
         assert c.val_loss_at_equal_steps == pytest.approx(loss(c, fewest), rel=0.03)
         assert c.val_loss_at_equal_samples == pytest.approx(loss(c, least / c.batch_size), rel=0.03)
+
+
+def test_what_runs_out_of_memory_in_a_verification_of_its_own_is_not_recommended(tmp_path):
+    """Memory that is uneven: steps of a size fit, and many steps of it do not."""
+
+    class Uneven(PretendDevice):
+        def _probe(self, task):
+            if task.verify and task.batch_size in failing:
+                return OutOfMemory(evidence="OOM when allocating tensor")
+            return super()._probe(task)
+
+    failing = set()
+    first = tune(tmp_path / "even", Uneven(fits_up_to=300))
+    failing = {first.batch_size}
+    found = tune(tmp_path / "uneven", Uneven(fits_up_to=300))
+    assert first.batch_size > 32
+    assert found.batch_size < first.batch_size
+    assert any(told.startswith("Memory:") for told in found.reasons)
+    assert found.warnings[0] == (
+        f"Batch {first.batch_size} was not verified by itself (out of memory); what is "
+        "recommended was chosen without it."
+    )
+
+
+def test_the_users_own_size_stays_where_nothing_passes_a_verification_of_its_own(tmp_path):
+    class Uneven(PretendDevice):
+        def _probe(self, task):
+            if any(isinstance(before, Trial) for before in self.tasks):
+                return OutOfMemory(evidence="OOM when allocating tensor")
+            return super()._probe(task)
+
+    found = tune(tmp_path, Uneven(fits_up_to=300))
+    assert found.batch_size == 32
+    assert not any(told.startswith("Memory:") for told in found.reasons)
+    assert any("Batch 32 was not verified by itself" in told for told in found.warnings)

@@ -20,7 +20,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.stages import unfinished
-from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.ask import Session
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.refusal import refuse, refuse_range
 from autobatch.stages.remarks import remarks
@@ -37,10 +37,6 @@ MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than p
 
 Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
 MEMORY = ("memory", "host_memory")
-
-
-class UnverifiedError(Exception):
-    """A size that was chosen did not pass a verification of its own: why."""
 
 
 class _OutOfTimeError(Exception):
@@ -151,17 +147,6 @@ class Prober:
             "search leaves open, is what is verified (--exact narrows it to the sample)."
         )
         return less
-
-    def verified_peak(self, size: int) -> int:
-        """The peak of `size` in a verification of its own. Raises UnverifiedError without one."""
-        try:
-            if self.made.final(size, self.session.limit_bytes) is not None:
-                return self.made.peak(size)
-        except InterruptedRunError:
-            raise UnverifiedError("the run was interrupted before") from None
-        raise UnverifiedError(
-            why_it_failed(self.made.failure(size, self.session.limit_bytes).outcome)
-        )
 
     def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:

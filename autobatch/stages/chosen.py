@@ -1,0 +1,69 @@
+"""What is chosen must pass a verification of its own; where it runs out of memory, another is."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autobatch.core.evidence import Evidence
+from autobatch.core.recommend import choose
+from autobatch.core.standing import Choice
+from autobatch.errors import InterruptedRunError
+from autobatch.protocol import BenchmarkResult, OutOfMemory, OverBudget, ProbeResult, changed
+from autobatch.stages.ask import why_it_failed
+from autobatch.stages.probes import Probes
+
+
+@dataclass(frozen=True)
+class Chosen:
+    choice: Choice
+    probed: ProbeResult  # with the ceiling that holds for the choice
+    peak_bytes: int
+    is_verified: bool
+    doubts: tuple[str, ...]
+
+
+def verified_choice(
+    made: Probes,
+    evidence: Evidence,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
+    *,
+    prefer: Literal["small", "large"],
+) -> Chosen:
+    """Ends with the user's own batch size at the latest, which is what they train with as it is."""
+    doubts: list[str] = []
+    while True:
+        choice = choose(evidence, ceiling=probed.ceiling, prefer=prefer)
+        size = choice.setting.batch_size
+        peak_bytes, why, of_memory = _verify(made, size)
+        if peak_bytes is not None:
+            doubts += [made.doubt] if made.doubt else []
+            return Chosen(choice, probed, peak_bytes, True, tuple(doubts))
+        if not of_memory or size in (1, evidence.baseline.batch_size):
+            doubts.append(f"{_unverified(size, why)}the peak told is of another size.")
+            return Chosen(choice, probed, probed.ceiling_peak_bytes, False, tuple(doubts))
+        doubts.append(f"{_unverified(size, why)}what is recommended was chosen without it.")
+        smaller = [point.batch_size for point in measured.points if point.batch_size < size]
+        probed = lowered(probed, measured, max(smaller, default=size - 1))
+
+
+def lowered(probed: ProbeResult, measured: BenchmarkResult, ceiling: int) -> ProbeResult:
+    """With a lower ceiling, and the peak there, if it is known."""
+    held = {point.batch_size: point.peak_bytes for point in measured.points}
+    peak_bytes = held.get(ceiling) or probed.ceiling_peak_bytes
+    return changed(probed, ceiling=ceiling, ceiling_peak_bytes=peak_bytes)
+
+
+def _unverified(size: int, why: str) -> str:
+    return f"Batch {size} was not verified by itself ({why}); "
+
+
+def _verify(made: Probes, size: int) -> tuple[int | None, str, bool]:
+    """The peak, if it passes; else why it does not, and whether that is memory."""
+    limit_bytes = made.session.limit_bytes
+    try:
+        if made.final(size, limit_bytes) is not None:
+            return made.peak(size), "", False
+    except InterruptedRunError:
+        return None, "the run was interrupted before", False
+    failed = made.failure(size, limit_bytes).outcome
+    return None, why_it_failed(failed), isinstance(failed, (OutOfMemory, OverBudget))
