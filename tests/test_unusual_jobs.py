@@ -163,6 +163,14 @@ def test_an_effective_batch_has_all_that_goes_with_it(tmp_path):
     (told,) = [told for told in found.warnings if "samples per update" in told]
     assert "beta_2" in told
     assert told.endswith("There are only 4096 training samples.")
+    assert f"({wished.samples / found.batch_size:.0f} times), no rule is more than a guess" in told
+
+
+def test_a_rule_is_trusted_near_what_was_tried(tmp_path):
+    found = tune(tmp_path, PretendDevice(), "recommend.effective_batch=512")
+    (told,) = [told for told in found.warnings if "samples per update" in told]
+    assert found.effective_batch.samples <= 8 * found.batch_size
+    assert "guess" not in told
 
 
 def test_trials_have_the_settings_that_go_with_their_size_and_schedules_their_speed(tmp_path):

@@ -15,6 +15,7 @@ from autobatch.protocol import (
 )
 from autobatch.units import format_bytes, format_duration
 
+FAR_BEYOND = 8.0  # times the batch that was tried: rules are not to be extrapolated by more
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 SHARPNESS = (
     "Sharpness (the largest eigenvalue of the training loss' Hessian where trials ended, on one "
@@ -72,7 +73,8 @@ def warnings(
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        found.append(_effective(wished, inspected))
+        trained = size * evidence.accumulation_steps
+        found.append(_effective(wished, inspected, trained))
     found.extend(f"Not measured: {reason}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -135,13 +137,20 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
 
 
-def _effective(wished: EffectiveBatch, inspected: Inspected) -> str:
+def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> str:
+    """`trained`: the samples per update of what is recommended, which trials did train with."""
     steps = wished.gradient_accumulation_steps
+    factor = max(wished.samples / trained, trained / wished.samples)
     others = "".join(f", {name} {value:.4g}" for name, value in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
     if steps > 1 or inspected.accumulation_steps > 1:
         told += f" with gradient_accumulation_steps={steps} in the optimizer"
     told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
+    if factor > FAR_BEYOND:
+        told += (
+            f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
+            "rates of a quarter to four times that, too."
+        )
     if steps > 1:
         told += (
             " It is not faster for it, and BatchNormalization still sees the smaller batch. The "
