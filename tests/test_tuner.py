@@ -866,6 +866,16 @@ def test_what_takes_long_to_be_ready_is_waited_for(tmp_path):
         assert opened.deadline_of_work(3) == quick + 2000 - 300
 
 
+def test_a_size_that_was_not_probed_has_the_time_for_steps_of_the_next_larger(tmp_path):
+    with session(tmp_path, PretendDevice()) as opened:
+        opened.step_seconds = {32: 1.0, 1000: 60.0}
+        at_least = opened.deadline_of_work(3)
+        assert opened.deadline_of_work(3, 512) == opened.deadline_of_work(3, 1000)
+        assert opened.deadline_of_work(3, 16) == opened.deadline_of_work(3, 32)
+        assert at_least < opened.deadline_of_work(3, 32) < opened.deadline_of_work(3, 512)
+        assert opened.deadline_of_work(3, 2000) == at_least
+
+
 def test_epochs_longer_than_what_is_measured_are_told_of(tmp_path):
     class InsideEpochs(PretendDevice):
         def _benchmark(self, task):

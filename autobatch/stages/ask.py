@@ -88,9 +88,13 @@ class Session:
         return min(at_most, max(LEAST_DEADLINE_SECONDS, slow, self.seconds_left()))
 
     def deadline_of_work(self, seconds: float, batch_size: int | None = None) -> float:
-        """For a job that works for `seconds`, and a few steps, once it has model and data ready."""
+        """For a job that works for `seconds`, and a few steps, once it has model and data ready.
+
+        A step takes at most as long as one of the next larger size that was probed.
+        """
         ready = max(READY_SECONDS, DEADLINE_FACTOR * self.job_seconds)
-        step_seconds = self.step_seconds.get(batch_size or 0, 0.0)
+        larger = [size for size in self.step_seconds if size >= (batch_size or inf)]
+        step_seconds = self.step_seconds[min(larger)] if larger else 0.0
         return ready + DEADLINE_FACTOR * (seconds + step_seconds)
 
     def is_to_end(self) -> bool:
