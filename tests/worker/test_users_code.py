@@ -359,6 +359,7 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
     assert isinstance(found, (Fits, Measured)), found
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
     "task",
     [
@@ -367,13 +368,14 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
         Benchmark(batch_size=16, seconds=0.3, limit_bytes=256 << 20),
     ],
 )
-def test_threads_may_be_set(tmp_path, task):
+def test_threads_may_be_set(tmp_path, task, replicas):
     code = """
         import tensorflow as tf
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         """
-    assert isinstance(asked(tmp_path, code, task), (Fits, Measured))
+    found = asked(tmp_path, code, task, replicas=replicas)
+    assert isinstance(found, (Fits, Measured)), found
 
 
 def test_a_script_that_reads_its_arguments_finds_none(tmp_path):

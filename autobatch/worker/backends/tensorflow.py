@@ -51,6 +51,7 @@ def environment(
 
 _dumps: list[str] = []  # one, where an allocation that waits in vain is looked for
 _to_reserve: list[int] = []  # once the user's module is imported, which may set threads
+_to_share: list[int] = []  # likewise: among so many replicas
 _strategies: list[Any] = []  # one, where there are replicas
 
 
@@ -70,7 +71,7 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
         elif limit_bytes is not None:
             _to_reserve.append(limit_bytes)
     if replicas > 1:
-        _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
+        _to_share.append(replicas)
 
 
 def watch_memory(give_up: Callable[[str], None]) -> None:
@@ -81,6 +82,10 @@ def watch_memory(give_up: Callable[[str], None]) -> None:
 def scope() -> AbstractContextManager[Any]:
     while _to_reserve:
         _reserve(_to_reserve.pop())
+    if _to_share and not _strategies:
+        import tensorflow as tf
+
+        _strategies.append(tf.distribute.MirroredStrategy(_logical_devices()))
     return _strategies[0].scope() if _strategies else contextlib.nullcontext()
 
 
