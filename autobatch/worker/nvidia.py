@@ -35,9 +35,11 @@ class EnergyCounter:
         with contextlib.suppress(ImportError):  # of an installation without dependencies
             import pynvml
 
-            self._nvml, self._error = nvml or pynvml, pynvml.NVMLError
+            self._nvml = nvml or pynvml
+            # The second, which is none of the first, where a driver is too old for the library.
+            self._errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)
             if device == "gpu":
-                with contextlib.suppress(self._error):
+                with contextlib.suppress(*self._errors):
                     self._handles = visible_handles(self._nvml, replicas)
 
     def start(self) -> None:
@@ -58,14 +60,14 @@ class EnergyCounter:
     def _joules(self) -> float | None:
         if not self._handles or any(map(self._is_shared, self._handles)):
             return None
-        with contextlib.suppress(self._error):
+        with contextlib.suppress(*self._errors):
             read = map(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles)
             return float(sum(read)) / 1000  # of millijoules
         return None
 
     def _is_shared(self, handle: Any) -> bool:
         """Whether more than one process is seen to compute on it."""
-        with contextlib.suppress(self._error):  # some drivers do not tell
+        with contextlib.suppress(*self._errors):  # some drivers do not tell
             listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
             return len({process.pid for process in listed}) > 1
         return False

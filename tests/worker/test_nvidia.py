@@ -44,7 +44,8 @@ def test_without_a_counter_nothing_is_known(driver):
 
 def test_what_the_driver_does_not_tell_of_processes_is_no_reason_to_know_nothing():
     refused = error(pynvml.NVML_ERROR_NO_PERMISSION)
-    for computing in ([process(1, GIB), process(1, None)], refused):
+    too_old = pynvml.NVMLLibraryMismatchError("Unversioned function called")
+    for computing in ([process(1, GIB), process(1, None)], refused, too_old):
         assert counted(Driver(card(millijoules=1, computing=computing)), spent=5000) == 0.5
 
 
