@@ -27,11 +27,14 @@ class UsedGpus:
         """What `outcome` means, by what the driver says now that the worker has ended."""
         if self._uuids and isinstance(outcome, verdict.UNEXPLAINED):
             lost = machine.lost(self._uuids, self._survey())
-            return verdict.of_lost_gpus(outcome, lost) if lost else outcome
+            if lost:
+                return verdict.of_lost_gpus(outcome, lost)
         limit_bytes = getattr(task, "limit_bytes", None)
-        if limit_bytes and isinstance(outcome, OutOfMemory) and not outcome.host_memory:
+        is_of_memory = isinstance(outcome, OutOfMemory) and not outcome.host_memory
+        # A framework's error may be of memory, and not say so.
+        if limit_bytes and (is_of_memory or getattr(outcome, "framework_error", False)):
             taken = self._taken_by_others(limit_bytes)
-            return verdict.of_taken_memory(taken) if taken else outcome
+            return verdict.of_taken_memory(outcome, taken) if taken else outcome
         return outcome
 
     def _taken_by_others(self, limit_bytes: int) -> machine.Gpu | None:

@@ -25,18 +25,22 @@ FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 LIBRARIES = frozenset({"site-packages", "dist-packages"})  # also where they lie in the folder
 LOG_TAIL_CHARACTERS = 4000
 
+ALLOCATION = (
+    r"OOM when allocating",
+    r"ran out of memory trying to allocate",  # TensorFlow's BFC, before it dies of it
+    r"CUDA_ERROR_OUT_OF_MEMORY",
+    r"CUDA out of memory",
+    r"Status: out of memory",
+    r"\bCU[A-Z]+(_STATUS)?_ALLOC_FAILED",  # cuDNN, cuBLAS, cuFFT and others of CUDA's libraries
+    r"the resource allocation failed",  # cuBLAS, in words
+)
 OUT_OF_MEMORY = re.compile(
     "|".join(
         (
+            *ALLOCATION,
             r"RESOURCE_EXHAUSTED",
             r"ResourceExhaustedError",
-            r"OOM when allocating",
-            r"ran out of memory trying to allocate",  # TensorFlow's BFC, before it dies of it
-            r"CUDA_ERROR_OUT_OF_MEMORY",
-            r"CUDA out of memory",
             r"torch\.OutOfMemoryError",
-            r"CUDNN_STATUS_ALLOC_FAILED",
-            r"CUBLAS_STATUS_ALLOC_FAILED",
             r"std::bad_alloc",
             r"DefaultCPUAllocator: can't allocate memory",
             r"DefaultCPUAllocator: not enough memory",
@@ -85,39 +89,44 @@ def of_dead_process(
 
 
 def of_answer(outcome: Outcome, log: str) -> Outcome:
-    """The outcome that a worker gave, unless its log knows better.
+    """The outcome that a worker gave, unless that or its log tells of memory.
 
     When an allocation fails, the framework's error may be about what came of it ("Cannot parse
     tensor from proto", "Dst tensor is not initialized"). The user's own exceptions stay theirs.
     """
     if isinstance(outcome, Measured):
         return msgspec.structs.replace(outcome, allocator_warnings=len(SHORT.findall(log)))
-    evidence = _evidence(log) if isinstance(outcome, UserCodeFailed) else None
-    if evidence and getattr(outcome, "framework_error", False):
-        return OutOfMemory(evidence=evidence)
+    if isinstance(outcome, UserCodeFailed) and outcome.framework_error:
+        said = _evidence(outcome.message, re.compile("|".join(ALLOCATION)))
+        if evidence := said or _evidence(log):
+            return OutOfMemory(evidence=evidence)
     return outcome
 
 
 def of_lost_gpus(outcome: Outcome, uuids: tuple[str, ...]) -> TargetMissing:
     """A failure while GPUs in use disappeared: whatever it says, that is why."""
-    said = getattr(outcome, "message", "").partition("\n")[0]
     return TargetMissing(
         message=f"A GPU is gone: NVIDIA's driver reports {', '.join(uuids)} no more."
-        + (f" The worker said: {said}" if said else ""),
+        + _said(outcome),
         hint="nvidia-smi and the kernel's log (dmesg, lines with Xid) may say why. What was "
         "measured is kept, for when it is back.",
         is_device=True,
     )
 
 
-def of_taken_memory(gpu: Gpu) -> TargetMissing:
+def of_taken_memory(outcome: Outcome, gpu: Gpu) -> TargetMissing:
     """Memory ran out where others hold it meanwhile: it says nothing about the size."""
     return TargetMissing(
-        message=f"Others took memory of the GPU meanwhile: {gpu.state}",
+        message=f"Others took memory of the GPU meanwhile: {gpu.state}{_said(outcome)}",
         hint="Start the same command again once it is free, or with --fresh. What was measured "
         "is kept.",
         is_device=True,
     )
+
+
+def _said(outcome: Outcome) -> str:
+    said = getattr(outcome, "message", "").partition("\n")[0]
+    return f" The worker said: {said}" if said else ""
 
 
 def of_timeout(deadline_seconds: float, *, log: str, where: str | None) -> OutOfMemory | TimedOut:

@@ -482,6 +482,32 @@ def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
         )
 
 
+@pytest.mark.parametrize(("free", "is_taken"), [((70, 20, 20, 20), True), ((70, 70, 70), False)])
+@pytest.mark.parametrize("is_frameworks", [True, False])
+def test_a_frameworks_error_may_come_of_memory_that_others_took(
+    monkeypatch, free, is_taken, is_frameworks
+):
+    monkeypatch.setattr(used_gpus, "RELEASE_SECONDS", 0.0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    sizes = iter(free)
+
+    def survey():
+        gpu = machine.Gpu(
+            name="A", total_bytes=80 << 30, free_bytes=next(sizes) << 30, driver="1", uuid="GPU-7"
+        )
+        return machine.GpuSurvey(gpus=(gpu,))
+
+    target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
+    used = used_gpus.UsedGpus(target, survey, 70 << 30)
+    failed = UserCodeFailed(message="InternalError: no engine", framework_error=is_frameworks)
+    found = used.judged(Benchmark(batch_size=8, seconds=1, limit_bytes=70 << 30), failed)
+    if is_taken and is_frameworks:
+        assert isinstance(found, TargetMissing)
+        assert found.message.endswith("The worker said: InternalError: no engine")
+    else:
+        assert found is failed
+
+
 @pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_gpu_that_disappears_is_told_unless_the_driver_does_not_answer(tmp_path, answers):

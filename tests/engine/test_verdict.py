@@ -86,6 +86,25 @@ def test_a_framework_error_that_came_of_a_failed_allocation_is_out_of_memory():
     assert isinstance(of_answer(failed(framework_error=True), log), OutOfMemory)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "failed to allocate 2.00GiB; Status: out of memory",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "failed to create cublas handle: the resource allocation failed",
+    ],
+)
+def test_what_a_framework_error_says_of_memory_itself_is_out_of_memory(line):
+    message = f"At batch 16: InternalError: Graph execution error:\n{line}"
+    answer = UserCodeFailed(message=message, framework_error=True)
+    assert of_answer(answer, "") == OutOfMemory(evidence=line)
+    theirs = UserCodeFailed(message=message)
+    assert of_answer(theirs, "") is theirs
+    full = UserCodeFailed(message="ResourceExhaustedError: /tmp/a", framework_error=True)
+    assert of_answer(full, "") is full  # of a disk: the worker knows
+
+
 def test_a_users_exception_stays_theirs_whatever_the_log_says():
     answer = failed(framework_error=False)
     assert of_answer(answer, TENSORFLOW_OOM) is answer

@@ -17,6 +17,8 @@ from autobatch.worker.mistakes import DeviceError, TargetError, UserError
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "CUDA driver error: out of memory",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
     ],
 )
 def test_all_that_cuda_says_of_memory_is_out_of_memory(line):
@@ -36,6 +38,7 @@ def test_other_errors_of_cuda_are_not():
         "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
         "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`",
         "CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasLtMatmul(...)`",
+        "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`",
     ],
 )
 def test_what_cudas_libraries_say_near_the_limit_is_out_of_memory(monkeypatch, line):
@@ -43,6 +46,24 @@ def test_what_cudas_libraries_say_near_the_limit_is_out_of_memory(monkeypatch, l
     for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
         monkeypatch.setattr(torch, "_held_and_limit", lambda told=(held, limit): told)
         assert (torch.out_of_memory_evidence(error) is not None) == is_memory
+
+
+@pytest.mark.parametrize(
+    ("line", "is_memory"),
+    [
+        ("Failed to create cuDNN handle: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("failed to create cublas handle: the resource allocation failed", True),
+        ("Failed to load in-memory CUBIN: CUDA_ERROR_OUT_OF_MEMORY: out of memory", True),
+        ("Matrix size-incompatible: In[0]: [8,4], In[1]: [5,1]", False),
+    ],
+)
+def test_errors_of_cuda_of_another_type_are_out_of_memory(line, is_memory):
+    framework = pytest.importorskip("tensorflow")
+    said = f"Graph execution error:\n\n{line}\n\t [[{{{{node dense/MatMul}}}}]]"
+    found = tensorflow.out_of_memory_evidence(framework.errors.InternalError(None, None, said))
+    assert found == (line if is_memory else None)
+    assert tensorflow.out_of_memory_evidence(ValueError(line)) is None
+    assert jax.out_of_memory_evidence(XlaRuntimeError(line)) == (line if is_memory else None)
 
 
 def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkeypatch):

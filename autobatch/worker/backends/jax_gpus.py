@@ -5,7 +5,10 @@ import os
 from autobatch.worker.mistakes import DeviceError, TargetError, unusable_gpu
 
 PLATFORMS, ALLOCATOR = "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_ALLOCATOR"
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory")
+OUT_OF_MEMORY = (
+    *("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory"),
+    *("_ALLOC_FAILED", "the resource allocation failed"),
+)
 # By cuDNN, for which JAX leaves what is not in its limit.
 UNSPECIFIC = ("DNN library initialization failed",)
 NOT_STARTED = "Unable to initialize backend"  # an error of Python's type, not of JAX's

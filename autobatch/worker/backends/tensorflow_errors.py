@@ -4,6 +4,12 @@ import re
 
 from autobatch.protocol import OTHER_SHORTAGES
 
+# Of CUDA and its libraries, in errors of other types.
+OF_CUDA = (
+    *("CUDA_ERROR_OUT_OF_MEMORY", "Status: out of memory"),
+    *("_ALLOC_FAILED", "the resource allocation failed"),
+)
+
 
 def error_in_data(error: BaseException) -> tuple[str, str] | None:
     """Python code that tf.data called: its exception comes as text, its traceback within."""
@@ -26,6 +32,9 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
         return None
     if not isinstance(error, tf.errors.ResourceExhaustedError):
         told = error_in_data(error)  # of a tf.py_function, too, where it has another type
-        return told[0] if told and told[0].startswith("ResourceExhaustedError: ") else None
+        if told is not None:
+            return told[0] if told[0].startswith("ResourceExhaustedError: ") else None
+        of_cuda = str(error).splitlines() if isinstance(error, tf.errors.OpError) else []
+        return next((s.strip() for s in of_cuda if any(sign in s for sign in OF_CUDA)), None)
     lines = [line.strip() for line in str(error).splitlines()]
     return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])

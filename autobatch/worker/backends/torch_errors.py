@@ -7,12 +7,13 @@ from autobatch.worker.backends import of_held
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
     *("CUDA error: out of memory", "CUDA driver error: out of memory"),
-    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    *("_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED"),  # of cuBLAS, cuDNN and others
 )
 UNSPECIFIC = (
     *("could not create a primitive", "could not execute a primitive"),  # oneDNN
     *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED"),
     *("CUBLAS_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_INTERNAL_ERROR"),
+    "CUSOLVER_STATUS_INTERNAL_ERROR",
     *("CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED"),
     "CUDNN_STATUS_NOT_SUPPORTED",
     *("unable to find an engine", "nable to find a valid cuDNN algorithm"),
