@@ -4,28 +4,37 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autobatch.protocol import Job
+from autobatch.protocol import Job, Target
 from autobatch.worker.mistakes import UserError
 
 READ_AT_IMPORT = (  # of a framework, or of what it computes with
     *("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS"),
     *("XLA_FLAGS", "JAX_ENABLE_X64", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
 )
+READ_AS_A_GPU_STARTS = {
+    "jax": (
+        *("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"),
+        "XLA_CLIENT_MEM_FRACTION",
+    )
+}
 BACKEND, DEVICES = "KERAS_BACKEND", "CUDA_VISIBLE_DEVICES"
 
 
-def read_at_import() -> dict[str, str | None]:
-    return {name: os.environ.get(name) for name in READ_AT_IMPORT}
+def read_by_now(target: Target) -> dict[str, str | None]:
+    names = READ_AT_IMPORT
+    if target.device == "gpu":
+        names += ("CUDA_DEVICE_ORDER", *READ_AS_A_GPU_STARTS.get(target.backend, ()))
+    return {name: os.environ.get(name) for name in names}
 
 
 def set_since(before: dict[str, str | None]) -> tuple[str, ...]:
     """A sentence on each that the user's code has changed since."""
-    now = {name: value for name, value in read_at_import().items() if value != before[name]}
+    now = {name: os.environ.get(name) for name in before}
     return tuple(
         f"Your code sets {name}={value}, which was read before your code ran: measurements are "
         f"without it. Set it in the shell: {name}={value} autobatch ..."
         for name, value in now.items()
-        if value is not None
+        if value is not None and value != before[name]
     )
 
 

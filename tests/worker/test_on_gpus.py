@@ -1,12 +1,15 @@
 """What backends do for a GPU, as far as it can be told without one: variables, and errors."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 
+from autobatch.protocol import Target
 from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
+from autobatch.worker.set_too_late import read_by_now, set_since
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,31 @@ def test_an_allocator_of_tensorflow_that_does_not_count_is_refused(monkeypatch):
     monkeypatch.setenv("TF_GPU_ALLOCATOR", "cuda_malloc")
     with pytest.raises(TargetError, match="has TF_GPU_ALLOCATOR=cuda_malloc, "):
         tensorflow.configure("gpu", 1 << 30, 1)
+
+
+def test_an_allocator_that_the_users_module_sets_is_no_other(monkeypatch):
+    framework = pytest.importorskip("tensorflow")
+    monkeypatch.setenv("TF_GPU_ALLOCATOR", "cuda_malloc")
+    tensorflow.scope()  # on the CPU it is nobody's
+    monkeypatch.setattr(framework.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    with pytest.raises(TargetError, match="has TF_GPU_ALLOCATOR=cuda_malloc, "):
+        tensorflow.scope()
+    os.environ["TF_GPU_ALLOCATOR"] = "cuda_malloc_async"
+    tensorflow.scope()
+    assert not os.environ["TF_GPU_ALLOCATOR"]
+
+
+@pytest.mark.parametrize(("device", "backend"), [("gpu", "jax"), ("gpu", "torch"), ("cpu", "jax")])
+def test_what_a_gpu_read_as_it_started_is_told_to_be_set_too_late(monkeypatch, device, backend):
+    names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "CUDA_DEVICE_ORDER")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    before = read_by_now(Target(folder="/", model="m", backend=backend, device=device))
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    told = [name for name in names if any(f"sets {name}=x, " in note for note in set_since(before))]
+    expected = {"jax": names, "torch": names[1:]}[backend] if device == "gpu" else ()
+    assert told == list(expected)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from autobatch.worker.backends.tensorflow_errors import error_in_data as error_i
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
-from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment
+from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment, set_allocator
 from autobatch.worker.seeds import random_state as random_state
 
 PRELOAD = ("tensorflow", "keras")
@@ -80,6 +80,7 @@ def watch_memory(give_up: Callable[[str], None]) -> None:
 
 
 def scope() -> AbstractContextManager[Any]:
+    set_allocator()
     while _to_reserve:
         _reserve(_to_reserve.pop())
     if _to_share and not _strategies:

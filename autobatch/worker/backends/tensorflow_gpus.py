@@ -15,12 +15,7 @@ def gpu_environment() -> dict[str, str]:
 
 def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
     """Before TensorFlow starts: which are used, and with how much memory."""
-    if os.environ.get(ALLOCATOR) == "cuda_malloc":
-        raise TargetError(
-            f"The environment has {ALLOCATOR}=cuda_malloc, an allocator that counts nothing: what "
-            "fits cannot be measured.",
-            hint=f"unset {ALLOCATOR}",
-        )
+    _refuse_uncounted()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -42,6 +37,24 @@ def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
             limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // (1 << 20))
             tf.config.set_logical_device_configuration(gpu, [limit])
     keep_memory_settings()
+
+
+def set_allocator() -> None:
+    """It is read as the GPU starts, once the user's module, which may set it, is imported."""
+    import tensorflow as tf
+
+    if os.environ.get(ALLOCATOR) and tf.config.list_physical_devices("GPU"):
+        _refuse_uncounted()
+        os.environ.update(gpu_environment())
+
+
+def _refuse_uncounted() -> None:
+    if os.environ.get(ALLOCATOR) == "cuda_malloc":
+        raise TargetError(
+            f"The environment has {ALLOCATOR}=cuda_malloc, an allocator that counts nothing: what "
+            "fits cannot be measured.",
+            hint=f"unset {ALLOCATOR}",
+        )
 
 
 def keep_memory_settings() -> None:

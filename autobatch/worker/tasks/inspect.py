@@ -25,7 +25,7 @@ from autobatch.worker.optimizer import (
     optimizers,
     settings,
 )
-from autobatch.worker.set_too_late import read_at_import, set_since
+from autobatch.worker.set_too_late import read_by_now, set_since
 from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
@@ -35,7 +35,7 @@ FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of me
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
-    before = read_at_import()
+    before = read_by_now(target)
     called = call_loader(target, batch_size=size, anew=True)
     model = build_model(target, backend, seed=target.seed, batch_size=size)
     abilities = backend.abilities()
