@@ -19,7 +19,7 @@ from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
-from autobatch.users_file import compiles, defined
+from autobatch.users_file import TO_SPLIT, builders, compiles, defined
 
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
@@ -207,12 +207,13 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
         return target, [f"data={json.dumps(data)}"] if data else []
     functions, names = defined(path)
     if not name and MODEL not in names:
-        name = _only_one(
-            [each for each, node in functions.items() if compiles(node)],
-            f"{source} has no {MODEL}",
-            f"Name the function that returns the compiled model: autobatch init {source}:FUNCTION",
-            list(functions),
+        found = builders(functions)
+        hint = (
+            f"Name the function that returns the compiled model: autobatch init {source}:FUNCTION"
         )
+        if not found and any(map(compiles, functions.values())):
+            hint = TO_SPLIT
+        name = _only_one(found, f"{source} has no {MODEL}", hint, list(functions))
     loaders = [each for each in functions if "data" in each.lower()]
     if data is None and DATA not in names and len(loaders) == 1:
         data = loaders[0]

@@ -14,6 +14,11 @@ OF_KERAS = {  # arguments of `fit` that no other library has
     *("epochs", "batch_size", "validation_data", "validation_split", "callbacks"),
     "steps_per_epoch",
 }
+NO_MODELS = ("re", "regex", "torch")  # modules that have a function `compile`
+TO_SPLIT = (
+    "Have `def build_model():` return the compiled model and `def load_data():` the data, and put "
+    'the training under `if __name__ == "__main__":`.'
+)
 BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # run when called
 
 
@@ -41,14 +46,28 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
+def builders(functions: dict[str, ast.FunctionDef]) -> list[str]:
+    """Those that compile a model and return it, and do not train it."""
+    return [
+        name
+        for name, node in functions.items()
+        if compiles(node) and _returns(node) and not any(_calls(node.body, functions, {name}))
+    ]
+
+
 def compiles(function: ast.FunctionDef) -> bool:
     """Whether it calls something's `compile`, as who builds a model does."""
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "compile"
+        and ast.unparse(node.func.value) not in NO_MODELS
         for node in ast.walk(function)
     )
+
+
+def _returns(function: ast.FunctionDef) -> bool:
+    return any(isinstance(node, ast.Return) and node.value is not None for node in _run(function))
 
 
 def _refuse_training(path: Path) -> None:
@@ -66,8 +85,7 @@ def _refuse_training(path: Path) -> None:
         raise RecipeError(
             f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
             "measures imports it.",
-            hint="Have `def build_model():` return the compiled model and `def load_data():` the "
-            'data, and put the training under `if __name__ == "__main__":`.',
+            hint=TO_SPLIT,
         )
 
 

@@ -75,7 +75,10 @@ def test_a_file_that_exists_is_not_written_over(tmp_path):
     [
         ("def main(): pass\n", "Its functions: main"),
         ("x = 1\n", "Its functions: none"),
-        ("def a(m): m.compile()\ndef b(m): m.compile()\n", "a and b compile models"),
+        (
+            "def a(m):\n  m.compile()\n  return m\ndef b(m):\n  m.compile()\n  return m\n",
+            "a and b compile models",
+        ),
         ("def broken(:\n", r"train\.py:1: this is not Python"),
     ],
 )
@@ -83,6 +86,40 @@ def test_what_builds_no_model_is_refused_with_what_is_there(tmp_path, text, prob
     (tmp_path / "train.py").write_text(text)
     with pytest.raises(RecipeError, match=problem):
         write_recipe(str(tmp_path / "train.py"))
+
+
+TRAINING = """
+def main():
+    model = network()
+    model.compile("sgd", "mse")
+    model.fit([1], [2])
+    open("trained", "w").close()
+"""
+TRAINS_AND_RETURNS = """
+def run():
+    model = network()
+    model.compile("sgd", "mse")
+    train(model)
+    return model
+
+def train(model):
+    model.fit([1], [2])
+"""
+
+
+@pytest.mark.parametrize("text", [TRAINING, TRAINS_AND_RETURNS])
+def test_a_function_that_trains_is_not_taken_for_the_model(tmp_path, text):
+    (tmp_path / "train.py").write_text(text)
+    with pytest.raises(RecipeError, match=r"has no build_model\. Its functions") as refused:
+        write_recipe(str(tmp_path / "train.py"))
+    assert "Have `def build_model():` return the compiled model" in str(refused.value)
+
+
+def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
+    path = file(tmp_path, "make_net")
+    others = "import re\ndef words(): return re.compile('a')\n"
+    path.write_text(path.read_text() + others + TRAINING)
+    assert load_recipe(write_recipe(str(path))).model == "train.py:make_net"
 
 
 def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
