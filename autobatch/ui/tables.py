@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -132,10 +131,8 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         *bullets("Note", result.warnings),
         candidates_table(result),
         "",
-        Padding(
-            Syntax(result.snippet, "python", background_color="default", word_wrap=True),
-            (0, 0, 0, 2),
-        ),
+        # in no theme's colors, as nobody knows whether they would be on light or on dark
+        Padding(Text(result.snippet, "bold", overflow="fold"), (0, 0, 0, 2)),
     )
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
-from autobatch.ui import tables, words
+from autobatch.ui import notebook, tables, words
 from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
@@ -54,6 +54,14 @@ def test_no_cell_is_cut_off_and_no_line_too_long(recommendation, width):
 def test_what_to_type_is_whole_on_the_narrowest(recommendation):
     text = re.sub(r"\s+", " ", shown(tables.recommendation_table(recommendation), 40))
     assert recommendation.snippet.replace("\n", " ") in text
+
+
+def test_in_a_notebook_all_can_be_read_on_white_and_on_black(recommendation):
+    colors = re.findall(r"[ \"]color: #(\w{6})", notebook.html(recommendation))
+    assert colors
+    for color in colors:
+        red, green, blue = bytes.fromhex(color)
+        assert 25 < 0.299 * red + 0.587 * green + 0.114 * blue < 200, color
 
 
 def test_where_there_is_room_nothing_is_left_out(recommendation):
