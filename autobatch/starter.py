@@ -14,12 +14,12 @@ from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
-from autobatch.protocol import Inspected
+from autobatch.protocol import Inspected, Note
 from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
-from autobatch.users_file import TO_SPLIT, builders, compiles, defined
+from autobatch.users_file import TO_SPLIT, builders, compiles, defined, loaders
 
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
@@ -44,7 +44,7 @@ def write_recipe(
             f"{target} is a recipe already.",
             hint="Give the Python file or the saved model: autobatch init train.py",
         )
-    target, named = _with_functions(target, data)
+    target, named = _with_functions(target, data, on_event)
     overrides = [*named, *overrides]
     recipe, folder = read_target(target, overrides)
     path = output or folder / "recipe.yaml"
@@ -199,7 +199,7 @@ def _seen_from(there: Path, folder: Path, reference: str) -> str:
     return os.path.relpath(folder / source, there) + colon + name
 
 
-def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
+def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, list[str]]:
     """The target with its functions named, where those of a Python file have other names."""
     source, _, name = target.partition(":")
     path = real_path(Path(source))
@@ -214,9 +214,13 @@ def _with_functions(target: str, data: str | None) -> tuple[str, list[str]]:
         if not found and any(map(compiles, functions.values())):
             hint = TO_SPLIT
         name = _only_one(found, f"{source} has no {MODEL}", hint, list(functions))
-    loaders = [each for each in functions if "data" in each.lower()]
-    if data is None and DATA not in names and len(loaders) == 1:
-        data = loaders[0]
+        on_event(Note(text=f"{source} has no {MODEL}: {name} is taken for it."))
+    found = loaders(functions)
+    if data is None and DATA not in names and len(found) == 1:
+        data = found[0]
+        on_event(
+            Note(text=f"{source} has no {DATA}: {data} is taken for it (--data names another).")
+        )
     if data and ":" not in data:
         data = f"{path.name}:{data}"
     overrides = [f"data={json.dumps(data)}"] if data else []

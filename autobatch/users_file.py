@@ -55,6 +55,15 @@ def builders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     ]
 
 
+def loaders(functions: dict[str, ast.FunctionDef]) -> list[str]:
+    """Those that are named after data, return something, and can be called as `load_data` is."""
+    return [
+        name
+        for name, node in functions.items()
+        if "data" in name.lower() and _returns(node) and _required(node.args) <= {"batch_size"}
+    ]
+
+
 def compiles(function: ast.FunctionDef) -> bool:
     """Whether it calls something's `compile`, as who builds a model does."""
     return any(
@@ -68,6 +77,14 @@ def compiles(function: ast.FunctionDef) -> bool:
 
 def _returns(function: ast.FunctionDef) -> bool:
     return any(isinstance(node, ast.Return) and node.value is not None for node in _run(function))
+
+
+def _required(arguments: ast.arguments) -> set[str]:
+    """The arguments that have no default."""
+    by_place = [*arguments.posonlyargs, *arguments.args]
+    by_place = by_place[: len(by_place) - len(arguments.defaults)]
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return {each.arg for each in (*by_place, *(arg for arg, default in by_name if default is None))}
 
 
 def _refuse_training(path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from commands import autobatch_here, settings
 
 from autobatch.errors import RecipeError, UsageError
+from autobatch.protocol import Note
 from autobatch.recipe import load_recipe
 from autobatch.starter import recipe_text, write_recipe
 
@@ -120,6 +121,26 @@ def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
     others = "import re\ndef words(): return re.compile('a')\n"
     path.write_text(path.read_text() + others + TRAINING)
     assert load_recipe(write_recipe(str(path))).model == "train.py:make_net"
+
+
+@pytest.mark.parametrize(
+    ("function", "is_taken"),
+    [
+        ("def save_data(): open('saved', 'w').close()", False),
+        ("def augment_data(x): return x", False),
+        ("def data_of(*, split): return split", False),
+        ("def my_data(batch_size, path='x', *, seed=1): return twenty()", True),
+    ],
+)
+def test_only_what_can_be_called_for_data_is_taken_for_its_loader(tmp_path, function, is_taken):
+    path = file(tmp_path, data="twenty")
+    path.write_text(f"{path.read_text()}{function}\n")
+    told = []
+    recipe = load_recipe(write_recipe(str(path), on_event=told.append))
+    assert recipe.data == ("train.py:my_data" if is_taken else None)
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert any("has no load_data: my_data is taken for it" in text for text in notes) is is_taken
+    assert not (tmp_path / "saved").exists()
 
 
 def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
