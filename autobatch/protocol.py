@@ -364,6 +364,7 @@ class Trained(Tagged):
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
     peak_bytes: int | None
     sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
+    as_compiled: bool = True  # else with fewer steps an execution than the user's training
 
 
 class GradientMoments(Struct):

@@ -264,6 +264,21 @@ def test_curves_of_trials_that_went_on_to_the_end_of_an_execution_are_shown(tmp_
         assert len(curves) == candidate.seeds
 
 
+@pytest.mark.parametrize("as_compiled", [True, False])
+def test_steps_that_are_not_executed_as_in_the_benchmark_are_not_compared_with_it(
+    tmp_path, as_compiled
+):
+    class Slow(PretendDevice):
+        def _trial(self, task):
+            found = super()._trial(task)
+            if not isinstance(found, Trained):
+                return found
+            return changed(found, as_compiled=as_compiled, train_seconds=2 * found.train_seconds)
+
+    told = " ".join(tune(tmp_path, Slow()).warnings)
+    assert ("Is something else running?" in told) == as_compiled
+
+
 def test_a_noise_scale_takes_no_longer_than_the_trial_that_it_is_of(tmp_path):
     device = PretendDevice(step_seconds=lambda size: 0.05 + 0.001 * size)
     tune(tmp_path, device, "trials.budget=5min", "baseline.batch_size=8")

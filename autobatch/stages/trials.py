@@ -221,8 +221,9 @@ class _Trials:
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
         self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
-        planned = entry.outcome.steps * step_seconds
-        self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
+        if entry.outcome.as_compiled:
+            planned = entry.outcome.steps * step_seconds
+            self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
         sign = -1.0 if evidence.maximise else 1.0
         metric = self.session.recipe.trials.metric
         evaluations = entry.outcome.evaluations

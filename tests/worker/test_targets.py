@@ -490,13 +490,23 @@ def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_
     if on_each_backend == "torch":
         pytest.skip("Keras has no steps_per_execution on PyTorch")
     target = ("several_steps_an_execution", "arrays")
-    trained = ask_kind(tmp_path, TRIAL, *target)
-    # Executions end after steps 2, 3 (the ragged one of the epoch), 5, 6 and 8.
-    assert [evaluation.step for evaluation in trained.evaluations] == [0, 5, 8]
+    task = msgspec.structs.replace(TRIAL, steps=100, evaluate_at=(0, 4, 7, 100))
+    trained = ask_kind(tmp_path, task, *target)
+    # Executions end after steps 2, 3 (the ragged one of the epoch), 5, 6, 8, ..., 99 and 101.
+    assert [evaluation.step for evaluation in trained.evaluations] == [0, 5, 8, 101]
     measured = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), *target)
     window = measured.windows[0]
     assert window.samples == window.steps * 50 / 3 or not measured.whole_epochs
     assert all(window.steps % 2 == 0 for window in measured.device_windows)
+
+
+def test_a_short_trial_is_evaluated_where_it_is_asked_to_be(on_each_backend, tmp_path):
+    """However many steps an execution has: a curve has no point within one."""
+    if on_each_backend == "torch":
+        pytest.skip("Keras has no steps_per_execution on PyTorch")
+    trained = ask_kind(tmp_path, TRIAL, "several_steps_an_execution", "arrays")
+    assert [evaluation.step for evaluation in trained.evaluations] == [0, 4, 7]
+    assert not trained.as_compiled
 
 
 def test_what_fails_after_training_does_not_lose_the_rate(tmp_path):

@@ -36,6 +36,7 @@ from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.watch import Unwaited, fit
 
 STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
+EXECUTIONS = 50  # of a trial, at least
 
 
 def run(
@@ -68,12 +69,16 @@ def run(
         )
     scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
     change_settings(model, task.settings)
+    compiled, few = int(model.steps_per_execution), max(1, task.steps // EXECUTIONS)
+    if compiled > few:  # so that it is evaluated about where it is asked to be
+        model.steps_per_execution = few
+        model.test_function = None  # one made before has as many steps as were compiled
     fixed = fixed_batch_size(model)
     evaluated = fixed or task.validation_batch_size
     inputs: list[Any] = []
     if can_reestimate(model):
-        few = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
-        found = sample(data.train, fixed or min(few, evaluated), backend)
+        most = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
+        found = sample(data.train, fixed or min(most, evaluated), backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
     rates = set_rates(model)
     watch = _Evaluator(task, data, evaluated, inputs, backend, report)
@@ -94,6 +99,7 @@ def run(
         steps=watch.steps,
         train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
         peak_bytes=backend.peak_bytes(),
+        as_compiled=compiled <= few,
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
