@@ -125,6 +125,14 @@ def about(value: float) -> str:
     return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
 
 
+def format_average(value: float, digits: int = 4) -> str:
+    """Digits that mean something; of what an average keeps, of what it lacks to 1: 0.999969"""
+    lacking = 1 - value
+    if 0 < lacking < 1:
+        digits = max(digits, 2 - math.floor(math.log10(lacking)))
+    return f"{value:.{digits}g}"
+
+
 def format_rate(per_second: float) -> str:
     """Three digits at least: 12,345, 98.7, 0.345"""
     return f"{per_second:,.0f}" if per_second >= 99.95 else f"{per_second:.3g}"

@@ -424,6 +424,28 @@ def test_momentum_is_kept_and_what_that_means_is_told(tmp_path):
     assert "momentum" not in found.snippet
 
 
+def test_averages_for_a_much_smaller_batch_are_not_told_as_1(tmp_path):
+    facts = inspected(
+        optimizer="Adam",
+        optimizer_settings={"beta_2": 0.9999},
+        batch_norm_layers=1,
+        batch_norm_momentum=0.999,
+    )
+    device = PretendDevice(
+        facts=facts, step_seconds=lambda size: 1e-5 * size, critical_batch=1, best_rate=lambda _: 1
+    )
+    found = tune(tmp_path, device, "baseline.batch_size=2048", "batch_sizes.max=2048")
+    kappa = found.batch_size / 2048
+    assert kappa < 1 / 16
+    (beta,) = re.findall(r"beta_2 = (.*)", found.snippet)
+    (momentum,) = re.findall(r"momentum=(.*)\)", found.snippet)
+    assert 1 - float(beta) == pytest.approx(1 - 0.9999**kappa, rel=0.005)
+    assert 1 - float(momentum) == pytest.approx(1 - 0.999**kappa, rel=0.005)
+    told = " ".join(found.warnings)
+    assert f"beta_2 {beta}" in told
+    assert f"momentum is {momentum} instead of 0.999." in told
+
+
 def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
     found = tune(tmp_path, PretendDevice(), "trials.sharpness=true")
     for candidate in found.candidates:

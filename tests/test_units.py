@@ -11,6 +11,7 @@ from autobatch.units import (
     Duration,
     MemoryLimit,
     Share,
+    format_average,
     format_bytes,
     format_duration,
     format_rate,
@@ -171,3 +172,20 @@ def test_a_slow_rate_is_not_rounded_to_nothing(rate: float, text: str) -> None:
 )
 def test_a_step_is_told_in_the_unit_that_needs_no_exponent(seconds: float, text: str) -> None:
     assert format_step(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.9, "0.9"),
+        (0.99, "0.99"),
+        (0.999, "0.999"),
+        (0.99**0.003125, "0.9999686"),
+        (0.12345, "0.1235"),
+        (1e-7, "1e-07"),
+        (1.0, "1"),
+        (0.0, "0"),
+    ],
+)
+def test_what_an_average_keeps_is_never_rounded_to_all(value, told):
+    assert format_average(value) == told

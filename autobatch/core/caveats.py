@@ -13,7 +13,7 @@ from autobatch.protocol import (
     Inspected,
     ProbeResult,
 )
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_average, format_bytes, format_duration
 
 FAR_BEYOND = 8.0  # times the batch that was tried: rules are not to be extrapolated by more
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
@@ -66,8 +66,8 @@ def warnings(
         found.append(
             "BatchNormalization was evaluated with statistics of the present weights. For its "
             f"moving averages to forget as fast in samples as at {own_size}, its momentum is "
-            f"{_momentum(choice, evidence, inspected):.4g} instead of "
-            f"{inspected.batch_norm_momentum:g}."
+            f"{format_average(_momentum(choice, evidence, inspected))} instead of "
+            f"{format_average(inspected.batch_norm_momentum or 0.0)}."
         )
     found.extend(_on_the_optimizer(choice, evidence, inspected))
     if evidence.sharpness:
@@ -110,7 +110,7 @@ def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[
 def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) -> Iterator[str]:
     size, own = choice.setting.batch_size, evidence.baseline.batch_size
     if changed := evidence.hyperparameters(choice.setting.batch_size):
-        told = ", ".join(f"{name} {value:.4g}" for name, value in changed.items())
+        told = ", ".join(f"{name} {format_average(value)}" for name, value in changed.items())
         yield (
             f"Trials at batch {size} had {told}, which go with the batch size; the snippet sets "
             "them too."
@@ -119,8 +119,9 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         kappa = size / own
         own_size = evidence.if_yours("your size", f"batch {own}")
         yield (
-            f"Momentum stays {momentum:g}, as is usual; it averages over {kappa:.4g} times the "
-            f"samples that it does at {own_size} (to match, it would be {momentum**kappa:.2g})."
+            f"Momentum stays {format_average(momentum)}, as is usual; it averages over {kappa:.4g} "
+            f"times the samples that it does at {own_size} (to match, it would be "
+            f"{format_average(momentum**kappa, 2)})."
         )
     if inspected.learning_rate_schedule is None:
         return
@@ -141,7 +142,7 @@ def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> st
     """`trained`: the samples per update of what is recommended, which trials did train with."""
     steps = wished.gradient_accumulation_steps
     factor = max(wished.samples / trained, trained / wished.samples)
-    others = "".join(f", {name} {value:.4g}" for name, value in wished.hyperparameters.items())
+    others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
     if steps > 1 or inspected.accumulation_steps > 1:
         told += f" with gradient_accumulation_steps={steps} in the optimizer"
@@ -178,7 +179,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
     lines = [first]
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
-        lines.append(f"{names[0]}{inner}.{name} = {value:.6g}")
+        lines.append(f"{names[0]}{inner}.{name} = {format_average(value, 6)}")
     lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
     if replicas > 1:
         each = choice.setting.batch_size // replicas
@@ -187,7 +188,8 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         )
     if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
         momentum = _momentum(choice, evidence, inspected)
-        lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={momentum:.4g})")
+        told = format_average(momentum)
+        lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
 
 

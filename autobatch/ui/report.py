@@ -18,7 +18,7 @@ from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
 from autobatch.ui.findings import findings
 from autobatch.ui.sections import sections
-from autobatch.units import about
+from autobatch.units import about, format_average
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,7 +50,7 @@ def render(content: Content, name: str) -> str:
 
 def _plans(result: Recommendation) -> list[tuple[str, str]]:
     """What goes with the answer: other settings of the optimizer, devices, wishes."""
-    plans = [(name, f"{value:.4g}") for name, value in result.hyperparameters.items()]
+    plans = [(name, format_average(value)) for name, value in result.hyperparameters.items()]
     if result.gradient_accumulation_steps > 1:
         plans.append(("gradient accumulation", f"{result.gradient_accumulation_steps} steps"))
     if result.probe.replicas > 1:
