@@ -49,9 +49,10 @@ def choose(
     surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
     going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
     surely_better = going_well or surely_better
+    sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
     if not surely_better:
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
-        alike = {s.batch_size for s, i in usable.items() if i.low <= 1 <= i.high}
+        alike = {s.batch_size for s in sound if usable[s].low <= 1 <= usable[s].high}
         ties = tuple(sorted(alike - {evidence.baseline.batch_size}))
         return Choice(evidence.baseline, verdict, parity, ties, found)
     going_on = onward(evidence, found, surely_better)
@@ -72,7 +73,7 @@ def choose(
     safer = Setting(chosen.batch_size, chosen.rung - 1)
     if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):
         chosen = safer
-    others = [s for s in usable if s.batch_size != chosen.batch_size]
+    others = [s for s in sound if s.batch_size != chosen.batch_size]
     ties = tuple(sorted({s.batch_size for s in others if are_alike(chosen, s)}))
     further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)

@@ -155,6 +155,22 @@ def test_all_that_cannot_be_told_apart_are_listed(sizes, told):
     assert why_this_one(choice, evidence, "val_loss").endswith(f"the finalists at batch {told}")
 
 
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (evidence_of(), "better"),
+        (evidence_of(speeds={FAST: 1.1, SAFER: 1.1, LARGE: 1.1}, noise=0.3), "inconclusive"),
+    ],
+)
+def test_what_goes_wrong_by_the_end_is_not_told_as_equally_good(evidence, verdict):
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.tied_with) == (verdict, (64,))
+    for curve in evidence.finals[LARGE].values():
+        curve.append((curve[-1][0], 2.2))
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.tied_with) == (verdict, ())
+
+
 def test_a_large_batch_is_preferred_where_that_is_asked():
     assert choose(evidence_of(), ceiling=64, prefer="large").setting == LARGE
     assert choose(evidence_of(), ceiling=32, prefer="large").setting == SAFER
