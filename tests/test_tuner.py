@@ -1332,6 +1332,14 @@ def test_a_trial_that_fails_is_not_called_diverged(tmp_path):
     assert ("failed", "out of memory") in told
 
 
+def test_a_size_that_cannot_be_trained_is_not_tried_at_other_rates(tmp_path):
+    """Whose first trial runs out of memory: no learning rate mends that."""
+    device = PretendDevice(answers={(Trial, 256): [OutOfMemory(evidence="OOM")]})
+    found = tune(tmp_path, device)
+    assert len([t for t in device.tasks if isinstance(t, Trial) and t.batch_size == 256]) == 1
+    assert [c.failure for c in found.candidates if c.batch_size == 256] == ["out of memory"]
+
+
 def test_finalists_of_one_seed_are_finalists(tmp_path):
     found = tune(tmp_path, PretendDevice(), "trials.seeds=1")
     finalists = [c for c in found.candidates if c.is_finalist]

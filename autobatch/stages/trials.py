@@ -20,6 +20,7 @@ from autobatch.protocol import (
     ProbeResult,
     Trained,
     Trial,
+    UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.pilot import pilot
@@ -90,6 +91,7 @@ class _Trials:
     def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
         self.session, self.inspected, self.evidence = session, inspected, evidence
         self.best: dict[int, int] = {}  # rung of each size
+        self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
         self._overheads: list[float] = []  # seconds of each trial beside its training
         # Of each size: seconds of trials over those by the benchmark.
         self._pace: dict[int, list[float]] = {}
@@ -123,7 +125,8 @@ class _Trials:
             costs[rung] = self.evidence.first[setting] = cost
             if curve is not None:
                 self.evidence.first_curves[setting] = curve
-            if trials.learning_rate == "none":
+            is_lost = size in self._unable and ranking.best_rung(costs) is None
+            if trials.learning_rate == "none" or is_lost:
                 break
         return ranking.best_rung(costs)
 
@@ -217,6 +220,8 @@ class _Trials:
             return None
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
+            if not isinstance(entry.outcome, UserCodeFailed):  # their checks may mind the loss
+                self._unable.add(size)
             return None
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
