@@ -55,7 +55,6 @@ class Evidence:
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
     spare_seeds: float = inf  # for which the time limit leaves time, beyond those
-    wall_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     @property

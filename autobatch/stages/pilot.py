@@ -106,7 +106,6 @@ def _ask(
         deadline_seconds=session.deadline_of_work(seconds),
         user_code_may_fail=True,
     )
-    evidence.wall_seconds += entry.seconds
     return entry.outcome
 
 

@@ -215,7 +215,6 @@ class _Trials:
             # Checks of theirs may raise where the loss is no longer finite.
             user_code_may_fail=evidence.baseline in evidence.first,
         )
-        evidence.wall_seconds += entry.seconds
         if isinstance(entry.outcome, Diverged):
             return None
         if not isinstance(entry.outcome, Trained):
