@@ -199,6 +199,18 @@ def test_an_allocator_of_jax_that_heeds_no_limit_gives_way_to_its_usual_one(monk
         assert found["XLA_PYTHON_CLIENT_ALLOCATOR"] == "default"
 
 
+def test_memory_that_jax_shares_with_the_machine_would_heed_no_limit(monkeypatch):
+    monkeypatch.setenv("TF_FORCE_UNIFIED_MEMORY", "1")
+    found = jax.environment("gpu", 20 << 30, 1, None, 80 << 30)
+    assert found["TF_FORCE_UNIFIED_MEMORY"] == "0"
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_what_an_allocator_warns_of_is_in_the_log_whatever_the_shell_says(monkeypatch, backend):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    assert load(backend).template_environment("/logs", "gpu")["TF_CPP_MIN_LOG_LEVEL"] == "1"
+
+
 def test_what_cudnn_says_in_jax_near_the_limit_is_out_of_memory(monkeypatch):
     error = XlaRuntimeError("FAILED_PRECONDITION: DNN library initialization failed. Look at ...")
     for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):

@@ -45,8 +45,11 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
     # Read when it is imported; TensorFlow, for data, is to leave the GPU alone as well.
     hidden = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
     platforms = hidden if device == "cpu" else {}
-    cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs"}
-    return cache | {"JAX_TRACEBACK_FILTERING": "off"} | platforms
+    return platforms | {
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs",
+        "JAX_TRACEBACK_FILTERING": "off",
+        "TF_CPP_MIN_LOG_LEVEL": "1",  # keeps the allocator's warnings, our evidence
+    }
 
 
 def environment(

@@ -5,6 +5,7 @@ import os
 from autobatch.worker.mistakes import DeviceError, TargetError, unusable_gpu
 
 PLATFORMS, ALLOCATOR = "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_ALLOCATOR"
+UNIFIED = "TF_FORCE_UNIFIED_MEMORY"  # with it, XLA takes a share to be the whole at least
 OUT_OF_MEMORY = (
     *("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ut of memory"),
     *("_ALLOC_FAILED", "the resource allocation failed"),
@@ -21,7 +22,8 @@ def gpu_environment(limit_bytes: int | None, device_bytes: int | None) -> dict[s
     device, whose bytes whoever started us has from its driver: JAX must not have started yet. An
     allocator of CUDA's own ("platform", "cuda_async") would heed no limit, and gives way to XLA's.
     """
-    usual = {ALLOCATOR: "default"} if os.environ.get(ALLOCATOR) else {}
+    heeds = {ALLOCATOR: "default", UNIFIED: "0"}
+    usual = {name: value for name, value in heeds.items() if os.environ.get(name)}
     if limit_bytes is None or not device_bytes:
         return usual | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return usual | {
