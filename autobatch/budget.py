@@ -104,7 +104,7 @@ def of_unlike_gpus(
     environ: Mapping[str, str] = os.environ,
 ) -> str | None:
     """A sentence where the GPU looked at may be another than the one that trains."""
-    is_named = "-" in environ.get("CUDA_VISIBLE_DEVICES", "")  # by its UUID
+    is_named = environ.get("CUDA_VISIBLE_DEVICES", "").strip().startswith(("GPU-", "MIG-"))
     order = environ.get("CUDA_DEVICE_ORDER")
     if question.device != "gpu" or is_named or not machine.numbered_by_speed(survey().gpus, order):
         return None

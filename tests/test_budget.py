@@ -47,6 +47,7 @@ def test_where_gpus_differ_it_is_told_that_another_may_have_been_looked_at():
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in budget.of_unlike_gpus(ON_GPU, found, {})
     for environ in ({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, {"CUDA_VISIBLE_DEVICES": "GPU-1a"}):
         assert budget.of_unlike_gpus(ON_GPU, found, environ) is None
+    assert budget.of_unlike_gpus(ON_GPU, found, {"CUDA_VISIBLE_DEVICES": "1,-1"}) is not None
     assert budget.of_unlike_gpus(ON_GPU, surveyed(gpu(70), gpu(60)), {}) is None
     assert budget.of_unlike_gpus(TARGET, found, {}) is None
 

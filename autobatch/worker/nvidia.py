@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+from itertools import islice
 from typing import Any
 
 
@@ -13,12 +14,19 @@ def visible_handles(nvml: Any, count: int = 1) -> list[Any]:
     nvml.nvmlInit()
     setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [name.strip() for name in setting.split(",") if name.strip()]
-    return [
-        nvml.nvmlDeviceGetHandleByIndex(int(name))
-        if name.isdigit()
-        else nvml.nvmlDeviceGetHandleByUUID(name)
-        for name in (names or map(str, range(count)))
-    ][:count]
+    used = islice(names or map(str, range(count)), count)  # those after it may not be there
+    return [_named(nvml, name) for name in used]
+
+
+def _named(nvml: Any, name: str) -> Any:
+    if name.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    if name.startswith("GPU-"):  # and perhaps only the beginning of it
+        for index in range(nvml.nvmlDeviceGetCount()):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            if nvml.nvmlDeviceGetUUID(handle).startswith(name):
+                return handle
+    return nvml.nvmlDeviceGetHandleByUUID(name)
 
 
 class EnergyCounter:

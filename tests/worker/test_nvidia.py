@@ -71,11 +71,15 @@ def test_before_anything_was_trained_nothing_is_known():
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [(None, "GPU-a"), ("", "GPU-a"), ("1", "GPU-b"), ("GPU-b,GPU-a", "GPU-b"), ("MIG-c", "MIG-c")],
+    [
+        *((None, "GPU-a"), ("", "GPU-a"), ("1", "GPU-b"), ("1,-1", "GPU-b"), ("1,9", "GPU-b")),
+        *(("GPU-b,GPU-a", "GPU-b"), ("GPU-b1", "GPU-b12"), ("MIG-c", "MIG-c")),
+    ],
 )
 def test_the_first_visible_gpu_is_asked(monkeypatch, setting, expected):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if setting is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
-    driver = Driver(card(uuid="GPU-a"), card(uuid="GPU-b", instances=[card(uuid="MIG-c")]))
+    parts = [card(uuid="MIG-c")]
+    driver = Driver(card(uuid="GPU-a"), card(uuid="GPU-b", instances=parts), card(uuid="GPU-b12"))
     assert [found["uuid"] for found in visible_handles(driver)] == [expected]
