@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -64,7 +65,8 @@ from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
-HOSTS_ALLOCATOR = "DefaultCPUAllocator"  # of PyTorch
+# PyTorch's; TensorFlow's, and the one for what it copies to a GPU and back.
+HOSTS_ALLOCATOR = re.compile(r"DefaultCPUAllocator|by allocator (mkl)?cpu\b|\bgpu_host_bfc\b")
 
 Report = Callable[[JobProgress], None]
 
@@ -109,7 +111,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             return OutOfMemory(
                 evidence=evidence,
                 peak_bytes=backend.peak_bytes(),
-                host_memory=job.target.device == "gpu" and HOSTS_ALLOCATOR in evidence,
+                host_memory=job.target.device == "gpu" and bool(HOSTS_ALLOCATOR.search(evidence)),
             )
         told = error_of_process(error) or backend.error_in_data(error)
         if told is not None:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.protocol import Target
+from autobatch.protocol import Inspect, Job, OutOfMemory, Target
+from autobatch.worker import run
 from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
@@ -67,6 +68,31 @@ def test_errors_of_cuda_of_another_type_are_out_of_memory(line, is_memory):
     assert found == (line if is_memory else None)
     assert tensorflow.out_of_memory_evidence(ValueError(line)) is None
     assert jax.out_of_memory_evidence(XlaRuntimeError(line)) == (line if is_memory else None)
+
+
+@pytest.mark.parametrize(
+    ("allocator", "is_hosts"), [("cpu", 1), ("mklcpu", 1), ("gpu_host_bfc", 1), ("GPU_0_bfc", 0)]
+)
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_what_tensorflow_lacked_of_the_machine_is_none_of_a_gpus(
+    monkeypatch, tmp_path, allocator, is_hosts, on_gpu
+):
+    framework = pytest.importorskip("tensorflow")
+    line = f"OOM when allocating tensor on /job:localhost/device:CPU:0 by allocator {allocator}"
+
+    def fails(*_):
+        raise framework.errors.ResourceExhaustedError(None, None, line)
+
+    monkeypatch.setattr(tensorflow, "configure", fails)
+    target = Target(
+        folder=str(tmp_path),
+        model="m.py:m",
+        backend="tensorflow",
+        device="gpu" if on_gpu else "cpu",
+    )
+    found = run.run(Job(target=target, task=Inspect(batch_size=1)), print, print)
+    assert isinstance(found, OutOfMemory)
+    assert found.host_memory == (on_gpu and bool(is_hosts))
 
 
 def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkeypatch):
