@@ -116,7 +116,7 @@ def row(question: Question) -> str:
         began = time.perf_counter()
         ours = autobatch.probe(
             recipe,
-            overrides=question.overrides(),
+            overrides=question.overrides() + (["time_limit=2h"] if question.gpu else []),
             run_directory=folder / "run",
             exact=question.exact,
         )

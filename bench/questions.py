@@ -21,7 +21,9 @@ SURVIVES = "survives"
 OUT_OF_MEMORY = (
     *("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory"),
     *("bad_alloc", "MemoryError", "could not create a primitive", "could not execute a primitive"),
-    *("_STATUS_ALLOC_FAILED", "Dst tensor is not initialized"),
+    *("_ALLOC_FAILED", "the resource allocation failed", "Dst tensor is not initialized"),
+    *("CUDA_ERROR_OUT_OF_MEMORY", "CUSOLVER_STATUS_INTERNAL_ERROR", "ran out of memory trying"),
+    *("DNN library initialization failed", "Autotuning failed"),
 )
 
 # name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
@@ -67,7 +69,8 @@ class Question:
     def environment(self) -> dict[str, str]:
         """Of a process that knows nothing of autobatch."""
         limit = str(self.limit_mib or 0)
-        found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        level = "1" if self.backend == "jax" else "3"  # of JAX, what its allocator says is needed
+        found = {"KERAS_BACKEND": self.backend, "LIMIT_MIB": limit, "TF_CPP_MIN_LOG_LEVEL": level}
         if not self.gpu:
             found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
             if self.backend == "tensorflow" and self.limit_mib:
