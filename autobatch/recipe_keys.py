@@ -37,7 +37,10 @@ class Device(Section, frozen=True, kw_only=True):
 
     kind: Annotated[
         Literal["auto", "gpu", "cpu"],
-        Meta(description="auto, gpu or cpu (auto: a GPU if there is one that can be used)"),
+        Meta(
+            description="auto, gpu or cpu (auto: a GPU if there is one, and the backend is "
+            "installed for GPUs)"
+        ),
         Meta(description="device to train on"),
     ] = "auto"
     memory_limit: Annotated[
