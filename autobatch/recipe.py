@@ -96,6 +96,7 @@ def _check(recipe: Recipe, origins: "Origins") -> None:
         if not name.isidentifier():
             hint = "Give the name of an argument of the function that builds the model."
             raise _refused(("args", name), "cannot be a keyword argument.", origins, hint)
+    _check_references(recipe, origins)
     sizes = recipe.batch_sizes
     if sizes.min > sizes.max:
         keys: list[KeyPath] = [("batch_sizes", "min"), ("batch_sizes", "max")]
@@ -105,6 +106,20 @@ def _check(recipe: Recipe, origins: "Origins") -> None:
         raise _refused(last_written, problem, origins, hint)
     if recipe.device.replicas > 1:
         _check_shares(recipe, origins)
+
+
+def _check_references(recipe: Recipe, origins: "Origins") -> None:
+    """That each names a function, but for a saved model."""
+    written = {"model": recipe.model, "data": recipe.data, "callbacks": recipe.callbacks}
+    home = recipe.model.partition(":")[0]
+    home = home if home.endswith(".py") else "FILE.py"
+    for key, reference in written.items():
+        source, _, name = (reference or "").partition(":")
+        if name or reference is None or (key == "model" and source.endswith(".keras")):
+            continue
+        meant = f"{source}:FUNCTION" if source.endswith(".py") else f"{home}:{source}"
+        problem = f"is {_show(reference)}, which names no function in a file or module."
+        raise _refused((key,), problem, origins, f"Write {key}: {meant}.")
 
 
 def _check_shares(recipe: Recipe, origins: "Origins") -> None:

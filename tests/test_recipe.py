@@ -257,6 +257,25 @@ def test_an_argument_that_python_could_not_name_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "meant"),
+    [
+        ("model: build_model", "1:1: model", "model: FILE.py:build_model"),
+        ("model: train.py", "1:1: model", "model: train.py:FUNCTION"),
+        ("model: train.py:net\ndata: load_data", "2:1: data", "data: train.py:load_data"),
+        ("model: train.py:net\ndata: my.py", "2:1: data", "data: my.py:FUNCTION"),
+        ("model: m.keras\ncallbacks: mine", "2:1: callbacks", "callbacks: FILE.py:mine"),
+    ],
+)
+def test_what_names_no_function_is_refused_with_what_is_meant(
+    text: str, place: str, meant: str
+) -> None:
+    first, second = complaint(text).split("\n")
+    assert first.startswith(f"r.yaml:{place} is ")
+    assert first.endswith(", which names no function in a file or module.")
+    assert second == f"Write {meant}."
+
+
 def test_long_values_are_shortened_in_errors() -> None:
     first = complaint_with_model(f"engine: {'x' * 500}\n").split("\n")[0]
     assert first == f'r.yaml:2:1: engine cannot be "{"x" * 58}….'
@@ -511,7 +530,9 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 def test_yaml_is_imported_only_to_read_a_file() -> None:
-    code = "import sys, autobatch.recipe as r; r.make_recipe({'model': 'x'}); print(*sys.modules)"
+    code = (
+        "import sys, autobatch.recipe as r; r.make_recipe({'model': 'x.py:f'}); print(*sys.modules)"
+    )
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert "msgspec" in found.stdout.split()

@@ -44,7 +44,7 @@ def examine(
 ) -> Diagnosis:
     """The diagnosis for a TARGET as the user types it, or for whatever target there may be."""
     if target is None or sys.platform == "win32":  # where nothing can be measured
-        recipe, files = make_recipe({"model": "any"}, overrides), []
+        recipe, files = make_recipe({"model": "any.py:any"}, overrides), []
     else:
         from autobatch.opening import files_of, read_target  # which need what Windows has not
 
