@@ -39,6 +39,14 @@ def is_directory(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """False, and no error, where a folder above it may not be looked into."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def run_name(target: str) -> str:
     """What the names of a TARGET's runs begin with: train, train-my_model, recipe."""
     source, _, name = target.partition(":")

@@ -19,6 +19,7 @@ from autobatch.errors import AutobatchError, RecipeError, UsageError
 from autobatch.locator import (
     DATA,
     FILES,
+    exists,
     is_directory,
     is_recipe,
     place_of,
@@ -65,7 +66,7 @@ def run_of(text: str) -> Path:
         return find_run(text)
     except UsageError:
         with suppress(AutobatchError):
-            if (directory := _directory_of(text, _asked(text)[1])).is_dir():
+            if is_directory(directory := _directory_of(text, _asked(text)[1])):
                 return directory
         raise
 
@@ -88,12 +89,12 @@ def open_verification(
         if not isinstance(written, dict) or not isinstance(told, str):
             raise UsageError("The recommendation does not name its model.", hint=NAME_IT)
         recipe, folder = make_recipe(written, overrides), Path(told)
-        if not folder.is_dir():
+        if not is_directory(folder):
             raise UsageError(
                 f"The model of the recommendation was in {folder}, which is not here.",
                 hint=NAME_IT,
             )
-    if run_directory is not None and (run_directory / FILE_NAME).exists():
+    if run_directory is not None and exists(run_directory / FILE_NAME):
         raise UsageError(
             f"{run_directory} has measurements, and a verification measures anew.",
             hint="Leave --run-dir out, or give one that is not there yet.",

@@ -12,7 +12,7 @@ from pathlib import Path
 from autobatch import frameworks, tuner
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
-from autobatch.locator import DATA, MODEL, is_recipe, real_path
+from autobatch.locator import DATA, MODEL, exists, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Inspected, Note
 from autobatch.recipe import Recipe
@@ -48,7 +48,7 @@ def write_recipe(
     overrides = [*named, *overrides]
     recipe, folder = read_target(target, overrides)
     path = output or folder / "recipe.yaml"
-    if path.exists() and not force:
+    if exists(path) and not force:
         raise UsageError(
             f"{path} exists already.", hint="Give another with --output FILE, or use --force."
         )

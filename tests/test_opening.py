@@ -9,8 +9,9 @@ import pytest
 from pretend import inspected
 
 from autobatch.doctor.gather import examine
-from autobatch.engine.record import Record
+from autobatch.engine.record import Record, set_aside
 from autobatch.engine.record_file import FILE_NAME, Header
+from autobatch.engine.runs import read_recommendation, refuse_unless_folder, runs_in
 from autobatch.errors import RecipeError, UsageError
 from autobatch.opening import open_session, question_of, read_target, run_of
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
@@ -149,3 +150,13 @@ def test_a_run_in_the_present_folder_itself_cannot_be_set_aside(here):
     with refused, open_session("train.py", run_directory=Path(), fresh=True):
         pass
     assert msgspec.json.decode(Path(FILE_NAME).read_bytes(), type=Header)
+
+
+def test_a_path_that_may_not_even_be_looked_for_is_not_there(here):
+    nowhere = here / ("x" * 300)  # the system refuses to look, as in a folder of somebody else's
+    assert runs_in(nowhere) == ()
+    set_aside(nowhere)
+    with pytest.raises(UsageError, match="There is no folder"):
+        refuse_unless_folder(nowhere)
+    with pytest.raises(UsageError, match="cannot be read: File name too long"):
+        read_recommendation(nowhere)

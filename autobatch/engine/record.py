@@ -29,6 +29,7 @@ from autobatch.engine.record_file import (
     decode,
 )
 from autobatch.errors import UsageError
+from autobatch.locator import exists
 from autobatch.protocol import (
     Crashed,
     Extent,
@@ -200,8 +201,8 @@ def new_directory(wanted: Path) -> Path:
 
 def set_aside(directory: Path) -> None:
     """Move an old run away, unless a process is at work on it; nothing measured is lost."""
-    if not directory.exists():
-        return
+    if not exists(directory):
+        return  # whoever opens the record in it says why, where it may not be looked into
     if not (directory / FILE_NAME).is_file():
         raise UsageError(
             f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",

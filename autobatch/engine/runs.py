@@ -32,11 +32,16 @@ class RunSummary(Struct):
 
 def runs_in(folder: Path = RUNS) -> tuple[RunSummary, ...]:
     """All runs in `folder`, the one that was worked on last first."""
-    if not folder.is_dir():
+    if not is_directory(folder):
         return ()
     records = [path for path in folder.glob(f"*/{FILE_NAME}") if path.is_file()]
     records.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return tuple(_summary(path.parent) for path in records)
+
+
+def refuse_unless_folder(folder: Path) -> None:
+    if not is_directory(folder):
+        raise UsageError(f"There is no folder {folder}.")
 
 
 def find_run(text: str) -> Path:
@@ -75,7 +80,7 @@ def _is_of(run: Path, target: str) -> bool:
 
 def read_recommendation(path: Path) -> Recommendation:
     """What a run, or a recommendation.json, recommends."""
-    if path.is_dir():
+    if is_directory(path):
         found = read_record(path).recommendation
         if found is None:
             raise UsageError(

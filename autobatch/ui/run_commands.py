@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autobatch.errors import DoesNotHoldError, UsageError
+from autobatch.errors import DoesNotHoldError
 from autobatch.ui.options import (
     Compare,
     Force,
@@ -78,12 +78,12 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs so far, the latest first."""
-    from autobatch.engine.runs import RUNS, runs_in
+    from autobatch.engine.runs import RUNS, refuse_unless_folder, runs_in
     from autobatch.ui.console import console_for
     from autobatch.ui.run_tables import runs_list
 
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}.")
+    if folder is not None:
+        refuse_unless_folder(folder)
     found = runs_in(folder or RUNS)
     if json:
         echo_json(found)
