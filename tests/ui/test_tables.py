@@ -255,3 +255,14 @@ def test_what_it_was_measured_on_is_told_in_one_row(recommendation):
     text = shown(tables.recommendation_table(changed(recommendation, environment=environment)), 120)
     told = "NVIDIA H100, float32, keras 3.15.1, NVIDIA driver 550.90, 2026-11-21"
     assert f"measured on    {told}" in text
+
+
+def test_what_stands_in_for_the_users_size_is_not_called_theirs_in_the_chart(recommendation):
+    baseline = changed(recommendation.baseline, instead_of=4096)
+    own, other = (
+        ranking_chart(each) for each in (recommendation, changed(recommendation, baseline=baseline))
+    )
+    for chart, is_own in ((own, True), (other, False)):
+        told = f"{chart.title} {chart.alt} {chart.caption} {chart.figure}"
+        assert ("your" in told.replace("--yours", "")) is is_own
+        assert ("the baseline" in told) is not is_own

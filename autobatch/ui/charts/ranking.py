@@ -32,8 +32,10 @@ def ranking_chart(result: Recommendation) -> Chart | None:
     low, high = min(1.0, *within), max(1.0, *within)
     room = 0.04 * log10(high / low)
     span = [log10(low) - room, log10(high) + room]
+    is_own = result.baseline.instead_of is None
+    yours, compared = ("yours", "your setting") if is_own else ("the baseline", "the baseline")
     x = numbers_axis(
-        low, high, lambda v: f"{format_rate(v)}×", title="sooner than yours", range=span
+        low, high, lambda v: f"{format_rate(v)}×", title=f"sooner than {yours}", range=span
     )
     rows = range(len(ranked), 0, -1)
     names = [f"batch {c.batch_size}<br>rate {c.learning_rate:.4g}" for c in ranked]
@@ -47,9 +49,9 @@ def ranking_chart(result: Recommendation) -> Chart | None:
     sooner, interval = words.speedup(chosen)
     return Chart(
         id="ranking",
-        title="How much sooner than yours",
+        title=f"How much sooner than {yours}",
         alt=(
-            f"{len(ranked)} finalists against your setting at 1×. "
+            f"{len(ranked)} finalists against {compared} at 1×. "
             f"{setting(chosen.batch_size, chosen.learning_rate)}: {sooner}, 95 % interval "
             f"{interval}."
         ),
@@ -62,7 +64,7 @@ def ranking_chart(result: Recommendation) -> Chart | None:
             shapes=[upright(1.0, "--yours", "dash")],
         ),
         table=ranking_table(result),
-        caption=f"{words.TOGETHER}; the dashed line is your setting.",
+        caption=f"{words.TOGETHER}; the dashed line is {compared}.",
     )
 
 
