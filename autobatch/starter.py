@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -15,7 +16,7 @@ from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, exists, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Inspected, Note
-from autobatch.recipe import Recipe
+from autobatch.recipe import Recipe, load_recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
@@ -79,6 +80,19 @@ def write_recipe(
             f"Cannot write {path}: {error.strerror}.", hint="Give another with --output FILE."
         ) from None
     return path
+
+
+def next_step(recipe: Path, shown: str, overrides: Sequence[str] = ()) -> str:
+    """What to do with the recipe that was written, whose path is `shown`."""
+    command = f"autobatch recommend {shlex.quote(shown)}"
+    if load_recipe(recipe).data is None:
+        return (
+            "recommend needs a function that returns (train, validation). Name it under `data:` in "
+            f"{shown}; then: {command}\nWithout it: autobatch probe {shlex.quote(shown)}"
+        )
+    if {"baseline", "baseline.batch_size"} & {each.partition("=")[0].strip() for each in overrides}:
+        return f"Now: {command}"
+    return f"Set baseline.batch_size in {shown} to what you train with; then: {command}"
 
 
 def recipe_text(

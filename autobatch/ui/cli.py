@@ -4,7 +4,6 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 `autobatch --help` is there at once.
 """
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,7 +150,7 @@ def init(
     quiet: Quiet = False,
 ) -> None:
     """Look at a Python file or a saved model, and write a commented recipe for it."""
-    from autobatch.starter import write_recipe
+    from autobatch.starter import next_step, write_recipe
     from autobatch.ui.display import Display
     from autobatch.ui.interruption import interruptible
 
@@ -163,7 +162,7 @@ def init(
     shown = str(written.relative_to(here) if written.is_relative_to(here) else written)
     typer.echo(shown)
     if not quiet:
-        typer.echo(f"Now: autobatch recommend {shlex.quote(shown)}", err=True)
+        typer.echo(next_step(written, shown, set_ or []), err=True)
 
 
 @app.command(rich_help_panel=PREPARE)

@@ -32,6 +32,7 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     file(tmp_path)
     code, stdout, stderr = autobatch_here("init", "train.py", cwd=tmp_path)
     assert (code, stdout) == (0, "recipe.yaml\n")
+    assert "Set baseline.batch_size" in stderr
     assert "autobatch recommend recipe.yaml" in stderr
     text = (tmp_path / "recipe.yaml").read_text()
     assert "20 training, 5 validation samples" in text
@@ -39,6 +40,21 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     recipe = load_recipe(tmp_path / "recipe.yaml")
     assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
     assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
+
+
+def test_who_sets_the_batch_size_is_not_told_to(tmp_path):
+    file(tmp_path)
+    told = autobatch_here("init", "train.py", *settings("baseline.batch_size=8"), cwd=tmp_path)
+    assert told[2].endswith("Now: autobatch recommend recipe.yaml\n")
+
+
+def test_without_data_it_is_said_what_to_name_and_what_works_all_the_same(tmp_path):
+    path = file(tmp_path)
+    path.write_text(path.read_text().split("def load_data")[0])
+    code, _, stderr = autobatch_here("init", "train.py", cwd=tmp_path)
+    assert code == 0, stderr
+    assert "Name it under `data:` in recipe.yaml" in stderr
+    assert "autobatch probe recipe.yaml" in stderr
 
 
 def test_quiet_prints_what_was_written_and_no_more(tmp_path):
@@ -132,7 +148,10 @@ def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
         ("def my_data(batch_size, path='x', *, seed=1): return twenty()", True),
     ],
 )
-def test_only_what_can_be_called_for_data_is_taken_for_its_loader(tmp_path, function, is_taken):
+def test_only_what_can_be_called_for_data_is_taken_for_its_loader(
+    monkeypatch, tmp_path, function, is_taken
+):
+    monkeypatch.chdir(tmp_path)
     path = file(tmp_path, data="twenty")
     path.write_text(f"{path.read_text()}{function}\n")
     told = []
