@@ -13,6 +13,6 @@ def console_for(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    if not console.is_terminal:
+    if not console.file.isatty():  # `is_terminal` says yes to FORCE_COLOR, too, as in CI
         console.width = max(console.width, FILE_CELLS)
     return console

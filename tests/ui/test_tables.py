@@ -13,6 +13,7 @@ from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
 from autobatch.ui import notebook, tables, words
 from autobatch.ui.charts.ranking import ranking_chart, ranking_table
+from autobatch.ui.console import console_for
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
 
@@ -266,3 +267,10 @@ def test_what_stands_in_for_the_users_size_is_not_called_theirs_in_the_chart(rec
         told = f"{chart.title} {chart.alt} {chart.caption} {chart.figure}"
         assert ("your" in told.replace("--yours", "")) is is_own
         assert ("the baseline" in told) is not is_own
+
+
+def test_a_log_has_no_margin_where_colors_are_forced(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    console_for().print("x" * 110)
+    assert "x" * 110 in capsys.readouterr().out
