@@ -161,7 +161,7 @@ def _in_session(
     from autobatch.objects import target_of
     from autobatch.opening import open_session
 
-    directory = None if run_directory is None else Path(run_directory)
+    directory = None if run_directory is None else Path(run_directory).expanduser()
     with open_session(
         target_of(target, data, directory),
         overrides=overrides,

@@ -15,7 +15,7 @@ def is_recipe(target: str) -> bool:
 def place_of(target: str) -> tuple[Path, str] | None:
     """(folder, model as a recipe in that folder names it); None where it names no model."""
     source, _, name = target.partition(":")
-    path = real_path(Path(source))
+    path = real_path(at_home(Path(source)))
     if path.suffix == ".py":
         return path.parent, f"{path.name}:{name or MODEL}"
     if path.suffix == ".keras":
@@ -29,6 +29,14 @@ def real_path(path: Path) -> Path:
     """What a link leads to, as Python sees a script, unless that has another suffix (as in DVC)."""
     real = path.resolve()
     return real if real.suffix == path.suffix else path.parent.resolve() / path.name
+
+
+def at_home(path: Path) -> Path:
+    """With ~ as the shell reads it, which leaves that of --run-dir=~/runs alone."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has that name
+        return path
 
 
 def is_directory(path: Path) -> bool:

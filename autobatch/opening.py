@@ -19,10 +19,12 @@ from autobatch.errors import AutobatchError, RecipeError, UsageError
 from autobatch.locator import (
     DATA,
     FILES,
+    at_home,
     exists,
     is_directory,
     is_recipe,
     place_of,
+    real_path,
     run_name,
 )
 from autobatch.protocol import Note, Recommendation, Target
@@ -48,7 +50,7 @@ def open_session(
     Once `is_stopped()`, no job is started, and the one that runs is ended.
     """
     recipe, question = _asked(target, overrides)
-    directory = run_directory or _directory_of(target, question)
+    directory = at_home(run_directory) if run_directory else _directory_of(target, question)
     if fresh:
         set_aside(directory)
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
@@ -94,6 +96,7 @@ def open_verification(
                 f"The model of the recommendation was in {folder}, which is not here.",
                 hint=NAME_IT,
             )
+    run_directory = run_directory and at_home(run_directory)
     if run_directory is not None and exists(run_directory / FILE_NAME):
         raise UsageError(
             f"{run_directory} has measurements, and a verification measures anew.",
@@ -167,7 +170,8 @@ def _asked(target: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Target]:
 def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """The recipe for a TARGET, and the folder that its paths are relative to."""
     if is_recipe(text):
-        recipe, folder = load_recipe(Path(text), overrides), Path(text).resolve().parent
+        path = at_home(Path(text))
+        recipe, folder = load_recipe(path, overrides), real_path(path).parent
     else:
         folder, model = _place_of(text)
         written: dict[str, object] = {"model": model}
@@ -188,7 +192,7 @@ def files_of(recipe: Recipe, folder: Path) -> list[Path]:
 
 def _place_of(text: str) -> tuple[Path, str]:
     source = text.partition(":")[0]
-    if is_directory(Path(source)):
+    if is_directory(at_home(Path(source))):
         raise RecipeError(
             f"{source} is a directory.",
             hint="Give a recipe (recipe.yaml), a Python file, or a saved model in it.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from autobatch import frameworks, tuner
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
-from autobatch.locator import DATA, MODEL, exists, is_recipe, real_path
+from autobatch.locator import DATA, MODEL, at_home, exists, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Inspected, Note
 from autobatch.recipe import Recipe, load_recipe
@@ -216,7 +216,7 @@ def _seen_from(there: Path, folder: Path, reference: str) -> str:
 def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, list[str]]:
     """The target with its functions named, where those of a Python file have other names."""
     source, _, name = target.partition(":")
-    path = real_path(Path(source))
+    path = real_path(at_home(Path(source)))
     if path.suffix != ".py" or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []
     functions, names = defined(path)

@@ -47,6 +47,30 @@ def test_a_link_is_what_it_leads_to(here, name):
     assert recipe.model.partition(":")[0] == f"third{suffix}"
 
 
+def test_a_recipe_that_is_a_link_is_what_it_leads_to_unless_that_has_no_such_name(here):
+    made("cache/4f/1a", "model: train.py:net\n")
+    made("versions/third.yaml", "model: train.py:net\n")
+    for folder in (here, here / "versions"):
+        made(folder / "train.py")
+    Path("kept.yaml").symlink_to("cache/4f/1a")
+    Path("recipe.yaml").symlink_to("versions/third.yaml")
+    assert read_target("kept.yaml", ())[1] == here
+    assert read_target("recipe.yaml", ())[1] == here / "versions"
+
+
+def test_paths_may_begin_at_home(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    made("home/train.py")
+    made("home/recipe.yaml", "model: train.py:net\n")
+    for target in ("~/train.py", "~/recipe.yaml"):
+        assert read_target(target, ())[1] == here / "home"
+    with open_session("~/train.py", run_directory=Path("~/run")) as session:
+        assert session.record.directory == here / "home" / "run"
+    assert run_of("~/run") == here / "home" / "run"
+    with pytest.raises(UsageError, match="There is no run"):
+        run_of("~nobody-of-that-name/run")
+
+
 def test_a_folder_may_be_named_like_a_file(here):
     made("llama2.py/train.py")
     assert read_target("llama2.py/train.py", ())[1] == here / "llama2.py"

@@ -10,7 +10,7 @@ import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
-from autobatch.locator import is_directory, is_recipe, place_of, run_name
+from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
 from autobatch.units import about
 
@@ -46,7 +46,7 @@ def refuse_unless_folder(folder: Path) -> None:
 
 def find_run(text: str) -> Path:
     """A run directory: by its path, its name in autobatch-runs, or a target's last."""
-    for directory in (Path(text), RUNS / text):
+    for directory in (at_home(Path(text)), RUNS / text):
         if is_directory(directory):
             return directory
     records = sorted(RUNS.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime)
@@ -64,7 +64,9 @@ def find_run(text: str) -> Path:
 
 def _is_of(run: Path, target: str) -> bool:
     """Whether the run is of that very model, where one is named: others may have its name."""
-    place = (Path(target).resolve().parent, None) if is_recipe(target) else place_of(target)
+    place = (
+        (real_path(at_home(Path(target))).parent, None) if is_recipe(target) else place_of(target)
+    )
     if place is None:
         return True
     try:
