@@ -1,5 +1,6 @@
 """`autobatch init`: a commented recipe for a Python file or a saved model, after looking at it."""
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from autobatch import frameworks, tuner
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
-from autobatch.locator import DATA, MODEL, at_home, exists, is_recipe, real_path
+from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Inspected, Note
 from autobatch.recipe import Recipe, load_recipe
@@ -53,6 +54,7 @@ def write_recipe(
         raise UsageError(
             f"{path} exists already.", hint="Give another with --output FILE, or use --force."
         )
+    _refuse_unwritable(path)
     scratch = Path(tempfile.mkdtemp(prefix="autobatch-init-"))  # stays, with its log, on failure
     try:
         with open_session(
@@ -76,10 +78,22 @@ def write_recipe(
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror}.", hint="Give another with --output FILE."
-        ) from None
+        raise _not_written(path, error.strerror) from None
     return path
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Before the model is looked at, which may take a minute."""
+    if is_directory(path):
+        raise _not_written(path, os.strerror(errno.EISDIR))
+    if not is_directory(path.parent):
+        raise _not_written(path, os.strerror(errno.ENOENT))
+    if not os.access(path if exists(path) else path.parent, os.W_OK):
+        raise _not_written(path, os.strerror(errno.EACCES))
+
+
+def _not_written(path: Path, why: str | None) -> UsageError:
+    return UsageError(f"Cannot write {path}: {why}.", hint="Give another with --output FILE.")
 
 
 def next_step(recipe: Path, shown: str, overrides: Sequence[str] = ()) -> str:
@@ -217,7 +231,7 @@ def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[s
     """The target with its functions named, where those of a Python file have other names."""
     source, _, name = target.partition(":")
     path = real_path(at_home(Path(source)))
-    if path.suffix != ".py" or not os.access(path, os.R_OK):
+    if path.suffix != ".py" or is_directory(path) or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []
     functions, names = defined(path)
     if not name and MODEL not in names:

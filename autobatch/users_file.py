@@ -33,8 +33,10 @@ def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
     """(its own functions, all names that it gives a value to or imports)"""
     try:
         code = decode_source(path.read_bytes())
-        tree = ast.parse(code, str(path))
-        symbols = symtable.symtable(code, str(path), "exec").get_symbols()
+        with warnings.catch_warnings():  # of escapes such as "\d"
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code, str(path))
+            symbols = symtable.symtable(code, str(path), "exec").get_symbols()
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
@@ -93,7 +95,7 @@ def _refuse_training(path: Path) -> None:
     Each process that measures would, and write over what the training saves.
     """
     try:
-        with warnings.catch_warnings():  # of escapes such as "\d"
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(decode_source(path.read_bytes()))
     except (SyntaxError, ValueError):  # whoever imports it says so

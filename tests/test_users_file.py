@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from autobatch.errors import RecipeError
-from autobatch.users_file import refuse_unusable
+from autobatch.users_file import defined, refuse_unusable
 
 TRAINING = [
     "model.fit(x, y)",
@@ -38,3 +38,9 @@ def test_a_file_that_trains_when_it_is_imported_is_refused(tmp_path, code):
 def test_what_only_runs_when_it_is_called_is_not(tmp_path, code):
     (tmp_path / "train.py").write_text(code)
     refuse_unusable(tmp_path / "train.py")
+
+
+def test_odd_escapes_in_a_file_warn_of_nothing(tmp_path, recwarn):
+    (tmp_path / "train.py").write_text('def words(): return "\\d"\n')
+    assert list(defined(tmp_path / "train.py")[0]) == ["words"]
+    assert not recwarn.list

@@ -217,6 +217,21 @@ def test_a_backend_that_nobody_chose_does_not(monkeypatch, tmp_path):
     assert load_recipe(write_recipe(str(file(tmp_path)))).backend is None
 
 
+@pytest.mark.parametrize(
+    ("output", "why"), [("nowhere/a.yaml", "No such file"), (".", "Is a directory")]
+)
+def test_where_no_recipe_can_be_written_nothing_is_looked_at(tmp_path, output, why):
+    (tmp_path / "train.py").write_text("def build_model(): raise AssertionError")
+    with pytest.raises(UsageError, match=f"Cannot write .*: {why}"):
+        write_recipe(str(tmp_path / "train.py"), tmp_path / output, force=True)
+
+
+def test_a_folder_named_like_a_file_is_refused_as_such(tmp_path):
+    (tmp_path / "train.py").mkdir()
+    with pytest.raises(RecipeError, match="is a directory"):
+        write_recipe(str(tmp_path / "train.py"))
+
+
 def test_a_recipe_is_no_target(tmp_path):
     with pytest.raises(UsageError, match="is a recipe already"):
         write_recipe("recipe.yaml")
