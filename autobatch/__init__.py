@@ -51,7 +51,7 @@ def probe(
     target: Model,
     *,
     data: Any = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
     on_event: Callable[[Event], None] = _ignore,
@@ -63,7 +63,8 @@ def probe(
     package.module:callable or model.keras; or else a function that returns the compiled model, or
     that model itself. With such a one, `data` is a function that returns (train, validation), or
     these themselves, if they can be pickled. `overrides` are "key=value" strings over the recipe,
-    as with `--set`. `exact` searches to the sample instead of to 1 %. Raises AutobatchError.
+    as with `--set`, or one of them. `exact` searches to the sample instead of to 1 %. Raises
+    AutobatchError.
     """
     from autobatch import tuner
 
@@ -77,7 +78,7 @@ def benchmark(
     target: Model,
     *,
     data: Any = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
     on_event: Callable[[Event], None] = _ignore,
@@ -92,7 +93,7 @@ def benchmark(
     if sizes is not None:
         written = [int(size) for size in sizes]
         typed = f"sizes={written}"
-        overrides = [*overrides, FromOption(f"benchmark.sizes={written}", typed=typed)]
+        overrides = [*_listed(overrides), FromOption(f"benchmark.sizes={written}", typed=typed)]
     return _in_session(tuner.benchmark, target, data, overrides, run_directory, fresh, on_event)
 
 
@@ -100,7 +101,7 @@ def recommend(
     target: Model,
     *,
     data: Any = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
     on_event: Callable[[Event], None] = _ignore,
@@ -124,7 +125,7 @@ def verify(
     recommendation: Recommendation | str | Path,
     *,
     target: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     on_event: Callable[[Event], None] = _ignore,
 ) -> Verification:
@@ -142,18 +143,22 @@ def verify(
     with open_verification(
         recommendation,
         None if target is None else str(target),
-        overrides=overrides,
+        overrides=_listed(overrides),
         run_directory=None if run_directory is None else Path(run_directory),
         on_event=on_event,
     ) as session:
         return tuner.verify(session, recommendation)
 
 
+def _listed(overrides: Sequence[str] | str) -> Sequence[str]:
+    return [overrides] if isinstance(overrides, str) else overrides
+
+
 def _in_session(
     work: "Callable[[Session], Result]",
     target: Model,
     data: Any,
-    overrides: Sequence[str],
+    overrides: Sequence[str] | str,
     run_directory: str | Path | None,
     fresh: bool,
     on_event: Callable[[Event], None],
@@ -164,7 +169,7 @@ def _in_session(
     directory = None if run_directory is None else Path(run_directory).expanduser()
     with open_session(
         target_of(target, data, directory),
-        overrides=overrides,
+        overrides=_listed(overrides),
         run_directory=directory,
         fresh=fresh,
         on_event=on_event,

@@ -36,6 +36,13 @@ def test_what_is_wrong_in_an_argument_is_said_of_the_argument():
     assert str(error.value).startswith("sizes=[16, 0]: benchmark.sizes[1] cannot be 0.")
 
 
+def test_one_override_may_be_given_as_it_is():
+    for work in (autobatch.probe, autobatch.benchmark, autobatch.recommend):
+        with pytest.raises(autobatch.AutobatchError) as error:
+            work(f"{HERE}/targets.py:model", overrides="trials.seeds=0")
+        assert str(error.value).startswith("--set trials.seeds=0: trials.seeds cannot be 0.")
+
+
 def test_the_api_is_at_most_eight_names():
     assert 0 < len(autobatch.__all__) <= 8
 
