@@ -64,6 +64,21 @@ def test_nothing_is_requested_and_nothing_stands_out_at_the_side(looked_at, widt
     assert int(re.search(r'data-overflow="([^"]*)"', dom)[1]) <= 0
 
 
+def test_the_answers_figures_do_not_overlap_on_a_phone(looked_at):
+    path = looked_at.with_name("phone.html")
+    look = """<style>.figures { width: 270px; }</style><script>
+    const figures = [...document.querySelectorAll(".figures dd")];
+    for (const each of figures) each.firstChild.data = "1.234e-05";
+    const wide = figures.filter((each) => each.scrollWidth > each.clientWidth);
+    document.body.dataset.wide = wide.length;
+    document.body.dataset.all = figures.length;
+    </script></body>"""
+    path.write_text(looked_at.read_text().replace("</body>", look))
+    dom, _ = visit(path, width=500)
+    assert 'data-all="3"' in dom
+    assert 'data-wide="0"' in dom
+
+
 def test_a_request_would_have_been_seen(looked_at):
     path = looked_at.with_name("requesting.html")
     path.write_text(
