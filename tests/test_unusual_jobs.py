@@ -9,6 +9,7 @@ from autobatch import tuner
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
+    Benchmark,
     Diverged,
     Extent,
     Gradients,
@@ -201,6 +202,29 @@ def test_a_last_batch_of_one_sample_is_worth_a_warning(tmp_path, samples, warns)
     assert found.ragged_samples == (1 if warns else 0)
     told = [w for w in found.warnings if f"only 1 of {found.batch_size} samples" in w]
     assert bool(told) == warns
+
+
+def test_half_of_a_batch_of_two_is_worth_no_warning(tmp_path):
+    device = PretendDevice(facts=inspected(train_samples=257), fits_up_to=2)
+    found = tune(tmp_path, device, "baseline.batch_size=2")
+    assert (found.batch_size, found.ragged_samples) == (2, 1)
+    assert not any("The last batch of an epoch has only" in told for told in found.warnings)
+
+
+@pytest.mark.parametrize(("samples", "is_told"), [(4097, True), (4096, False)])
+def test_a_last_batch_is_told_of_where_there_is_one(tmp_path, samples, is_told):
+    found = tune(tmp_path, PretendDevice(facts=inspected(train_samples=samples)))
+    (told,) = [reason for reason in found.reasons if reason.startswith("Memory: ")]
+    assert ("with its last batch and a validation pass" in told) == is_told
+    assert "a validation pass, in a fresh process." in told
+
+
+def test_a_reason_that_ends_a_sentence_does_not_end_it_twice(tmp_path):
+    failed = UserCodeFailed(message="Give more samples.", traceback="")
+    device = PretendDevice(answers={(Benchmark, 64): [failed] * 9})
+    told = [w for w in tune(tmp_path, device).warnings if w.startswith("Not measured: 64")]
+    assert told
+    assert all(each.endswith("Give more samples.") for each in told)
 
 
 def test_code_that_fails_where_a_rate_is_too_high_drops_that_rate_alone(tmp_path):

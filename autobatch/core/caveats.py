@@ -39,7 +39,7 @@ def warnings(
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
     ragged = measured.point(size).ragged_samples if inspected.is_whole else 0
-    if ragged == 1 or 0 < ragged < RAGGED_WARNING_SHARE * size:
+    if ragged == 1 < size / 2 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
             "large as the others'. Drop it, or choose a size that divides better."
@@ -75,7 +75,7 @@ def warnings(
     if wished is not None:
         trained = size * evidence.accumulation_steps
         found.append(_effective(wished, inspected, trained))
-    found.extend(f"Not measured: {reason}." for reason in measured.skipped)
+    found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
             point.advice

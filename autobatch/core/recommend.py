@@ -125,6 +125,8 @@ def compose(
     size = choice.setting.batch_size
     point = measured.point(size)
     rate = evidence.learning_rate(choice.setting)
+    ragged = point.ragged_samples if inspected.is_whole else 0
+    on_memory = wording.on_memory(choice, probed, peak_bytes, ragged_samples=ragged)
     return Recommendation(
         schema_version=SCHEMA_VERSION,
         batch_size=size,
@@ -134,7 +136,7 @@ def compose(
         gradient_accumulation_steps=evidence.accumulation_steps,
         per_replica_batch_size=size // probed.replicas,
         steps_per_epoch=point.steps_per_epoch,
-        ragged_samples=point.ragged_samples if inspected.is_whole else 0,
+        ragged_samples=ragged,
         baseline=Baseline(
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,
@@ -167,7 +169,7 @@ def compose(
         benchmark=measured,
         reasons=(
             *wording.reasons(choice, evidence, measured, metric),
-            *((wording.on_memory(choice, probed, peak_bytes),) if is_verified else ()),
+            *((on_memory,) if is_verified else ()),
             *wording.after_equal_time(choice, evidence, metric),
             *wording.on_the_model(choice, evidence, outlook),
         ),

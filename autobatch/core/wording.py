@@ -39,11 +39,14 @@ def reasons(
     )
 
 
-def on_memory(choice: Choice, probed: ProbeResult, peak_bytes: int) -> str:
+def on_memory(
+    choice: Choice, probed: ProbeResult, peak_bytes: int, *, ragged_samples: int = 0
+) -> str:
+    what = "its last batch and a validation pass" if ragged_samples else "a validation pass"
     return (
         f"Memory: a batch of {choice.setting.batch_size} peaks at {format_bytes(peak_bytes)} of "
         f"{format_bytes(probed.limit_bytes)} ({1 - peak_bytes / probed.limit_bytes:.0%} free), "
-        "with its last batch and a validation pass, in a fresh process. "
+        f"with {what}, in a fresh process. "
         f"The {probed.name_of_largest} is {probed.largest_fitting}, bounded by "
         f"{BOUND_BY[probed.bounded_by]}."
     )
@@ -60,7 +63,7 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
         f"training; {evidence.named_baseline} takes {format_duration(found.seconds(own))}: "
         f"{about(speedup.value)} times sooner (95 % interval {about(speedup.low)} to "
-        f"{about(speedup.high)}; {len(found.times)} finalists, {seeds} seeds each)."
+        f"{about(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
     if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward, metric)

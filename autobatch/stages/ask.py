@@ -104,7 +104,8 @@ class Session:
     def why_it_ends(self) -> str:
         if self.is_stopped():
             return "the run was interrupted"
-        return f"time_limit {format_duration(self.recipe.time_limit)} was reached"
+        limit = f"time_limit {format_duration(self.recipe.time_limit)}"
+        return f"{limit} {'leaves no time for more' if self.seconds_left() > 0 else 'was reached'}"
 
     def end_if_stopped(self) -> None:
         if self.is_stopped():

@@ -149,10 +149,11 @@ def _words(found: Findings) -> Iterator[Section]:
         yield Section("reasons", "Why", sentences=result.reasons)
         notes = result.warnings
     else:
+        skipped = measured.skipped if measured else ()
         notes = (
             *(probed.notes if probed else ()),
             *(measured.notes if measured else ()),
-            *(f"Not measured: {reason}." for reason in (measured.skipped if measured else ())),
+            *(f"Not measured: {reason.removesuffix('.')}." for reason in skipped),
         )
     if notes:
         yield Section("notes", "What to mind", sentences=notes)

@@ -54,6 +54,13 @@ def test_one_seed_that_does_not_get_on_tells_nothing_apart():
     assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (64,))
 
 
+def test_finalists_that_were_trained_are_counted_wherever_they_got():
+    evidence = evidence_of(levels_off={(LARGE, seed): 2.0 for seed in range(SEEDS)})
+    choice = choose(evidence, ceiling=64)
+    assert LARGE not in choice.standing.times
+    assert "; 4 finalists, 5 seeds each)" in why_this_one(choice, evidence, "val_loss")
+
+
 def test_what_mostly_does_not_get_on_is_not_as_good():
     levels_off = {(SAFER, seed): 0.1 for seed in range(3)}
     choice = choose(evidence_of(levels_off=levels_off), ceiling=64)
