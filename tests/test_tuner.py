@@ -1324,6 +1324,19 @@ def test_one_noise_scale_that_cannot_be_had_does_not_cost_the_other(tmp_path):
     assert found.noise_scale_early == found.noise_scale
 
 
+def test_a_trial_has_time_for_its_evaluations(tmp_path):
+    """Of which each takes much longer than all of the training."""
+    facts = inspected(validation_samples=256)
+    device = PretendDevice(step_seconds=lambda size: 0.05 * size, facts=facts)
+    sizes = ["baseline.batch_size=1", "batch_sizes.max=2", "baseline.learning_rate=0.001"]
+    tune(tmp_path, device, *sizes, "trials.budget=2min", "time_limit=2h")
+    for task, seconds in zip(device.tasks, device.deadlines, strict=True):
+        if isinstance(task, Trial):
+            training = task.steps * 0.05 * task.batch_size
+            evaluations = 19 * 256 * 0.05 / 3
+            assert seconds >= 300 + 10 * (training + 0.99 * evaluations)
+
+
 def test_a_trial_that_fails_is_not_called_diverged(tmp_path):
     out = OutOfMemory(evidence="OOM")
     device = PretendDevice(answers={(Trial, 256): [out] * 6})

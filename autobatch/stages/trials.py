@@ -211,7 +211,7 @@ class _Trials:
             task,
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
             self._phrase,
-            deadline_seconds=self.session.deadline_of_work(seconds),
+            deadline_seconds=self.session.deadline_of_work(seconds + evidence.overhead_seconds),
             # Checks of theirs may raise where the loss is no longer finite.
             user_code_may_fail=evidence.baseline in evidence.first,
         )
