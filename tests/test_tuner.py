@@ -1390,6 +1390,25 @@ def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("rule", "rate"), [("auto", 0.01 / 8), ("none", 0.01)])
+def test_what_stands_for_a_baseline_that_does_not_fit_has_the_rate_by_the_rule(
+    tmp_path, rule, rate
+):
+    device = PretendDevice(fits_up_to=64)
+    overrides = ["baseline.batch_size=512", f"trials.learning_rate={rule}"]
+    found = tune(tmp_path, device, *overrides)
+    assert found.baseline.batch_size == 64
+    assert found.baseline.learning_rate == pytest.approx(rate)
+    assert ("with learning rate 0.00125 by the rule" in found.warnings[0]) == (rule == "auto")
+
+
+def test_what_stands_for_a_batch_of_more_than_all_samples_keeps_the_rate(tmp_path):
+    device = PretendDevice(facts=inspected(train_samples=256))
+    found = tune(tmp_path, device, "baseline.batch_size=500")
+    assert found.baseline.batch_size == 256
+    assert found.baseline.learning_rate == pytest.approx(0.01)
+
+
 def test_learning_rate_none_leaves_the_rate_alone(tmp_path):
     device = PretendDevice()
     tune(tmp_path, device, "trials.learning_rate=none")

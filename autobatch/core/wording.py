@@ -163,7 +163,8 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     if is_scaled and isfinite(evidence.saturation()):
         told += f", as it saturates near batch {about(evidence.saturation())}, by the noise scale"
     if setting == evidence.baseline:
-        return f"{reason}. The learning rate stays {evidence.baseline_learning_rate:.3g}."
+        stays = evidence.if_yours("stays", "is")
+        return f"{reason}. The learning rate {stays} {evidence.baseline_learning_rate:.3g}."
     return (
         f"{reason}: {told}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "

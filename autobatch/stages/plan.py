@@ -97,9 +97,12 @@ def plan(
         why = f"at most {probed.largest_fitting}, bounded by {BOUND_BY[probed.bounded_by]}"
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
-        notes.append(
-            f"Your batch size {own} cannot be tried ({why}): {size} is the baseline instead."
-        )
+        told = f"Your batch size {own} cannot be tried ({why}): {size} is the baseline instead"
+        are_all = own > probed.largest_fitting and probed.bounded_by == "samples"
+        if rule != "none" and not are_all:  # in a batch of all samples yours would be no more
+            rate = scaling.scaled(rate, rule, old_batch=own, new_batch=size)
+            told += f", with learning rate {rate:.3g} by the rule"
+        notes.append(f"{told}.")
     return Evidence(
         baseline=Setting(size, 0),
         rule=rule,

@@ -97,6 +97,7 @@ def _templates() -> "Environment":
     )
     made.filters["about"] = about
     made.globals["yours"] = words.yours
+    made.globals["whose"] = words.whose
     return made
 
 

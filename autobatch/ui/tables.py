@@ -112,7 +112,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         (
             "learning rate",
             f"[bold green]{result.learning_rate:.4g}[/]   "
-            f"[dim]yours {result.baseline.learning_rate:.4g}[/]",
+            f"[dim]{words.whose(result)} {result.baseline.learning_rate:.4g}[/]",
         ),
         *_shared(result.batch_size, result.probe.replicas),
         ("verdict", escape(words.verdict(result))),

@@ -335,6 +335,8 @@ def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
         kept = changed(found, verdict=verdict)
         text = Page(render(changed(content, answers=(Answer(recommendation=kept),)), "run")).text
         assert "yours 32 cannot be used" in text
+        rate = f"in place of yours {found.baseline.learning_rate:.4g}"
+        assert rate in text and rate in console_text(recommendation_table(kept))
         assert words in text and told in text and "; use it" in text
         assert "keep it" not in text and "keep what you have" not in text
         terminal = console_text(recommendation_table(kept))
