@@ -417,7 +417,9 @@ def test_doctor_answers_2_when_something_blocks(tmp_path):
 
 def test_doctor_prints_one_json_object(tmp_path):
     (tmp_path / "a.py").touch()
-    (tmp_path / "recipe.yaml").write_text("model: a.py\ndevice: {kind: cpu, memory_limit: 1GiB}\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "model: a.py:build_model\ndevice: {kind: cpu, memory_limit: 1GiB}\n"
+    )
     code, stdout, _ = doctor("recipe.yaml", "--json", cwd=tmp_path)
     told = json.loads(stdout)
     assert (code, told["ready"], told["limit_bytes"]) == (0, True, GIB)

@@ -242,5 +242,6 @@ def test_names_that_yaml_would_misread_are_quoted(tmp_path, name):
     from pretend import inspected
 
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe_text(name, name, inspected(), 1 << 30))
-    assert (load_recipe(path).model, load_recipe(path).data) == (name, name)
+    data = name if ":" in name else "x y.py:f"  # a saved model has no data
+    path.write_text(recipe_text(name, data, inspected(), 1 << 30))
+    assert (load_recipe(path).model, load_recipe(path).data) == (name, data)
