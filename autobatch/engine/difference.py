@@ -4,18 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.errors import WrongRunDirectoryError
+from autobatch.protocol import Difference
 
 # Of which both values would tell nobody anything.
 CHANGED = {
     "code_fingerprint": "a Python file of yours has changed, or one that it imports",
     "data_fingerprint": "the data has changed (shapes, types, or rows at its ends)",
 }
+UNCHANGED = "Nothing: versions, device, model and data are the same."
 IN_WORDS = {
     "model_name": "the name of the model",
     "parameters": "the number of parameters",
     "train_samples": "the number of training samples",
     "device_name": "the device",
     "device": "the kind of device",
+    "optimizer": "the optimizer",
+    "precision": "the precision",
+    "replicas": "the number of replicas",
 }
 
 
@@ -38,12 +43,21 @@ def refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> Non
         )
 
 
+def in_words(difference: Difference) -> str:
+    """A sentence; of one that matters, that the recommendation does not hold."""
+    told = _phrase(difference.name, difference.then, difference.now)
+    so = ", so that the recommendation does not hold" if difference.matters else ""
+    return f"{told[0].upper() if told.startswith(('a ', 'the ')) else told[0]}{told[1:]}{so}."
+
+
 def _difference(name: str, recorded: Any, present: Any) -> str:
     """In words, of the keys of the target as the recipe has them."""
     name = name.removeprefix("target.")
-    if name in CHANGED:
-        return CHANGED[name]
     if name.startswith("versions."):
         name = f"the version of {name.removeprefix('versions.')}"
     was, is_ = ("not set" if value is None else repr(value) for value in (recorded, present))
-    return f"{IN_WORDS.get(name, name)} was {was} and is {is_}"
+    return _phrase(name, was, is_)
+
+
+def _phrase(name: str, was: str, is_: str) -> str:
+    return CHANGED.get(name) or f"{IN_WORDS.get(name, name)} was {was} and is {is_}"

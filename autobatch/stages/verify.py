@@ -49,7 +49,8 @@ def verify(
     speed = _speed(point, recommended)
     unlike = any(each.matters for each in different)
     holds = fits is not None and speed in ("same", "faster") and not unlike
-    session.end("verify", "it holds" if holds else "it does not hold")
+    told = "timed and compared" if point else "not timed" if fits else "does not train"
+    session.end("verify", f"batch {size}: {told}")
     return Verification(
         holds=holds,
         batch_size=size,
@@ -109,7 +110,12 @@ def _differences(then: dict[str, object], now: dict[str, object]) -> tuple[Diffe
         (name, before.get(name), after.get(name), False) for name in sorted({*before, *after})
     ]
     return tuple(
-        Difference(name=name, then=str(old), now=str(new), matters=matters)
+        Difference(
+            name=name,
+            then=str(old),
+            now="not there" if new is None else str(new),
+            matters=matters,
+        )
         for name, old, new, matters in found
         if old != new and old is not None  # None: a recommendation from before it was kept
     )

@@ -19,7 +19,7 @@ from autobatch.ui.options import (
 )
 
 if TYPE_CHECKING:
-    from autobatch.protocol import Struct
+    from autobatch.protocol import Struct, Verification
 
 
 def verify(
@@ -64,10 +64,19 @@ def verify(
     show(result, json)
     if not result.holds:
         raise DoesNotHoldError(
-            "The recommendation does not hold here and now.",
-            hint="See above what has changed. `autobatch recommend` on its target, with --fresh, "
-            "measures anew.",
+            f"The recommendation does not hold here and now: {_why_not(result)}.",
+            hint="`autobatch recommend` on its target, with --fresh, measures anew.",
         )
+
+
+def _why_not(result: "Verification") -> str:
+    if result.outcome != "fits":
+        return f"batch {result.batch_size} does not train"
+    if any(each.matters for each in result.differences):
+        return "it was made for something else"
+    if result.speed == "unknown":
+        return f"batch {result.batch_size} trained once, and not each time that it was to be timed"
+    return f"batch {result.batch_size} is {result.speed}"
 
 
 def runs(

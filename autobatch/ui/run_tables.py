@@ -1,11 +1,10 @@
 """Runs, and the answers of all commands, as Rich renderables."""
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from autobatch.engine.difference import UNCHANGED, in_words
 from autobatch.engine.runs import RunSummary
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Verification
 from autobatch.ui.tables import benchmark_table, bullets, probe_table, recommendation_table
@@ -29,18 +28,12 @@ def table_of(answer: object) -> RenderableType:
 def verification_table(result: Verification) -> RenderableType:
     verdict = "[bold green]holds[/]" if result.holds else "[bold red]does not hold[/]"
     setting = f"batch {result.batch_size}, learning rate {result.learning_rate:.4g}"
-    table = Table(title="What has changed", title_justify="left", box=None)
-    for name in ("", "then", "now", ""):
-        table.add_column(name, overflow="fold")
-    for each in result.differences:
-        style = "red" if each.matters else ""
-        told = "so it does not hold" if each.matters else ""
-        table.add_row(each.name, escape(each.then), escape(each.now), told, style=style)
+    changed = tuple(map(in_words, result.differences))
     return Group(
         f"{setting}: {verdict}",
         "",
         *bullets("Measured now", result.reasons),
-        *((table,) if result.differences else ("Versions, device, model and data are the same.",)),
+        *bullets("Changed since", changed or (UNCHANGED,)),
     )
 
 

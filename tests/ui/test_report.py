@@ -89,8 +89,8 @@ def test_a_verification_says_which_difference_matters(tmp_path, better):
 
     facts = inspected(data_fingerprint="xyz", versions={"keras": "4.0"})
     text = Page(render(run(tmp_path / "run", verify, facts=facts), "run")).text
-    assert "data_fingerprint was abc and is xyz. So it does not hold." in text
-    assert text.count("So it does not hold.") == 1
+    assert "The data has changed (shapes, types, or rows at its ends), so that the" in text
+    assert text.count("so that the recommendation does not hold") == 1
     assert "keras was 3.0 and is 4.0." in text
 
 
