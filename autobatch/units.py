@@ -125,6 +125,18 @@ def about(value: float) -> str:
     return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
 
 
+def ratio(value: float) -> str:
+    """As `about`, and near 1 with the digits that tell it from 1: 1.03, 0.996, 18"""
+    if not 0.5 < value < 2 or value == 1:
+        return about(value)
+    return f"{value:.{max(3, 1 - math.floor(math.log10(abs(value - 1))))}g}"
+
+
+def counted(count: int, what: str) -> str:
+    """1 step, 2 steps"""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def format_average(value: float, digits: int = 4) -> str:
     """Digits that mean something; of what an average keeps, of what it lacks to 1: 0.999969"""
     lacking = 1 - value

@@ -980,7 +980,7 @@ def test_a_size_that_slows_down_while_it_is_measured_is_told_of(tmp_path):
     with session(tmp_path, Throttling(), ["batch_sizes.max=64"]) as opened:
         notes = tuner.benchmark(opened).notes
     # The last three windows took 1.9 times their own, in the middle, and the first three 1.1.
-    told = "Batch 64 became 43% slower while being measured; the intervals allow for it."
+    told = "While being measured, batch 64 became 43% slower; the intervals allow for it."
     assert [note.startswith(told) for note in notes] == [True]
 
 

@@ -1,6 +1,7 @@
 """What a recipe may write for sizes, durations and shares, and how we print them."""
 
 import math
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,13 @@ from autobatch.units import (
     Duration,
     MemoryLimit,
     Share,
+    counted,
     format_average,
     format_bytes,
     format_duration,
     format_rate,
     format_step,
+    ratio,
 )
 
 
@@ -172,6 +175,34 @@ def test_a_slow_rate_is_not_rounded_to_nothing(rate: float, text: str) -> None:
 )
 def test_a_step_is_told_in_the_unit_that_needs_no_exponent(seconds: float, text: str) -> None:
     assert format_step(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1.0, "1"),
+        (1.004, "1.004"),
+        (1.03, "1.03"),
+        (1.149, "1.15"),
+        (1.3, "1.3"),
+        (0.996, "0.996"),
+        (0.9, "0.9"),
+        (0.25, "0.25"),
+        (17.6, "18"),
+        (2800.0, "2,800"),
+        (inf, "inf"),
+    ],
+)
+def test_a_ratio_near_1_is_told_from_it(value, told):
+    assert ratio(value) == told
+
+
+def test_one_is_not_told_as_several():
+    assert (counted(1, "step"), counted(2, "step"), counted(0, "job")) == (
+        "1 step",
+        "2 steps",
+        "0 jobs",
+    )
 
 
 @pytest.mark.parametrize(

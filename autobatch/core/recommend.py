@@ -3,7 +3,7 @@
 `choose` picks a setting and a verdict; `compose` puts it into words once its memory was verified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -52,8 +52,8 @@ def choose(
     sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
     if not surely_better:
         verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
-        alike = {s.batch_size for s in sound if usable[s].low <= 1 <= usable[s].high}
-        ties = tuple(sorted(alike - {evidence.baseline.batch_size}))
+        alike = [s for s in sound if usable[s].low <= 1 <= usable[s].high]
+        ties = _at_other_sizes(alike, evidence.baseline)
         return Choice(evidence.baseline, verdict, parity, ties, found)
     going_on = onward(evidence, found, surely_better)
     seconds = {s: going_on.seconds(s) for s in going_on.times}
@@ -73,10 +73,13 @@ def choose(
     safer = Setting(chosen.batch_size, chosen.rung - 1)
     if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):
         chosen = safer
-    others = [s for s in sound if s.batch_size != chosen.batch_size]
-    ties = tuple(sorted({s.batch_size for s in others if are_alike(chosen, s)}))
+    ties = _at_other_sizes([s for s in sound if are_alike(chosen, s)], chosen)
     further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)
+
+
+def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setting, ...]:
+    return tuple(sorted(s for s in settings if s.batch_size != chosen.batch_size))
 
 
 def _is_usable(setting: Setting, evidence: Evidence, ceiling: int) -> bool:
@@ -157,7 +160,7 @@ def compose(
         replicas=_replicas(replicas, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
-        tied_with=choice.tied_with,
+        tied_with=tuple(sorted({each.batch_size for each in choice.tied_with})),
         target_loss=evidence.shown(choice.standing.target),
         target_seconds=choice.standing.target_seconds if choice.standing.times else None,
         peak_bytes=peak_bytes,

@@ -92,7 +92,7 @@ class Choice:
     setting: Setting
     verdict: Verdict
     speedup: Interval
-    tied_with: tuple[int, ...]
+    tied_with: tuple[Setting, ...]  # at other sizes, for all that the seeds can tell
     standing: Standing
     onward: Onward | None = None  # where several are better
 

@@ -6,7 +6,7 @@ from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.standing import Choice
 from autobatch.protocol import Interval
-from autobatch.units import about, format_duration
+from autobatch.units import format_duration, ratio
 
 MOST_SEEDS = 20  # that trials.seeds may be
 
@@ -79,7 +79,7 @@ def _why_its_end_matters(
     ends_better = [s for s in no_sooner if found.ends_better(s) and none_is_sooner]
     if sooner:
         setting = max(sooner, key=lambda s: found.speedups[s].value)
-        soonest = f"is {about(found.speedups[setting].value)} times as soon at {goal}, but"
+        soonest = f"is {ratio(found.speedups[setting].value)} times as soon at {goal}, but"
         advice = (
             f"{mine.capitalize()} stays. A learning rate that falls as training goes on may give "
             "both: it can be compiled as a schedule."
@@ -109,8 +109,8 @@ def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str
     setting, interval = _soonest(choice)
     return (
         f"No setting beats {mine} for certain. The most promising, {evidence.named(setting)}, "
-        f"is {about(interval.value)} times as soon at {goal} (95 % interval "
-        f"{about(interval.low)} to {about(interval.high)}). "
+        f"is {ratio(interval.value)} times as soon at {goal} (95 % interval "
+        f"{ratio(interval.low)} to {ratio(interval.high)}). "
         + _what_would_tell(choice, evidence, setting, interval)
     )
 
@@ -138,8 +138,8 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     setting, interval = _soonest(choice)
     return (
         f"Nothing tried beats {mine}: the soonest other finalist, {evidence.named(setting)}, "
-        f"is at {goal} {about(interval.value)} times as soon (95 % interval "
-        f"{about(interval.low)} to {about(interval.high)}; {seeds} seeds). {keep} it."
+        f"is at {goal} {ratio(interval.value)} times as soon (95 % interval "
+        f"{ratio(interval.low)} to {ratio(interval.high)}; {seeds} seeds). {keep} it."
     )
 
 
@@ -154,18 +154,18 @@ def _what_would_tell(
         )
     # A gain that is of interest, or that there is none: the interval has to end below it.
     is_small = interval.value < ranking.TIE
-    ratio = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
+    gain = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
     times, own = choice.standing.times, evidence.baseline
     seeds = len(evidence.finals[own])
     doubt = evidence.step_doubt(setting, own)
     at_once = ranking.with_doubt(0.0, doubt, len(times) - 1)
-    if at_once >= log(ratio):
+    if at_once >= log(gain):
         return (
             f"The benchmark knows the ratio of their step times to ± {exp(at_once) - 1:.0%}, and "
             "no number of seeds tells more: a larger benchmark.seconds would, or a machine that "
             "does nothing else."
         )
-    needed = ranking.seeds_needed(times, setting, own, ratio, doubt=doubt)
+    needed = ranking.seeds_needed(times, setting, own, gain, doubt=doubt)
     needed = max(needed, seeds + 1, evidence.seeds)
     told = "times 10 % apart" if is_small else "that, if it is so,"
     if needed > MOST_SEEDS:

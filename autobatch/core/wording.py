@@ -13,7 +13,7 @@ from autobatch.protocol import (
     NoiseScale,
     ProbeResult,
 )
-from autobatch.units import about, format_bytes, format_duration, format_rate
+from autobatch.units import about, format_bytes, format_duration, format_rate, ratio
 
 BOUND_BY = {
     "memory": "device memory",
@@ -24,6 +24,8 @@ BOUND_BY = {
     "time": "the time it had: the search was not finished",
     "failure": "a failure that is not out-of-memory (see the notes)",
 }
+
+NEAR_OPTIMUM = 0.005  # of the least time: what rounds to no per cent
 
 CRITICAL = "training at it takes twice the fewest possible steps, and twice the fewest samples"
 
@@ -62,15 +64,15 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
         f"{evidence.named(setting).capitalize()} reaches {metric} "
         f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
         f"training; {evidence.named_baseline} takes {format_duration(found.seconds(own))}: "
-        f"{about(speedup.value)} times sooner (95 % interval {about(speedup.low)} to "
-        f"{about(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
+        f"{ratio(speedup.value)} times sooner (95 % interval {ratio(speedup.low)} to "
+        f"{ratio(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
     if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward, metric)
     if choice.tied_with:
-        *most, last = map(str, choice.tied_with)
+        *most, last = map(evidence.named, choice.tied_with)
         others = f"{', '.join(most)} and {last}" if most else last
-        sentence += f" {seeds} seeds do not tell it apart from the finalists at batch {others}."
+        sentence += f" {seeds} seeds do not tell it apart from {others}."
     return sentence
 
 
@@ -86,7 +88,8 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: s
             f"{format_duration(further.seconds(chosen))}"
         )
         if chosen == soonest:
-            return told + (", the least." if len(further.times) > 1 else ", alone with every seed.")
+            alone = "the soonest" if len(further.times) > 1 else "alone with every seed"
+            return f"{told}, {alone}."
         told += f", {evidence.named(soonest)} in {format_duration(further.seconds(soonest))}"
     if chosen.batch_size == soonest.batch_size:
         return told + (
@@ -148,7 +151,7 @@ def share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     rate = evidence.learning_rate(setting)
     return (
         f"The learning rate alone does {share} of it: {rate:.3g} at {own_size} is "
-        f"{about(interval.value)} times sooner than {yours}.",
+        f"{ratio(interval.value)} times sooner than {yours}.",
     )
 
 
@@ -165,6 +168,8 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     if setting == evidence.baseline:
         stays = evidence.if_yours("stays", "is")
         return f"{reason}. The learning rate {stays} {evidence.baseline_learning_rate:.3g}."
+    if len(rates) == 1:
+        return f"{reason}: {told}, the only rate that was tried."
     return (
         f"{reason}: {told}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "
@@ -196,11 +201,12 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}
+        beyond = relative[choice.setting.batch_size] - 1
+        near = f"within {beyond:.0%} of its time" if beyond >= NEAR_OPTIMUM else "as good as there"
         line = "" if outlook.is_described else " (a line through them, which not all follow)"
         told += (
             f" With the measured step times{line}, the model puts the optimum near "
-            f"{about(outlook.optimal_batch)}, and batch {choice.setting.batch_size} within "
-            f"{relative[choice.setting.batch_size] - 1:.0%} of the best."
+            f"{about(outlook.optimal_batch)}; batch {choice.setting.batch_size} is {near}."
         )
     if outlook.accumulation_gain == 0:
         told += " Accumulating gradients over several batches would not be faster."

@@ -11,6 +11,7 @@ from autobatch.engine.machine import (
     numbered_by_speed,
 )
 from autobatch.frameworks import FOR_GPUS, installed_as
+from autobatch.units import counted
 
 HELD = 0.5  # share of a GPU held by others, likewise
 DRIVER_OF_CUDA_13 = 580  # the oldest
@@ -37,7 +38,7 @@ def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
             yield warns(problem, "pip install nvidia-ml-py")
     if facts.nvidia_cards and not facts.gpus and not facts.gpu_problems:
         yield warns(
-            f"{_count(facts.nvidia_cards, 'NVIDIA GPU')} plugged in, but no driver answers.",
+            f"{counted(facts.nvidia_cards, 'NVIDIA GPU')} plugged in, but no driver answers.",
             "Install NVIDIA's driver; in a container, start it with --gpus all.",
         )
     if facts.device_asked == "gpu" and not facts.usable_gpus:
@@ -48,7 +49,7 @@ def judge_gpus_found(facts: Facts) -> Iterator[Finding]:
     if facts.gpus and not facts.usable_gpus and facts.device_asked != "cpu":
         yield warns(
             f"CUDA_VISIBLE_DEVICES={facts.visible_devices} hides "
-            f"{_count(len(facts.gpus), 'NVIDIA GPU')}.",
+            f"{counted(len(facts.gpus), 'NVIDIA GPU')}.",
             "unset CUDA_VISIBLE_DEVICES, or name one that nvidia-smi -L lists",
         )
     if numbered_by_speed(facts.gpus, facts.device_order):
@@ -66,9 +67,9 @@ def judge_gpu_used(facts: Facts) -> Iterator[Finding]:
     if facts.device != "gpu":
         return
     if len(facts.usable_gpus) < facts.replicas:
+        usable = counted(len(facts.usable_gpus), "GPU")
         yield blocks(
-            f"device.replicas is {facts.replicas}, and {_count(len(facts.usable_gpus), 'GPU')} can "
-            "be used here.",
+            f"device.replicas is {facts.replicas}, and {usable} can be used here.",
             f"Use --set device.replicas={len(facts.usable_gpus)}, or check CUDA_VISIBLE_DEVICES.",
         )
     for gpu in facts.usable_gpus[: facts.replicas]:
@@ -124,7 +125,3 @@ def _judge_driver(facts: Facts) -> Iterator[Finding]:
             f"{DRIVER_OF_CUDA_13} or later: {facts.backend} may not see the GPU.",
             f"Update the driver; or, for CUDA 12: {remedy}",
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"

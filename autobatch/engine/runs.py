@@ -12,7 +12,7 @@ from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
 from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
-from autobatch.units import about
+from autobatch.units import ratio
 
 RUNS = Path("autobatch-runs")
 
@@ -139,7 +139,7 @@ def _answer(
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
         if found.verdict == "better":
-            return "recommended", f"{told}: {about(found.speedup.value)}× sooner"
+            return "recommended", f"{told}: {ratio(found.speedup.value)}× sooner"
         return "recommended", f"{told}: {found.verdict}"
     if measured := content.benchmark:
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"

@@ -117,6 +117,16 @@ def _notes(
 
 
 def _on_trends(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
+    told = " and ".join(_ways(moved))
+    if told:
+        yield (
+            f"While being measured, {told}; the intervals allow for it. "
+            "Is something else running, or does a step change as training goes on?"
+        )
+
+
+def _ways(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
+    """Slower and faster, each with its sizes."""
     for way in (-1, 1):
         found = sorted((size, way * share) for size, share in moved if way * share > 0)
         if found:
@@ -124,10 +134,7 @@ def _on_trends(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
             shares = [share for _, share in found]
             least, most = f"{min(shares):.0%}", changed_by(way * max(shares))
             told = most if most.startswith(f"{least} ") else f"{least} to {most}"
-            yield (
-                f"Batch {sizes} became {told} while being measured; the intervals allow for it. "
-                "Is something else running, or does a step change as training goes on?"
-            )
+            yield f"batch {sizes} became {told}"
 
 
 def _on_spread(spread: float) -> Iterator[str]:

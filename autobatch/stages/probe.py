@@ -144,7 +144,7 @@ class Prober:
             return size
         self.made.notes.append(
             f"{size} trained too, at the very edge; {less}, within the {TOLERANCE:.0%} that the "
-            "search leaves open, is what is verified (--exact narrows it to the sample)."
+            "search leaves open, is what is verified (`autobatch probe --exact` is for the sample)."
         )
         return less
 

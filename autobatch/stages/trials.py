@@ -182,7 +182,8 @@ class _Trials:
 
     def _out_of_time(self) -> None:
         why = self.session.why_it_ends()
-        note = f"Not all trials were done, since {why}; this is the best answer so far."
+        again = "" if self.session.is_stopped() else " Started again, it goes on from here."
+        note = f"Not all trials were done, since {why}; this is the best answer so far.{again}"
         if note not in self.evidence.notes:
             self.evidence.notes.append(note)
 

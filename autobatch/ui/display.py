@@ -22,7 +22,7 @@ from autobatch.protocol import (
 from autobatch.ui.live import view
 from autobatch.ui.progress import Progress
 from autobatch.ui.spelling import in_ascii
-from autobatch.units import format_duration
+from autobatch.units import counted, format_duration
 
 REFRESHES_PER_SECOND = 4  # a few ms of this process each, beside measurements
 
@@ -76,7 +76,8 @@ class Display:
                 if not self.animate:
                     told = f" ({event.detail})" if event.detail else ""
                     about = format_duration(event.expected_seconds)
-                    self._say(f"{event.stage}: {_jobs(event.jobs)} expected, about {about}{told}")
+                    jobs = counted(event.jobs, "job")
+                    self._say(f"{event.stage}: {jobs} expected, about {about}{told}")
             case StageExpects():
                 self._tell_change(event)
             case JobFinished():
@@ -94,7 +95,7 @@ class Display:
         told = self._told_seconds - (time.monotonic() - self._began)
         if not self.animate and event.seconds_left > max(1.5 * told, told + 30):
             about = format_duration(event.seconds_left)
-            left = _jobs(event.jobs_left, "more ")
+            left = counted(event.jobs_left, "more job")
             self._say(f"{event.stage}: about {left}, {about} to go")
             self._told_seconds = event.seconds_left + time.monotonic() - self._began
 
@@ -115,10 +116,6 @@ class Display:
             return view(
                 self.progress, width=size.width, height=size.height, ascii_only=self.ascii_only
             )
-
-
-def _jobs(count: int, more: str = "") -> str:
-    return f"{count} {more}job{'' if count == 1 else 's'}"
 
 
 def _line(text: str) -> str:

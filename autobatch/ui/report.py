@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobatch.engine.difference import in_words
 from autobatch.engine.record_file import Content, read_record
 from autobatch.errors import UsageError
 from autobatch.opening import run_of
@@ -18,7 +19,7 @@ from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
 from autobatch.ui.findings import findings
 from autobatch.ui.sections import sections
-from autobatch.units import about, format_average
+from autobatch.units import counted, format_average, ratio
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +57,7 @@ def _plans(result: Recommendation) -> list[tuple[str, str]]:
     if result.probe.replicas > 1:
         plans.append(("devices", words.shared(result.batch_size, result.probe.replicas)))
     for plan in result.replicas:
-        plans.append((f"{plan.replicas} devices", " ".join(words.replica_plan(plan))))
+        plans.append((counted(plan.replicas, "device"), " ".join(words.replica_plan(plan))))
     return plans
 
 
@@ -95,7 +96,8 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["about"] = about
+    made.filters["ratio"] = ratio
+    made.filters["in_words"] = in_words
     made.globals["yours"] = words.yours
     made.globals["whose"] = words.whose
     return made

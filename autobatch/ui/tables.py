@@ -18,7 +18,7 @@ from autobatch.protocol import (
 )
 from autobatch.ui import words
 from autobatch.ui.narrowing import Column, NarrowingTable
-from autobatch.units import format_bytes, format_duration, format_rate
+from autobatch.units import counted, format_bytes, format_duration, format_rate
 
 BAR_CELLS = 16
 
@@ -123,7 +123,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
     )
     for plan in result.replicas:
         told, reservations = words.replica_plan(plan)
-        facts.add_row(f"{plan.replicas} devices", f"{told} [dim]{reservations}[/]")
+        facts.add_row(counted(plan.replicas, "device"), f"{told} [dim]{reservations}[/]")
     return Group(
         facts,
         "",

@@ -15,7 +15,7 @@ from autobatch.protocol import (
     Replicas,
     StepTime,
 )
-from autobatch.units import about, format_bytes, format_duration, format_rate, format_step
+from autobatch.units import counted, format_bytes, format_duration, format_rate, format_step, ratio
 
 FITTING = ("fits", "predicted")  # outcomes of probes
 HOLDS_BACK = {
@@ -45,8 +45,8 @@ def verdict(result: Recommendation) -> str:
     match result.verdict:
         case "better":
             return (
-                f"{about(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
-                f"(95 % interval {about(speedup.low)}–{about(speedup.high)})"
+                f"{ratio(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
+                f"(95 % interval {ratio(speedup.low)}–{ratio(speedup.high)})"
             )
         case "tie":
             return f"a tie: nothing tried beats {kept}; {keep}"
@@ -104,20 +104,20 @@ def throughput(result: Recommendation) -> str:
     half = (result.samples_per_second_high - result.samples_per_second_low) / 2
     return (
         f"{format_rate(result.samples_per_second)} samples/s "
-        f"± {half / result.samples_per_second:.0%}; "
-        f"an epoch is {result.steps_per_epoch} steps in {format_duration(result.epoch_seconds)}"
+        f"± {half / result.samples_per_second:.0%}; an epoch is "
+        f"{counted(result.steps_per_epoch, 'step')} in {format_duration(result.epoch_seconds)}"
     )
 
 
 def shared(batch_size: int, replicas: int) -> str:
     """A batch as its replicas have it."""
-    return f"{replicas} replicas, {batch_size // replicas} samples on each"
+    return f"{replicas} replicas, {counted(batch_size // replicas, 'sample')} on each"
 
 
 def replica_plan(plan: Replicas) -> tuple[str, str]:
     """What is predicted, and with which reservations."""
     return (
-        f"{about(plan.predicted_speedup)}× as soon, batch {plan.per_replica_batch_size} each",
+        f"{ratio(plan.predicted_speedup)}× as soon, batch {plan.per_replica_batch_size} each",
         f"(predicted; {plan.predicted_efficiency:.0%} efficient, without the cost of "
         "synchronisation)",
     )

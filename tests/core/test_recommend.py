@@ -42,7 +42,7 @@ def evidence_of(levels_off=None, speeds=None, noise=0.05):
 
 def test_near_where_training_breaks_down_the_half_rate_is_chosen_if_it_is_as_good():
     choice = choose(evidence_of(), ceiling=64)
-    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (64,))
+    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (LARGE,))
 
 
 def test_one_seed_that_does_not_get_on_tells_nothing_apart():
@@ -51,7 +51,7 @@ def test_one_seed_that_does_not_get_on_tells_nothing_apart():
     assert SAFER not in choice.onward.times
     told = why_this_one(choice, evidence, "val_loss")
     assert "batch 32 with learning rate 0.08 is the first at val_loss 0.0" in told
-    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (64,))
+    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (LARGE,))
 
 
 def test_finalists_that_were_trained_are_counted_wherever_they_got():
@@ -64,7 +64,7 @@ def test_finalists_that_were_trained_are_counted_wherever_they_got():
 def test_what_mostly_does_not_get_on_is_not_as_good():
     levels_off = {(SAFER, seed): 0.1 for seed in range(3)}
     choice = choose(evidence_of(levels_off=levels_off), ceiling=64)
-    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", FAST, (64,))
+    assert (choice.verdict, choice.setting, choice.tied_with) == ("better", FAST, (LARGE,))
 
 
 def test_the_users_own_size_may_be_chosen_where_it_is_above_the_ceiling():
@@ -153,13 +153,19 @@ def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
-    [((64,), "64."), ((64, 128), "64 and 128."), ((16, 64, 128), "16, 64 and 128.")],
+    ("settings", "told"),
+    [
+        ((LARGE,), "batch 64 with learning rate 0.16."),
+        (
+            (Setting(16, 2), LARGE),
+            "batch 16 with learning rate 0.02 and batch 64 with learning rate 0.16.",
+        ),
+    ],
 )
-def test_all_that_cannot_be_told_apart_are_listed(sizes, told):
+def test_all_that_cannot_be_told_apart_are_listed(settings, told):
     evidence = evidence_of()
-    choice = replace(choose(evidence, ceiling=64), tied_with=sizes)
-    assert why_this_one(choice, evidence, "val_loss").endswith(f"the finalists at batch {told}")
+    choice = replace(choose(evidence, ceiling=64), tied_with=settings)
+    assert why_this_one(choice, evidence, "val_loss").endswith(f"tell it apart from {told}")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ def test_all_that_cannot_be_told_apart_are_listed(sizes, told):
 )
 def test_what_goes_wrong_by_the_end_is_not_told_as_equally_good(evidence, verdict):
     choice = choose(evidence, ceiling=64)
-    assert (choice.verdict, choice.tied_with) == (verdict, (64,))
+    assert (choice.verdict, choice.tied_with) == (verdict, (LARGE,))
     for curve in evidence.finals[LARGE].values():
         curve.append((curve[-1][0], 2.2))
     choice = choose(evidence, ceiling=64)

@@ -85,8 +85,9 @@ def _interval(candidate: Candidate, row: int, result: Recommendation) -> Figure:
 def ranking_table(result: Recommendation) -> Table:
     """Everything that was tried, as ranked."""
     return Table(
-        caption=f"Finalists at equal training time; target: {words.target(result)}. Beside it, "
-        f"{result.metric} where all had made as many steps, and seen as many samples",
+        caption="All that was tried: finalists trained equally long, others less, with one seed. "
+        f"Target: {words.target(result)}. Beside it, {result.metric} where all had made as many "
+        "steps, and seen as many samples",
         columns=(
             *("batch", "rate", "seeds", *words.measures(result)),
             *("reached in", "sooner", "95 % interval", ""),
