@@ -511,6 +511,9 @@ class ProbePoint(Struct):
     evidence: str | None = None
 
 
+Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
+
+
 class ProbeResult(Struct):
     """What fits. `ceiling` is a size near the largest that keeps the headroom free."""
 
@@ -519,7 +522,7 @@ class ProbeResult(Struct):
     ceiling_peak_bytes: int
     limit_bytes: int
     headroom: float
-    bounded_by: Literal["memory", "samples", "range", "host_memory", "failure", "time", "trials"]
+    bounded_by: Bound
     verified: bool
     probes: tuple[ProbePoint, ...]
     wall_seconds: float

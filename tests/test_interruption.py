@@ -82,6 +82,23 @@ def test_a_probe_tells_the_bracket_and_that_nothing_is_verified(tmp_path):
     assert "the run was interrupted. Not verified." in found.notes[0]
 
 
+def test_what_was_proved_by_then_is_the_answer(tmp_path):
+    def second_proof(task):
+        return isinstance(task, Probe) and task.repeat == 1
+
+    whole = tmp_path / "whole"
+    device = Stopped(second_proof, 99)
+    with session(whole, device, device.is_stopped) as opened:
+        truth = tuner.probe(opened)
+    (found,) = interrupted(
+        tmp_path / "part", tuner.probe, Stopped(lambda t: t == device.tasks[-1], 1)
+    )
+    assert (found.largest_fitting, found.verified) == (truth.largest_fitting, True)
+    assert found.bounded_by == truth.bounded_by == "memory"
+    assert 0 < found.ceiling < found.largest_fitting
+    assert "the size that keeps the headroom was not: the run was interr" in found.notes[0]
+
+
 def test_what_was_only_predicted_is_told_too(tmp_path):
     (found,) = interrupted(tmp_path, tuner.probe, Stopped(of(Probe), 3, facts=predictable()))
     predicted = [point.batch_size for point in found.probes if point.outcome == "predicted"]

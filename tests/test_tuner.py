@@ -685,7 +685,9 @@ def test_a_size_that_trains_in_one_process_of_two_is_not_the_answer(tmp_path):
     device._probe = lambda task: out if task.repeat and task.batch_size > 1900 else fits(task)
     found = probe(tmp_path, device, limit_bytes=200 * MIB)
     assert 1880 < found.largest_fitting <= 1900
-    assert "did not pass verification" in found.notes[1]
+    assert "did not pass verification" in found.notes[0]
+    assert not any("at the very edge" in note for note in found.notes)  # that failed
+    assert sum("did not pass" in note for note in found.notes) == 1
 
 
 def test_where_processes_were_seen_to_differ_a_third_is_asked(tmp_path):
@@ -1109,19 +1111,24 @@ def test_code_that_fails_at_every_size_ends_the_run_with_its_message(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "failure",
+    ("failure", "known"),
     [
-        UserCodeFailed(message="ValueError: at most 63"),
-        Crashed(signal=6, exit_code=None, log_tail=""),
+        (UserCodeFailed(message="ValueError: at most 63"), "Not about memory."),
+        (
+            Crashed(signal=6, exit_code=None, log_tail=""),
+            "Nothing it left says that memory is why.",
+        ),
     ],
 )
-def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(tmp_path, failure):
+def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(
+    tmp_path, failure, known
+):
     device = PretendDevice(fits_up_to=10**9)
     fits = device._probe
     device._probe = lambda task: fits(task) if task.batch_size < 64 else failure
     found = probe(tmp_path, device)
     assert (found.largest_fitting, found.bounded_by) == (63, "failure")
-    (told,) = [note for note in found.notes if "Not about memory" in note]
+    (told,) = [note for note in found.notes if note.endswith(known)]
     assert told.startswith("Batch 64 and ") and "larger that were tried: " in told
 
 
@@ -1525,6 +1532,7 @@ def test_time_may_end_in_a_verification(tmp_path, fails, answer):
         device._probe = asked
         found = tuner.probe(opened)
     assert (found.largest_fitting, found.verified) == (answer, False)
+    assert found.bounded_by == ("time" if fails else "memory")
     assert "alone (time_limit" in " ".join(found.notes)
 
 

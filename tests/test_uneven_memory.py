@@ -5,7 +5,7 @@ import pytest
 from pretend import MIB, PretendDevice, session
 
 from autobatch import tuner
-from autobatch.protocol import Fits, OutOfMemory
+from autobatch.protocol import Crashed, Fits, OutOfMemory, TimedOut, changed
 
 EDGE = 1310  # samples that the limit has room for, were memory without gaps
 LIMIT_BYTES = MIB + 100_000 * EDGE
@@ -47,6 +47,56 @@ def test_the_answer_is_near_the_edge_for_few_probes_more(tmp_path, spread, mostl
         assert (1 - 3 * spread - 0.01) * EDGE <= each.largest_fitting <= EDGE
         assert each.ceiling <= 0.9 * EDGE
         assert each.verified
+
+
+def test_what_failed_before_is_proved_in_three_processes(tmp_path):
+    """Also where it did not fail for memory, for all that is known, so that nothing bounds it."""
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    crashed = Crashed(signal=11, exit_code=None, log_tail="")
+    device._probe = lambda task: (
+        crashed if task.repeat == 1 and task.batch_size > 1290 else fits(task)
+    )
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    assert 1270 < found.largest_fitting <= 1290
+    proofs = [task for task in device.tasks if getattr(task, "verify", False)]
+    of_answer = {task.repeat for task in proofs if task.batch_size == found.largest_fitting}
+    assert of_answer == {0, 1, 2}
+
+
+def test_what_hangs_is_not_tried_with_a_little_less(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits, hangs = device._probe, TimedOut(deadline_seconds=600.0)
+    device._probe = lambda task: hangs if task.verify and task.batch_size > 700 else fits(task)
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    hung = [t.batch_size for t in device.tasks if getattr(t, "verify", 0) and t.batch_size > 700]
+    assert len(hung) <= 8
+    assert 680 < found.largest_fitting <= 700
+    assert found.bounded_by == "failure"
+
+
+def test_what_trains_without_validation_alone_is_not_called_uneven(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits, out = device._probe, OutOfMemory(evidence="in validation")
+    device._probe = lambda task: out if task.verify and task.batch_size > 1180 else fits(task)
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    assert 1160 < found.largest_fitting <= 1180
+    assert not any("uneven" in note for note in found.notes)
+
+
+def test_steps_too_slow_for_two_hundred_are_told(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    slow = {"step_seconds": 1.0}
+    device._probe = lambda task: (
+        changed(found, **slow) if isinstance(found := fits(task), Fits) else found
+    )
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    assert any("was verified over 3 steps, as they are slow" in note for note in found.notes)
 
 
 def test_an_exact_search_ends_too(tmp_path):

@@ -10,8 +10,8 @@ from autobatch.units import format_bytes
 MOST_STEPS = 1_000_000  # of a training; what lasts for more is no leak to speak of
 
 
-def leak_bytes_per_step(held_bytes: Sequence[int]) -> int:
-    """How much more is held after each step than after the one before; 0 where that is steady.
+def leak_bytes(held_bytes: Sequence[int]) -> int:
+    """How much more is held each time than the time before, step by step; 0 where that is steady.
 
     A leak grows in every part of the training: it shows if nothing in the last third is as small
     as the largest of the middle third, nor anything there as small as the largest of the first.

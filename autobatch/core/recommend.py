@@ -73,7 +73,7 @@ def choose(
     safer = Setting(chosen.batch_size, chosen.rung - 1)
     if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):
         chosen = safer
-    ties = _at_other_sizes([s for s in sound if are_alike(chosen, s)], chosen)
+    ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
     further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)
 

@@ -22,7 +22,7 @@ BOUND_BY = {
     "host_memory": "the memory of the machine",
     "trials": "the length of trials, too short for larger ones (`autobatch probe` finds what fits)",
     "time": "the time it had: the search was not finished",
-    "failure": "a failure that is not out-of-memory (see the notes)",
+    "failure": "a failure without a sign of out-of-memory (see the notes)",
 }
 
 NEAR_OPTIMUM = 0.005  # of the least time: what rounds to no per cent

@@ -1,7 +1,6 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
 from math import inf
-from typing import Literal
 
 from autobatch.core.search import (
     Bracket,
@@ -12,6 +11,7 @@ from autobatch.core.search import (
 )
 from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (
+    Bound,
     Fits,
     Inspected,
     OutOfMemory,
@@ -21,10 +21,10 @@ from autobatch.protocol import (
 )
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
-from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.refusal import refuse, refuse_range
 from autobatch.stages.remarks import remarks
-from autobatch.stages.verification import VERIFICATIONS, Verifier
+from autobatch.stages.verification import Verifier
 from autobatch.stages.worth import largest_worth_a_trial
 from autobatch.units import format_bytes
 
@@ -35,7 +35,6 @@ TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 
-Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
 MEMORY = ("memory", "host_memory")
 
 
@@ -75,6 +74,7 @@ class Prober:
             self.made, lower=self.lower, replicas=self.replicas, tolerance=tolerance
         )
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
+        self.proved: int | None = None  # the largest, verified
         if self.upper < self.lower:
             refuse_range(session.recipe, self.samples)
 
@@ -86,7 +86,9 @@ class Prober:
         try:
             return self._run()
         except InterruptedRunError:
-            found = unfinished.result(self.made, self.lower, self.upper)
+            proved = self.proved
+            bound = "time" if proved is None else self._bounded_by(proved)
+            found = unfinished.result(self.made, self.lower, self.upper, proved, bound)
             if found is None:
                 raise
             self.session.end("probe", found.notes[0])
@@ -107,10 +109,19 @@ class Prober:
         )
         if worth is not None:
             self.upper, self.is_too_slow_above = self.verification.shared(worth), True
-        found = self._off_the_edge(self.narrow(limit_bytes).good)
-        ceiling = largest = self.verification.confirmed(
-            found, limit_bytes, lambda size: self._bounded_by(size) in MEMORY
+        found = self.narrow(limit_bytes).good
+        inside = self._off_the_edge(found)
+        ceiling = largest = self.proved = self.verification.confirmed(
+            inside, limit_bytes, lambda size: self._bounded_by(size) in MEMORY
         )
+        if largest == inside < found:
+            self.made.notes.append(
+                f"{found} trained too, at the very edge; {inside}, within the {TOLERANCE:.0%} that "
+                "the search leaves open, was verified (`autobatch probe --exact` goes on to the "
+                "sample)."
+            )
+        if largest < inside and self.made.doubt is not None:
+            self.left_off_at = largest
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
             known = self.exact or self.made.predicts
@@ -140,13 +151,7 @@ class Prober:
 
     def _off_the_edge(self, size: int) -> int:
         less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)
-        if less == size or self._bounded_by(size) not in MEMORY:
-            return size
-        self.made.notes.append(
-            f"{size} trained too, at the very edge; {less}, within the {TOLERANCE:.0%} that the "
-            "search leaves open, is what is verified (`autobatch probe --exact` is for the sample)."
-        )
-        return less
+        return less if self._bounded_by(size) in MEMORY else size
 
     def _bounded_by(self, largest: int) -> Bound:
         if largest == self.upper:
@@ -203,7 +208,9 @@ class Prober:
             found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
             if budget_bytes == self.session.limit_bytes:
                 self.left_off_at = found.good
-            self.made.notes.append(unfinished.sentence(found, self.session.why_it_ends()))
+            fits = "fits" if budget_bytes == self.session.limit_bytes else "keeps the headroom"
+            why = self.session.why_it_ends()
+            self.made.notes.append(unfinished.sentence(found, why, fits))
         if found.good == 0:
             refuse(self.made, self.lower, budget_bytes)
         return found
@@ -235,8 +242,7 @@ class Prober:
         each = self.session.job_seconds + FAILURES_EXPECTED * waits
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)
-        verified = VERIFICATIONS * self.made.verification_seconds()
-        return jobs + VERIFICATIONS, jobs * each + verified
+        return jobs + VERIFICATIONS, jobs * each + self.made.verifications_seconds()
 
     def _within(self, budget_bytes: int, largest: int) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.

@@ -27,6 +27,9 @@ DEADLINE_SECONDS = 600.0
 FEW_STEPS = 10  # that it runs, quick or not; in a verification, and validates as many batches
 # That steps are repeated for, where they are quick: to see where to look, near the edge, at last.
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
+CONFIRM_SECONDS = 120.0  # in a further process: memory may creep up over 200 steps, also slow ones
+FAR = 8  # times the size that steps were timed at: their time is not to be extrapolated so far
+VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -86,14 +89,18 @@ class Probes:
         what was seen to train is not to be called too large for want of time.
         """
         at_most, at_least = DEADLINE_SECONDS, 0.0
+        if task.verify and not any(isinstance(e.outcome, Fits) for e in self.entries.values()):
+            return self.session.deadline_of_work(task.seconds, task.batch_size)
         for before, entry in self.entries.items():
             if not isinstance(entry.outcome, (Fits, Predicted)):
                 continue
             more = max(1.0, task.batch_size / before.batch_size)
             step_seconds = more * getattr(entry.outcome, "step_seconds", 0.0)
-            should = entry.seconds + task.seconds + FEW_STEPS * step_seconds
+            at_length = min(task.seconds, 2 * VERIFY_STEPS * step_seconds)
+            should = entry.seconds + at_length + FEW_STEPS * step_seconds
             if task.verify:
                 at_least = 2 * (should + FEW_STEPS * step_seconds)
+                at_least = at_least if more <= FAR else min(at_least, DEADLINE_SECONDS)
             if isinstance(entry.outcome, Fits) and before.verify == task.verify:
                 at_most = DEADLINE_FACTOR * should
         allowed = self.session.deadline_seconds(max(LEAST_DEADLINE_SECONDS, at_most))
@@ -113,7 +120,7 @@ class Probes:
                 self.not_proved(size, f"{fits.steps} steps of one process")
             return fits
         quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
-        if quick and isinstance(quick.outcome, Fits) and quick.outcome.steps >= VERIFY_STEPS:
+        if quick and isinstance(quick.outcome, Fits) and quick.outcome.full_steps >= VERIFY_STEPS:
             return quick.outcome
         return self._ask(at_length)
 
@@ -124,15 +131,20 @@ class Probes:
         )
         self.notes.append(self.doubt)
 
-    def verification_seconds(self) -> float:
-        """That one of the answer will probably take, by the steps seen last."""
+    def verifications_seconds(self) -> float:
+        """That those of the answer will probably take, by the steps seen last."""
         ran = [(t, e.outcome) for t, e in self.entries.items() if isinstance(e.outcome, Fits)]
+        jobs_seconds = VERIFICATIONS * self.session.job_seconds
         if not ran:
-            return self.session.job_seconds
+            return jobs_seconds
         task, fits = ran[-1]
         ample = self._is_ample(task.batch_size, self.session.limit_bytes)
-        at_most = QUICK_SECONDS if ample else FINAL_SECONDS
-        return self.session.job_seconds + min(at_most, VERIFY_STEPS * fits.step_seconds)
+        longest = (FINAL_SECONDS, FINAL_SECONDS, CONFIRM_SECONDS)
+        least = 2 * FEW_STEPS * fits.step_seconds  # of training and of validation
+        return jobs_seconds + sum(
+            max(least, min(QUICK_SECONDS if ample else each, VERIFY_STEPS * fits.step_seconds))
+            for each in longest
+        )
 
     def _is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""
@@ -143,10 +155,19 @@ class Probes:
             for task, entry in self.entries.items()
         )
 
-    def confirm(self, size: int, limit_bytes: int, processes: int) -> bool:
-        """The same again in so many others, where memory may be laid out less luckily."""
-        repeats = range(1, processes + 1)
-        return all(self._ask(_final(size, limit_bytes, repeat)) is not None for repeat in repeats)
+    def confirm(self, size: int, limit_bytes: int, repeat: int) -> bool:
+        """The same again in another process, where memory may be laid out less luckily."""
+        return self._ask(_final(size, limit_bytes, repeat)) is not None
+
+    def longest(self, size: int, limit_bytes: int) -> Fits:
+        """The verification that made most full steps, of a size that passed one."""
+        passed = [
+            entry.outcome
+            for task, entry in self.entries.items()
+            if (task.batch_size, task.limit_bytes, task.verify) == (size, limit_bytes, True)
+            and isinstance(entry.outcome, Fits)
+        ]
+        return max(passed, key=lambda fits: fits.full_steps)
 
     def ran(self, size: int) -> bool:
         """Whether it trained under some limit, other than by prediction."""
@@ -228,7 +249,7 @@ def _final(size: int, limit_bytes: int, repeat: int = 0) -> Probe:
         batch_size=size,
         limit_bytes=limit_bytes,
         verify=True,
-        seconds=FINAL_SECONDS,
+        seconds=CONFIRM_SECONDS if repeat else FINAL_SECONDS,
         repeat=repeat,
     )
 

@@ -1,7 +1,7 @@
 """What the probes of a run show beside the sizes that fit: leaks, uneven memory, other failures."""
 
 from autobatch.core.leak import leak_sentence
-from autobatch.protocol import Fits, OutOfMemory, OverBudget
+from autobatch.protocol import Fits, OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 
@@ -19,14 +19,16 @@ def remarks(made: Probes) -> tuple[str, ...]:
 
 def _not_about_memory(made: Probes) -> list[str]:
     """One for each way of failing, however many sizes failed so."""
-    failed: dict[str, set[int]] = {}
+    failed: dict[tuple[str, str], set[int]] = {}
     for task, entry in made.entries.items():
         if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
             why = why_it_failed(entry.outcome).replace(f"At batch {task.batch_size}: ", "")
-            failed.setdefault(why, set()).add(task.batch_size)
+            is_known = isinstance(entry.outcome, UserCodeFailed)
+            known = "Not about memory." if is_known else "Nothing it left says that memory is why."
+            failed.setdefault((why, known), set()).add(task.batch_size)
     return [
-        f"Batch {min(sizes)}{_and_larger(len(sizes) - 1)}: {why}. Not about memory."
-        for why, sizes in failed.items()
+        f"Batch {min(sizes)}{_and_larger(len(sizes) - 1)}: {why}. {known}"
+        for (why, known), sizes in failed.items()
     ]
 
 
@@ -49,18 +51,28 @@ def _leaks(made: Probes) -> list[str]:
 
 
 def _uneven(made: Probes) -> list[str]:
-    """Where a size failed for memory though it, or a larger one, had trained under the limit."""
+    """Where a size failed for memory though it, or a larger one, had trained under the limit.
+
+    With validation, if that failed with it.
+    """
     under = [
-        (task.batch_size, entry.outcome)
+        (task, entry.outcome)
         for task, entry in made.entries.items()
         if task.limit_bytes == made.session.limit_bytes
     ]
-    failed = [size for size, outcome in under if isinstance(outcome, (OutOfMemory, OverBudget))]
-    fitted = [size for size, outcome in under if isinstance(outcome, Fits)]
-    if not failed or not fitted or max(fitted) < min(failed):
+    failed = [task for task, outcome in under if isinstance(outcome, (OutOfMemory, OverBudget))]
+    fitted = [task for task, outcome in under if isinstance(outcome, Fits)]
+    pairs = [
+        (fits.batch_size, fails.batch_size)
+        for fits in fitted
+        for fails in failed
+        if fits.batch_size >= fails.batch_size and fits.verify >= fails.verify
+    ]
+    if not pairs:
         return []
+    fits, fails = max(size for size, _ in pairs), min(size for _, size in pairs)
     return [
-        f"Memory is uneven: {max(fitted)} trained in one process, {min(failed)} did not in "
+        f"Memory is uneven: {fits} trained in one process, {fails} did not in "
         "another. It varies from run to run, or does not grow with each sample: train with "
         "the size that keeps the headroom."
     ]

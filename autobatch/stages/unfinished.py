@@ -1,7 +1,7 @@
 """What a search for the largest batch says that was left off: a bracket, and nothing verified."""
 
 from autobatch.core.search import Bracket, bracket_of
-from autobatch.protocol import ProbeResult
+from autobatch.protocol import Bound, ProbeResult
 from autobatch.stages.probes import Probes
 from autobatch.stages.remarks import remarks
 
@@ -15,8 +15,10 @@ def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
     return f"{where}: {why}."
 
 
-def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
-    """The answer so far; None where no size has fitted yet.
+def result(
+    made: Probes, lower: int, upper: int, proved: int | None, bounded_by: Bound
+) -> ProbeResult | None:
+    """The answer so far; None where no size has fitted yet. `proved`: the largest, if it is known.
 
     Its ceiling is the largest size whose peak left the headroom, 0 if none did.
     """
@@ -27,18 +29,21 @@ def result(made: Probes, lower: int, upper: int) -> ProbeResult | None:
         return None
     budget = int(limit_bytes * (1 - headroom))
     keeping = [size for size, peak in made.known(budget).items() if peak is not None]
-    ceiling = max((size for size in keeping if size <= found.good), default=0)
+    largest, why = proved or found.good, session.why_it_ends()
+    ceiling = max((size for size in keeping if size <= largest), default=0)
     fits = "fits" if made.ran(found.good) else "is predicted to fit"
-    told = f"{sentence(found, session.why_it_ends(), fits)} Not verified."
+    told = f"{sentence(found, why, fits)} Not verified."
+    if proved is not None:
+        told = f"{proved} was verified, and the size that keeps the headroom was not: {why}."
     return ProbeResult(
-        largest_fitting=found.good,
+        largest_fitting=largest,
         ceiling=ceiling,
         ceiling_peak_bytes=made.peak(ceiling) if ceiling else 0,
         limit_bytes=limit_bytes,
         headroom=float(headroom),
         replicas=session.recipe.device.replicas,
-        bounded_by="time",
-        verified=False,
+        bounded_by=bounded_by,
+        verified=proved is not None and made.doubt is None,
         probes=tuple(made.points),
         wall_seconds=sum(point.seconds for point in made.points),
         notes=(told, *remarks(made)),

@@ -1,15 +1,15 @@
 """Which size passes verification: many steps, the ragged last batch, validation, each afresh."""
 
 from collections.abc import Callable
+from math import inf
 
 from autobatch.core.search import step_of
-from autobatch.protocol import UserCodeFailed
+from autobatch.protocol import VERIFY_STEPS, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
-from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.refusal import refuse
 from autobatch.units import format_bytes
 
-VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 COARSE = 0.1  # of a size that only keeps the headroom
 # Of the size whose verification failed: each twice as far down as the one before; then halves. By
 # small steps at first: as a rule little is lacking, and each that passes takes its time.
@@ -32,31 +32,76 @@ class Verifier:
     def confirmed(self, size: int, limit_bytes: int, is_bound: Callable[[int], bool]) -> int:
         """A size that passes verification in two processes, where memory is what bounds it.
 
-        In three, once one was seen to fail where another had not. `is_bound` says whether it does.
+        In three, once one was seen to fail where another had not: then ever further down, and up
+        again half way to what failed. A size that is tried until it passes has passed by luck.
+        `is_bound` says whether memory does bound it.
         """
-        good, others = self.largest(size, limit_bytes), 1
-        while not self.made.predicts and is_bound(good):
-            if self.session.seconds_left() <= 0:
-                if self.made.doubt is None:
-                    self.made.not_proved(good, "one process")
-                break
-            if self.made.confirm(good, limit_bytes, others):
-                break
-            failed, others = good, 2
+        good, bad = self._largest(size, limit_bytes)
+        failed = bad if bad <= size else None  # the first of all
+        if self.made.predicts or not (failed or is_bound(good)):
+            return good
+        downs = 0
+        while self._fails_elsewhere(good, limit_bytes, 1 if downs == 0 else 2):
+            failed, bad = failed or good, good
             self._expect_more()
-            if failed == self.lower:
+            if good == self.lower:
                 refuse(self.made, self.lower, limit_bytes)
-            below = failed if self.tolerance == 0 else failed * STEPS_DOWN[0]
-            below = self.shared(min(below, self._at_most(failed)))
-            good = self.largest(below, limit_bytes)
+            share = STEPS_DOWN[min(downs, len(STEPS_DOWN) - 1)]
+            below = good - self.replicas * 2**downs if self.tolerance == 0 else good * share
+            good, _ = self._largest(self.shared(min(below, self._at_most(good))), limit_bytes)
+            downs += 1
+        if downs > 1:
+            good = self._up_again(good, bad, limit_bytes)
+        self._tell_few_steps(good, limit_bytes)
+        if failed is not None:
             self._tell_step_down(failed, good, limit_bytes)
         return good
+
+    def _up_again(self, good: int, bad: int, limit_bytes: int) -> int:
+        """The largest that passes in three processes, between one that does and one that fails."""
+        while bad - good > max(self.replicas, step_of(good, self.tolerance * WALKED)):
+            if self.session.seconds_left() <= 0:
+                break
+            middle = self.shared((good + bad) // 2)
+            passes = self.made.final(middle, limit_bytes) is not None
+            if passes and not self._fails_elsewhere(middle, limit_bytes, 2):
+                good = middle
+            else:
+                bad = middle
+        return good
+
+    def _fails_elsewhere(self, size: int, limit_bytes: int, processes: int) -> bool:
+        """Whether it does not pass in so many further processes, as far as there is time."""
+        for repeat in range(1, processes + 1):
+            if self.session.seconds_left() <= 0:
+                if self.made.doubt is None:
+                    self.made.not_proved(size, "one process" if repeat == 1 else "two processes")
+                return False
+            if not self.made.confirm(size, limit_bytes, repeat):
+                return True
+        return False
+
+    def _tell_few_steps(self, size: int, limit_bytes: int) -> None:
+        fits = self.made.longest(size, limit_bytes)
+        is_slow = VERIFY_STEPS * fits.step_seconds > CONFIRM_SECONDS
+        if is_slow and self.made.doubt is None:
+            self.made.notes.append(
+                f"{size} was verified over {fits.full_steps} steps, as they are slow: where memory "
+                "creeps up over more, the size that keeps the headroom is the safer one."
+            )
 
     def largest(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
         """`size`, or a smaller one that passes verification within the budget.
 
         With `refine` the largest such, to the tolerance; else, to a tenth.
         """
+        good, bad = self._largest(size, budget_bytes, refine=refine)
+        if bad <= size:
+            self._tell_step_down(bad, good, budget_bytes)
+        return good
+
+    def _largest(self, size: int, budget_bytes: int, *, refine: bool = True) -> tuple[int, int]:
+        """And the least that did not pass; one above `size` where that did."""
         tolerance = self.tolerance * WALKED if refine else COARSE
         good, bad = self._first_passing(size, budget_bytes)
         while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
@@ -67,18 +112,16 @@ class Verifier:
                 good = middle
             else:
                 bad = middle
-        if bad <= size:
-            self._tell_step_down(bad, good, budget_bytes)
-        return good
+        return good, bad
 
     def _first_passing(self, size: int, budget_bytes: int) -> tuple[int, int]:
         """The first from `size` downwards, and the last that did not pass."""
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        bad = size + self.replicas
+        bad, most = size + self.replicas, inf
         for share in shares:
             tried = self.shared(size * share)
             if bad <= size:
-                tried = self.shared(min(tried, self._at_most(size)))
+                tried = self.shared(min(tried, self._at_most(size), most))
             if tried >= bad:
                 continue
             if self.made.final(tried, budget_bytes) is not None:
@@ -86,12 +129,12 @@ class Verifier:
             bad = tried
             self._expect_more()
             failure = self.made.failure(bad, budget_bytes)
-            is_users = isinstance(failure.outcome, UserCodeFailed)  # it may fail at any size
-            if not is_users:
+            if isinstance(failure.outcome, TimedOut):
+                most = bad / 2  # a little less would not end any sooner
+            if not isinstance(failure.outcome, UserCodeFailed):
                 self.session.raise_for_user(failure)
-            is_other = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
-            # Or sizes were predicted so far, and none ran: does it pass at all?
-            is_in_doubt = is_users or (is_other and not self.made.ran(self.lower))
+            # Which may be so at any size: does the smallest pass at all?
+            is_in_doubt = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
             if is_in_doubt and self.made.final(self.lower, budget_bytes) is None:
                 self.session.raise_for_user(failure)
                 refuse(self.made, self.lower, budget_bytes)
@@ -102,8 +145,7 @@ class Verifier:
         return failed * (1 - COARSE) if self.session.seconds_left() <= 0 else failed - 1
 
     def _expect_more(self) -> None:
-        seconds = VERIFICATIONS * self.made.verification_seconds()
-        self.session.expect("probe", VERIFICATIONS, seconds)
+        self.session.expect("probe", VERIFICATIONS, self.made.verifications_seconds())
 
     def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
         why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)

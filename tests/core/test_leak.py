@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.core.leak import leak_bytes_per_step, leak_sentence
+from autobatch.core.leak import leak_bytes, leak_sentence
 from autobatch.protocol import Fits
 
 
@@ -17,7 +17,7 @@ from autobatch.protocol import Fits
     ],
 )
 def test_a_leak_is_growth_in_every_part_of_the_training(held, leak):
-    assert leak_bytes_per_step(held) == leak
+    assert leak_bytes(held) == leak
 
 
 @pytest.mark.parametrize(("leak", "is_told"), [(1 << 20, True), (1 << 10, False)])

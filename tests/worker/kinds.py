@@ -116,6 +116,34 @@ def keeper():
     return compiled(Keeper(), run_eagerly=True)
 
 
+def keeper_of_several():
+    return compiled(Keeper(), run_eagerly=True, steps_per_execution=5)
+
+
+class NotOfThree(keras.Model):
+    """It cannot be evaluated on three samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def test_step(self, data):
+        if data[0].shape[0] == 3:
+            raise ValueError("three are too few")
+        return super().test_step(data)
+
+
+def not_of_three():
+    return compiled(NotOfThree(), run_eagerly=True)
+
+
+def many_to_validate():
+    return rows(), rows(10 * 5 * 4 + 3)
+
+
 class Anchored(keras.Model):
     """Its first input is the same 20 anchors in every batch."""
 

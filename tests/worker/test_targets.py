@@ -171,6 +171,25 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_ba
     assert found.full_steps >= 40  # where others have ten: it is not called one by chance
 
 
+def test_several_steps_at_once_leak_no_more_for_each(on_each_backend, tmp_path):
+    """An epoch of ten has them in two executions."""
+    if on_each_backend != "tensorflow":
+        pytest.skip("PyTorch has no such executions, JAX counts no memory as it runs")
+    task = Probe(batch_size=5, limit_bytes=LIMIT, verify=True, seconds=30)
+    found = ask_kind(tmp_path, task, "keeper_of_several", "arrays")
+    assert isinstance(found, Fits), found
+    assert 5 * 1000 * 4 / 2 <= found.leak_bytes_per_step <= 5 * 1000 * 4 * 2
+
+
+def test_the_smaller_last_batch_of_a_long_validation_is_verified_too(on_each_backend, tmp_path):
+    if on_each_backend == "jax":
+        pytest.skip("test_step takes other things there")
+    task = Probe(batch_size=5, limit_bytes=LIMIT, verify=True)
+    found = ask_kind(tmp_path, task, "not_of_three", "many_to_validate")
+    assert isinstance(found, UserCodeFailed), found
+    assert "three are too few" in found.message
+
+
 @pytest.mark.parametrize("task", [Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=LIMIT)])
 def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
     on_each_backend, tmp_path, task

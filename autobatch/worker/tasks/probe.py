@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.core.leak import leak_bytes_per_step
+from autobatch.core.leak import leak_bytes
 from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
@@ -17,6 +17,7 @@ from autobatch.worker.callbacks import users_callbacks
 from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError, uncounted_memory
 from autobatch.worker.optimizer import accumulation_steps
+from autobatch.worker.source import Source
 from autobatch.worker.target import build_model
 from autobatch.worker.tasks.watch import Watch, apart, validates
 
@@ -75,7 +76,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         step_seconds=statistics.median(clock.step_seconds[1:] or clock.step_seconds),
         ragged_samples=ran.smallest if ran.smallest < size else 0,
         validated=validated,
-        leak_bytes_per_step=leak_bytes_per_step(clock.held_bytes),
+        leak_bytes_per_step=clock.leak_bytes_per_step(),
     )
 
 
@@ -102,13 +103,25 @@ def _arguments(task: Probe, data: user_data.Data, needed: int, *, validate: bool
     validation = data.train if data.source == "synthetic" else data.validation
     if not validate or validation is None:
         return arguments
-    some = validation.part(needed * size)
+    some = validation.part(_samples_to_validate(validation, size, needed))
     longest = validation.longest(size)
     part = (some if longest is validation else some.after(longest)).fit_arguments(size)
     if "y" not in part:  # a dataset
         return arguments | {"validation_data": part["x"]}
     given = (part[name] for name in ("x", "y", "sample_weight"))
     return arguments | {"validation_data": tuple(g for g in given if g is not None)}
+
+
+def _samples_to_validate(validation: Source, size: int, needed: int) -> int:
+    """So many full batches, and the smaller last one of the user's own validation, if it has one.
+
+    Of batches that the user builds, which may have a size of their own.
+    """
+    samples = needed * size
+    if not validation.is_whole or validation.count <= samples:
+        return samples
+    unit: int = getattr(validation, "size", size)
+    return max(1, samples // unit) * unit + validation.count % unit
 
 
 def _left_out_bytes(data: user_data.Data, arguments: dict[str, Any], *, on_gpu: bool) -> int:
@@ -162,7 +175,8 @@ class _StepClock(Watch):
         self.step_seconds: list[float] = []
         self.peak_bytes = 0  # of all that ran before the last step's end
         self.full_step_peaks: list[int] = []
-        self.held_bytes: list[int] = []  # after each full step
+        self.held_bytes: list[int] = []  # after each execution of full steps
+        self._steps_per_execution = 1  # of those
         self._count, self._needed, self._backend = count, needed, backend
         self._verify, self._enough_seconds = task.verify, task.seconds
         self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
@@ -180,10 +194,15 @@ class _StepClock(Watch):
         each = max(1, ran.steps - self._counted)
         all_full = ran.full - self._full == each
         self._counted, self._full = ran.steps, ran.full
+        if all_full:
+            self._steps_per_execution = each
         self._read_memory(all_full)
         self._settling_since = self._settling_since or time.perf_counter()
         self.step_seconds.append(seconds / each)
         self.done = not self._verify and self._enough()
+
+    def leak_bytes_per_step(self) -> int:
+        return leak_bytes(self.held_bytes) // self._steps_per_execution
 
     def epoch_ended(self) -> None:
         self.done = self._enough()
@@ -192,7 +211,7 @@ class _StepClock(Watch):
         in_time = time.perf_counter() - self._settling_since < self._enough_seconds
         enough = max(self._needed, self._enough_steps) if in_time else self._needed
         return self._full >= enough and not (
-            self._full < LEAK_STEPS and leak_bytes_per_step(self.held_bytes)
+            self._full < LEAK_STEPS and leak_bytes(self.held_bytes)
         )
 
     def _read_memory(self, full_step: bool) -> None:
