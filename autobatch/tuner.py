@@ -100,13 +100,12 @@ def _told_when_ended() -> Iterator[list[Struct]]:
 def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
     refuse_what_cannot_be_tuned(session.recipe, inspected)
-    prober = Prober(
-        session, inspected, step_seconds_at_most=step_seconds_at_most(session, inspected)
-    )
+    slowest = step_seconds_at_most(session, inspected)  # that trials can use
+    prober = Prober(session, inspected, step_seconds_at_most=slowest)
     probed = prober.run()
     known.append(probed)
     session.end_if_stopped()
-    measured = benchmark_stage(session, inspected, probed)
+    measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
     known.append(measured)
     session.end_if_stopped()
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:

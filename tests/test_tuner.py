@@ -3,6 +3,7 @@
 import re
 import signal
 import time
+from collections import Counter
 from math import exp
 
 import msgspec
@@ -908,6 +909,18 @@ def test_epochs_longer_than_what_is_measured_are_told_of(tmp_path):
     with session(tmp_path, InsideEpochs(), ["benchmark.sizes=[64]"]) as opened:
         notes = tuner.benchmark(opened).notes
     assert any(note.startswith("Epochs of batch 32, 64 are longer") for note in notes)
+
+
+def test_a_size_that_no_trial_can_use_is_measured_once(tmp_path):
+    """Of 6 s in a first trial, a step of 4096 samples takes 2 s: no 20 updates."""
+    device = PretendDevice(step_seconds=lambda size: 0.001 + 5e-4 * size)
+    found = tune(tmp_path, device)
+    asked = Counter(task.batch_size for task in device.tasks if isinstance(task, Benchmark))
+    tried = {candidate.batch_size for candidate in found.candidates}
+    once = {size for size, times in asked.items() if times == 1}
+    assert once and not once & tried
+    assert min(once) > max(tried)
+    assert {asked[size] for size in tried} == {2}
 
 
 def test_sizes_are_measured_again_backwards_and_a_machine_that_changed_is_told(tmp_path):

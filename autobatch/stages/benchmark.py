@@ -1,6 +1,7 @@
 """What is fast? Samples per second that `fit` delivers, at powers of two up to the ceiling."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from statistics import median
 
 from autobatch.core import diagnosis, throughput
@@ -23,8 +24,17 @@ WIDE_SPREAD = 0.3  # of a rate, from process to process: more than a quiet machi
 MANY_SIZES = 4  # few ones are each measured in three processes, to know how much rates differ
 
 
-def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> BenchmarkResult:
-    """Points of all sizes that could be measured; a failing size never loses the others."""
+def benchmark(
+    session: Session,
+    inspected: Inspected,
+    probed: ProbeResult,
+    *,
+    step_seconds_at_most: float = inf,
+) -> BenchmarkResult:
+    """Points of all sizes that could be measured; a failing size never loses the others.
+
+    Those of longer steps are measured in one process alone, with an interval as wide.
+    """
     is_named = not isinstance(session.recipe.benchmark.sizes, str)
     few = not is_named and inspected.abilities.compiles_anew and inspected.jit_compile
     sizes, skipped = _sizes(session, inspected, probed, few=few)
@@ -43,7 +53,7 @@ def benchmark(session: Session, inspected: Inspected, probed: ProbeResult) -> Be
         for size in order if round_ % 2 == 0 else reversed(order):
             if timer.found and session.is_to_end():
                 timer.leave_out(size, round_)
-            elif round_ == 0 or size in timer.found:
+            elif round_ == 0 or timer.is_worth_more(size, step_seconds_at_most):
                 timer.measure(size, round_)
     if not timer.found:
         timer.raise_for_user()

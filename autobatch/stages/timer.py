@@ -16,6 +16,7 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_rate
 
 SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
+SLACK = 2.0  # of the longest step: of fewer sizes, trials are longer
 
 
 class Timer:
@@ -51,6 +52,14 @@ class Timer:
         elif isinstance(outcome, OutOfMemory):
             self.out_of_memory.append(size)
             self.found.pop(size, None)
+
+    def is_worth_more(self, size: int, step_seconds_at_most: float) -> bool:
+        """Whether to measure it once more: it could be, and trials may use it."""
+        if size not in self.found:
+            return False
+        point = throughput.benchmark_point(size, self.found[size])
+        is_own = size == self.session.recipe.baseline.batch_size
+        return is_own or point.step_seconds <= SLACK * step_seconds_at_most
 
     def leave_out(self, size: int, round_: int) -> None:
         told = self.session.why_it_ends()
