@@ -176,7 +176,7 @@ class Evidence:
         One seed ranked them, and may have been wrong about neighbours. The second of a size whose
         best is on the brink is half its rate. The best of the baseline's size is always among
         them: it tells what the rate alone gains. The best but the baseline is, too; of the others,
-        none that the best of all was past after a small part of its trial.
+        none whose least cost the best of all reached in a small part of the time.
         """
         ranked: list[tuple[float, Setting]] = []
         firsts: list[Setting] = []  # of each size
@@ -200,13 +200,15 @@ class Evidence:
         return sorted([*own, *others[: count - len(own)]], key=ordered.index)
 
     def _is_hopeless(self, setting: Setting) -> bool:
-        """Whether the best reached what this one ended at in a third of the time."""
+        """Whether the best was at this one's least cost in a third of the time that it took."""
         curves, cost = self.first_curves, self.first[setting]
-        if cost is None or not curves:
+        if cost is None or setting not in curves:
             return False
         best = min(curves.values(), key=ranking.best_cost)
-        seconds = ranking.time_to(best, cost)
-        return seconds is not None and seconds * HOPELESS < self.first_seconds
+        seconds, taken = (ranking.time_to(curve, cost) for curve in (best, curves[setting]))
+        if seconds is None or taken is None:
+            return False
+        return seconds * HOPELESS <= taken  # both 0: it learned nothing
 
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)

@@ -108,11 +108,23 @@ def test_of_a_size_two_rates_may_be_finalists():
 
 def test_what_the_best_was_past_in_a_small_part_of_its_trial_is_no_finalist():
     evidence = evidence_of()
-    evidence.first_seconds = 10.0
     best, near, far, own = Setting(64, 2), Setting(128, 2), Setting(16, 1), Setting(32, 1)
     evidence.first = {OWN: 1.5, own: 1.4, best: 0.5, near: 0.9, far: 1.2}
-    evidence.first_curves = {best: [(0.0, 2.3), (3.0, 1.0), (5.0, 0.6), (10.0, 0.5)]}
+    evidence.first_curves = {each: [(0.0, 2.3), (10.0, c)] for each, c in evidence.first.items()}
+    evidence.first_curves[best] = [(0.0, 2.3), (3.0, 1.0), (5.0, 0.6), (10.0, 0.5)]
     assert evidence.finalists(4) == [best, near, own]  # its own size's is one in any case
+
+
+def test_what_was_as_soon_at_its_least_cost_as_the_best_may_be_a_finalist_though_it_rose_again():
+    evidence = evidence_of()
+    best, soon, none = Setting(64, 2), Setting(128, 2), Setting(16, 1)
+    evidence.first = {best: 0.5, soon: 1.0, none: 2.3}
+    evidence.first_curves = {
+        best: [(0.0, 2.3), (3.0, 1.0), (10.0, 0.5)],
+        soon: [(0.0, 2.3), (0.5, 1.0), (10.0, 2.0)],
+        none: [(0.0, 2.3), (0.5, 2.4), (10.0, 2.5)],  # which learned nothing
+    }
+    assert evidence.finalists(4) == [best, soon]
 
 
 def test_a_gain_within_the_doubt_about_step_times_is_not_sure():
