@@ -575,3 +575,17 @@ def test_a_module_that_sets_another_backend_is_refused_unless_one_is_named(
     if not fails:
         with open_session(**recipe, overrides=["backend=tensorflow"]) as session:
             assert "tensorflow" in tuner.inspect(session).versions
+
+
+def test_an_error_may_name_a_file_whose_name_is_not_in_utf_8(tmp_path):
+    found = asked(
+        tmp_path,
+        r"""
+        def data():
+            raise ValueError("cannot read caf\udce9.png")  # as os.listdir names it
+        """,
+        Inspect(batch_size=16),
+    )
+    assert isinstance(found, UserCodeFailed), found
+    assert found.message == r"ValueError: cannot read caf\udce9.png"
+    assert "train.py" in found.traceback
