@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from autobatch.protocol import DataKind, Extent
 
+# NaN is looked for in parts, as an array may be a file that is larger than memory; and this long.
+LOOK_BYTES, NAN_SECONDS = 16 << 20, 10.0
+
 
 class Source(Protocol):
     """Samples of one epoch, ready for `fit` and `evaluate`."""
@@ -126,15 +129,33 @@ def _numpy(leaf: Any) -> npt.NDArray[Any]:
     return leaf if isinstance(leaf, np.ndarray) else keras.ops.convert_to_numpy(leaf)
 
 
-def nan_phrase(named: dict[str, Any], what: str) -> str | None:
-    """A phrase on NaN in `named` nests of arrays, `what` of their rows; None if there are none."""
+def nan_phrase(named: dict[str, Any], what: str, *, seconds: float = NAN_SECONDS) -> str | None:
+    """A phrase on NaN in `named` nests of arrays, `what` of their rows; None if none was seen.
+
+    What is not looked at within `seconds` is left out, and the phrase says so.
+    """
+    until = time.monotonic() + seconds
     for name, nest in named.items():
         for leaf in leaves(nest):
             array = _numpy(leaf.flat_values if is_ragged(leaf) else leaf)
             if array.dtype.kind != "f" or not array.ndim:
                 continue
-            bad = np.isnan(array).reshape(len(array), -1).any(axis=1)
-            if bad.any():
-                found = f"{int(bad.sum())} of {what}{len(array)} samples"
-                return f"{name} has NaN in {found} (first: sample {int(bad.argmax())})"
+            bad, looked = _rows_with_nan(array, until)
+            if len(bad):
+                whole = what if looked == len(array) else "the first "
+                found = f"{len(bad)} of {whole}{looked} samples"
+                return f"{name} has NaN in {found} (first: sample {int(bad[0])})"
     return None
+
+
+def _rows_with_nan(array: npt.NDArray[Any], until: float) -> tuple[npt.NDArray[np.int64], int]:
+    """(their places, how many rows were looked at): at some at least, of any array."""
+    rows = max(1, LOOK_BYTES // max(1, array[:1].nbytes))
+    found, looked = [np.array([], np.int64)], 0
+    for start in range(0, len(array), rows):
+        bad = np.isnan(array[start : start + rows])
+        looked = start + len(bad)
+        found.append(start + np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1)))
+        if time.monotonic() > until:
+            break
+    return np.concatenate(found), looked

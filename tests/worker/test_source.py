@@ -1,0 +1,24 @@
+"""What is said of the user's samples."""
+
+import tracemalloc
+
+import numpy as np
+
+from autobatch.worker.source import LOOK_BYTES, nan_phrase
+
+
+def test_nan_is_looked_for_without_a_copy_as_large_as_the_array():
+    large = np.broadcast_to(np.float32(0), (8 * LOOK_BYTES,))  # takes no memory
+    tracemalloc.start()
+    assert nan_phrase({"x": large}, "") is None
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < LOOK_BYTES
+
+
+def test_where_time_is_up_it_is_said_how_many_samples_were_looked_at_for_nan():
+    x = np.zeros((2 * LOOK_BYTES // 8, 2), "float32")
+    x[3, 1] = x[-1, 0] = np.nan
+    assert nan_phrase({"x": x}, "") == "x has NaN in 2 of 4194304 samples (first: sample 3)"
+    cut = nan_phrase({"x": x}, "", seconds=0)
+    assert cut == "x has NaN in 1 of the first 2097152 samples (first: sample 3)"
