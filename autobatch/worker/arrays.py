@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import are_texts, is_ragged, is_tensor, leaves, rows_of
+from autobatch.worker.source import are_texts, is_of, is_ragged, is_tensor, leaves, rows_of
 
 FINGERPRINT_ROWS = 256
 
@@ -168,9 +168,11 @@ def _bytes_of(rows: npt.NDArray[Any]) -> bytes:
 def _array(leaf: Any, source: str) -> Any:
     if leaf is None or is_tensor(leaf):
         return leaf
-    array = np.asarray(leaf)
+    array = np.asarray(_of_one_type(leaf) if is_of("pandas", "DataFrame", leaf) else leaf)
     if array.dtype.kind in "OSU" and array.ndim:
         return _texts(array, source)
+    if is_of("pandas", "Series", leaf):
+        return array[:, None]  # a column, as Keras makes of it
     if array.ndim == 0:
         raise UserError(
             f"{source} has a {type(leaf).__qualname__} where an array is needed, with one row for "
@@ -178,6 +180,12 @@ def _array(leaf: Any, source: str) -> Any:
             hint="Give NumPy arrays: numpy.array(rows) of lists, matrix.toarray() of a sparse one.",
         )
     return array
+
+
+def _of_one_type(frame: Any) -> Any:
+    """As Keras casts it: of numbers and booleans, NumPy would make objects."""
+    kinds = {dtype.kind for dtype in frame.dtypes}
+    return frame.astype(keras.config.floatx()) if "f" in kinds <= {*"fiub"} else frame
 
 
 def _texts(array: npt.NDArray[Any], source: str) -> Any:

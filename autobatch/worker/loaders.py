@@ -6,7 +6,6 @@ is: who returns a DataLoader has imported it.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from autobatch.worker.batches import (
 )
 from autobatch.worker.datasets import unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, leaves
+from autobatch.worker.source import Look, is_of, leaves
 
 
 @dataclass(frozen=True)
@@ -82,18 +81,18 @@ def _view(loader: Any = (), full: int = 0, ragged: int = 0, kept: Sequence[Any] 
 
 
 def is_loader(value: Any) -> bool:
-    return _is_of_torch("DataLoader", value)
+    return is_of("torch.utils.data", "DataLoader", value)
 
 
 def is_unbatched(value: Any) -> bool:
     """True for a torch Dataset."""
-    return _is_of_torch("Dataset", value)
+    return is_of("torch.utils.data", "Dataset", value)
 
 
 def refuse_unbatched(part: Any, source: str) -> None:
     """If it is a torch Dataset, or has one in it."""
     for leaf in filter(is_unbatched, keras.tree.flatten(part)):
-        shuffle = "" if _is_of_torch("IterableDataset", leaf) else ", shuffle=True"
+        shuffle = "" if is_of("torch.utils.data", "IterableDataset", leaf) else ", shuffle=True"
         raise UserError(
             f"{source} has a torch Dataset ({type(leaf).__qualname__}) where Keras trains on "
             "batches or arrays.",
@@ -101,11 +100,6 @@ def refuse_unbatched(part: Any, source: str) -> None:
             f"(train, validation): DataLoader(dataset, batch_size=batch_size{shuffle}). Or return "
             "arrays.",
         )
-
-
-def _is_of_torch(name: str, value: Any) -> bool:
-    module = sys.modules.get("torch.utils.data")
-    return module is not None and isinstance(value, getattr(module, name))
 
 
 def of_loader(
@@ -162,7 +156,7 @@ def _length(loader: Any) -> int | None:
 
 def _told_samples(loader: Any) -> int | None:
     """Samples in an epoch, where the loader tells: not where each worker has some of its own."""
-    if _is_of_torch("IterableDataset", loader.dataset) or loader.batch_size is None:
+    if is_of("torch.utils.data", "IterableDataset", loader.dataset) or loader.batch_size is None:
         return None
     batches, samples = len(loader), len(loader.sampler)
     if loader.drop_last:

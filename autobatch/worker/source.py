@@ -5,6 +5,7 @@ tf.data.Dataset, which we batch), `batches.py`, `pydatasets.py` and `loaders.py`
 one batch size by the user).
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -91,6 +92,12 @@ def extent(source: Source) -> Extent:
 def leaves(nest: Any) -> list[Any]:
     """The arrays and tensors in it, without what is None."""
     return [leaf for leaf in keras.tree.flatten(nest) if leaf is not None]
+
+
+def is_of(library: str, name: str, value: Any) -> bool:
+    """Whether it is of that class of a library, which is not imported to tell."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(value, getattr(module, name))
 
 
 def rows_of(leaf: Any) -> int:

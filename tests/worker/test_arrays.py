@@ -1,0 +1,38 @@
+"""Arrays, in whatever a user keeps them, go to `fit` as Keras makes them of it."""
+
+import keras
+import pytest
+
+from autobatch.worker.arrays import arrays
+
+ROWS = 6
+COLUMNS = {
+    "numbers": [0.5, 1.5] * 3,
+    "classes": [0, 1] * 3,
+    "flags": [True, False] * 3,
+}
+
+
+class Looking(keras.Model):
+    """Sees what its first batch is."""
+
+    def train_step(self, batch):
+        self.seen = keras.tree.map_structure(lambda each: (each.dtype, tuple(each.shape)), batch)
+        return {"loss": keras.ops.zeros(())}
+
+
+def seen_in_fit(x, y):
+    model = Looking()
+    model.compile(run_eagerly=True)
+    model.fit(x, y, batch_size=ROWS, verbose=0)
+    return model.seen
+
+
+@pytest.mark.parametrize("names", ["numbers", "classes", ["numbers", "flags", "classes"]])
+def test_what_pandas_holds_is_trained_as_keras_has_it(names):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(COLUMNS)
+    x, y = frame[names], frame["classes"]
+    found = arrays((x, y), "data")
+    assert found.count == ROWS
+    assert seen_in_fit(found.x, found.y) == seen_in_fit(x, y)
