@@ -7,7 +7,7 @@ is: who returns a DataLoader has imported it.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar
@@ -31,6 +31,9 @@ from autobatch.worker.batches import (
 from autobatch.worker.datasets import unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, is_of, leaves
+
+SEQUENCES = {"builtins", "array", "collections"}  # where those are that are arrays at once
+OF_ARRAYS = ("__array__", "__array_interface__", "dtype")
 
 
 @dataclass(frozen=True)
@@ -85,20 +88,34 @@ def is_loader(value: Any) -> bool:
 
 
 def is_unbatched(value: Any) -> bool:
-    """True for a torch Dataset."""
-    return is_of("torch.utils.data", "Dataset", value)
+    """True for a torch Dataset, and for others of which NumPy would get the rows one by one."""
+    if is_of("torch.utils.data", "Dataset", value):
+        return True
+    if isinstance(value, (Mapping, list, tuple)) or type(value).__module__ in SEQUENCES:
+        return False
+    is_walked = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return is_walked and not any(hasattr(value, name) for name in OF_ARRAYS)
 
 
 def refuse_unbatched(part: Any, source: str) -> None:
-    """If it is a torch Dataset, or has one in it."""
+    """If it is a dataset that gives samples one by one, or has one in it."""
     for leaf in filter(is_unbatched, keras.tree.flatten(part)):
-        shuffle = "" if is_of("torch.utils.data", "IterableDataset", leaf) else ", shuffle=True"
+        name = type(leaf).__qualname__
+        what = f"{type(leaf).__module__}.{name}"
+        hint = (
+            'Give arrays (of a Hugging Face dataset, those in dataset.with_format("numpy")[:]), a '
+            "tf.data.Dataset, a PyDataset or a DataLoader."
+        )
+        if is_of("torch.utils.data", "Dataset", leaf):
+            what = f"torch Dataset ({name})"
+            shuffle = "" if is_of("torch.utils.data", "IterableDataset", leaf) else ", shuffle=True"
+            hint = (
+                "Write `def load_data(batch_size):`, and return DataLoaders of that size for "
+                f"(train, validation): DataLoader(dataset, batch_size=batch_size{shuffle}). Or "
+                "return arrays."
+            )
         raise UserError(
-            f"{source} has a torch Dataset ({type(leaf).__qualname__}) where Keras trains on "
-            "batches or arrays.",
-            hint="Write `def load_data(batch_size):`, and return DataLoaders of that size for "
-            f"(train, validation): DataLoader(dataset, batch_size=batch_size{shuffle}). Or return "
-            "arrays.",
+            f"{source} has a {what} where Keras trains on batches or arrays.", hint=hint
         )
 
 

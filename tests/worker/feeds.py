@@ -323,3 +323,23 @@ def of_unknown_rank():
         return tf.py_function(lambda x, y: (x, y), [x, y], [tf.float32, tf.float32])
 
     return tuple(tf.data.Dataset.from_tensor_slices(rows(n)).map(read) for n in (50, 20))
+
+
+class OneByOne:
+    """A dataset as of Hugging Face or Grain: NumPy would get all of its samples, one by one."""
+
+    shape = (SAMPLES, 2)
+
+    def __len__(self):
+        return SAMPLES
+
+    def __getitem__(self, index):
+        raise AssertionError("a sample was got")
+
+
+def one_by_one():
+    return OneByOne(), OneByOne()
+
+
+def columns_one_by_one():
+    return (OneByOne(), rows(SAMPLES)[1]), None

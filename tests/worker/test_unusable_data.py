@@ -20,6 +20,11 @@ from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, Us
         ("changing_width", "inputs of different shapes (one of (5,))"),
         ("python_batches_of_changing_width", "inputs of different shapes (one of (5,))"),
         ("of_unknown_rank", "does not know the shapes of its samples"),
+        (
+            "one_by_one",
+            "training data has a feeds.OneByOne where Keras trains on batches or arrays",
+        ),
+        ("columns_one_by_one", "training data has a feeds.OneByOne where"),
         ("ten_samples", "no batch at batch_size=20"),
     ],
 )
