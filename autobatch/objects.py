@@ -11,7 +11,11 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import cloudpickle
+from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID as TRACKED_CLASSES
 
 from autobatch.engine.runs import RUNS
 from autobatch.errors import UsageError
@@ -49,7 +53,7 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     if data is not None:
         pickles["load_data"] = _pickled(data, "the data")
     digests = {
-        name: _digest(given, pickles[name])
+        name: _digest(given)
         for name, given in (("build_model", model), ("load_data", data))
         if name in pickles
     }
@@ -78,8 +82,6 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _pickled(given: Any, what: str) -> bytes:
-    import cloudpickle
-
     try:
         is_function = callable(given) and not hasattr(given, "fit")  # a model is callable, too
         if not is_function:
@@ -95,18 +97,31 @@ def _pickled(given: Any, what: str) -> bytes:
     return pickled
 
 
-def _digest(given: Any, pickled: bytes) -> str:
-    """The same for the same, whenever and by whichever process it was pickled.
+def _digest(given: Any) -> str:
+    """The same for the same, whenever and by whichever process it was given.
 
-    A model is saved with the time of it; of a notebook's cell the file is named by the kernel's
-    process.
+    A model is saved with the time of it.
     """
     if hasattr(given, "get_compile_config"):
-        configs = repr((given.get_config(), given.get_compile_config())).encode()
-        content = b"".join([configs, *(weight.tobytes() for weight in given.get_weights())])
-    else:
-        content = re.sub(rb"ipykernel_[0-9]+", b"", pickled)
-    return hashlib.sha256(content).hexdigest()[:16]
+        given = (repr((given.get_config(), given.get_compile_config())), given.get_weights())
+    digest = hashlib.sha256()
+    _Contents(SimpleNamespace(write=digest.update)).dump(given)
+    return digest.hexdigest()[:16]
+
+
+class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Pickles without what differs between processes that have the same code and data."""
+
+    def persistent_id(self, value: object) -> object:
+        """What is written in place of `value`, unless that is None."""
+        if type(value) in (set, frozenset):  # in an order of their own in each process
+            return [type(value), sorted(value, key=repr)]  # type: ignore[call-overload]
+        if type(value) is str:
+            if value in TRACKED_CLASSES:  # drawn at random for each class
+                return "class"
+            if "ipykernel_" in value:  # the file of a notebook's cell: of the kernel's process
+                return re.sub("ipykernel_[0-9]+", "", value)
+        return None
 
 
 def _afresh(pickled: bytes) -> Callable[[], Any]:

@@ -1,0 +1,45 @@
+"""What a script defines, as a target: each test runs scripts in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+PASSED = """
+from autobatch.objects import target_of
+
+KINDS = {"bird", "cat", "dog", "fish"}
+
+
+class Network:
+    def compiled(self):
+        return self
+
+
+def build_model():
+    return Network().compiled()
+
+
+def load_data(kind="cat"):
+    return KINDS if kind in {"ant", "bee", "cat", "dog"} else build_model()
+
+
+print(target_of(build_model, load_data, None))
+"""
+
+
+def printed(folder, script, **variables):
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(
+        command, cwd=folder, env=os.environ | variables, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_what_each_process_defines_anew_is_the_same_question(tmp_path):
+    """Else nothing would be resumed. Sets have an order, and classes a name, of each process."""
+    seeds = [f"{seed}" for seed in range(4)]
+    targets = {printed(tmp_path, PASSED, PYTHONHASHSEED=seed) for seed in seeds}
+    changed = PASSED.replace("return self", "return None")
+    assert len(targets) == 1
+    assert printed(tmp_path, changed, PYTHONHASHSEED="0") not in targets
