@@ -1,7 +1,7 @@
 """Python objects as a target: what a script or a notebook defines, put where workers find it.
 
 A function of another module is pickled by its name, one of the script or notebook itself with its
-code and what it refers to. Workers import a small file beside the pickles, like any other target.
+code and what it refers to. Workers import a small file beside the pickle, like any other target.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from autobatch.engine.runs import RUNS
 from autobatch.errors import UsageError
 
 FOLDER = "objects"  # beside the runs
+WHAT = {"build_model": "The model", "load_data": "The data"}
+# One pickle: its functions share their globals, as they do where they are defined.
 FILE = '''"""What was passed to autobatch in Python, for its workers to import."""
 
 import pickle
@@ -28,10 +30,8 @@ import sys
 from pathlib import Path
 
 sys.path.extend(path for path in {paths} if path not in sys.path)
+globals().update(pickle.loads(Path(__file__).with_suffix(".pickle").read_bytes()))  # {digest}
 '''
-FUNCTION = (
-    '{name} = pickle.loads((Path(__file__).parent / "{name}.pickle").read_bytes())  # {digest}\n'
-)
 
 
 def target_of(model: object, data: object, run_directory: Path | None) -> str:
@@ -49,22 +49,16 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
                 "recipe. Or pass a function as the model, too.",
             )
         return str(model)
-    pickles = {"build_model": _pickled(model, "the model")}
-    if data is not None:
-        pickles["load_data"] = _pickled(data, "the data")
-    digests = {
-        name: _digest(given)
-        for name, given in (("build_model", model), ("load_data", data))
-        if name in pickles
-    }
-    name = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:8]
-    folder = (run_directory.parent if run_directory else RUNS) / FOLDER / name
-    text = FILE.format(paths=[path for path in sys.path if path])
-    text += "".join(FUNCTION.format(name=each, digest=digest) for each, digest in digests.items())
+    given = {"build_model": model} | ({} if data is None else {"load_data": data})
+    functions, digests = {}, {}
+    for name, each in given.items():
+        functions[name], digests[name] = _sent(each, WHAT[name])
+    digest = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
+    folder = (run_directory.parent if run_directory else RUNS) / FOLDER / digest[:8]
+    text = FILE.format(paths=[path for path in sys.path if path], digest=digest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for each, pickled in pickles.items():
-            _replace(folder / f"{each}.pickle", pickled)
+        _replace(folder / "python.pickle", cloudpickle.dumps(functions))
         _replace(folder / "python.py", text.encode())
     except OSError as error:
         raise UsageError(
@@ -81,32 +75,30 @@ def _replace(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
-def _pickled(given: Any, what: str) -> bytes:
+def _sent(given: Any, what: str) -> tuple[Callable[..., Any], str]:
+    """(the function that workers call, a digest of what it is or returns)"""
     try:
-        is_function = callable(given) and not hasattr(given, "fit")  # a model is callable, too
-        if not is_function:
-            given = _afresh(cloudpickle.dumps(given))
-        pickled: bytes = cloudpickle.dumps(given)
+        if callable(given) and not hasattr(given, "fit"):  # a model is callable, too
+            return given, _digest(given)
+        contents = given
+        if hasattr(given, "get_compile_config"):  # what it is saved as has the time of it
+            configs = repr((given.get_config(), given.get_compile_config()))
+            contents = (configs, given.get_weights())
+        return _afresh(cloudpickle.dumps(given)), _digest(contents)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         name = getattr(given, "__name__", type(given).__name__)
         raise UsageError(
-            f"{what.capitalize()} ({name}) cannot be sent to another process: {error}.",
+            f"{what} ({name}) cannot be sent to another process: {error}.",
             hint="Pass a function that makes it, with all it needs made inside, or the file that "
             "has it: train.py.",
         ) from None
-    return pickled
 
 
-def _digest(given: Any) -> str:
-    """The same for the same, whenever and by whichever process it was given.
-
-    A model is saved with the time of it.
-    """
-    if hasattr(given, "get_compile_config"):
-        given = (repr((given.get_config(), given.get_compile_config())), given.get_weights())
+def _digest(contents: Any) -> str:
+    """The same for the same, whenever and in whichever process."""
     digest = hashlib.sha256()
-    _Contents(SimpleNamespace(write=digest.update)).dump(given)
-    return digest.hexdigest()[:16]
+    _Contents(SimpleNamespace(write=digest.update)).dump(contents)
+    return digest.hexdigest()
 
 
 class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types

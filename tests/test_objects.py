@@ -27,6 +27,25 @@ print(target_of(build_model, load_data, None))
 """
 
 
+SHARING = """
+from autobatch.objects import target_of
+
+words = None
+
+
+def build_model():
+    return words
+
+
+def load_data():
+    global words
+    words = ["of", "the", "data"]
+
+
+print(target_of(build_model, load_data, None).partition(":")[0])
+"""
+
+
 def printed(folder, script, **variables):
     command = [sys.executable, "-c", script]
     ran = subprocess.run(
@@ -43,3 +62,10 @@ def test_what_each_process_defines_anew_is_the_same_question(tmp_path):
     changed = PASSED.replace("return self", "return None")
     assert len(targets) == 1
     assert printed(tmp_path, changed, PYTHONHASHSEED="0") not in targets
+
+
+def test_what_the_loader_sets_the_model_reads_as_where_both_are_defined(tmp_path):
+    path = printed(tmp_path, SHARING).strip()
+    there = f"import runpy; there = runpy.run_path({path!r})"
+    shown = printed(tmp_path, f"{there}; there['load_data'](); print(there['build_model']())")
+    assert shown == "['of', 'the', 'data']\n"
