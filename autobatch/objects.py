@@ -10,8 +10,9 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -22,6 +23,7 @@ from autobatch.errors import UsageError
 
 FOLDER = "objects"  # beside the runs
 WHAT = {"build_model": "The model", "load_data": "The data"}
+LIBRARIES = ("builtins", "jax", "keras", "numpy", "tensorflow", "torch")  # Keras finds these
 # One pickle: its functions share their globals, as they do where they are defined.
 FILE = '''"""What was passed to autobatch in Python, for its workers to import."""
 
@@ -80,11 +82,8 @@ def _sent(given: Any, what: str) -> tuple[Callable[..., Any], str]:
     try:
         if callable(given) and not hasattr(given, "fit"):  # a model is callable, too
             return given, _digest(given)
-        contents = given
-        if hasattr(given, "get_compile_config"):  # what it is saved as has the time of it
-            configs = repr((given.get_config(), given.get_compile_config()))
-            contents = (configs, given.get_weights())
-        return _afresh(cloudpickle.dumps(given)), _digest(contents)
+        own = _own(given) if _is_model(given) else {}
+        return _afresh(cloudpickle.dumps(given), own), _digest((given, own))
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         name = getattr(given, "__name__", type(given).__name__)
         raise UsageError(
@@ -104,10 +103,12 @@ def _digest(contents: Any) -> str:
 class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Pickles without what differs between processes that have the same code and data."""
 
-    def persistent_id(self, value: object) -> object:
+    def persistent_id(self, value: Any) -> object:
         """What is written in place of `value`, unless that is None."""
         if type(value) in (set, frozenset):  # in an order of their own in each process
-            return [type(value), sorted(value, key=repr)]  # type: ignore[call-overload]
+            return [type(value), sorted(value, key=repr)]
+        if _is_model(value):  # what it is saved as has the time of it
+            return [_saved(value), value.get_weights()]
         if type(value) is str:
             if value in TRACKED_CLASSES:  # drawn at random for each class
                 return "class"
@@ -116,6 +117,42 @@ class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return None
 
 
-def _afresh(pickled: bytes) -> Callable[[], Any]:
-    """A function that returns what was pickled, another copy each time."""
-    return lambda: pickle.loads(pickled)
+def _is_model(given: object) -> bool:
+    return hasattr(type(given), "get_compile_config")
+
+
+def _afresh(pickled: bytes, own: dict[str, Any]) -> Callable[[], Any]:
+    """A function that returns what was pickled, another copy each time.
+
+    Keras finds classes and functions of the user's by name, and workers run no decorator again.
+    """
+    scope = sys.modules["keras"].saving.custom_object_scope if own else nullcontext
+
+    def load() -> Any:
+        with scope(own):
+            return pickle.loads(pickled)
+
+    return load
+
+
+def _saved(model: Any) -> str:
+    return repr(sys.modules["keras"].saving.serialize_keras_object(model))
+
+
+def _own(model: Any) -> dict[str, Any]:
+    """The user's classes and functions that a model is made of, by the names that it is saved with.
+
+    They are those of its layers and of what it is compiled with, and of these' own attributes.
+    """
+    keras, saved = sys.modules["keras"], _saved(model)
+    compiled = getattr(model, "_compile_config", None)
+    parts = model._flatten_layers() + keras.tree.flatten(compiled.config if compiled else [])
+    found = {}
+    for part in parts:
+        for each in (part, *getattr(part, "__dict__", {}).values()):
+            one = each if isinstance(each, FunctionType) else type(each)
+            if one.__module__.split(".")[0] not in LIBRARIES:
+                for name in (one.__name__, keras.saving.get_registered_name(one)):
+                    if repr(name) in saved:
+                        found[name] = one
+    return found

@@ -78,6 +78,25 @@ def load_data():
     return (x[:30], x[:30, :1]), (x[30:], x[30:, :1])
 
 
+@keras.saving.register_keras_serializable("mine")
+class Wider(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs * WIDTH
+
+
+class Shifted(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs + 1.0
+
+
+def bent(inputs):
+    return keras.ops.tanh(inputs)
+
+
+def distance(truth, predicted):
+    return keras.ops.mean(keras.ops.abs(truth - predicted), axis=-1)
+
+
 few = ["batch_sizes.max=8"]
 found = autobatch.probe(build_model, data=load_data, overrides=few)
 assert found.largest_fitting == 8, found
@@ -88,7 +107,10 @@ assert shown.getvalue() == "", shown.getvalue()  # the notebook shows it, and Ri
 again = []
 assert autobatch.probe(build_model, data=load_data, overrides=few, on_event=again.append) == found
 assert all(event.reused for event in again if hasattr(event, "reused") and event.stage == "probe")
-model, arrays = build_model(), ((x, x[:, :1]), (x, x[:, :1]))
+arrays = ((x, x[:, :1]), (x, x[:, :1]))
+layers = [keras.Input((4,)), Wider(), Shifted(), keras.layers.Dense(1, activation=bent)]
+model = keras.Sequential(layers)
+model.compile("sgd", distance)
 found = autobatch.probe(model, data=arrays, overrides=few)
 assert found.largest_fitting == 8, found
 assert autobatch.probe(model, data=arrays, overrides=few) == found  # from the record
