@@ -91,6 +91,7 @@ def chatty_model():
     sys.stdout.write("hello from the user's code\n")
     os.write(1, b"and from below Python\n")
     os.write(1, f"working in {Path.cwd()}\n".encode())
+    os.write(1, f"with data in {os.environ.get('DATA_DIR')}\n".encode())
     return model()
 
 

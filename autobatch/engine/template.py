@@ -1,6 +1,7 @@
 """The process that jobs are forked from: it has imported the backend and keras, and run nothing."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -12,14 +13,24 @@ from autobatch.protocol import Target
 from autobatch.worker import backends
 
 TEMPLATE_LOG = "template.log"
-_started: list[tuple[str, str]] = []  # (backend, device) of those that this process started
+# By what a template imports: how the names of such variables begin.
+READ_AT_IMPORT = (
+    *("CUDA_", "JAX_", "KERAS_", "MKL_", "OMP_", "PYTORCH_", "TF_", "TORCH_", "XLA_"),
+)
+_started: list[tuple[object, ...]] = []  # what each that this process started has read
+_inherited: dict[str, str] = {}  # the environment of the last
 
 
 def start_template(context: ForkServerContext, target: Target, logs: Path) -> None:
-    """There is one in a process; another backend's, or device's, has imported otherwise."""
+    """There is one in a process; for another backend, device or setting it imports otherwise."""
     from multiprocessing import forkserver
 
-    wanted = (target.backend, target.device)
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(READ_AT_IMPORT) and name != "KERAS_BACKEND"  # which we set
+    }
+    wanted = (target.backend, target.device, settings)
     if _started and _started[-1] != wanted:
         forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
     _started.append(wanted)
@@ -36,10 +47,23 @@ def starting_jobs(target: Target, logs: Path) -> Iterator[None]:
         yield
 
 
-def _has_died() -> bool:
+def set_since() -> dict[str, str | None]:
+    """Variables that are not as the template inherited them; None: no longer there."""
+    names = _inherited.keys() | os.environ.keys()
+    return {
+        name: os.environ.get(name) for name in names if os.environ.get(name) != _inherited.get(name)
+    }
+
+
+def _pid() -> int | None:
     from multiprocessing import forkserver
 
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def _has_died() -> bool:
+    pid = _pid()
     with contextlib.suppress(psutil.NoSuchProcess):
         return pid is not None and psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     return True
@@ -51,5 +75,9 @@ def as_template(target: Target, logs: Path) -> Iterator[None]:
     backend = backends.load(target.backend)
     variables = backend.template_environment(str(logs.resolve()), target.device)
     variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
+    before = _pid()
     with environment(variables), output_to(logs / TEMPLATE_LOG), without_main():
         yield
+    if _pid() != before:
+        _inherited.clear()
+        _inherited.update(os.environ)

@@ -164,9 +164,21 @@ def _ask(job: Job, backend: Backend, report: Report) -> Outcome:
             assert_never(task)
 
 
-def main(encoded_job: bytes, pipe: Connection, log_path: str, directory: str) -> None:
+def main(
+    encoded_job: bytes,
+    pipe: Connection,
+    log_path: str,
+    directory: str,
+    variables: dict[str, str | None],
+) -> None:
     os.setsid()
-    os.chdir(directory)  # the template is where the caller was when it was started
+    # The template is where the caller was when it was started, and has the environment of then.
+    os.chdir(directory)
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

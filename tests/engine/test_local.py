@@ -307,6 +307,30 @@ def test_a_worker_is_where_its_caller_is_now(tmp_path, monkeypatch):
         assert f"working in {tmp_path / name}" in executor.log_path().read_text()
 
 
+def test_a_worker_has_the_environment_that_its_caller_has_now(tmp_path, monkeypatch):
+    target = Target(folder=str(HERE), model="targets.py:chatty_model")
+    executor = LocalExecutor(target, tmp_path)
+    for told in ("here", "there", None):
+        if told:
+            monkeypatch.setenv("DATA_DIR", told)
+        else:
+            monkeypatch.delenv("DATA_DIR")
+        assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
+        assert f"with data in {told}\n" in executor.log_path().read_text()
+
+
+def test_what_frameworks_read_as_they_are_imported_is_read_anew_once_it_is_set(
+    tmp_path, monkeypatch
+):
+    target = Target(folder=str(HERE), model="targets.py:model")
+    templates = []
+    for threads in ("1", "1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        LocalExecutor(target, tmp_path)
+        templates.append(forkserver._forkserver._forkserver_pid)
+    assert templates[0] == templates[1] != templates[2]
+
+
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
     answered = threading.Event()
 
