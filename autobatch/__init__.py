@@ -12,7 +12,9 @@ the same record: what was measured is not measured again. A script or a notebook
 defines: `autobatch.recommend(build_model, data=load_data)`. In a notebook results show as tables.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,7 @@ from autobatch.errors import AutobatchError, FromOption
 from autobatch.protocol import (
     BenchmarkResult,
     Event,
+    Note,
     ProbeResult,
     Recommendation,
     Verification,
@@ -41,6 +44,8 @@ __all__ = [
 
 Model = str | Path | Callable[..., Any]  # a compiled keras.Model is callable, too
 Result = TypeVar("Result")
+ANOTHER_CALL = "Another call of autobatch is at work in this Python process: waiting for its end."
+_at_work = threading.RLock()
 
 
 def _ignore(event: Event) -> None:
@@ -140,14 +145,29 @@ def verify(
 
     if not isinstance(recommendation, Recommendation):
         recommendation = recommendation_in(str(recommendation))
-    with open_verification(
-        recommendation,
-        None if target is None else str(target),
-        overrides=_listed(overrides),
-        run_directory=None if run_directory is None else Path(run_directory),
-        on_event=on_event,
-    ) as session:
+    with (
+        _alone(on_event),
+        open_verification(
+            recommendation,
+            None if target is None else str(target),
+            overrides=_listed(overrides),
+            run_directory=None if run_directory is None else Path(run_directory),
+            on_event=on_event,
+        ) as session,
+    ):
         return tuner.verify(session, recommendation)
+
+
+@contextmanager
+def _alone(on_event: Callable[[Event], None]) -> Iterator[None]:
+    """One thread at a time: two would measure each other, and have workers of one template."""
+    if not _at_work.acquire(blocking=False):
+        on_event(Note(text=ANOTHER_CALL))
+        _at_work.acquire()
+    try:
+        yield
+    finally:
+        _at_work.release()
 
 
 def _listed(overrides: Sequence[str] | str) -> Sequence[str]:
@@ -167,13 +187,16 @@ def _in_session(
     from autobatch.opening import open_session
 
     directory = None if run_directory is None else Path(run_directory).expanduser()
-    with open_session(
-        target_of(target, data, directory),
-        overrides=_listed(overrides),
-        run_directory=directory,
-        fresh=fresh,
-        on_event=on_event,
-    ) as session:
+    with (
+        _alone(on_event),
+        open_session(
+            target_of(target, data, directory),
+            overrides=_listed(overrides),
+            run_directory=directory,
+            fresh=fresh,
+            on_event=on_event,
+        ) as session,
+    ):
         return work(session)
 
 

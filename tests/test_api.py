@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,32 @@ def test_a_notebook_probes_what_it_defines_and_shows_it_and_no_worker_runs_it_ag
     )
     assert ran.stdout == "done\n", ran.stderr
     assert (tmp_path / "ran").read_text() == "x"  # though it has no main guard
+
+
+def test_calls_from_several_threads_wait_for_each_other(tmp_path):
+    told, second_is_told = [], threading.Event()
+
+    def call(name):
+        autobatch.probe(
+            f"{HERE}/targets.py:model",
+            overrides=["batch_sizes.max=8"],
+            run_directory=tmp_path / name,
+            on_event=lambda event: tell(name, event),
+        )
+
+    def tell(name, event):
+        told.append((name, event))
+        if name == "second":
+            second_is_told.set()
+        elif len(told) == 1:
+            second.start()
+            second_is_told.wait(60)
+
+    second = threading.Thread(target=call, args=("second",))
+    call("first")
+    second.join()
+    assert "is at work in this Python process" in told[1][1].text
+    assert [name for name, _ in groupby(name for name, _ in told)] == ["first", "second"] * 2
 
 
 def test_data_beside_a_recipe_is_refused():
