@@ -775,6 +775,23 @@ class Verification(Struct):
     wall_seconds: float
 
 
+def encoded(message: Struct) -> bytes:
+    """As JSON, whatever is in its texts."""
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError:  # the name of a file that is not in UTF-8
+        return msgspec.json.encode(_escaped(msgspec.to_builtins(message)))
+
+
+def _escaped(value: Any) -> Any:
+    """It, with each lone surrogate in its texts as Python spells it."""
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_escaped(each) for each in value]
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
 def to_json(value: Struct | tuple[Struct, ...]) -> str:
     """`value` as indented JSON, tags and all."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, assert_never
+from typing import NoReturn, assert_never
 
 import msgspec
 
@@ -38,6 +38,7 @@ from autobatch.protocol import (
     Task,
     Trial,
     UserCodeFailed,
+    encoded,
 )
 from autobatch.worker import backends, cache_files
 from autobatch.worker.backends import Backend
@@ -198,7 +199,7 @@ def main(
 
     def send(message: Outcome | JobProgress) -> None:
         with sending:
-            pipe.send_bytes(_encoded(message))
+            pipe.send_bytes(encoded(message))
 
     def give_up(outcome: Outcome) -> None:
         send(outcome)
@@ -222,22 +223,6 @@ def main(
     for child in multiprocessing.active_children():
         child.kill()
     _end(exit_code)
-
-
-def _encoded(message: Outcome | JobProgress) -> bytes:
-    try:
-        return msgspec.json.encode(message)
-    except UnicodeEncodeError:  # the name of a file that is not in UTF-8
-        return msgspec.json.encode(_escaped(msgspec.to_builtins(message)))
-
-
-def _escaped(value: Any) -> Any:
-    """It, with each lone surrogate in its texts as Python spells it."""
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_escaped(each) for each in value]
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
