@@ -13,6 +13,7 @@ import typer
 
 from autobatch.errors import AutobatchError, FromOption, UserCodeError
 from autobatch.ui import run_commands
+from autobatch.ui.console import lasting_streams
 from autobatch.ui.options import (
     TARGET_HELP,
     EffectiveBatch,
@@ -255,7 +256,8 @@ def main() -> NoReturn:
     spell_on_stdout()
     try:
         refuse_windows(sys.argv[1:])
-        app(standalone_mode=True)
+        with lasting_streams():
+            app(standalone_mode=True)
     except AutobatchError as error:
         _complain(error)
         sys.exit(error.exit_code)
