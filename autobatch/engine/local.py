@@ -45,6 +45,8 @@ from autobatch.worker.run import main as worker_main
 WONDER_SECONDS = 60.0  # for which an inspection may tell nothing, before its user hears where it is
 POLL_SECONDS = 0.1  # how often deadline and resident memory are looked at
 ANSWER_SECONDS = 0.5  # for a worker past its deadline to write where it is
+READ_SECONDS = 1.0  # past the deadline, for what the worker has sent by then
+STOPPED_SECONDS = 3.0  # that no turn of the loop takes, unless we are stopped (Ctrl-Z, SLURM)
 
 _MESSAGES: msgspec.json.Decoder[JobProgress | Outcome] = msgspec.json.Decoder(JobProgress | Outcome)
 
@@ -187,17 +189,21 @@ class LocalExecutor:
         wonder_seconds: float,
         on_progress: OnProgress,
     ) -> Outcome:
-        began = time.monotonic()
+        began = turned = time.monotonic()
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
         oom_kills = verdict.kernel_oom_kills()
         assert process.pid is not None
         watch = ResidentWatch(process.pid, self.resident_limit_bytes)
         killed_for_memory: str | None = None
-        while time.monotonic() < deadline:
-            has_message = wait([pipe], timeout=POLL_SECONDS)
+        while True:
+            now = time.monotonic()
+            stopped = now - turned if now - turned > STOPPED_SECONDS else 0.0
+            deadline, wonders_at, turned = deadline + stopped, wonders_at + stopped, now
+            has_message = wait([pipe], timeout=POLL_SECONDS if now < deadline else 0)
             if self.is_stopped():  # also where what ends us has ended the worker already
                 raise InterruptedRunError
-            now = time.monotonic()
+            if now >= (deadline + READ_SECONDS if has_message else deadline):
+                return self._timed_out(process, log, deadline_seconds)
             if now > wonders_at:
                 wonders_at = inf
                 self._tell_where(process, log, wonder_seconds)
@@ -221,7 +227,6 @@ class LocalExecutor:
                     return verdict.of_answer(message, _read(log))
                 on_progress(message)
                 wonders_at = inf
-        return self._timed_out(process, log, deadline_seconds)
 
     def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> Outcome:
         printed = _read(log)

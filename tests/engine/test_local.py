@@ -180,6 +180,36 @@ def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
     assert not workers()
 
 
+def test_a_job_is_not_taken_for_hung_since_the_tool_was_stopped(tmp_path):
+    """In a process of its own, stopped past the deadline while the worker goes on and answers."""
+    code = f"""
+import os, signal, subprocess
+from pathlib import Path
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Inspect, RangeTest, Target
+
+def stop(progress):
+    if not stops:
+        stops.append(subprocess.Popen(["sh", "-c", f"sleep 11; kill -CONT {{os.getpid()}}"]))
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+if __name__ == "__main__":
+    stops = []
+    target = Target(folder={str(HERE)!r}, model="targets.py:model", data="targets.py:data")
+    executor = LocalExecutor(target, Path("logs"))
+    executor.run(Inspect(batch_size=8), deadline_seconds=100)
+    task = RangeTest(
+        batch_size=8, learning_rate=1e-9, lowest_factor=0.1, highest_factor=1.0, steps=200, seed=0
+    )
+    found = executor.run(task, deadline_seconds=10, on_progress=stop)
+    print(type(found).__name__, len(stops))
+"""
+    (tmp_path / "main.py").write_text(code)
+    command = [sys.executable, "main.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == "Ranged 1\n"
+
+
 def test_an_inspection_that_tells_nothing_for_long_is_asked_where_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "WONDER_SECONDS", 3)
     notes = []
