@@ -146,6 +146,7 @@ def open_run(
             extents=record.extents,
             backend_is_asked=recipe.backend is not None,
         )
+        _remove_kept(executor.kept_data)  # by a run that was killed
         try:
             yield Session(
                 recipe=recipe,
@@ -157,7 +158,13 @@ def open_run(
                 is_stopped=is_stopped,
             )
         finally:
-            executor.kept_data.unlink(missing_ok=True)
+            _remove_kept(executor.kept_data)
+
+
+def _remove_kept(path: Path) -> None:
+    """With what a process that was ended had written of it."""
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink(missing_ok=True)
 
 
 def _asked(target: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Target]:

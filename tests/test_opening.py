@@ -36,6 +36,19 @@ def run_made_by(target):
         return session.record.directory
 
 
+def test_what_was_kept_of_the_data_goes_with_the_run_or_before_the_next(here):
+    made("train.py")
+    logs = Path("run", "logs")
+    names = ("kept-data", "kept-data.tmp")
+    for name in names:
+        made(logs / name)  # as a run leaves them that is killed
+    with open_session("train.py", run_directory=Path("run")):
+        assert not any((logs / name).exists() for name in names)
+        for name in names:
+            made(logs / name)
+    assert not any((logs / name).exists() for name in names)
+
+
 @pytest.mark.parametrize("name", ["train.py", "model.keras"])
 def test_a_link_is_what_it_leads_to(here, name):
     suffix = Path(name).suffix

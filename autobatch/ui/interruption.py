@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once, the run ends with what is known; twice, at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: once, the run ends with what is known; twice, at once."""
 
 import shlex
 import shutil
@@ -22,7 +22,7 @@ from autobatch.protocol import (
     StageFinished,
 )
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_WHOLE = "The run was interrupted. This is what is known so far; it is no recommendation:"
 OUT_OF_TIME = "time_limit was reached. This is what is known so far; it is no recommendation:"
 CANNOT_GO_ON = "The run cannot go on. This is what is known so far; it is no recommendation:"
@@ -51,6 +51,8 @@ class Interruption:
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         at_once = self.asked or not self._anything_known
         self.asked = True
+        if number == signal.SIGHUP:  # a shell that ends sends it to its jobs once more
+            signal.signal(number, signal.SIG_IGN)
         if at_once:
             raise KeyboardInterrupt
 

@@ -1,9 +1,12 @@
 """Runs that are interrupted, or asked something else: nothing measured is lost."""
 
+import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
+import termios
 
 import psutil
 import pytest
@@ -95,6 +98,39 @@ def test_an_interrupted_run_tells_what_it_knows_and_goes_on_from_there(recipe, t
     asked = [json.loads(line).get("task") for line in lines(tmp_path)]
     asked = [json.dumps(task) for task in asked if task and task["type"] != "inspect"]
     assert len(asked) == len(set(asked))
+
+
+SLOW = """
+import time
+from targets import data
+
+def load():
+    time.sleep(1.1)
+    return data()
+"""
+
+
+def test_a_terminal_that_is_closed_ends_the_run_and_leaves_no_copy_of_the_data(recipe, tmp_path):
+    (tmp_path / "slow.py").write_text(f"import sys; sys.path.append({str(HERE)!r})\n{SLOW}")
+    recipe.write_text(recipe.read_text().replace(f"{HERE}/targets.py:data", "slow.py:load"))
+    terminal, streams = os.openpty()
+    command = [*COMMAND, "benchmark", str(recipe), *settings("benchmark.seconds=60s")]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdin=streams,
+        stdout=streams,
+        stderr=streams,
+        env=os.environ | {"TERM": "dumb"},  # no animation, which nobody reads here
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(streams)
+    wait_for(lambda: any('"type":"fits"' in line for line in lines(tmp_path)))
+    kept = next(tmp_path.glob("*/*/logs/kept-data"))
+    os.close(terminal)
+    assert process.wait(timeout=60) == 130
+    assert not kept.exists()
 
 
 @pytest.fixture

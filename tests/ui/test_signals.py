@@ -16,10 +16,12 @@ INSPECTED = StageFinished(stage="inspect", answer="")
 
 @pytest.fixture(autouse=True)
 def heeded():
-    """As on a terminal: whoever runs the tests in the background has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """As on a terminal: whoever runs the tests in the background has some ignored."""
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in numbers}
     yield
-    signal.signal(signal.SIGINT, before)
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -32,6 +34,15 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(number):
         os.kill(os.getpid(), number)
         pytest.fail("it went on")
     assert signal.getsignal(number) is before
+
+
+def test_a_closed_terminal_asks_however_often_it_is_told():
+    with interruptible(quiet=True) as interruption:
+        interruption.watching(lambda event: None)(INSPECTED)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interruption.is_asked()
+    assert signal.getsignal(signal.SIGHUP) is signal.default_int_handler
 
 
 def test_while_nothing_is_known_the_first_signal_ends_at_once():
