@@ -10,6 +10,7 @@ from pretend import PretendDevice, inspected
 from test_tuner import session, tune
 
 from autobatch import tuner
+from autobatch.engine.difference import in_words
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
 from autobatch.opening import open_verification
@@ -21,6 +22,7 @@ from autobatch.protocol import (
     Probe,
     UserCodeFailed,
     Verification,
+    changed,
 )
 
 
@@ -122,6 +124,17 @@ def test_another_version_is_told_and_no_matter(tmp_path, recommended):
     found = verify(tmp_path, recommended, device)
     assert found.holds
     assert [(d.name, d.then, d.now) for d in found.differences] == [("keras", "3.0", "4.0")]
+
+
+@pytest.mark.parametrize(("then", "told"), [("CPU", 0), ("CPU: A, 2 cores", 1)])
+def test_another_cpu_is_told_unless_it_was_not_named(tmp_path, recommended, then, told):
+    """Before CPUs were told apart, each was called CPU."""
+    before = changed(recommended, environment=recommended.environment | {"device": then})
+    facts = inspected(device_name="CPU: B, 4 cores")
+    found = verify(tmp_path, before, PretendDevice(facts=facts))
+    assert found.holds
+    words = ["The device was CPU: A, 2 cores and is CPU: B, 4 cores."]
+    assert [in_words(each) for each in found.differences] == words[:told]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_a_worker_answers_and_its_prints_go_to_the_log(tmp_path, capfd):
     outcome, log = ask(tmp_path, Inspect(batch_size=8), model="targets.py:chatty_model")
     assert isinstance(outcome, Inspected)
     assert outcome.train_samples == 48
+    assert outcome.device_name.startswith("CPU: ")
     assert "hello from the user's code\nand from below Python" in log.read_text()
     assert capfd.readouterr() == ("", "")
 

@@ -98,7 +98,10 @@ class Backend(Protocol):
         """Where a model is built and compiled, so that it trains on all replicas."""
 
     def device(self) -> tuple[str, str]:
-        """(kind, name) of the device that operations run on, e.g. ("gpu", "NVIDIA H200")."""
+        """(kind, name) of the device that operations run on, e.g. ("gpu", "NVIDIA H200").
+
+        Of a CPU the name is of no meaning.
+        """
 
     def versions(self) -> dict[str, str]:
         """Versions of the framework and what it was built with."""

@@ -14,6 +14,7 @@ from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes
 from autobatch.worker.called import Called, call_loader, takes_batch_size
+from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code
 from autobatch.worker.mistakes import uncounted_memory
@@ -95,7 +96,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         notes=notes,
         versions={"python": platform.python_version(), "keras": keras.__version__}
         | backend.versions(),
-        device_name=device_name,
+        device_name=device_name if kind == "gpu" else cpu_name(),
         device_kind="gpu" if kind == "gpu" else "cpu",
         optimizer_names=tuple(named) or ("optimizer",),
         optimizer_settings=settings(model),
