@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.protocol import Target
-from autobatch.worker.kept import kept
+from autobatch.worker import globals
+from autobatch.worker.kept import SLOW_SECONDS, kept
 from autobatch.worker.mistakes import TargetError
 from autobatch.worker.seeds import set_seed
 from autobatch.worker.target import arguments, find_callable
@@ -21,6 +22,8 @@ class Called:
     value: Any = None
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
+    changed: set[str] | None = None  # globals that it set; None: what it returned is not to be kept
+    parameters: int | None = None  # of the model, where it was called and that is known
 
 
 def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Called:
@@ -36,13 +39,17 @@ def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Calle
     if loader is None:
         return Called(None, import_seconds=import_seconds)
     path = Path(target.kept_data) if target.kept_data else None
-    value = kept(path) if path and not anew else None
-    if value is not None:
-        return Called(loader, value)
-    began = time.perf_counter()
+    known = kept(path) if path and not anew else None
+    if known is not None:
+        return Called(loader, known.value, parameters=known.parameters)
     offered = {"batch_size": batch_size}
+    before = globals.marks(target) if path and anew else None
+    began = time.perf_counter()
     value = loader(**arguments(loader, target, offered, role="data"))
-    return Called(loader, value, time.perf_counter() - began, import_seconds)
+    seconds = time.perf_counter() - began
+    if before is None or seconds < SLOW_SECONDS:
+        return Called(loader, value, seconds, import_seconds)
+    return Called(loader, value, seconds, import_seconds, globals.changed(before, target))
 
 
 def builder_of(target: Target) -> Any:

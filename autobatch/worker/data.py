@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
-from autobatch.worker.called import Called, builder_of
+from autobatch.worker.called import Called, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
-from autobatch.worker.kept import keep, sets_what_is_read
+from autobatch.worker.globals import sets_what_is_read
+from autobatch.worker.kept import keep
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
@@ -75,11 +77,12 @@ def load(
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
         found = Data(Arrays(x, y, None, samples), None, False, "synthetic", samples, notes=notes)
     else:
+        _check_built(target, model, called)
         value, called.value = called.value, None  # what is left out of it takes no memory
         loading = _Loading(target, called.loader, model, batch_size, validates, anew)
         found = loading.data(value)
         if anew and called.seconds is not None:
-            found = loading.kept(found, value, called.seconds)
+            found = loading.kept(found, value, called.seconds, called.changed)
     if found.validation is not None and validation_samples is not None:
         unit = fixed or target.replicas
         few = fewer(found.validation, validation_samples, unit=unit, seed=seed)
@@ -97,6 +100,22 @@ def load(
         )
         return _in_parts_of(found, target.replicas, note, replicas=target.replicas)
     return found
+
+
+def _check_built(target: Target, model: keras.Model, called: Called) -> None:
+    """That the model is the one that is built where the loader was called."""
+    found = _parameters(model)
+    if called.parameters not in (None, found):
+        raise UserError(
+            f"{target.model} builds a model of {found} parameters, and of {called.parameters} "
+            f"where {target.data} was called before it.",
+            hint="What it returns is kept, since it is slow, and it is not called in each process. "
+            "Let the model need nothing that it sets: give that under `args:` in the recipe.",
+        )
+
+
+def _parameters(model: keras.Model) -> int:
+    return sum(math.prod(weight.shape) for weight in model.weights)
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ class _Loading:
     def accepts_batch_size(self) -> bool:
         return "batch_size" in inspect.signature(self.loader).parameters
 
-    def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
+    def kept(self, found: Data, loaded: Any, seconds: float, changed: set[str] | None) -> Data:
         if not self.target.kept_data:
             return found
         path = Path(self.target.kept_data)
@@ -128,7 +147,8 @@ class _Loading:
             seconds,
             str(self.target.data),
             is_for_one_size=self.accepts_batch_size,
-            is_called_again=sets_what_is_read(self.loader, builder_of(self.target)),
+            parameters=None if takes_batch_size(self.target) else _parameters(self.model),
+            is_called_again=changed is not None and sets_what_is_read(self.target, changed),
         )
         if note is None:
             return found

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import traceback
+from collections.abc import Collection
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
@@ -87,7 +88,7 @@ def other_framework(error: BaseException, backend: str) -> str | None:
 
 def framework_beside(backend: str) -> str | None:
     """A framework that the user's code imports beside the backend's."""
-    for module in _users_modules():
+    for module in users_modules():
         for value in vars(module).values():
             name = value.__name__ if isinstance(value, ModuleType) else _module_of(value)
             used = FRAMEWORKS.get(name.partition(".")[0])
@@ -125,20 +126,22 @@ def _module_of(value: object) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _users_modules() -> list[ModuleType]:
-    """All imported modules that are neither ours nor a library's."""
+def users_modules(packages: Collection[str] = ()) -> list[ModuleType]:
+    """All imported modules that are neither ours nor a library's, and those of the `packages`."""
     return [
         module
-        for module in list(sys.modules.values())
+        for name, module in list(sys.modules.items())
         if (file := getattr(module, "__file__", None))
-        and not file.startswith((OURS, *LIBRARIES, GENERATED))
+        and (
+            name.partition(".")[0] in packages or not file.startswith((OURS, *LIBRARIES, GENERATED))
+        )
     ]
 
 
 def users_code() -> str:
     """A hash of the files of the user's modules."""
     digest = hashlib.sha256()
-    for file in sorted({str(module.__file__) for module in _users_modules()}):
+    for file in sorted({str(module.__file__) for module in users_modules()}):
         with contextlib.suppress(OSError):
             digest.update(Path(file).name.encode() + Path(file).read_bytes())
     return digest.hexdigest()[:16]

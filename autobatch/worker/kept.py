@@ -4,13 +4,10 @@ Only arrays can be kept (and tuples, lists and dicts of them): they are memory-m
 process reads what it uses, from memory that all processes share.
 """
 
-import dis
-import inspect
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import joblib
@@ -24,45 +21,10 @@ SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
 
 
-SETTERS = {"adapt", "set_vocabulary"}  # of Keras' preprocessing layers
-
-
-@dataclass
-class _Globals:
-    """Of a function of the user's, and of those of its module that it calls."""
-
-    read: set[str] = field(default_factory=set)
-    stored: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)  # all, of attributes, too
-    seen: set[Any] = field(default_factory=set)
-
-    def look_at(self, function: Any) -> None:
-        function = inspect.unwrap(function) if callable(function) else None
-        if not isinstance(function, FunctionType) or function in self.seen:
-            return
-        self.seen.add(function)
-        codes = [function.__code__]
-        for code in codes:
-            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
-            self.names |= {*code.co_names}
-            for each in dis.get_instructions(code):
-                if each.opname == "STORE_GLOBAL":
-                    self.stored.add(each.argval)
-                if each.opname == "LOAD_GLOBAL":
-                    found = function.__globals__.get(each.argval)
-                    if getattr(found, "__module__", None) == function.__module__:
-                        self.look_at(found)
-                    if not isinstance(found, FunctionType | ModuleType | type):
-                        self.read.add(each.argval)
-
-
-def sets_what_is_read(loader: Callable[..., Any], builder: Callable[..., Any]) -> bool:
-    """Whether a loader sets what the model is built from: a global, or the state of a layer."""
-    one, other = _Globals(), _Globals()
-    one.look_at(loader)
-    other.look_at(builder)
-    is_adapted = bool(SETTERS & one.names) and bool(one.read & other.read)
-    return is_adapted or bool(one.stored & other.read)
+@dataclass(frozen=True)
+class Kept:
+    value: Any  # that the loader returned
+    parameters: int | None  # of the model that was built after it; None: it may be of any
 
 
 def keep(
@@ -71,6 +33,7 @@ def keep(
     seconds: float,
     source: str,
     *,
+    parameters: int | None,
     is_for_one_size: bool,
     is_called_again: bool,
 ) -> str | None:
@@ -94,7 +57,7 @@ def keep(
     try:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
             return f"{told}, and {every}: the disk has no room to keep {format_bytes(needed)}."
-        joblib.dump(loaded, aside)
+        joblib.dump(Kept(loaded, parameters), aside)
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
@@ -102,10 +65,11 @@ def keep(
     return f"{told}; its arrays ({format_bytes(needed)}) are kept for the processes of this run."
 
 
-def kept(path: Path) -> Any:
+def kept(path: Path) -> Kept | None:
     """What was kept there, memory-mapped; None if nothing was."""
     # Copy-on-write: what the user's code writes into its arrays stays in its process.
-    return joblib.load(path, mmap_mode="c") if path.exists() else None
+    found: Kept | None = joblib.load(path, mmap_mode="c") if path.exists() else None
+    return found
 
 
 def _is_array(leaf: Any) -> bool:

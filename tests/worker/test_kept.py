@@ -7,7 +7,15 @@ from asking import HERE
 from worker.test_users_code import asked
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
+from autobatch.protocol import (
+    Fits,
+    Inspect,
+    Inspected,
+    Probe,
+    Target,
+    UserCodeFailed,
+    changed,
+)
 
 LOADER = """
 import time
@@ -76,6 +84,7 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
 
 SETTING = {
     "a global": ("classes = 0", "global classes; classes = 1", "classes"),
+    "an item": ("sizes = {}", "sizes['n'] = 1", "sizes.get('n')"),
     "a layer": ("layer = keras.layers.Normalization()", "layer.adapt(x)", "layer.mean.shape[-1]"),
     "a memo": ("memo = None", "global memo; memo = x", "1"),
     "a table": ("table = {}", "len(table)", "1 + len(table)"),
@@ -84,7 +93,13 @@ SETTING = {
 
 @pytest.mark.parametrize(
     ("setting", "is_kept"),
-    [("a global", False), ("a layer", False), ("a memo", True), ("a table", True)],
+    [
+        ("a global", False),
+        ("an item", False),
+        ("a layer", False),
+        ("a memo", True),
+        ("a table", True),
+    ],
 )
 def test_a_loader_that_sets_what_the_model_is_built_from_is_called_before_it(
     tmp_path, setting, is_kept
@@ -105,8 +120,30 @@ def test_a_loader_that_sets_what_the_model_is_built_from_is_called_before_it(
             found.compile("sgd", "mse")
             return found
         """
-    inspected = asked(tmp_path, code, Inspect(batch_size=16), kept_data=str(tmp_path / "kept"))
+    inspected = asked(tmp_path, code, Inspect(batch_size=16))
     assert isinstance(inspected, Inspected), inspected
     told = " ".join(inspected.notes)
     assert ("are kept for the processes" in told) == is_kept
     assert ("since it sets what the model is built from" in told) != is_kept
+
+
+def test_a_model_that_is_another_without_the_loader_is_refused(tmp_path):
+    """Where it was not seen that the loader sets what it is built from."""
+    code = """
+        import os, time
+        def data():
+            os.environ["UNITS_OF_MODEL"] = "3"
+            time.sleep(1.1)
+            return (x, x[:, :1]), (x[:16], x[:16, :1])
+        def model():
+            units = int(os.environ.get("UNITS_OF_MODEL", 1))
+            layers = [keras.layers.Dense(units), keras.layers.Dense(1)]
+            found = keras.Sequential([keras.Input((4,)), *layers])
+            found.compile("sgd", "mse")
+            return found
+        """
+    inspected = asked(tmp_path, code, Inspect(batch_size=16))
+    assert any("are kept for the processes" in note for note in inspected.notes)
+    found = asked(tmp_path, code, changed(PROBE, batch_size=16))
+    assert isinstance(found, UserCodeFailed), found
+    assert "of 7 parameters, and of 19 where train.py:data was called before it" in found.message
