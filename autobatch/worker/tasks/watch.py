@@ -13,6 +13,7 @@ from autobatch.worker.data import Data
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.pydatasets import end_workers
 from autobatch.worker.target import can_evaluate
+from autobatch.worker.tracing import BuiltBefore
 
 
 class Watch(keras.callbacks.Callback):
@@ -156,11 +157,13 @@ def fit(
     """
     logs = watch.validation_logs if validates(data, model) else None
     watch.users = users_callbacks(target, batch_size, validation_logs=logs)
+    arguments = data.train.fit_arguments(batch_size)
+    before = [BuiltBefore(arguments)] if keras.config.backend() == "tensorflow" else []
     with apart():
         model.fit(
-            **data.train.fit_arguments(batch_size),
+            **arguments,
             class_weight=target.class_weight,
             epochs=1_000_000_000,
             verbose=0,
-            callbacks=[*watch.users, watch],
+            callbacks=[*watch.users, *before, watch],
         )
