@@ -16,7 +16,8 @@ import numpy as np
 
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
-from autobatch.worker.backends import Backend
+from autobatch.worker.arrays import Arrays
+from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batch_norm import can_reestimate, reestimated
 from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError
@@ -24,7 +25,7 @@ from autobatch.worker.optimizer import change_settings, scale_learning_rates, se
 from autobatch.worker.sample import sample
 from autobatch.worker.seeds import set_seed
 from autobatch.worker.sharpness import sharpness
-from autobatch.worker.source import Source
+from autobatch.worker.source import Source, bytes_of
 from autobatch.worker.target import (
     build_model,
     can_evaluate,
@@ -37,6 +38,7 @@ from autobatch.worker.tasks.watch import Unwaited, fit
 
 STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
 EXECUTIONS = 50  # of a trial, at least
+KEPT_SHARE = 0.01  # of the memory limit, held while training: peaks differ by more from run to run
 
 
 def run(
@@ -81,7 +83,9 @@ def run(
         found = sample(data.train, fixed or min(most, evaluated), backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
     rates = set_rates(model)
-    watch = _Evaluator(task, data, evaluated, inputs, backend, report)
+    most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
+    given = evaluated_again(model, data.validation, evaluated, most_bytes)
+    watch = _Evaluator(task, data, given, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
     fit(model, data, target, task.batch_size, watch)
     backend.synchronise()
@@ -108,6 +112,30 @@ def run(
     )
 
 
+def evaluated_again(
+    model: keras.Model, validation: Source, batch_size: int, most_bytes: float
+) -> dict[str, Any]:
+    """What `evaluate` is given, each time.
+
+    Of arrays TensorFlow makes a tf.data.Dataset, which takes longer than to go through a few of
+    them. It is made once, as in `fit`, where they have no more bytes: they are then held.
+    """
+    given = validation.fit_arguments(batch_size)
+    given.pop("shuffle", None)
+    if (
+        keras.config.backend() == "tensorflow"
+        and type(model).evaluate is keras.Model.evaluate
+        and isinstance(validation, Arrays)
+        and bytes_of((validation.x, validation.y, validation.sample_weight)) <= most_bytes
+    ):
+        import tensorflow as tf
+
+        made = adapter(given | {"shuffle": False})
+        counted = tf.data.experimental.assert_cardinality(made.num_batches)
+        return {"x": made.get_tf_dataset().apply(counted)}
+    return given
+
+
 def _sharpness(
     task: Trial, target: Target, model: keras.Model, train: Source, count: int, backend: Backend
 ) -> float | None:
@@ -132,17 +160,14 @@ class _Evaluator(Unwaited):
         self,
         task: Trial,
         data: user_data.Data,
-        batch_size: int,
+        validation: dict[str, Any],
         inputs: list[Any],
         backend: Backend,
         report: Callable[[JobProgress], None],
     ) -> None:
         super().__init__(data.train.steps_per_epoch(task.batch_size))
-        assert data.validation is not None
         self.task, self.inputs, self.report = task, inputs, report
-        self.backend = backend
-        self.validation = data.validation.fit_arguments(batch_size)
-        self.validation.pop("shuffle", None)
+        self.backend, self.validation = backend, validation
         self.evaluations: list[Evaluation] = []
         self.diverged_at: int | None = None
         self.began = time.perf_counter()
