@@ -109,6 +109,11 @@ class Benchmark(Tagged):
     steps_per_execution: int | None = None  # None: as compiled
     repeat: int = 0  # the same question to another process: rates differ between them
 
+    @property
+    def explains(self) -> bool:
+        """Whether it also measures what holds training back: once at each size, as it is slow."""
+        return self.repeat == 0 and self.steps_per_execution is None
+
 
 class Trial(Tagged):
     """Train `steps` steps from `seed`; what is the metric after each of `evaluate_at` steps?"""

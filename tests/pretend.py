@@ -151,7 +151,7 @@ class PretendDevice:
             steps_per_epoch=steps,
             samples_per_epoch=samples,
             warmup_seconds=0.5,
-            device_windows=windows,
+            device_windows=windows if task.explains else (),
             peak_bytes=None,
         )
 

@@ -42,7 +42,7 @@ def benchmark(
     timer = Timer(session, rounds)
     session.begin(
         "benchmark",
-        *timer.cost(rounds * len(sizes)),
+        *timer.cost(rounds * len(sizes), sizes=len(sizes)),
         f"{len(sizes)} sizes, each in {rounds} processes of {format_duration(timer.seconds)}",
     )
     # The user's own size first, should time run out; and every second round backwards: what changes

@@ -15,7 +15,8 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.units import format_rate
 
-SECONDS_SHARE = 1.6  # of the seconds asked: with warm-up, resident batch and pipeline alone
+SECONDS_SHARE = 1.2  # of the seconds asked: with warm-up
+EXPLAINED_SHARE = 0.4  # more in the first process of a size: resident batch and pipeline alone
 SLACK = 2.0  # of the longest step: of fewer sizes, trials are longer
 
 
@@ -34,9 +35,10 @@ class Timer:
         self.notes: list[str] = []
         self._failed: Entry | None = None
 
-    def cost(self, jobs: int) -> tuple[int, float]:
-        """The jobs, and the seconds that they are expected to take."""
-        return jobs, jobs * (self.seconds * SECONDS_SHARE + self.session.job_seconds)
+    def cost(self, jobs: int, *, sizes: int = 0) -> tuple[int, float]:
+        """The jobs, and the seconds that they are expected to take; `sizes` of them are new."""
+        timed = (jobs * SECONDS_SHARE + sizes * EXPLAINED_SHARE) * self.seconds
+        return jobs, timed + jobs * self.session.job_seconds
 
     def measure(self, size: int, round_: int) -> None:
         """Once more. A size that does not fit after all is measured no more, and forgotten."""
@@ -111,7 +113,7 @@ class Timer:
             self._failed = entry
             self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
             return entry.outcome
-        if not entry.outcome.device_windows:
+        if task.explains and not entry.outcome.device_windows:
             self.logs_of_unknown.setdefault(task.batch_size, entry.log)
         if moved := throughput.trend(entry.outcome):
             self.moved.append((task.batch_size, moved))

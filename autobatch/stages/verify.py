@@ -40,7 +40,8 @@ def verify(
             hint="Verify it with the device.replicas that it was found with.",
         )
     timer = Timer(session, ROUNDS, "verify")
-    session.begin("verify", 1 + ROUNDS, (1 + ROUNDS) * session.job_seconds + 5 * timer.seconds)
+    jobs, timed = timer.cost(ROUNDS, sizes=1)
+    session.begin("verify", 1 + jobs, session.job_seconds + timed)
     probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
     point, untimed = _timed(timer, size) if fits else (None, ())

@@ -268,6 +268,21 @@ def test_every_kind_is_benchmarked(tmp_path, kind):
     assert found.device_windows
 
 
+def test_what_holds_training_back_is_measured_in_one_process_of_a_size(tmp_path):
+    found = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2, repeat=1), "dense", "arrays")
+    assert isinstance(found, Measured), found
+    assert found.windows
+    assert (found.input_windows, found.device_windows) == ((), ())
+
+
+def test_where_no_epoch_begins_each_process_sees_how_the_pipeline_does(tmp_path):
+    task = Benchmark(batch_size=10, seconds=0.1, repeat=1)
+    found = ask_kind(tmp_path, task, "dense", "many_arrays")
+    assert isinstance(found, Measured), found
+    assert (found.whole_epochs, found.epoch_overhead_seconds) == (False, ())
+    assert found.input_start_seconds
+
+
 @pytest.mark.parametrize("kind", ["sequential", "unbatched dataset", "ragged tensors"])
 def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
     def trained(samples):

@@ -1,7 +1,7 @@
 """Samples per second that `fit` delivers on the user's own pipeline, epoch overhead included.
 
-Afterwards the same step runs on one batch that stays on the device: the ceiling without an input
-pipeline.
+Afterwards, in the first process of a size, the input pipeline runs alone, and the same step on one
+batch that stays on the device: the ceiling without an input pipeline.
 """
 
 import time
@@ -47,20 +47,26 @@ def run(
     _fill_cache(train.fit_arguments(size)["x"])
     fit(model, data, target, size, clock)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
-    input_windows, input_start_seconds = _aside(
-        lambda: input_alone(
-            lambda: backend.input_batches(train.fit_arguments(size)),
-            batch_size=size,
-            samples=clock.samples,
-            seconds=task.seconds * INPUT_SHARE,
+    drawn: tuple[tuple[Window, ...], float | None] | None = None
+    device_windows: tuple[Window, ...] | None = None
+    is_start_unseen = not clock.whole_epochs and not clock.overheads  # the pipeline's stands for it
+    if task.explains or is_start_unseen:
+        drawn = _aside(
+            lambda: input_alone(
+                lambda: backend.input_batches(train.fit_arguments(size)),
+                batch_size=size,
+                samples=clock.samples,
+                seconds=task.seconds * INPUT_SHARE,
+            )
         )
-    ) or ((), None)
     end_workers()
-    device_windows = _aside(
-        lambda: _resident_windows(
-            model, arguments, min(size, clock.samples), task.seconds * DEVICE_SHARE, backend
+    if task.explains:
+        device_windows = _aside(
+            lambda: _resident_windows(
+                model, arguments, min(size, clock.samples), task.seconds * DEVICE_SHARE, backend
+            )
         )
-    )
+    input_windows, input_start_seconds = drawn or ((), None)
     return Measured(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
