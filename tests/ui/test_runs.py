@@ -129,7 +129,7 @@ def test_a_terminal_that_is_closed_ends_the_run_and_leaves_no_copy_of_the_data(r
     wait_for(lambda: any('"type":"fits"' in line for line in lines(tmp_path)))
     kept = next(tmp_path.glob("*/*/logs/kept-data"))
     os.close(terminal)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=240) == 130
     assert not kept.exists()
 
 
