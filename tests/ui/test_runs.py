@@ -110,6 +110,11 @@ def load():
 """
 
 
+def of_its_own_terminal():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_a_terminal_that_is_closed_ends_the_run_and_leaves_no_copy_of_the_data(recipe, tmp_path):
     (tmp_path / "slow.py").write_text(f"import sys; sys.path.append({str(HERE)!r})\n{SLOW}")
     recipe.write_text(recipe.read_text().replace(f"{HERE}/targets.py:data", "slow.py:load"))
@@ -123,7 +128,7 @@ def test_a_terminal_that_is_closed_ends_the_run_and_leaves_no_copy_of_the_data(r
         stderr=streams,
         env=os.environ | {"TERM": "dumb"},  # no animation, which nobody reads here
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=of_its_own_terminal,
     )
     os.close(streams)
     wait_for(lambda: any('"type":"fits"' in line for line in lines(tmp_path)))

@@ -1,8 +1,8 @@
 """Memory on a CPU where the kernel counts it."""
 
-import os
+import subprocess
+import sys
 import threading
-import time
 
 import pytest
 
@@ -33,12 +33,22 @@ def test_threads_count_for_what_they_hold_and_not_for_their_stacks():
     assert (before < 1 << 20, held < 16 << 20) == (True, True)
 
 
+PEAK = """
+import os, time
+from autobatch.worker.backends.private_memory import PrivateMemory
+
+memory = PrivateMemory()
+memory.start(None)
+time.sleep(2)
+before = memory.peak_bytes()
+held = bytearray(os.urandom(1)) * (64 << 20)
+time.sleep(0.2)
+del held
+print(memory.peak_bytes() - before)
+"""
+
+
 def test_a_peak_that_lasts_is_seen_also_long_after_the_start():
-    memory = PrivateMemory()
-    memory.start(None)
-    time.sleep(2)
-    before = memory.peak_bytes()
-    held = bytearray(os.urandom(1)) * (64 << 20)
-    time.sleep(0.2)
-    del held
-    assert memory.peak_bytes() - before > 60 << 20
+    """In a process of its own: what other tests left here may be let go meanwhile."""
+    ended = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) > 60 << 20
