@@ -523,7 +523,7 @@ def test_a_size_that_needs_more_than_was_predicted_is_stepped_down_from(tmp_path
     truth = (200 * MIB / 1.05 - MIB) // 100_000
     assert truth * 0.98 <= found.largest_fitting <= truth
     assert found.ceiling_peak_bytes <= 0.9 * 200 * MIB
-    assert "did not pass verification" in found.notes[0]
+    assert "did not pass verification in 200.0 MiB" in found.notes[0]
 
 
 @pytest.mark.parametrize("replicas", [2, 3])

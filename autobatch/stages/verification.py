@@ -38,11 +38,18 @@ class Verifier:
         """
         good, bad = self._largest(size, limit_bytes)
         failed = bad if bad <= size else None  # the first of all
-        if self.made.predicts or not (failed or is_bound(good)):
-            return good
-        downs = 0
+        if not self.made.predicts and (failed is not None or is_bound(good)):
+            proved, refuted = self._proved(good, limit_bytes)
+            failed, good = failed or refuted, proved
+        if failed is not None:
+            self._tell_step_down(failed, good, limit_bytes)
+        return good
+
+    def _proved(self, good: int, limit_bytes: int) -> tuple[int, int | None]:
+        """A size that passes in further processes, and the first that did not, if one did not."""
+        downs, first, bad = 0, None, good
         while self._fails_elsewhere(good, limit_bytes, 1 if downs == 0 else 2):
-            failed, bad = failed or good, good
+            first, bad = first or good, good
             self._expect_more()
             if good == self.lower:
                 refuse(self.made, self.lower, limit_bytes)
@@ -53,9 +60,7 @@ class Verifier:
         if downs > 1:
             good = self._up_again(good, bad, limit_bytes)
         self._tell_few_steps(good, limit_bytes)
-        if failed is not None:
-            self._tell_step_down(failed, good, limit_bytes)
-        return good
+        return good, first
 
     def _up_again(self, good: int, bad: int, limit_bytes: int) -> int:
         """The largest that passes in three processes, between one that does and one that fails."""
