@@ -133,8 +133,8 @@ def _binds(
     slower = point.samples_per_second < SLOWER * best_smaller
     if slower and (point.allocator_warnings or near_limit):
         held = f", peak {format_bytes(point.peak_bytes)}" if point.peak_bytes else ""
-        times = counted(point.allocator_warnings or 0, "time")
-        warned = f"; the allocator warned {times}" if point.allocator_warnings else ""
+        times = point.allocator_warnings
+        warned = f"; the allocator warned {counted(times, 'time')}" if times else ""
         return "memory", f"slower than a smaller batch{held}{warned}"
     of_epoch = (point.epoch_overhead_seconds or 0.0) * step / point.epoch_seconds
     first_drawn = (drawing or 0.0) * step / point.epoch_seconds  # is in what the epoch takes

@@ -23,7 +23,7 @@ import msgspec
 from autobatch.engine import machine, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
-from autobatch.engine.template import TEMPLATE_LOG, set_since, start_template, starting_jobs
+from autobatch.engine.template import TEMPLATE_LOG, changed_variables, start_template, starting_jobs
 from autobatch.engine.used_gpus import UsedGpus
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
@@ -160,7 +160,7 @@ class LocalExecutor:
         log = self._log_path = self._next_log(type(task).__name__.lower())
         ours, theirs = self._context.Pipe(duplex=True)
         job = msgspec.json.encode(self.job(task))
-        arguments = (job, theirs, str(log), str(Path.cwd()), set_since())
+        arguments = (job, theirs, str(log), str(Path.cwd()), changed_variables())
         process = self._context.Process(target=worker_main, args=arguments, daemon=True)
         try:
             with starting_jobs(self.target, self.logs):

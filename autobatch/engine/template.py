@@ -13,10 +13,8 @@ from autobatch.protocol import Target
 from autobatch.worker import backends
 
 TEMPLATE_LOG = "template.log"
-# By what a template imports: how the names of such variables begin.
-READ_AT_IMPORT = (
-    *("CUDA_", "JAX_", "KERAS_", "MKL_", "OMP_", "PYTORCH_", "TF_", "TORCH_", "XLA_"),
-)
+# How the names of variables begin that what a template imports reads.
+SETTINGS = ("CUDA_", "JAX_", "KERAS_", "MKL_", "OMP_", "PYTORCH_", "TF_", "TORCH_", "XLA_")
 _started: list[tuple[object, ...]] = []  # what each that this process started has read
 _inherited: dict[str, str] = {}  # the environment of the last
 
@@ -28,7 +26,7 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
     settings = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(READ_AT_IMPORT) and name != "KERAS_BACKEND"  # which we set
+        if name.startswith(SETTINGS) and name != "KERAS_BACKEND"  # which we set
     }
     wanted = (target.backend, target.device, settings)
     if _started and _started[-1] != wanted:
@@ -47,7 +45,7 @@ def starting_jobs(target: Target, logs: Path) -> Iterator[None]:
         yield
 
 
-def set_since() -> dict[str, str | None]:
+def changed_variables() -> dict[str, str | None]:
     """Variables that are not as the template inherited them; None: no longer there."""
     names = _inherited.keys() | os.environ.keys()
     return {

@@ -58,22 +58,28 @@ class Verifier:
             good, _ = self._largest(self.shared(min(below, self._at_most(good))), limit_bytes)
             downs += 1
         if downs > 1:
-            good = self._up_again(good, bad, limit_bytes)
+
+            def passes(size: int) -> bool:
+                fits = self.made.final(size, limit_bytes) is not None
+                return fits and not self._fails_elsewhere(size, limit_bytes, 2)
+
+            good, _ = self._between(good, bad, passes, self.tolerance * WALKED)
         self._tell_few_steps(good, limit_bytes)
         return good, first
 
-    def _up_again(self, good: int, bad: int, limit_bytes: int) -> int:
-        """The largest that passes in three processes, between one that does and one that fails."""
-        while bad - good > max(self.replicas, step_of(good, self.tolerance * WALKED)):
+    def _between(
+        self, good: int, bad: int, passes: Callable[[int], bool], tolerance: float
+    ) -> tuple[int, int]:
+        """A size that passes and one that does not, nearer to each other: as far as time allows."""
+        while bad - good > max(self.replicas, step_of(good, tolerance)):
             if self.session.seconds_left() <= 0:
                 break
             middle = self.shared((good + bad) // 2)
-            passes = self.made.final(middle, limit_bytes) is not None
-            if passes and not self._fails_elsewhere(middle, limit_bytes, 2):
+            if passes(middle):
                 good = middle
             else:
                 bad = middle
-        return good
+        return good, bad
 
     def _fails_elsewhere(self, size: int, limit_bytes: int, processes: int) -> bool:
         """Whether it does not pass in so many further processes, as far as there is time."""
@@ -109,15 +115,13 @@ class Verifier:
         """And the least that did not pass; one above `size` where that did."""
         tolerance = self.tolerance * WALKED if refine else COARSE
         good, bad = self._first_passing(size, budget_bytes)
-        while bad <= size and bad - good > max(self.replicas, step_of(good, tolerance)):
-            if self.session.seconds_left() <= 0:
-                break
-            middle = self.shared((good + bad) // 2)
-            if self.made.final(middle, budget_bytes) is not None:
-                good = middle
-            else:
-                bad = middle
-        return good, bad
+        if bad > size:
+            return good, bad
+
+        def passes(size: int) -> bool:
+            return self.made.final(size, budget_bytes) is not None
+
+        return self._between(good, bad, passes, tolerance)
 
     def _first_passing(self, size: int, budget_bytes: int) -> tuple[int, int]:
         """The first from `size` downwards, and the last that did not pass."""
