@@ -5,8 +5,8 @@ that it names, in whatever way: by itself, or through functions, classes and obj
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
@@ -20,7 +20,8 @@ from autobatch.protocol import Target
 from autobatch.worker.frames import FRAMEWORKS, users_modules
 from autobatch.worker.target import find_callable
 
-LOOKS = 5000  # values in one global that are looked at, nearest first: it may be of any size
+# How much is looked at, nearest first, in one thing and in all: there may be any amount.
+LOOKS, LOOKS_IN_ALL = 5000, 30_000
 SAMPLE = 256  # values of an array: it may be a file
 # Of layers, whose weights are not looked at.
 SETTERS = {"adapt", "set_vocabulary", "fit", "train_on_batch", "set_weights", "load_weights"}
@@ -35,28 +36,59 @@ REFERENCES = (  # of these to others
 # They change as they are used; and not what is built from them.
 OPAQUE = (ModuleType, keras.layers.Layer, logging.Logger)
 
-Marks = dict[tuple[str, str], list[Any]]  # by module and name
+# What was looked at, by where it is (a module's global, or an object's id): its own mark, and its
+# parts', which are values where they are plain, and ids.
+Key = tuple[str, str] | int
+Marks = dict[Key, tuple[Any, list[Any]]]
 
 
 def marks(target: Target) -> Marks:
-    """Of all globals, by which `changed` tells which are not what they were."""
+    """Of all globals and what they consist of, by which `changed` tells what is not as it was."""
     spaces = _spaces(target)
-    return {
-        (module, name): _mark(value, spaces)
+    globals_ = {
+        (module, name): value
         for module, space in spaces.items()
         for name, value in list(space.items())
         if not isinstance(value, ModuleType) and not name.startswith("__")
     }
+    found: Marks = {key: (None, [_reference(value)]) for key, value in globals_.items()}
+    waiting = deque(globals_.values())
+    held: list[Any] = []  # so that no id is another's meanwhile
+    while waiting and len(held) < LOOKS_IN_ALL:
+        each = waiting.popleft()
+        if not isinstance(each, PLAIN) and id(each) not in found:
+            held.append(each)
+            parts = list(_parts(each, spaces))
+            found[id(each)] = (_mark(each), [_reference(part) for part in parts])
+            waiting.extend(parts)
+    return found
 
 
 def changed(before: Marks, target: Target) -> set[str]:
     """Names of globals, of modules that were there, that are new or not what they were."""
-    modules = {module for module, _ in before}
-    return {
-        name
-        for (module, name), mark in marks(target).items()
-        if module in modules and before.get((module, name)) != mark
+    modules = {key[0] for key in before if isinstance(key, tuple)}
+    after = {
+        key: mark
+        for key, mark in marks(target).items()
+        if not isinstance(key, tuple) or key[0] in modules
     }
+    wholes = defaultdict(list)
+    for key, (_, parts) in after.items():
+        for part in parts:
+            if isinstance(part, int):
+                wholes[part].append(key)
+    found: set[Key] = set()
+    waiting = [
+        key
+        for key, mark in after.items()
+        if (before[key] != mark if key in before else isinstance(key, tuple))
+    ]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting += wholes[key] if isinstance(key, int) else []
+    return {key[1] for key in found if isinstance(key, tuple)}
 
 
 def sets_what_is_read(target: Target, changed: set[str]) -> bool:
@@ -108,18 +140,17 @@ def _names_in(code: CodeType) -> Iterator[str]:
             yield from _names_in(each)
 
 
-def _mark(value: Any, spaces: dict[str, Any]) -> list[Any]:
-    """The same for the same value, as far as it is looked at."""
-    return [_mark_of_one(each) for each in _within(value, spaces)]
-
-
-def _mark_of_one(value: Any) -> Any:
-    if isinstance(value, PLAIN):
-        return type(value), value
+def _mark(value: Any) -> Any:
+    """Of what is no plain value, without its parts: the same for the same."""
     if isinstance(value, np.ndarray):
         some = value.flat[:: max(1, value.size // SAMPLE)]
-        return id(value), value.shape, str(value.dtype), some.tobytes()
-    return (type(value), len(value)) if isinstance(value, CONTAINERS) else id(value)
+        return value.shape, str(value.dtype), some.tobytes()
+    return (type(value), len(value)) if isinstance(value, CONTAINERS) else type(value)
+
+
+def _reference(value: Any) -> Any:
+    """To a part: the same for the same."""
+    return (type(value), value) if isinstance(value, PLAIN) else id(value)
 
 
 def _within(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
@@ -140,23 +171,27 @@ def _within(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
 def _parts(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
     is_users = getattr(value, "__module__", None) in spaces
     if isinstance(value, CONTAINERS):
-        items = chain.from_iterable(value.items()) if isinstance(value, dict) else value
-        yield from list(islice(items, LOOKS))  # at once: a thread of theirs may change it
+        yield from _items(value) if isinstance(value, dict) else list(islice(value, LOOKS))
     if isinstance(value, CellType):
         with suppress(ValueError):  # it is empty
             yield value.cell_contents
     if isinstance(value, REFERRING) and (is_users or not isinstance(value, FunctionType)):
         yield from (getattr(value, name, None) for name in REFERENCES)
     if isinstance(value, type):
-        yield from (value.__bases__, dict(vars(value))) if is_users else ()
+        yield from (*value.__bases__, *_items(vars(value))) if is_users else ()
         return
     if is_users:
         yield type(value)
     attributes = getattr(value, "__dict__", {})
     if not _is_opaque(value):
-        yield dict(attributes)
+        yield from _items(attributes)
     elif "__wrapped__" in attributes:  # a tf.function
         yield attributes["__wrapped__"]
+
+
+def _items(values: Mapping[Any, Any]) -> list[Any]:
+    """Keys and values, at once: a thread of theirs may change it."""
+    return list(chain.from_iterable(islice(values.items(), LOOKS)))
 
 
 def _is_opaque(value: Any) -> bool:

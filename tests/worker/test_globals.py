@@ -64,6 +64,7 @@ SETS = {
         "words.append(1)",
         "makers['a']()",
     ),
+    "shared": ("words = []\na, b = [words], {'b': [words]}", "a[0].append(1)", "b"),
     "by name": ("words = []", "words.append(1)", "globals()['words']"),
     "a layer": ("layer = keras.layers.Normalization()", "layer.adapt(np.ones((2, 2)))", "layer"),
 }
@@ -147,3 +148,10 @@ def test_of_what_is_large_little_is_looked_at(sets):
     assert not sets(code)
     sys.modules.pop("sets_globals")
     assert sets(code.replace("many[-1].append(1)", "many.append([])"))
+
+
+def test_however_much_there_is_what_is_nearest_is_looked_at(sets, tmp_path):
+    many = "for i in range(300):\n    globals()[f'of_{i}'] = [[j] for j in range(200)]\n"
+    assert sets(code_of(many, "of_299.append([])", "of_299"))
+    looked_at = globals.marks(Target(folder=str(tmp_path), model="sets_globals.py:build"))
+    assert sum(isinstance(key, int) for key in looked_at) == globals.LOOKS_IN_ALL
