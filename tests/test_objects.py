@@ -3,6 +3,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Fits, Inspect, Inspected, Probe, Target
 
 PASSED = """
 from autobatch.objects import target_of
@@ -69,3 +73,43 @@ def test_what_the_loader_sets_the_model_reads_as_where_both_are_defined(tmp_path
     there = f"import runpy; there = runpy.run_path({path!r})"
     shown = printed(tmp_path, f"{there}; there['load_data'](); print(there['build_model']())")
     assert shown == "['of', 'the', 'data']\n"
+
+
+SLOW = """
+import time
+import keras, numpy as np
+from autobatch.objects import target_of
+
+width = None
+
+
+def build_model():
+    model = keras.Sequential([keras.Input((width,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def load_data():
+    global width
+    time.sleep(1.2)
+    width = 3
+    return (np.ones((40, 3)), np.ones(40)), (np.ones((8, 3)), np.ones(8))
+
+
+print(target_of(build_model, load_data, None).partition(":")[0])
+"""
+
+
+def test_what_a_slow_loader_sets_the_model_reads_in_every_process(tmp_path):
+    path = Path(printed(tmp_path, SLOW).strip())
+    target = Target(
+        folder=str(tmp_path / path.parent),
+        model=f"{path.name}:build_model",
+        data=f"{path.name}:load_data",
+    )
+    executor = LocalExecutor(target, tmp_path / "logs")
+    inspected = executor.run(Inspect(batch_size=8), deadline_seconds=60)
+    assert isinstance(inspected, Inspected), inspected
+    assert any("since it sets what" in note for note in inspected.notes), inspected.notes
+    fits = executor.run(Probe(batch_size=8, limit_bytes=1 << 30, verify=False), deadline_seconds=60)
+    assert isinstance(fits, Fits), fits

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from inspect import unwrap
 from itertools import chain, islice
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from autobatch.worker.frames import FRAMEWORKS, users_modules
 from autobatch.worker.target import find_callable
 
 # How much is looked at, nearest first, in one thing and in all: there may be any amount.
-LOOKS, LOOKS_IN_ALL = 5000, 30_000
+LOOKS, LOOKS_IN_ALL = 5000, 200_000
 SAMPLE = 256  # values of an array: it may be a file
 # Of layers, whose weights are not looked at.
 SETTERS = {"adapt", "set_vocabulary", "fit", "train_on_batch", "set_weights", "load_weights"}
@@ -51,14 +52,17 @@ def marks(target: Target) -> Marks:
         for name, value in list(space.items())
         if not isinstance(value, ModuleType) and not name.startswith("__")
     }
-    found: Marks = {key: (None, [_reference(value)]) for key, value in globals_.items()}
+    found: Marks = {(module, ""): (None, []) for module in spaces}  # that they are there
+    found |= {key: (None, [_reference(value)]) for key, value in globals_.items()}
     waiting = deque(globals_.values())
     held: list[Any] = []  # so that no id is another's meanwhile
-    while waiting and len(held) < LOOKS_IN_ALL:
+    looks = 0
+    while waiting and looks < LOOKS_IN_ALL:
         each = waiting.popleft()
         if not isinstance(each, PLAIN) and id(each) not in found:
             held.append(each)
             parts = list(_parts(each, spaces))
+            looks += len(parts)
             found[id(each)] = (_mark(each), [_reference(part) for part in parts])
             waiting.extend(parts)
     return found
@@ -93,8 +97,6 @@ def changed(before: Marks, target: Target) -> set[str]:
 
 def sets_what_is_read(target: Target, changed: set[str]) -> bool:
     """Whether the loader sets what the model and callbacks are made from: a global, or a layer."""
-    if target.callbacks:
-        find_callable(target, target.callbacks, role="callbacks")  # whose module may not be there
     spaces = _spaces(target)
     read = _named([target.model, target.callbacks], spaces)
     if changed & read:
@@ -104,29 +106,53 @@ def sets_what_is_read(target: Target, changed: set[str]) -> bool:
         isinstance(each, keras.layers.Layer)
         for name in read & loading
         for space in spaces.values()
-        for each in _within(space.get(name), spaces)
+        for each in _within(space.get(name), spaces, {})
     )
 
 
 def _spaces(target: Target) -> dict[str, dict[str, Any]]:
-    """The globals of the user's modules, and of those of the packages that the target names."""
-    named = [target.model, target.data, target.callbacks]
-    packages = {reference.partition(":")[0].partition(".")[0] for reference in named if reference}
-    return {module.__name__: vars(module) for module in users_modules(packages)}
+    """The globals of the user's modules, and of those of the packages that the target names.
+
+    And of the functions that it names, wherever they are: those of a script or a notebook are in no
+    module here.
+    """
+    named = {"model": target.model, "data": target.data, "callbacks": target.callbacks}
+    references = {role: each for role, each in named.items() if each and ":" in each}
+    packages = {each.partition(":")[0].partition(".")[0] for each in references.values()}
+    spaces = {module.__name__: vars(module) for module in users_modules(packages)}
+    for role, reference in references.items():
+        function = _function(find_callable(target, reference, role=role))
+        if isinstance(function, FunctionType):
+            spaces.setdefault(function.__module__, function.__globals__)
+    return spaces
+
+
+def _function(called: Any) -> Any:
+    while not isinstance(called, FunctionType):
+        for name in ("__wrapped__", "__func__", "func"):
+            if hasattr(called, name):
+                called = getattr(called, name)
+                break
+        else:
+            return type(called).__call__
+    return unwrap(called)
 
 
 def _named(references: Iterable[str | None], spaces: dict[str, dict[str, Any]]) -> set[str]:
     """All names in the code that is named so, and in what that code names, and so on."""
+    values = defaultdict(list)
+    for name, value in chain.from_iterable(list(space.items()) for space in spaces.values()):
+        values[name].append(value)
     found: set[str] = set()
+    seen: dict[int, Any] = {}
     waiting = [each.rpartition(":")[2] for each in references if each and ":" in each]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            for space in spaces.values():
-                for each in _within(space.get(name), spaces):
-                    if isinstance(each, FunctionType) and each.__module__ in spaces:
-                        waiting += _names_in(each.__code__)
+            for each in chain.from_iterable(_within(v, spaces, seen) for v in values[name]):
+                if isinstance(each, FunctionType) and each.__module__ in spaces:
+                    waiting += _names_in(each.__code__)
     return found
 
 
@@ -153,9 +179,9 @@ def _reference(value: Any) -> Any:
     return (type(value), value) if isinstance(value, PLAIN) else id(value)
 
 
-def _within(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
-    """It, and what it consists of, nearest first: LOOKS at most."""
-    waiting, seen = deque([value]), dict[int, Any]()
+def _within(value: Any, spaces: dict[str, Any], seen: dict[int, Any]) -> Iterator[Any]:
+    """It, and what it consists of, nearest first and LOOKS at most, without what was `seen`."""
+    waiting = deque([value])
     looks = 0
     while waiting and looks < LOOKS:
         looks += 1
@@ -185,8 +211,16 @@ def _parts(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
     attributes = getattr(value, "__dict__", {})
     if not _is_opaque(value):
         yield from _items(attributes)
+        if is_users:
+            yield from (getattr(value, name, None) for name in _slots(value))
     elif "__wrapped__" in attributes:  # a tf.function
         yield attributes["__wrapped__"]
+
+
+def _slots(value: Any) -> Iterator[str]:
+    for kind in type(value).__mro__:
+        names = vars(kind).get("__slots__", ())
+        yield from (names,) if isinstance(names, str) else names
 
 
 def _items(values: Mapping[Any, Any]) -> list[Any]:
