@@ -18,6 +18,7 @@ _DURATION = re.compile(
 )
 _SECONDS = (3600, 60, 1, 0.001)  # of the groups of _DURATION
 _SHARE = re.compile(rf"({_NUMBER})\s*%")
+RATIOS = (0.01, 1000.0)  # intervals of ratios beyond them, as two seeds may give, say nothing more
 
 
 class ByteSize(int):
@@ -126,7 +127,11 @@ def about(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """As `about`, and near 1 with the digits that tell it from 1: 1.03, 0.996, 18"""
+    """As `about`, and near 1 with the digits that tell it from 1: 1.03, 0.996, 18, over 1,000"""
+    if value > RATIOS[1]:
+        return f"over {RATIOS[1]:,.0f}"
+    if value < RATIOS[0]:
+        return "0"
     if not 0.5 < value < 2 or value == 1:
         return about(value)
     return f"{value:.{max(3, 1 - math.floor(math.log10(abs(value - 1))))}g}"

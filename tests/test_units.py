@@ -189,8 +189,10 @@ def test_a_step_is_told_in_the_unit_that_needs_no_exponent(seconds: float, text:
         (0.9, "0.9"),
         (0.25, "0.25"),
         (17.6, "18"),
-        (2800.0, "2,800"),
-        (inf, "inf"),
+        (1000.0, "1,000"),
+        (2e18, "over 1,000"),
+        (inf, "over 1,000"),
+        (6.1e-16, "0"),
     ],
 )
 def test_a_ratio_near_1_is_told_from_it(value, told):

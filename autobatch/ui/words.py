@@ -31,7 +31,6 @@ CONFIDENCE = {
     "low": "low: the trials could not tell",
 }
 
-KNOWN = (0.01, 1000.0)  # intervals of speedups beyond them, as two seeds may give, say nothing more
 TOGETHER = "95 % intervals hold for all finalists together"
 EQUAL = ("at equal steps", "at equal samples")
 
@@ -254,9 +253,7 @@ def speedup(candidate: Candidate) -> tuple[str, str]:
     found = candidate.speedup
     if found is None:
         return "", ""
-    low = f"{found.low:.2f}" if found.low >= KNOWN[0] else "0"
-    high = f"{found.high:.2f}" if found.high <= KNOWN[1] else f"over {KNOWN[1]:.0f}"
-    return f"{found.value:.2f}×", f"{low}–{high}"
+    return f"{ratio(found.value)}×", f"{ratio(found.low)}–{ratio(found.high)}"
 
 
 def dropped(result: Recommendation) -> str:

@@ -19,7 +19,7 @@ from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
 from autobatch.ui.findings import findings
 from autobatch.ui.report import render, report
 from autobatch.ui.tables import recommendation_table
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, ratio
 
 RECORDS = Path(__file__).parent.parent / "engine" / "records"
 EVIL = "</script><script>alert('1')</script><img src=x onerror=alert(2)>\"'&<b>"
@@ -67,7 +67,7 @@ def test_a_large_speedup_has_no_exponent(better):
     far = changed(better.recommendation.speedup, value=123.4, low=98.7, high=1234.5)
     much = changed(better.recommendation, speedup=far)
     text = Page(render(changed(better, answers=(Answer(recommendation=much),)), "run")).text
-    assert "sooner 120× 99–1,200" in text
+    assert "sooner 120× 99–over 1,000" in text
     assert "e+" not in text
 
 
@@ -152,8 +152,8 @@ def test_every_candidate_is_in_the_ranking_with_its_interval(page, better):
             ]
             assert row[6] == format_duration(c.time_to_target_seconds)
             assert row[7:9] == [
-                f"{c.speedup.value:.2f}×",
-                f"{c.speedup.low:.2f}–{c.speedup.high:.2f}",
+                f"{ratio(c.speedup.value)}×",
+                f"{ratio(c.speedup.low)}–{ratio(c.speedup.high)}",
             ]
 
 

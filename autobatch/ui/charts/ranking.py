@@ -16,7 +16,7 @@ from autobatch.ui.charts.axes import (
     whiskers,
 )
 from autobatch.ui.charts.trials import ROLES, setting
-from autobatch.units import format_rate
+from autobatch.units import RATIOS, format_rate
 
 ROW_PIXELS, MARGIN_PIXELS = 46, 90
 
@@ -28,7 +28,7 @@ def ranking_chart(result: Recommendation) -> Chart | None:
         return None
     traces = [_interval(c, len(ranked) - k, result) for k, c in enumerate(ranked)]
     bounds = [bound for c in ranked if c.speedup for bound in (c.speedup.low, c.speedup.high)]
-    within = [min(max(bound, words.KNOWN[0]), words.KNOWN[1]) for bound in bounds]
+    within = [min(max(bound, RATIOS[0]), RATIOS[1]) for bound in bounds]
     low, high = min(1.0, *within), max(1.0, *within)
     room = 0.04 * log10(high / low)
     span = [log10(low) - room, log10(high) + room]
