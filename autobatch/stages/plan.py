@@ -36,15 +36,15 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
             "recommend needs data: its trials are ranked by validation loss.",
             hint=_how_to_give_data(recipe),
         )
+    if recipe.trials.metric not in inspected.metrics:
+        raise UsageError(
+            f"trials.metric is {recipe.trials.metric}, which this model does not report.",
+            hint=f"It reports: {', '.join(inspected.metrics) or 'nothing; give it a test_step'}.",
+        )
     if not inspected.validation_samples:
         raise UserCodeError(
             f"{recipe.data} gives no validation samples to rank trials by.",
             hint="Return (train, validation).",
-        )
-    if recipe.trials.metric not in inspected.metrics:
-        raise UsageError(
-            f"trials.metric is {recipe.trials.metric}, which this model does not report.",
-            hint=f"It reports: {', '.join(inspected.metrics)}.",
         )
     is_maximised(recipe.trials.metric)
     if inspected.learning_rate == 0:

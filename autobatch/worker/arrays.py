@@ -53,7 +53,8 @@ class Arrays:
     def fit_call(self, loader: str) -> str:
         given = "x" if self.y is None else "x, y"
         weighted = ", sample_weight=sample_weight" if self.sample_weight is not None else ""
-        return f"model.fit({given}{weighted}, batch_size={{size}})"
+        ordered = "" if self.shuffled else ", shuffle=False"
+        return f"model.fit({given}{weighted}, batch_size={{size}}{ordered})"
 
     def part(self, count: int) -> "Arrays":
         return self.rows(0, count)

@@ -21,6 +21,17 @@ def can_reestimate(model: keras.Model) -> bool:
     return is_called and bool(batch_norm_layers(model)) and not hasattr(model, "preprocess_samples")
 
 
+def is_called_with(model: keras.Model, x: Any) -> bool:
+    """Not where steps of its own prepare what it is called with: of triplets, say, one is `x`."""
+    if type(model).test_step is keras.Model.test_step:
+        return True
+    try:
+        model(x, training=False)
+    except Exception:
+        return False
+    return True
+
+
 @contextmanager
 def reestimated(model: keras.Model, inputs: list[Any]) -> Iterator[None]:
     """Within, moving averages are those of one pass over all `inputs`, the mean of what each batch

@@ -7,7 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
@@ -16,7 +16,7 @@ import keras
 from autobatch.protocol import DataKind
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, is_ragged, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
@@ -105,26 +105,39 @@ class DatasetBatches(Built):
 
 
 def of_dataset(
-    dataset: Any, size: int | None, source: str, look: Look, *, ends: bool
+    dataset: Any,
+    size: int | None,
+    source: str,
+    look: Look,
+    *,
+    ends: bool,
+    of_one: Callable[[], Any] | None = None,
 ) -> DatasetBatches:
     """With `ends`, an epoch is what was counted, even where the dataset goes on (validation).
 
-    `size` None: that of its first batch.
+    `size` None: that of its first batch. `of_one` builds it of batches of one sample, by which
+    samples are known that take too long to count.
     """
     batches = cardinality(dataset, source)
-    first = next(iter(dataset), None)
-    if first is None:
-        refuse_empty(source, size)
-    rows = rows_of_batch(first)
-    size = size or rows
-    check_size(rows, size, alone=batches in (1, None), source=source)
     specs = leaves(dataset.element_spec)
     fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
-    varied = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
+    may_vary = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
+    known = look.known
+    seen, varied = _first_of(dataset, CHECKED_BATCHES if may_vary and not known else 2)
+    if not seen:
+        refuse_empty(source, size)
+    varied = may_vary and (known.varied if known else varied)
+    rows = max(seen)  # the smaller one is the first, where they are shuffled
+    size = size or rows
+    check_size(rows, size, alone=len(seen) == 1, source=source)
     if fixed and batches is not None:  # it drops the remainder
         note = (longest_note(source, batches),) if varied else ()
         return DatasetBatches(dataset, size, batches * rows, note, varied)
     count, is_whole = look.count(dataset, rows_of_batch)
+    if batches is not None and not is_whole and not known:
+        samples = _cardinality_of(of_one)
+        if (batches - 1) * size < samples <= batches * size:
+            count, is_whole = samples, True
     if fixed:  # counted at another size, it may have left out more
         count = max(count - count % rows, rows)
     notes: tuple[str, ...] = ()
@@ -136,6 +149,29 @@ def of_dataset(
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     return DatasetBatches(dataset, size, count, notes, varied, is_whole)
+
+
+def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:
+    """(samples in each batch, whether they vary in shape), of the first `count` batches.
+
+    A dataset may know less of its samples than they have in common.
+    """
+    seen, shapes, ragged = [], set(), False
+    for batch in dataset.take(count):
+        seen.append(rows_of_batch(batch))
+        shapes.add(inner_shapes(batch))
+        ragged = ragged or any(map(is_ragged, leaves(batch)))
+    return seen, ragged or len(shapes) > 1
+
+
+def _cardinality_of(built: Callable[[], Any] | None) -> int:
+    """0 where it cannot be built, or does not know: it was not written to be asked for this."""
+    if built is None:
+        return 0
+    try:
+        return int(built().cardinality())
+    except Exception:
+        return 0
 
 
 def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
@@ -153,11 +189,17 @@ def cut(batch: Any, rows: int) -> Any:
 
 
 def rows_of_batch(batch: Any) -> int:
-    """Samples in a batch: the first dimension that most of its components have."""
-    sizes = [rows_of(leaf) for leaf in leaves(batch) if len(leaf.shape)]
-    if not sizes:
-        raise UserError("A batch of the training data has no arrays in it.")
-    return Counter(sizes).most_common(1)[0][0]
+    """Samples in a batch: as many as there are targets.
+
+    Where it has none, the first dimension that most of its components have: inputs need not all be
+    batched (anchors), or are joined to one graph.
+    """
+    targets = batch[1:] if isinstance(batch, tuple) else ()
+    for part in (targets, batch):
+        sizes = [rows_of(leaf) for leaf in leaves(part) if len(leaf.shape)]
+        if sizes:
+            return Counter(sizes).most_common(1)[0][0]
+    raise UserError("A batch of the training data has no arrays in it.")
 
 
 def largest(batches: Any, size: int) -> Any:

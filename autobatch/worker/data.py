@@ -5,6 +5,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from autobatch.worker.target import (
     arguments,
     fixed_batch_size,
     has_fixed_inputs,
+    recurrent_states,
 )
 
 # What does not know its size is counted this long, once in a run: training data, which bounds the
@@ -83,6 +85,10 @@ def load(
         found = loading.data(value)
         if anew and called.seconds is not None:
             found = loading.kept(found, value, called.seconds, called.changed)
+    if isinstance(found.train, Arrays) and recurrent_states(model):
+        note = "The model keeps states from batch to batch: samples stay in order (shuffle=False)."
+        ordered = replace(found.train, shuffled=False)
+        found = replace(found, train=ordered, notes=(*found.notes, note))
     if found.validation is not None and validation_samples is not None:
         unit = fixed or target.replicas
         few = fewer(found.validation, validation_samples, unit=unit, seed=seed)
@@ -129,9 +135,11 @@ class _Loading:
     validates: bool
     anew: bool
 
-    def call_again(self) -> Any:
-        offered = {"batch_size": self.size}
-        return self.loader(**arguments(self.loader, self.target, offered, role="data"))
+    def call_again(self, size: int, index: int | None) -> Any:
+        """The part of that index, of batches of that size."""
+        offered = {"batch_size": size}
+        loaded = self.loader(**arguments(self.loader, self.target, offered, role="data"))
+        return loaded if index is None else loaded[index]
 
     @property
     def accepts_batch_size(self) -> bool:
@@ -189,7 +197,8 @@ class _Loading:
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
             size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
-            return batches.of_dataset(part, size, name, look, ends=ends)
+            of_one = partial(self.call_again, 1, index) if self.accepts_batch_size else None
+            return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)
             return of_pydataset(part, size, name, look, fixed_inputs=fixed)
@@ -199,11 +208,7 @@ class _Loading:
         refuse_unbatched(part, name)
         if isinstance(part, Iterator):
             self.built_size(name)
-
-            def again() -> Any:
-                loaded = self.call_again()
-                return loaded if index is None else loaded[index]
-
+            again = partial(self.call_again, self.size, index)
             return of_generator(part, again, self.size, name, look, ends=ends, fixed_inputs=fixed)
         if is_samples(part):
             return arrays(part, name)

@@ -165,18 +165,26 @@ def _batched_by_rank(dataset: Any, model: keras.Model) -> bool | None:
     inputs = getattr(model, "inputs", None)
     element = dataset.element_spec
     x = element[0] if isinstance(element, tuple) else element
-    ranks = [spec.shape.rank for spec in keras.tree.flatten(x)]
-    if not inputs or len(ranks) != len(inputs) or None in ranks:
+    specs = keras.tree.flatten(x)
+    if not inputs or len(specs) != len(inputs) or any(spec.shape.rank is None for spec in specs):
         return None
     # Sorted, since a dict's components are in another order than the model's inputs.
-    wanted = sorted((tensor.shape for tensor in inputs), key=len)
+    wanted = sorted((tuple(tensor.shape) for tensor in inputs), key=len)
+    given = sorted((tuple(spec.shape) for spec in specs), key=len)
     steps = {
-        len(shape) - rank
-        for shape, rank in zip(wanted, sorted(ranks), strict=True)
-        # Keras adds a last dimension of 1, or takes one away: there the rank does not tell.
-        if rank != 1 or len(shape) > 2 or tuple(shape[1:]) not in ((), (1,))
+        len(shape) - len(elements)
+        for shape, elements in zip(wanted, given, strict=True)
+        if not _may_gain_or_lose_one(shape, elements)
     }
     return {0: True, 1: False}.get(steps.pop()) if len(steps) == 1 else None
+
+
+def _may_gain_or_lose_one(wanted: tuple[Any, ...], given: tuple[Any, ...]) -> bool:
+    """Keras adds a last dimension of 1, or takes one away: there the rank does not tell."""
+    if len(given) == 1 and wanted[1:] in ((), (1,)):
+        return True
+    ends = (wanted[-1:] == (1,), given[-1:] == (1,))
+    return ends == ((False, True) if len(wanted) == len(given) else (True, False))
 
 
 def _count(dataset: Any, source: str, look: Look) -> tuple[int, bool]:

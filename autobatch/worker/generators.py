@@ -23,7 +23,9 @@ from autobatch.worker.batches import (
     rows_of_batch,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, leaves
+from autobatch.worker.source import Look, bytes_of, leaves
+
+KEPT_BYTES = 512 << 20  # of what may never end, in each process that validates
 
 
 def of_generator(
@@ -44,12 +46,13 @@ def of_generator(
     stream = _Stream(first, again, size, source)
     kept: list[Any] = []
     shapes: set[Any] = set()
-    known, count, ended = look.known, 0, False
+    known, count, held, ended = look.known, 0, 0, False
     until = time.monotonic() + look.seconds
 
     def is_seen() -> bool:
         if known is None:
-            return len(kept) >= 2 and time.monotonic() >= until
+            is_full = ends and held >= KEPT_BYTES
+            return len(kept) >= 2 and (is_full or time.monotonic() >= until)
         return count >= (known.samples if ends else 1)
 
     while not ended and not is_seen():
@@ -61,6 +64,7 @@ def of_generator(
             check_variation(shapes, batch, fixed_inputs, source)
             if ends or len(kept) < 2:
                 kept.append(batch)
+                held += bytes_of(batch)
     if not kept:
         refuse_empty(source, size)
     varied = len(shapes) > 1
@@ -73,10 +77,7 @@ def of_generator(
     notes: tuple[str, ...] = (longest_note(source, batches),) if varied else ()
     if not ended:
         use = "are all that is used" if ends else "are taken as an epoch"
-        notes += (
-            f"{source}: the generator did not end within {look.seconds:g} s; the {count} samples "
-            f"it gave {use}.",
-        )
+        notes += (f"{source}: the generator had not ended after {count} samples, which {use}.",)
     stream.shapes = None if varied else shapes.pop()
     epoch = (lambda: iter(kept)) if ends else (lambda: stream.epoch(batches))
     dataset = _dataset(epoch, kept[0], varied, source)

@@ -72,7 +72,9 @@ def accumulation_steps(model: keras.Model) -> int:
 
 
 def batch_norm_layers(model: keras.Model) -> list[Any]:
-    return [x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    """Without those that are frozen, whose averages do not move."""
+    layers = model._flatten_layers()
+    return [x for x in layers if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
 
 
 def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:

@@ -443,6 +443,9 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
     if on_each_backend == "torch":
         pytest.skip("Keras 3.15 does not train stateful layers on PyTorch")
     target = ("stateful_rnn", "sequences")
+    told = ask_kind(tmp_path, Inspect(batch_size=20), *target)
+    assert any("samples stay in order (shuffle=False)" in note for note in told.notes), told.notes
+    assert told.fit_call == "model.fit(x, y, batch_size={size}, shuffle=False)"
     found = ask_kind(tmp_path, Inspect(batch_size=20), *target)
     assert (found.train_samples, found.validation_samples) == (50, 20)
     assert "fixed" in " ".join(found.notes)

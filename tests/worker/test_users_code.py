@@ -26,7 +26,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.worker.datasets import is_batched
-from autobatch.worker.optimizer import optimizers
+from autobatch.worker.optimizer import batch_norm_layers, optimizers
 
 BEGINNING = """
 import keras, numpy as np
@@ -245,6 +245,7 @@ def test_an_error_in_training_is_the_users_also_after_they_clear_the_session(
     [
         ("import argparse; argparse.ArgumentParser().parse_args(['--more'])", "need defaults"),
         ("from . import layers", "as a module of its package"),
+        ("from tests.layers import more", "name your file as a module from here"),
         ("def model(hp):\n    return hp", "keras_tuner.HyperParameters()"),
     ],
 )
@@ -334,6 +335,46 @@ def test_a_model_that_only_fit_prepares_samples_for_is_evaluated_as_it_is(tmp_pa
     plain = asked(tmp_path, NORMALISED, SHORT_TRIAL)
     told = asked(tmp_path, code, SHORT_TRIAL)
     assert told.evaluations[0].metrics != plain.evaluations[0].metrics
+
+
+def test_a_model_that_its_own_steps_call_otherwise_is_evaluated_as_it_is(tmp_path):
+    """Of triplets, as Keras' example of a siamese network has them, one alone would be `x`."""
+    code = """
+        class Siamese(keras.Model):
+            def __init__(self):
+                super().__init__()
+                layers = [keras.layers.Dense(3), keras.layers.BatchNormalization()]
+                self.embedding = keras.Sequential([keras.Input((4,)), *layers])
+            def call(self, triplet):
+                anchor, positive, negative = map(self.embedding, triplet)
+                near, far = anchor - positive, anchor - negative
+                return keras.ops.mean(near**2) - keras.ops.mean(far**2)
+            def train_step(self, triplet):
+                import tensorflow as tf
+                with tf.GradientTape() as tape:
+                    loss = keras.ops.maximum(self(triplet, training=True) + 1, 0)
+                weights = self.embedding.trainable_weights
+                self.optimizer.apply(tape.gradient(loss, weights), weights)
+                return {"loss": loss}
+            def test_step(self, triplet):
+                return {"loss": keras.ops.maximum(self(triplet, training=False) + 1, 0)}
+        def model():
+            found = Siamese()
+            found.compile("sgd")
+            return found
+        def data():
+            return (x, x + 1, x - 2), (x[:16], x[:16] + 1, x[:16] - 2)
+        """
+    found = asked(tmp_path, code, SHORT_TRIAL)
+    assert isinstance(found, Trained), found
+
+
+def test_frozen_normalization_is_none_that_trains():
+    frozen = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.999)])
+    frozen.trainable = False
+    own = keras.layers.BatchNormalization(momentum=0.9)
+    model = keras.Sequential([keras.Input((2,)), frozen, own])
+    assert batch_norm_layers(model) == [own]
 
 
 def test_a_pass_for_statistics_leaves_seeds_and_frozen_weights_alone():
@@ -480,6 +521,18 @@ def test_numbers_of_a_dimension_of_1_are_samples():
     dataset = tf.data.Dataset.from_tensor_slices((np.ones((20, 1)), np.ones(20)))
     assert not is_batched(dataset, model)
     assert is_batched(dataset.batch(4), model)
+
+
+@pytest.mark.parametrize(
+    ("model", "sample"),
+    [((28, 28), (28, 28, 1)), ((28, 28, 1), (28, 28)), ((5, 1), (5,)), ((None, 1), (5,))],
+)
+def test_batches_are_told_from_samples_where_keras_adds_or_takes_a_dimension(model, sample):
+    inputs = keras.Input(model)
+    model = keras.Model(inputs, keras.ops.mean(inputs))
+    dataset = tf.data.Dataset.from_tensor_slices((np.ones((20, *sample)), np.ones(20)))
+    assert not is_batched(dataset, model)
+    assert is_batched(dataset.batch(4).map(lambda x, y: (x, y)).prefetch(1), model)
 
 
 @pytest.mark.parametrize("compiled", ["sgd", "rmsprop"])

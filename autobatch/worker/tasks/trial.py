@@ -18,7 +18,7 @@ from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Traine
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
-from autobatch.worker.batch_norm import can_reestimate, reestimated
+from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
 from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
@@ -82,6 +82,7 @@ def run(
         most = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
         found = sample(data.train, fixed or min(most, evaluated), backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
+        inputs = inputs if is_called_with(model, inputs[0]) else []
     rates = set_rates(model)
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
     given = evaluated_again(model, data.validation, evaluated, most_bytes)

@@ -1,0 +1,74 @@
+"""Batches in a tf.data.Dataset, whatever comes first, and however long they take to count."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autobatch.worker import generators
+from autobatch.worker.batches import of_dataset, rows_of_batch
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.source import Look
+
+
+def samples(count):
+    return tf.data.Dataset.from_tensor_slices((np.ones((count, 4)), np.ones(count)))
+
+
+def batched(size):
+    return samples(50).batch(size)
+
+
+def looked_at(dataset, size=20, seconds=5.0, of_one=None):
+    return of_dataset(dataset, size, "data", Look(seconds), ends=False, of_one=of_one)
+
+
+def of_lengths(lengths):
+    signature = (tf.TensorSpec((None, 2)), tf.TensorSpec(()))
+    made = [(np.ones((length, 2)), 0.0) for length in lengths]
+    return tf.data.Dataset.from_generator(lambda: iter(made), output_signature=signature)
+
+
+def test_the_smaller_batch_may_come_first_as_it_does_where_they_are_shuffled():
+    shuffled = samples(10).batch(20).concatenate(samples(40).batch(20))
+    assert (looked_at(shuffled).count, looked_at(shuffled).size) == (50, 20)
+    assert looked_at(shuffled, size=None).size == 20
+
+
+def test_a_batch_may_be_smaller_where_it_is_the_only_one():
+    assert looked_at(samples(10).batch(20)).count == 10
+    with pytest.raises(UserError, match="batches of 16 samples where batch_size=20"):
+        looked_at(batched(16))
+
+
+@pytest.mark.parametrize(("lengths", "varied"), [([5, 5, 5, 5], False), ([5, 5, 5, 6], True)])
+def test_samples_whose_length_is_not_known_vary_where_they_are_seen_to(lengths, varied):
+    assert looked_at(of_lengths(lengths).batch(1), size=1).varied == varied
+    assert looked_at(of_lengths(lengths).ragged_batch(4), size=4).varied
+
+
+def test_what_takes_too_long_to_count_is_counted_by_batches_of_one_sample():
+    assert (looked_at(batched(20), seconds=0).is_whole, looked_at(batched(20)).count) == (False, 50)
+    found = looked_at(batched(20), seconds=0, of_one=lambda: batched(1))
+    assert (found.is_whole, found.count) == (True, 50)
+    for of_one in (lambda: batched(20), lambda: 1 / 0):  # it heeds no size; it bears no such size
+        assert not looked_at(batched(20), seconds=0, of_one=of_one).is_whole
+
+
+def test_of_a_graph_there_are_as_many_samples_as_targets():
+    atoms, bonds = np.ones((7, 2)), np.ones((9, 2))
+    assert rows_of_batch(((atoms, bonds, bonds, np.ones(7)), np.ones((4, 1)))) == 4
+    assert rows_of_batch({"image": np.ones((4, 2)), "mask": np.ones(4), "anchors": bonds}) == 4
+
+
+def test_a_generator_that_does_not_end_fills_no_memory(monkeypatch):
+    monkeypatch.setattr(generators, "KEPT_BYTES", 4000)
+
+    def endless():
+        while True:
+            yield np.ones((20, 4), "float32"), np.ones((20, 1), "float32")  # 400 bytes
+
+    made = generators.of_generator(
+        endless(), endless, 20, "data", Look(60), ends=True, fixed_inputs=True
+    )
+    assert (made.count, made.is_whole) == (200, False)
+    assert "had not ended after 200 samples, which are all that is used" in made.notes[0]
