@@ -98,6 +98,7 @@ class PretendDevice:
         self.answers = answers or {}
         self.tasks = []
         self.deadlines = []  # seconds, of all tasks
+        self.stopped_seconds = 0.0
 
     def log_path(self) -> Path | None:
         return None

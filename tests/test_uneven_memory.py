@@ -5,7 +5,7 @@ import pytest
 from pretend import MIB, PretendDevice, session
 
 from autobatch import tuner
-from autobatch.protocol import Crashed, Fits, OutOfMemory, TimedOut, changed
+from autobatch.protocol import Crashed, Fits, OutOfMemory, TimedOut, UserCodeFailed, changed
 
 EDGE = 1310  # samples that the limit has room for, were memory without gaps
 LIMIT_BYTES = MIB + 100_000 * EDGE
@@ -63,6 +63,23 @@ def test_what_failed_before_is_proved_in_three_processes(tmp_path):
     proofs = [task for task in device.tasks if getattr(task, "verify", False)]
     of_answer = {task.repeat for task in proofs if task.batch_size == found.largest_fitting}
     assert of_answer == {0, 1, 2}
+
+
+def test_a_crash_near_the_edge_asks_nothing_of_sizes_too_small_for_the_model(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits = device._probe
+    crashed = Crashed(signal=11, exit_code=None, log_tail="")
+    too_small = UserCodeFailed(message="pairs of samples are needed")
+
+    def probe(task):
+        if task.batch_size < 8:
+            return too_small
+        return crashed if task.verify and task.batch_size > 1290 else fits(task)
+
+    device._probe = probe
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    assert 1200 < found.largest_fitting <= 1290
 
 
 def test_what_hangs_is_not_tried_with_a_little_less(tmp_path):

@@ -69,6 +69,8 @@ def never() -> bool:
 class Executor(Protocol):
     """Where jobs run."""
 
+    stopped_seconds: float  # in the job that ran last, while we were (Ctrl-Z): none of its time
+
     def run(
         self, task: Task, *, deadline_seconds: float, on_progress: OnProgress = ignore
     ) -> Outcome:
@@ -158,6 +160,7 @@ class LocalExecutor:
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
         log = self._log_path = self._next_log(type(task).__name__.lower())
+        self.stopped_seconds = 0.0
         ours, theirs = self._context.Pipe(duplex=True)
         job = msgspec.json.encode(self.job(task))
         arguments = (job, theirs, str(log), str(Path.cwd()), changed_variables())
@@ -199,6 +202,7 @@ class LocalExecutor:
             now = time.monotonic()
             stopped = now - turned if now - turned > STOPPED_SECONDS else 0.0
             deadline, wonders_at, turned = deadline + stopped, wonders_at + stopped, now
+            self.stopped_seconds += stopped
             has_message = wait([pipe], timeout=POLL_SECONDS if now < deadline else 0)
             if self.is_stopped():  # also where what ends us has ended the worker already
                 raise InterruptedRunError
@@ -253,10 +257,7 @@ class LocalExecutor:
 
 
 def _read(log: Path) -> str:
-    try:
-        return log.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
 def _not_started(error: OSError | EOFError, logs: Path, log: Path) -> Crashed:

@@ -14,7 +14,10 @@ from autobatch.worker import backends
 
 TEMPLATE_LOG = "template.log"
 # How the names of variables begin that what a template imports reads.
-SETTINGS = ("CUDA_", "JAX_", "KERAS_", "MKL_", "OMP_", "PYTORCH_", "TF_", "TORCH_", "XLA_")
+SETTINGS = (
+    *("CUDA_", "JAX_", "KERAS_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTORCH_"),
+    *("TF_", "TORCH_", "XLA_"),
+)
 _started: list[tuple[object, ...]] = []  # what each that this process started has read
 _inherited: dict[str, str] = {}  # the environment of the last
 

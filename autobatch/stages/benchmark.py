@@ -51,9 +51,11 @@ def benchmark(
     order = sorted(interleaved(sizes), key=lambda size: size != baseline)
     for round_ in range(rounds):
         for size in order if round_ % 2 == 0 else reversed(order):
+            if round_ > 0 and not timer.is_worth_more(size, step_seconds_at_most):
+                continue
             if timer.found and session.is_to_end():
                 timer.leave_out(size, round_)
-            elif round_ == 0 or timer.is_worth_more(size, step_seconds_at_most):
+            else:
                 timer.measure(size, round_)
     if not timer.found:
         timer.raise_for_user()

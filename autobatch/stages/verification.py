@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import inf
 
 from autobatch.core.search import step_of
-from autobatch.protocol import VERIFY_STEPS, TimedOut, UserCodeFailed
+from autobatch.protocol import VERIFY_STEPS, Fits, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.refusal import refuse
@@ -142,12 +142,18 @@ class Verifier:
                 most = bad / 2  # a little less would not end any sooner
             if not isinstance(failure.outcome, UserCodeFailed):
                 self.session.raise_for_user(failure)
-            # Which may be so at any size: does the smallest pass at all?
+            # Which may be so at any size: does the smallest that trained pass at all?
             is_in_doubt = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
-            if is_in_doubt and self.made.final(self.lower, budget_bytes) is None:
+            if is_in_doubt and self.made.final(least := self._least(), budget_bytes) is None:
                 self.session.raise_for_user(failure)
-                refuse(self.made, self.lower, budget_bytes)
+                refuse(self.made, least, budget_bytes)
         refuse(self.made, self.lower, budget_bytes)
+
+    def _least(self) -> int:
+        """What is below the sizes that trained may be too small for the model."""
+        entries = self.made.entries.items()
+        trained = (task.batch_size for task, e in entries if isinstance(e.outcome, Fits))
+        return min(trained, default=self.lower)
 
     def _at_most(self, failed: int) -> float:
         """Of what is below a size that failed: what is verified briefly is to be no near thing."""

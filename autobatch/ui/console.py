@@ -85,5 +85,5 @@ def _refuse_unwritten() -> None:
     if error is not None and not isinstance(error, BrokenPipeError):
         raise UsageError(
             f"The answer could not be written to stdout: {error.strerror}.",
-            hint="Give it room and type the same command again: what was measured is kept.",
+            hint="Give it room and type the same command again: what a run measured is kept.",
         )

@@ -176,7 +176,7 @@ class _StepClock(Watch):
         self.peak_bytes = 0  # of all that ran before the last step's end
         self.full_step_peaks: list[int] = []
         self.held_bytes: list[int] = []  # after each execution of full steps
-        self._steps_per_execution = 1  # of those
+        self._steps_of_full: list[int] = []  # of each execution that had full steps alone
         self._count, self._needed, self._backend = count, needed, backend
         self._verify, self._enough_seconds = task.verify, task.seconds
         self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
@@ -195,14 +195,15 @@ class _StepClock(Watch):
         all_full = ran.full - self._full == each
         self._counted, self._full = ran.steps, ran.full
         if all_full:
-            self._steps_per_execution = each
+            self._steps_of_full.append(each)
         self._read_memory(all_full)
         self._settling_since = self._settling_since or time.perf_counter()
         self.step_seconds.append(seconds / each)
         self.done = not self._verify and self._enough()
 
     def leak_bytes_per_step(self) -> int:
-        return leak_bytes(self.held_bytes) // self._steps_per_execution
+        executions, steps = len(self._steps_of_full), sum(self._steps_of_full)
+        return leak_bytes(self.held_bytes) * executions // max(1, steps)
 
     def epoch_ended(self) -> None:
         self.done = self._enough()
