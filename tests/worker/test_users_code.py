@@ -121,6 +121,25 @@ def test_normalization_is_evaluated_alike_whatever_the_batches_that_the_user_bui
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_a_dataset_is_shuffled_by_the_seed_of_the_trial_and_split_by_that_of_the_run(tmp_path):
+    code = """
+        import tensorflow as tf
+        build = model
+        def model():
+            keras.utils.set_random_seed(42)
+            return build()
+        def data():
+            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+            rows = rows.shuffle(64, reshuffle_each_iteration=False)
+            return rows.skip(16).shuffle(48), rows.take(16)
+        """
+    seeds = (1, 2, 1)
+    one, other, again = (asked(tmp_path, code, changed(SHORT_TRIAL, seed=each)) for each in seeds)
+    assert one.evaluations == again.evaluations
+    assert one.evaluations[0] == other.evaluations[0]  # of the same samples, before they train
+    assert one.evaluations[-1] != other.evaluations[-1]
+
+
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
 def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook):
     code = f"""
