@@ -226,6 +226,7 @@ class Inspected(Tagged):
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     schedule_follows_batch: bool = False  # as it is built for the batch size that it is told
+    schedule_peak_step: int = 0  # at which its rate is first at its highest
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"

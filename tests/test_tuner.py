@@ -1312,6 +1312,17 @@ def test_a_schedule_is_multiplied_from_what_it_is_compiled_with(tmp_path):
     assert found.snippet.startswith(f"# multiply your CosineDecay by {factor:.4g}")
 
 
+@pytest.mark.parametrize(("peak_step", "told"), [(10**6, "warms up for 1,000,000"), (3, "")])
+def test_trials_that_end_in_a_warm_up_find_no_rate_above_the_rules(tmp_path, peak_step, told):
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": peak_step}
+    device = PretendDevice(facts=inspected(learning_rate=0.001, **schedule))
+    found = tune(tmp_path, device)
+    tried = {(each.batch_size, each.learning_rate) for each in found.candidates}
+    above = [rate for size, rate in tried if size == 32 and rate > 0.0011]
+    assert bool(above) != bool(told)
+    assert told in " ".join(found.warnings)
+
+
 def test_a_rate_of_zero_is_refused(tmp_path):
     with pytest.raises(UserCodeError, match="compiled with a learning rate of 0"):
         tune(tmp_path, PretendDevice(facts=inspected(learning_rate=0.0)))

@@ -125,11 +125,18 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
     if inspected.learning_rate_schedule is None:
         return
-    yield (
+    seen = (
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
-        f"{inspected.learning_rate_schedule}; a factor found in its warm-up is too large for what "
-        "follows. Tune the factor over a longer trials.budget, or without the schedule."
+        f"{inspected.learning_rate_schedule}"
     )
+    if evidence.ends_in_warm_up(inspected.schedule_peak_step):
+        yield (
+            f"{seen}, which warms up for {inspected.schedule_peak_step:,} steps: no rate above the "
+            "rule's was tried, as what suits a warm-up is too large for what follows. Tune the "
+            "rate with a shorter warm-up, a longer trials.budget, or without the schedule."
+        )
+    else:
+        yield f"{seen}; what follows may suit another factor: a longer trials.budget sees more."
     if size != own and inspected.schedule_counts_steps:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (

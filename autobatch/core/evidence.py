@@ -106,6 +106,13 @@ class Evidence:
         settings = self.optimizer_settings
         return {name: value for name, value in found.items() if value != settings[name]}
 
+    def ends_in_warm_up(self, peak_step: int) -> bool:
+        """Whether finalists end before the schedule's rate is at its highest.
+
+        What is above the rule's rate would be found for that rise alone.
+        """
+        return peak_step * self.step_seconds[self.baseline.batch_size] > self.final_seconds
+
     def highest_rung(self) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
 

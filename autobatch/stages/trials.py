@@ -110,6 +110,8 @@ class _Trials:
         costs: dict[int, float | None] = {}
         trials = self.session.recipe.trials
         highest = self.evidence.highest_rung()
+        if self.evidence.ends_in_warm_up(self.inspected.schedule_peak_step):
+            highest = min(highest, 0)
         while (
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:

@@ -86,11 +86,18 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
         return _number(optimizer.learning_rate), None
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return _number(schedule()), RATE_FUNCTION
-    return _peak(schedule), type(schedule).__name__
+    return _peak(schedule)[1], type(schedule).__name__
 
 
-def _peak(schedule: Any) -> float:
-    """Looked for at powers of two, and then ever nearer about the best of them."""
+def peak_step(optimizer: Any) -> int:
+    """That at which its schedule first has its highest rate; 0 without one."""
+    schedule = _schedule(optimizer)
+    is_one = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+    return _peak(schedule)[0] if is_one else 0
+
+
+def _peak(schedule: Any) -> tuple[int, float]:
+    """(step, rate). Looked for at powers of two, and then ever nearer about the best of them."""
     steps = [0, *(2**power for power in range(SCHEDULE_HORIZON.bit_length()))]
     while True:
         rates = {step: _number(schedule(step)) for step in steps}
@@ -98,7 +105,7 @@ def _peak(schedule: Any) -> float:
         index = steps.index(best)
         first, last = steps[max(index - 1, 0)], steps[min(index + 1, len(steps) - 1)]
         if last - first <= 2:
-            return rates[best]
+            return best, rates[best]
         steps = sorted({best, *range(first, last + 1, max(1, (last - first) // FINER)), last})
 
 

@@ -11,6 +11,7 @@ from autobatch.worker.optimizer import (
     follows_batch,
     learning_rate,
     optimizers,
+    peak_step,
     scale_learning_rates,
     settings,
 )
@@ -58,6 +59,7 @@ def test_a_schedules_peak_is_multiplied_once(given):
 def test_the_peak_of_a_schedule_is_found_wherever_it_is(steps):
     schedule = schedules.CosineDecay(0.0, 10_000, warmup_target=0.001, warmup_steps=steps)
     assert learning_rate(keras.optimizers.SGD(schedule))[0] == pytest.approx(0.001, rel=1e-5)
+    assert abs(peak_step(keras.optimizers.SGD(schedule)) - steps) <= 1 + steps / 100
 
 
 @pytest.mark.parametrize("samples", [3000, 50_001])
@@ -77,6 +79,7 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_no
 def test_the_peak_of_a_decay_is_its_start():
     decay = schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])
     assert learning_rate(keras.optimizers.SGD(decay)) == (0.1, "PiecewiseConstantDecay")
+    assert peak_step(keras.optimizers.SGD(decay)) == peak_step(keras.optimizers.SGD(0.1)) == 0
 
 
 def test_a_schedule_at_its_own_rate_stays_what_it_is():

@@ -24,6 +24,7 @@ from autobatch.worker.optimizer import (
     follows_batch,
     learning_rate,
     optimizers,
+    peak_step,
     settings,
 )
 from autobatch.worker.set_too_late import read_by_now, set_since
@@ -106,6 +107,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         saved_seconds=data.saved_seconds,
         extents=data.extents,
         schedule_follows_batch=follows,
+        schedule_peak_step=max(map(peak_step, found), default=0),
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
