@@ -1312,6 +1312,14 @@ def test_a_schedule_is_multiplied_from_what_it_is_compiled_with(tmp_path):
     assert found.snippet.startswith(f"# multiply your CosineDecay by {factor:.4g}")
 
 
+def test_a_schedule_that_stays_as_it_is_is_not_multiplied(tmp_path):
+    facts = inspected(learning_rate_schedule="CosineDecay", fit_call="model.fit(train)")
+    found = tune(tmp_path, PretendDevice(facts=facts), "trials.learning_rate=none")
+    assert found.learning_rate == 0.01
+    assert found.snippet.splitlines()[-1] == "model.fit(train)"
+    assert "multiply" not in found.snippet
+
+
 @pytest.mark.parametrize(("peak_step", "told"), [(10**6, "warms up for 1,000,000"), (3, "")])
 def test_trials_that_end_in_a_warm_up_find_no_rate_above_the_rules(tmp_path, peak_step, told):
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": peak_step}

@@ -175,15 +175,15 @@ def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> st
 
 def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
     rate = evidence.learning_rate(choice.setting)
-    factor = rate / (inspected.learning_rate or rate)
+    factor = f"{rate / (inspected.learning_rate or rate):.4g}"
     names = [f"model.{name}" for name in inspected.optimizer_names]
     if len(names) > 1:
-        first = f"# multiply the learning rates of {' and '.join(names)} by {factor:.4g}"
+        first = f"# multiply the learning rates of {' and '.join(names)} by {factor}"
     elif inspected.learning_rate_schedule:
-        first = f"# multiply your {inspected.learning_rate_schedule} by {factor:.4g}"
+        first = f"# multiply your {inspected.learning_rate_schedule} by {factor}"
     else:
         first = f"{names[0]}.learning_rate = {rate:.6g}"
-    lines = [first]
+    lines = [] if first.startswith("#") and factor == "1" else [first]
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         lines.append(f"{names[0]}{inner}.{name} = {format_average(value, 6)}")

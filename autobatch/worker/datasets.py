@@ -206,7 +206,8 @@ def cardinality(dataset: Any, source: str) -> int | None:
     if known == tf.data.INFINITE_CARDINALITY:
         raise UserError(
             f"{source} repeats for ever, so that it has no epoch.",
-            hint="Leave out .repeat(): training goes through the data again in every epoch.",
+            hint="Leave out .repeat(), or give make_csv_dataset num_epochs=1: training goes "
+            "through the data again in every epoch.",
         )
     return known if known > 0 else None
 
