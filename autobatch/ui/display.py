@@ -1,7 +1,4 @@
-"""The story on stderr, from events: a live view on a terminal, plain lines elsewhere.
-
-`python -m autobatch.ui.display` shows it with pretend events.
-"""
+"""The story on stderr, from events: a live view on a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -122,16 +119,3 @@ def _line(text: str) -> str:
     """`text` from anywhere as one line without control characters or markup."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return escape(" ".join(printable.split()))
-
-
-def _demonstrate() -> None:
-    from autobatch.ui.demonstration import events
-
-    with Display() as display:
-        for event, seconds in events():
-            display.show(event)
-            time.sleep(seconds)
-
-
-if __name__ == "__main__":
-    _demonstrate()

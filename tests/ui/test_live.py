@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from demonstration import LIMIT, MIB, events
 from rich.console import Console
 
 from autobatch.protocol import (
@@ -20,7 +21,6 @@ from autobatch.protocol import (
     Trained,
     Trial,
 )
-from autobatch.ui.demonstration import LIMIT, MIB, events
 from autobatch.ui.display import Display
 from autobatch.ui.live import MOST_LINES, view
 from autobatch.ui.progress import Progress

@@ -1,5 +1,9 @@
-"""The events of a pretend run, each with the seconds to wait after it. Nothing is measured."""
+"""The events of a pretend run, each with the seconds to wait after it. Nothing is measured.
 
+`python tests/demonstration.py` shows them.
+"""
+
+import time
 from collections.abc import Iterator
 from math import log2
 
@@ -26,6 +30,7 @@ from autobatch.protocol import (
     Trial,
     Window,
 )
+from autobatch.ui.display import Display
 from autobatch.units import format_bytes
 
 MIB = 1 << 20
@@ -139,3 +144,10 @@ def _finished(stage: Stage, label: str, answer: str, task: Task, outcome: Outcom
         task=task,
         outcome=outcome,
     )
+
+
+if __name__ == "__main__":
+    with Display() as display:
+        for event, seconds in events():
+            display.show(event)
+            time.sleep(seconds)
