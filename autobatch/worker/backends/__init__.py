@@ -121,18 +121,15 @@ class Backend(Protocol):
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""
 
-    def first_batch(self, fit_arguments: dict[str, Any]) -> Any:
-        """The first batch of an epoch, whole, on the (first) device."""
-
     def resident_batch(self, fit_arguments: dict[str, Any]) -> Any:
-        """The same as `fit` gives it to the training step, shared among the replicas."""
+        """The first batch as `fit` gives it to the training step, shared among the replicas."""
 
     def execution(self, model: Any, batch: Any) -> Callable[[], int]:
         """What calls the very function that `fit` calls, on a resident batch, and returns how many
         steps it ran: the model's `steps_per_execution`."""
 
     def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
-        """The batches of an epoch, whole, as `fit` draws them."""
+        """The batches of an epoch, as `fit` draws them: whole, on the (first) device."""
 
     def gradients(self, model: Any) -> Callable[[Any], list[Any]]:
         """A function of a whole batch: the gradient of the model's loss as it is compiled.

@@ -154,10 +154,6 @@ def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
         )
 
 
-def first_batch(fit_arguments: dict[str, Any]) -> Any:
-    return next(batches(fit_arguments))
-
-
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     from keras.src.backend.jax.trainer import _distribute_data
 

@@ -187,12 +187,8 @@ def _shared(fit_arguments: dict[str, Any]) -> Any:
     return _strategies[0].experimental_distribute_dataset(dataset) if _strategies else dataset
 
 
-def first_batch(fit_arguments: dict[str, Any]) -> Any:
-    return next(batches(fit_arguments))
-
-
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
-    return next(iter(_shared(fit_arguments))) if _strategies else first_batch(fit_arguments)
+    return next(iter(_shared(fit_arguments))) if _strategies else next(batches(fit_arguments))
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:

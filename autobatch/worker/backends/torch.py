@@ -145,11 +145,8 @@ def _loader(fit_arguments: dict[str, Any]) -> Any:
     return adapter(fit_arguments).get_torch_dataloader()
 
 
-def first_batch(fit_arguments: dict[str, Any]) -> Any:
+def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     return next(batches(fit_arguments))
-
-
-resident_batch = first_batch
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:

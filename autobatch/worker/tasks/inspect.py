@@ -52,7 +52,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
     metrics, notes = _try_out(model, first.part(min(first.count, few)) if cuts else first)
     cache_files.let_go()
-    batch = backend.first_batch(first.fit_arguments(size) | {"class_weight": target.class_weight})
+    arguments = first.fit_arguments(size) | {"class_weight": target.class_weight}
+    batch = next(backend.batches(arguments))
     notes = (
         *data.notes,
         *notes,
