@@ -62,6 +62,19 @@ def error_of_process(error: BaseException) -> tuple[str, str] | None:
     return "\n".join(lines[:MESSAGE_LINES]), told
 
 
+def error_in_data(error: BaseException) -> tuple[str, str] | None:
+    """The same of Python code that tf.data called, whatever the backend."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    head, mark, rest = str(error).partition("Traceback (most recent call last):\n")
+    lines = [line.strip() for line in head.strip().splitlines()]
+    if not mark or not lines:
+        return None
+    message = re.sub(r"^\{\{function_node .*?\}\} ?", "", lines[-1])
+    return message.removeprefix("UserError: "), rest
+
+
 def users_traceback(error: BaseException) -> str:
     """The frames that are neither ours nor a library's, formatted; empty if there are none."""
     frames = [

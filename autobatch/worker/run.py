@@ -46,6 +46,7 @@ from autobatch.worker.frames import (
     FRAMEWORKS,
     advice_on,
     advice_on_framework,
+    error_in_data,
     error_of_process,
     innermost_is_ours,
     other_framework,
@@ -115,7 +116,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
                 peak_bytes=backend.peak_bytes(),
                 host_memory=job.target.device == "gpu" and bool(HOSTS_ALLOCATOR.search(evidence)),
             )
-        told = error_of_process(error) or backend.error_in_data(error)
+        told = error_of_process(error) or error_in_data(error)
         if told is not None:
             message = f"{_at_size(job.task)}{told[0]}"
             return UserCodeFailed(message=message, traceback=users_frames(told[1]))

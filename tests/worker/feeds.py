@@ -137,6 +137,12 @@ def broken_in_mid_epoch(batch_size):
     return broken(), None
 
 
+def dataset_broken_in_mid_epoch(batch_size):
+    signature = dataset().batch(batch_size).element_spec
+    dataset_of = tf.data.Dataset.from_generator
+    return dataset_of(lambda: broken_in_mid_epoch(batch_size)[0], output_signature=signature), None
+
+
 def broken_in_its_second_pass(batch_size, passes=[]):  # noqa: B006
     passes.append(1)
     return (generators if len(passes) == 1 else broken_in_mid_epoch)(batch_size)

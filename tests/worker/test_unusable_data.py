@@ -61,6 +61,20 @@ def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, 
     assert "site-packages" not in found.traceback
 
 
+def test_an_exception_within_tf_data_is_told_so_too(on_each_backend, tmp_path):
+    found, _ = ask(
+        tmp_path,
+        Inspect(batch_size=20),
+        folder=HERE,
+        model="kinds.py:dense",
+        data="feeds.py:dataset_broken_in_mid_epoch",
+    )
+    assert isinstance(found, UserCodeFailed), found
+    assert (found.message, found.hint) == ("ValueError: sample 17 is damaged", None)
+    assert "feeds.py" in found.traceback
+    assert "site-packages" not in found.traceback
+
+
 @pytest.mark.parametrize(
     ("data", "size", "steps"), [("fewer_in_its_second_pass", 20, 3), ("three_samples", 2, 2)]
 )

@@ -150,9 +150,6 @@ class Backend(Protocol):
     def random_state(self) -> Callable[[], None]:
         """A function that puts the framework's global generator back to where it is now."""
 
-    def error_in_data(self, error: BaseException) -> tuple[str, str] | None:
-        """(message, traceback) of the user's exception, where the framework's error wraps it."""
-
     def out_of_memory_evidence(self, error: BaseException) -> str | None:
         """The line of `error` that says the device's memory ran out; None if it says otherwise."""
 

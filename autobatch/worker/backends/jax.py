@@ -247,10 +247,6 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     return read
 
 
-def error_in_data(error: BaseException) -> tuple[str, str] | None:
-    return None  # the loader runs in Python: its exceptions come as they are
-
-
 def out_of_memory_evidence(error: BaseException) -> str | None:
     text = str(error)
     if not type(error).__module__.startswith(("jax", "jaxlib")) and NOT_STARTED not in text:

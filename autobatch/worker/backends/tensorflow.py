@@ -13,7 +13,6 @@ from typing import Any
 
 from autobatch.protocol import Abilities
 from autobatch.worker.backends import StepCount, adapter, waiting
-from autobatch.worker.backends.tensorflow_errors import error_in_data as error_in_data
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )

@@ -1,28 +1,13 @@
-"""What TensorFlow's errors say: of memory, and of Python code that its pipelines call."""
-
-import re
+"""What TensorFlow's errors say of memory."""
 
 from autobatch.protocol import OTHER_SHORTAGES
+from autobatch.worker.frames import error_in_data
 
 # Of CUDA and its libraries, in errors of other types.
 OF_CUDA = (
     *("CUDA_ERROR_OUT_OF_MEMORY", "Status: out of memory"),
     *("_ALLOC_FAILED", "the resource allocation failed"),
 )
-
-
-def error_in_data(error: BaseException) -> tuple[str, str] | None:
-    """Python code that tf.data called: its exception comes as text, its traceback within."""
-    import tensorflow as tf
-
-    if not isinstance(error, tf.errors.OpError):
-        return None
-    head, mark, rest = str(error).partition("Traceback (most recent call last):\n")
-    lines = [line.strip() for line in head.strip().splitlines()]
-    if not mark or not lines:
-        return None
-    message = re.sub(r"^\{\{function_node .*?\}\} ?", "", lines[-1])
-    return message.removeprefix("UserError: "), rest
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:

@@ -229,10 +229,6 @@ def random_state() -> Callable[[], None]:
     return restore
 
 
-def error_in_data(error: BaseException) -> tuple[str, str] | None:
-    return None  # the loader runs in Python: its exceptions come as they are
-
-
 def out_of_memory_evidence(error: BaseException) -> str | None:
     return torch_errors.evidence(error, _held_and_limit)
 
