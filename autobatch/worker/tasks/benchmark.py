@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 import keras
 
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
-from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.called import call_loader
 from autobatch.worker.datasets import is_cached, is_dataset
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.pydatasets import end_workers
-from autobatch.worker.target import build_model
+from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import fit
 from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
 
@@ -34,12 +32,9 @@ def run(
     task: Benchmark, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Measured:
     size = task.batch_size
-    called = call_loader(target, batch_size=size)
-    model = build_model(target, backend, seed=target.seed, batch_size=size)
+    model, data = prepared(target, backend, size, samples=SYNTHETIC_BATCHES * size)
     if task.steps_per_execution is not None:
         model.steps_per_execution = task.steps_per_execution
-    samples = SYNTHETIC_BATCHES * size
-    data = user_data.load(target, model, called, batch_size=size, samples=samples)
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)

@@ -14,11 +14,10 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import users_callbacks
-from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError, uncounted_memory
 from autobatch.worker.optimizer import accumulation_steps
 from autobatch.worker.source import Source
-from autobatch.worker.target import build_model
+from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Watch, apart, validates
 
 FULL_STEPS = 3  # the first traces and compiles, the second has the optimizer's slots, one to settle
@@ -30,12 +29,8 @@ LEAK_STEPS = 40  # full ones, by which what grew a few times by chance has settl
 
 def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     size = task.batch_size
-    called = call_loader(target, batch_size=size)
-    model = build_model(target, backend, seed=target.seed, batch_size=size)
     ragged = size // 2 // target.replicas * target.replicas if task.verify else 0
-    data = user_data.load(
-        target, model, called, batch_size=size, samples=size + ragged, validates=task.verify
-    )
+    model, data = prepared(target, backend, size, samples=size + ragged, validates=task.verify)
     if data.train.count < size and data.train.is_whole:
         raise UserError(f"{data.train.count} training samples cannot fill a batch of {size}.")
     needed = VERIFY_FULL_STEPS if task.verify else FULL_STEPS

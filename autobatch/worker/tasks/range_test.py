@@ -9,33 +9,24 @@ from collections.abc import Callable
 from typing import Any
 
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
-from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
-from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
-from autobatch.worker.target import build_model
+from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Watch, fit
 
 
 def run(
     task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Ranged:
-    called = call_loader(target, batch_size=task.batch_size)
-    model = build_model(
-        target,
-        backend,
-        seed=task.seed,
-        batch_size=task.batch_size,
-        learning_rate=task.learning_rate,
-    )
-    data = user_data.load(target, model, called, batch_size=task.batch_size, samples=0)
-    scale_learning_rates(model, task.learning_rate)
+    size, rate = task.batch_size, task.learning_rate
+    model, data = prepared(target, backend, size, seed=task.seed, learning_rate=rate)
+    scale_learning_rates(model, rate)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
-    watch = _Losses(task, data.train.steps_per_epoch(task.batch_size), report)
+    watch = _Losses(task, data.train.steps_per_epoch(size), report)
     try:
-        fit(model, data, target, task.batch_size, watch)
+        fit(model, data, target, size, watch)
     except Exception as error:  # a check of the user's may have raised where it breaks down
         if not watch.losses or backend.out_of_memory_evidence(error) is not None:
             raise

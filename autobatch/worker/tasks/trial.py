@@ -19,21 +19,15 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
-from autobatch.worker.called import call_loader
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
 from autobatch.worker.sample import sample
 from autobatch.worker.seeds import set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of
-from autobatch.worker.target import (
-    build_model,
-    can_evaluate,
-    fixed_batch_size,
-    recurrent_states,
-    scalars,
-)
+from autobatch.worker.target import can_evaluate, fixed_batch_size, recurrent_states, scalars
 from autobatch.worker.tasks.gradients import why_no_gradients
+from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Unwaited, fit
 
 STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
@@ -44,23 +38,14 @@ KEPT_SHARE = 0.01  # of the memory limit, held while training: peaks differ by m
 def run(
     task: Trial, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Trained | Diverged:
-    called = call_loader(target, batch_size=task.batch_size)
-    model = build_model(
+    model, data = prepared(
         target,
         backend,
+        task.batch_size,
         seed=task.seed,
-        batch_size=task.batch_size,
         learning_rate=task.learning_rate,
-    )
-    data = user_data.load(
-        target,
-        model,
-        called,
-        batch_size=task.batch_size,
-        samples=0,
         validates=True,
         validation_samples=task.validation_samples,
-        seed=task.seed,
     )
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
