@@ -16,24 +16,30 @@ MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the finalists' curves say, against the baseline's."""
+class Reached:
+    """Who is when at a cost."""
 
-    target: float  # a cost that the baseline reaches with every seed
+    target: float
     times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
+    later: frozenset[Setting] = frozenset()  # most seeds of theirs do not, in the whole trial
+
+    def seconds(self, setting: Setting) -> float:
+        return ranking.geometric_mean(self.times[setting])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing(Reached):
+    """What the finalists' curves say, against the baseline's, of which every seed gets there."""
+
     target_seconds: float  # of the baseline's training, in which it does
-    speedups: dict[Setting, Interval]  # baseline's time over theirs, simultaneous intervals
+    # Its time over theirs, simultaneous intervals.
+    speedups: dict[Setting, Interval] = field(default_factory=dict)
     learns: bool = True  # the baseline: with every seed it got below where any of them started
-    # Most seeds of theirs did not get there in the whole trial.
-    later: frozenset[Setting] = frozenset()
     # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
     # They are shares of a hundredth of what the baseline learned, of which it ends below that.
     of_what_is_learned: bool = False
     is_the_end: bool = False  # the target: of the baseline's trial
-
-    def seconds(self, setting: Setting) -> float:
-        return ranking.geometric_mean(self.times[setting])
 
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
@@ -74,18 +80,6 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Onward:
-    """Of those that are better than the baseline, who is when at a lower cost."""
-
-    target: float
-    times: dict[Setting, list[float]]  # seconds to it, by seed; only of those that reach it always
-    later: frozenset[Setting]  # most seeds of theirs do not get there
-
-    def seconds(self, setting: Setting) -> float:
-        return ranking.geometric_mean(self.times[setting])
-
-
-@dataclass(frozen=True)
 class Choice:
     """The setting recommended, and what supports it."""
 
@@ -94,7 +88,7 @@ class Choice:
     speedup: Interval
     tied_with: tuple[Setting, ...]  # at other sizes, for all that the seeds can tell
     standing: Standing
-    onward: Onward | None = None  # where several are better
+    onward: Reached | None = None  # of those that are better, where several are
 
 
 def standing(evidence: Evidence) -> Standing:
@@ -111,7 +105,9 @@ def standing(evidence: Evidence) -> Standing:
     end = targets[-1]
     if end >= start:
         differences = _differences(evidence) if evidence.seeds_differ() else {}
-        return Standing(end, {}, trial_seconds, {}, learns=False, differences=differences)
+        return Standing(
+            end, {}, target_seconds=trial_seconds, learns=False, differences=differences
+        )
     learned = [
         (target, seconds, _times(evidence, target))
         for target, seconds in zip(targets, moments, strict=True)
@@ -122,7 +118,7 @@ def standing(evidence: Evidence) -> Standing:
     timed = complete[0][2].keys()
     target, seconds, times = [found for found in complete if found[2].keys() == timed][-1]
     if evidence.baseline not in times or not evidence.seeds_differ():
-        return Standing(target, times, seconds, {})  # one seed alone ranks nothing
+        return Standing(target, times, target_seconds=seconds)  # one seed alone ranks nothing
     speedups = {}
     if len(times) > 1:
         doubts = {setting: evidence.step_doubt(setting, evidence.baseline) for setting in times}
@@ -130,9 +126,9 @@ def standing(evidence: Evidence) -> Standing:
     return Standing(
         target,
         times,
-        seconds,
-        speedups,
-        later=later,
+        later,
+        target_seconds=seconds,
+        speedups=speedups,
         differences=_differences(evidence),
         of_what_is_learned=abs(evidence.final_cost(evidence.baseline) or 0.0)
         < ranking.LEAST_SHARE * _learned(evidence),
@@ -140,8 +136,8 @@ def standing(evidence: Evidence) -> Standing:
     )
 
 
-def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> Onward:
-    """To the least cost that one of them has in half its trial with every seed.
+def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> Reached:
+    """When those are at the least cost that one of them has in half its trial with every seed.
 
     At the baseline's loss, which the fastest reach in a fraction of a trial, it is seen how they
     start; here, how they go on.
@@ -152,7 +148,7 @@ def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> 
     ]
     target = min(found.target, *halfway)
     times = {s: each for s, each in _times(evidence, target).items() if s in better}
-    return Onward(target, _complete(times), _mostly_missing(evidence, times))
+    return Reached(target, _complete(times), _mostly_missing(evidence, times))
 
 
 def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:

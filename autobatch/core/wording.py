@@ -5,7 +5,7 @@ from math import inf, isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook
-from autobatch.core.standing import Choice, Onward
+from autobatch.core.standing import Choice, Reached
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
     BenchmarkPoint,
@@ -76,7 +76,7 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     return sentence
 
 
-def _why_of_those(choice: Choice, evidence: Evidence, further: Onward, metric: str) -> str:
+def _why_of_those(choice: Choice, evidence: Evidence, further: Reached, metric: str) -> str:
     """Several are better than the baseline. `chosen` may not be the soonest of them."""
     chosen, soonest = choice.setting, min(further.times, key=further.seconds)
     goal = f"{metric} {evidence.shown(further.target):.4g}"
