@@ -86,13 +86,12 @@ class Prober:
         try:
             return self._run()
         except InterruptedRunError:
-            proved = self.proved
-            bound = "time" if proved is None else self._bounded_by(proved)
-            found = unfinished.result(self.made, self.lower, self.upper, proved, bound)
+            found = unfinished.answer(self.made, self.lower, self.upper, self.proved)
             if found is None:
                 raise
-            self.session.end("probe", found.notes[0])
-            return found
+            largest, ceiling, told = found
+            self.session.end("probe", told)
+            return self._result(largest, ceiling, told)
 
     def _run(self) -> ProbeResult:
         session = self.session
@@ -128,19 +127,7 @@ class Prober:
             size = self.narrow(budget).good if known else self._within(budget, largest)
             ceiling = self.verification.largest(min(size, largest), budget, refine=known)
         keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
-        result = ProbeResult(
-            largest_fitting=largest,
-            ceiling=ceiling,
-            ceiling_peak_bytes=self.made.peak(ceiling),
-            limit_bytes=limit_bytes,
-            headroom=float(headroom),
-            replicas=self.replicas,
-            bounded_by=self._bounded_by(largest),
-            verified=self.made.doubt is None,
-            probes=tuple(self.made.points),
-            wall_seconds=sum(point.seconds for point in self.made.points),
-            notes=remarks(self.made),
-        )
+        result = self._result(largest, ceiling)
         by = result.bounded_by.replace("_", " ")
         told = f"{result.name_of_largest} {largest} (bounded by {by})"
         if largest == self.at_most:
@@ -148,6 +135,22 @@ class Prober:
         peak = f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}"
         session.end("probe", f"{told}{keeps}; {peak}")
         return result
+
+    def _result(self, largest: int, ceiling: int, *notes: str) -> ProbeResult:
+        is_proved = self.proved is not None
+        return ProbeResult(
+            largest_fitting=largest,
+            ceiling=ceiling,
+            ceiling_peak_bytes=self.made.peak(ceiling) if ceiling else 0,
+            limit_bytes=self.session.limit_bytes,
+            headroom=float(self.session.recipe.device.headroom),
+            replicas=self.replicas,
+            bounded_by=self._bounded_by(largest) if is_proved else "time",
+            verified=is_proved and self.made.doubt is None,
+            probes=tuple(self.made.points),
+            wall_seconds=sum(point.seconds for point in self.made.points),
+            notes=(*notes, *remarks(self.made)),
+        )
 
     def _off_the_edge(self, size: int) -> int:
         less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)

@@ -1,9 +1,7 @@
 """What a search for the largest batch says that was left off: a bracket, and nothing verified."""
 
 from autobatch.core.search import Bracket, bracket_of
-from autobatch.protocol import Bound, ProbeResult
 from autobatch.stages.probes import Probes
-from autobatch.stages.remarks import remarks
 
 
 def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
@@ -15,12 +13,11 @@ def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
     return f"{where}: {why}."
 
 
-def result(
-    made: Probes, lower: int, upper: int, proved: int | None, bounded_by: Bound
-) -> ProbeResult | None:
-    """The answer so far; None where no size has fitted yet. `proved`: the largest, if it is known.
+def answer(made: Probes, lower: int, upper: int, proved: int | None) -> tuple[int, int, str] | None:
+    """(largest size, ceiling, a sentence on them) so far; None where no size has fitted yet.
 
-    Its ceiling is the largest size whose peak left the headroom, 0 if none did.
+    The largest is `proved`, if it is known; the ceiling is the largest size whose peak left the
+    headroom, 0 if none did.
     """
     session = made.session
     limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
@@ -35,16 +32,4 @@ def result(
     told = f"{sentence(found, why, fits)} Not verified."
     if proved is not None:
         told = f"{proved} was verified, and the size that keeps the headroom was not: {why}."
-    return ProbeResult(
-        largest_fitting=largest,
-        ceiling=ceiling,
-        ceiling_peak_bytes=made.peak(ceiling) if ceiling else 0,
-        limit_bytes=limit_bytes,
-        headroom=float(headroom),
-        replicas=session.recipe.device.replicas,
-        bounded_by=bounded_by,
-        verified=proved is not None and made.doubt is None,
-        probes=tuple(made.points),
-        wall_seconds=sum(point.seconds for point in made.points),
-        notes=(told, *remarks(made)),
-    )
+    return largest, ceiling, told
