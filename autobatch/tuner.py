@@ -159,8 +159,7 @@ def inspect(session: Session) -> Inspected:
         longer = "It may take half of time_limit: give it more if need be. " if is_late else ""
         raise UserCodeError(
             f"The model or its data could not be looked at: {why_it_failed(entry.outcome)}.",
-            hint=f"{longer}All it printed is in "
-            f"{session.record.directory / 'logs' / (entry.log or '')}.",
+            hint=f"{longer}All it printed is in {session.log_of(entry)}.",
         )
     session.job_seconds = max(1.0, entry.seconds - entry.outcome.saved_seconds)
     session.end("inspect", _describe(entry.outcome, session.record.target.backend))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from pathlib import Path
 
 from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
@@ -196,9 +197,12 @@ class Session:
         for text in sentences:
             self.on_event(Note(text=text))
 
+    def log_of(self, entry: Entry) -> Path:
+        return self.record.directory / "logs" / (entry.log or "")
+
     def raise_for_user(self, entry: Entry) -> None:
         """Raise if `entry` says that the user (or we) must mend something."""
-        log = self.record.directory / "logs" / (entry.log or "")
+        log = self.log_of(entry)
         match entry.outcome:
             case TargetMissing(message=message, hint=hint):
                 raise RecipeError(message, hint=hint)

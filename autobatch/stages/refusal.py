@@ -41,10 +41,9 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     if entry is not None:
         session.raise_for_user(entry)
     if entry is not None and isinstance(outcome, NOT_ABOUT_MEMORY):
-        log = session.record.directory / "logs" / (entry.log or "")
         raise UserCodeError(
             f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
-            hint=f"The end of {log} says more.",
+            hint=f"The end of {session.log_of(entry)} says more.",
         )
     free_bytes = session.record.header.free_bytes
     needs = "it runs out of memory"
