@@ -8,11 +8,11 @@ import ast
 import json
 import os
 import platform
-import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import decode_source
 from pathlib import Path
+
+from autobatch.users_file import parsed
 
 VARIABLE = "KERAS_BACKEND"
 ASSIGNED = (f"os.environ['{VARIABLE}']", f"environ['{VARIABLE}']")  # as `ast.unparse` spells it
@@ -72,9 +72,7 @@ def _set_in(file: Path) -> tuple[str, str, bool] | None:
     if file.suffix != ".py":
         return None
     try:
-        with warnings.catch_warnings():  # of escapes such as "\d"
-            warnings.simplefilter("ignore")
-            tree = ast.parse(decode_source(file.read_bytes()))
+        tree, _ = parsed(file)
     except (OSError, SyntaxError, ValueError):  # whoever imports it says so
         return None
     found = None

@@ -22,6 +22,14 @@ TO_SPLIT = (
 BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # run when called
 
 
+def parsed(path: Path) -> tuple[ast.Module, symtable.SymbolTable]:
+    """What stands in it, and its names. Raises SyntaxError or ValueError if it is not Python."""
+    code = decode_source(path.read_bytes())
+    with warnings.catch_warnings():  # of escapes such as "\d"
+        warnings.simplefilter("ignore")
+        return ast.parse(code, str(path)), symtable.symtable(code, str(path), "exec")
+
+
 def refuse_unusable(path: Path) -> None:
     """Raises RecipeError where it cannot be read, or would train when it is imported."""
     _refuse_unreadable(path)
@@ -32,16 +40,12 @@ def refuse_unusable(path: Path) -> None:
 def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
     """(its own functions, all names that it gives a value to or imports)"""
     try:
-        code = decode_source(path.read_bytes())
-        with warnings.catch_warnings():  # of escapes such as "\d"
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code, str(path))
-            symbols = symtable.symtable(code, str(path), "exec").get_symbols()
+        tree, table = parsed(path)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
         raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
-    return _functions(tree), {each.get_name() for each in symbols if each.is_local()}
+    return _functions(tree), {each.get_name() for each in table.get_symbols() if each.is_local()}
 
 
 def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
@@ -95,9 +99,7 @@ def _refuse_training(path: Path) -> None:
     Each process that measures would, and write over what the training saves.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(decode_source(path.read_bytes()))
+        tree, _ = parsed(path)
     except (SyntaxError, ValueError):  # whoever imports it says so
         return
     for call in _calls(tree.body, _functions(tree), set()):

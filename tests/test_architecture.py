@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "engine": (*BASE, "locator"),
     "stages": (*BASE, "core", "recipe", "engine"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
-    "frameworks": (),
-    "budget": (*BASE, "recipe", "engine", "frameworks"),
     "users_file": (*BASE, "locator"),
+    "frameworks": ("users_file",),
+    "budget": (*BASE, "recipe", "engine", "frameworks"),
     "opening": (
         *BASE,
         "locator",
