@@ -179,7 +179,7 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
         task, outcome = entry.task, entry.outcome
         if not isinstance(task, Trial) or not isinstance(outcome, Trained | Diverged):
             continue
-        if task.learning_rate is None or task.batch_size not in step_seconds:
+        if task.batch_size not in step_seconds:
             continue
         step = step_seconds[task.batch_size]
         evaluated = [e for e in outcome.evaluations if metric in e.metrics]

@@ -204,8 +204,8 @@ def _ranking(progress: Progress, draw: _Drawing, rows: int) -> list[Text]:
     return lines
 
 
-def _setting(size: int, rate: float | None) -> str:
-    return f"{size:>5} {'' if rate is None else f'{rate:.3g}':>8}"
+def _setting(size: int, rate: float) -> str:
+    return f"{size:>5} {rate:>8.3g}"
 
 
 def _remarks(each: Ranked, draw: _Drawing) -> str:

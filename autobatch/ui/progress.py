@@ -26,7 +26,7 @@ from autobatch.protocol import (
     Trial,
 )
 
-Setting = tuple[int, float | None]  # batch size, learning rate
+Setting = tuple[int, float]  # batch size, learning rate
 Curve = tuple[float, ...]  # the metric at each evaluation
 
 
@@ -45,7 +45,7 @@ class Ranked:
     """One setting among those tried; `value` is the mean over seeds of the best metric."""
 
     batch_size: int
-    learning_rate: float | None
+    learning_rate: float
     value: float
     seeds: int
     curve: Curve  # of the last seed
@@ -214,5 +214,5 @@ class Progress:
         return tuple(found[contest.metric] for found in metrics if contest.metric in found)
 
 
-def _is_baseline(contest: Contest, size: int, rate: float | None) -> bool:
-    return size == contest.batch_size and isclose(rate or 0.0, contest.learning_rate)
+def _is_baseline(contest: Contest, size: int, rate: float) -> bool:
+    return size == contest.batch_size and isclose(rate, contest.learning_rate)
