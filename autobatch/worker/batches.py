@@ -47,10 +47,6 @@ class Built(ABC):
             return self
         return self.ending(count, is_distinct=False)
 
-    def first(self, count: int) -> Self:
-        """The first `count` samples, none of them twice."""
-        return self.ending(count, is_distinct=True)
-
     @abstractmethod
     def ending(self, count: int, *, is_distinct: bool) -> Self:
         """Full batches, and a smaller one to make up `count`.

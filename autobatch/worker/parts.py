@@ -15,7 +15,7 @@ def fewer(source: Source, count: int, *, unit: int, seed: int) -> Source:
     if isinstance(source, Arrays):
         return source.spread(count, seed=seed)
     if isinstance(source, Built) and count < source.count:
-        return source.first(count)
+        return source.ending(count, is_distinct=True)
     return source.part(count)
 
 
