@@ -23,7 +23,7 @@ OTHER_SHORTAGES = (
 )
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
@@ -40,7 +40,7 @@ def changed(struct: S, **changes: Any) -> S:
     return msgspec.structs.replace(struct, **changes)
 
 
-class Tagged(Struct, frozen=True, kw_only=True, tag_field="type", tag=_snake_case):
+class Tagged(Struct, frozen=True, kw_only=True, tag_field="type", tag=snake_case):
     """Base of members of a union: JSON carries `type`, the snake_case class name."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from autobatch.protocol import snake_case
 from autobatch.worker.mistakes import UserError
 
 VARIABLE_LENGTH = 64  # stands for a dimension that the model leaves open (None)
@@ -181,7 +182,7 @@ def _loss_name(loss: Any) -> str:
             return str(loss)
     kind = loss if hasattr(loss, "__name__") else type(loss)
     name = str(getattr(getattr(loss, "fn", None), "__name__", None) or kind.__name__)
-    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+    return snake_case(name)
 
 
 def _single(structure: Any) -> Any:
