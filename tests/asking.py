@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import Target, Trial
 
 HERE = Path(__file__).parent
+BACKENDS = ("tensorflow", "jax", "torch")
 BACKEND = "tensorflow"
 SHORT_TRIAL = Trial(
     batch_size=8,
@@ -15,6 +18,11 @@ SHORT_TRIAL = Trial(
     validation_batch_size=16,
     seed=1,
 )
+
+
+def on_backends(*names):
+    """A mark of tests of what is there on these alone, or what no backend decides."""
+    return pytest.mark.parametrize("backend", names, indirect=True)
 
 
 def ask(

@@ -29,6 +29,17 @@ def pytest_xdist_make_scheduler(config, log):
     return OneByOne(config, log)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has ordered them by their fixtures
+def pytest_collection_modifyitems(items):
+    """Those of a backend together: each has a template, which takes seconds to start."""
+
+    def place(item):
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        return asking.BACKENDS.index(parameters.get("backend", asking.BACKEND))
+
+    items.sort(key=place)
+
+
 def pytest_terminal_summary(terminalreporter):
     """How many tests were skipped, by reason: `-rs` has a line for each of them."""
     skipped = terminalreporter.stats.get("skipped", [])
@@ -37,7 +48,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
-@pytest.fixture(scope="session", params=["tensorflow", "jax", "torch"])
+@pytest.fixture(scope="session", params=asking.BACKENDS)
 def backend(request):
     """Those that are installed."""
     if importlib.util.find_spec(request.param) is None:

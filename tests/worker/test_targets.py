@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from asking import ask
+from asking import BACKENDS, ask, on_backends
 from kinds import SLOW_SECONDS, rows
 
 from autobatch.core import diagnosis, throughput
@@ -70,6 +70,24 @@ CALLS = {
     "PyDataset that pads": "train, validation = padded_text(batch_size={size})\nmodel.fit(train)",
     "torch DataLoader": "train, validation = loaders(batch_size={size})\nmodel.fit(train)",
 }
+ON_EACH = (  # how the others are read, no backend decides
+    "sequential",
+    "several inputs and outputs",
+    "unbatched dataset",
+    "generator",
+    "PyDataset that pads",
+    "torch DataLoader",
+)
+EACH_KIND = pytest.mark.parametrize(
+    ("backend", "kind"),
+    [
+        (backend, kind)
+        for kind in KINDS
+        for backend in BACKENDS
+        if backend == "tensorflow" or kind in ON_EACH
+    ],
+    indirect=["backend"],
+)
 VARIED = (  # in the samples' length
     "ragged tensors",
     "dataset of texts of any length",
@@ -86,7 +104,7 @@ def ask_kind(tmp_path, task, model, data=None, **target):
     return ask(tmp_path, task, folder=HERE, **target)[0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EACH_KIND
 def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_trial(
     on_each_backend, tmp_path, kind
 ):
@@ -111,7 +129,7 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
         assert informed.evaluations == plain.evaluations
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EACH_KIND
 def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
     seconds = float(kind == "sequential")  # that one over many steps, the others over ten
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=seconds)
@@ -125,9 +143,8 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert found.leak_bytes_per_step == 0
 
 
-def test_texts_in_arrays_are_trained_on_where_keras_does(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("Keras trains on no texts there")
+@on_backends("tensorflow")  # Keras trains on no texts on others
+def test_texts_in_arrays_are_trained_on_where_keras_does(tmp_path):
     kind = ("wordy", "words_in_arrays")
     found, again = (ask_kind(tmp_path, Inspect(batch_size=15), *kind) for _ in range(2))
     assert isinstance(found, Inspected), found
@@ -146,12 +163,9 @@ def test_texts_in_arrays_are_trained_on_where_keras_does(on_each_backend, tmp_pa
 @pytest.mark.parametrize(
     ("data", "verify"), [("many_arrays", False), ("many_arrays", True), ("many_in_halves", True)]
 )
-def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(
-    on_each_backend, tmp_path, data, verify
-):
+@on_backends("tensorflow")  # on others, arrays stay where they are
+def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(tmp_path, data, verify):
     """`fit` copies arrays whole, also where a probe needs but a part of them."""
-    if on_each_backend != "tensorflow":
-        pytest.skip("arrays stay where they are")
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=verify)
     few = ask_kind(tmp_path, task, "dense", "arrays")
     many = ask_kind(tmp_path, task, "dense", data)
@@ -160,9 +174,8 @@ def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(
     assert many.leak_bytes_per_step == 0
 
 
-def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("on the CPU, no allocator there counts what is held")
+@on_backends("tensorflow")  # on the CPU, no allocator of others counts what is held
+def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
     found = ask_kind(
         tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), "keeper", "arrays"
     )
@@ -171,19 +184,17 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(on_each_ba
     assert found.full_steps >= 40  # where others have ten: it is not called one by chance
 
 
-def test_several_steps_at_once_leak_no_more_for_each(on_each_backend, tmp_path):
+@on_backends("tensorflow")  # PyTorch has no such executions, JAX counts no memory
+def test_several_steps_at_once_leak_no_more_for_each(tmp_path):
     """An epoch of ten has them in two executions."""
-    if on_each_backend != "tensorflow":
-        pytest.skip("PyTorch has no such executions, JAX counts no memory as it runs")
     task = Probe(batch_size=5, limit_bytes=LIMIT, verify=True, seconds=30)
     found = ask_kind(tmp_path, task, "keeper_of_several", "arrays")
     assert isinstance(found, Fits), found
     assert 5 * 1000 * 4 / 2 <= found.leak_bytes_per_step <= 5 * 1000 * 4 * 2
 
 
-def test_the_smaller_last_batch_of_a_long_validation_is_verified_too(on_each_backend, tmp_path):
-    if on_each_backend == "jax":
-        pytest.skip("test_step takes other things there")
+@on_backends("tensorflow", "torch")  # on JAX, test_step takes other things
+def test_the_smaller_last_batch_of_a_long_validation_is_verified_too(tmp_path):
     task = Probe(batch_size=5, limit_bytes=LIMIT, verify=True)
     found = ask_kind(tmp_path, task, "not_of_three", "many_to_validate")
     assert isinstance(found, UserCodeFailed), found
@@ -191,17 +202,18 @@ def test_the_smaller_last_batch_of_a_long_validation_is_verified_too(on_each_bac
 
 
 @pytest.mark.parametrize("task", [Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=LIMIT)])
-def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(
-    on_each_backend, tmp_path, task
-):
-    if on_each_backend != "jax":
-        pytest.skip("memory is counted as it runs")
+@on_backends("jax")  # on others, memory is counted as it runs
+def test_on_jax_steps_that_are_not_compiled_are_refused_where_nothing_counts(tmp_path, task):
     found = ask_kind(tmp_path, task, "keeper", "arrays")
     assert isinstance(found, UserCodeFailed), found
     assert "Nothing counts the memory of steps that are not compiled" in found.message
 
 
-@pytest.mark.parametrize("size", [10, 25])  # epochs of five batches, and of two
+@pytest.mark.parametrize(
+    ("backend", "size"),
+    [("tensorflow", 10), ("tensorflow", 25), ("jax", 10)],  # epochs of five batches, and of two
+    indirect=["backend"],
+)
 def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path, size):
     found = ask_kind(tmp_path, Benchmark(batch_size=size, seconds=1), "dense", "feeds.py:sleeping")
     point = throughput.benchmark_point(size, [found])
@@ -213,6 +225,7 @@ def test_a_pipeline_that_sleeps_is_slow_alone_and_the_device_is_not(tmp_path, si
     assert bound.bound_by == "input_pipeline"
 
 
+@on_backends("tensorflow")
 def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
     found = ask_kind(
         tmp_path,
@@ -228,25 +241,22 @@ def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
 
 
 @pytest.mark.parametrize("task", [Benchmark(batch_size=10, seconds=0.2), TRIAL])
-def test_keras_may_leave_the_logs_of_steps_to_a_thread(on_each_backend, tmp_path, task):
-    if on_each_backend == "tensorflow":
-        pytest.skip("Keras never does, there")
+@on_backends("jax", "torch")  # on TensorFlow, Keras never does
+def test_keras_may_leave_the_logs_of_steps_to_a_thread(tmp_path, task):
     found = ask_kind(tmp_path, task, "dense", "arrays", callbacks="kinds.py:in_a_thread")
     assert isinstance(found, (Measured, Trained)), found
 
 
-def test_what_tracing_for_a_shape_takes_is_no_training(on_each_backend, tmp_path):
-    if on_each_backend == "torch":
-        pytest.skip("it traces nothing")
+@on_backends("tensorflow", "jax")  # PyTorch traces nothing
+def test_what_tracing_for_a_shape_takes_is_no_training(tmp_path):
     task = changed(TRIAL, steps=6, evaluate_at=(0, 6))
     found = ask_kind(tmp_path, task, "slow_to_trace", "arrays")  # batches of 20, 20 and 10
     assert isinstance(found, Trained), found
     assert found.train_seconds < 2
 
 
-def test_slow_first_steps_are_warm_up(on_each_backend, tmp_path):
-    if on_each_backend == "jax":
-        pytest.skip("its compilation alone takes as long")
+@on_backends("tensorflow", "torch")  # on JAX, compilation alone takes as long
+def test_slow_first_steps_are_warm_up(tmp_path):
     found = ask_kind(
         tmp_path,
         Benchmark(batch_size=10, seconds=2),
@@ -256,7 +266,7 @@ def test_slow_first_steps_are_warm_up(on_each_backend, tmp_path):
     assert found.warmup_seconds > SLOW_SECONDS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EACH_KIND
 def test_every_kind_is_benchmarked(tmp_path, kind):
     found = ask_kind(tmp_path, Benchmark(batch_size=20, seconds=0.2), *KINDS[kind])
     assert isinstance(found, Measured), found
@@ -284,6 +294,7 @@ def test_where_no_epoch_begins_each_process_sees_how_the_pipeline_does(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["sequential", "unbatched dataset", "ragged tensors"])
+@on_backends("tensorflow")
 def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
     def trained(samples):
         task = msgspec.structs.replace(TRIAL, validation_samples=samples)
@@ -296,6 +307,7 @@ def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
 
 
 @pytest.mark.parametrize("data", ["batched", "pydatasets"])
+@on_backends("tensorflow")
 def test_batches_of_any_size_are_validated_on_the_same_samples(tmp_path, data):
     """The first 12: of one batch, or of two of 5 and the beginning of a third."""
 
@@ -310,27 +322,25 @@ def test_batches_of_any_size_are_validated_on_the_same_samples(tmp_path, data):
 
 
 @pytest.mark.parametrize("kind", VARIED)
+@on_backends("tensorflow")
 def test_of_variable_lengths_the_longest_are_probed(tmp_path, kind):
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), *KINDS[kind])
     assert fits.full_steps == fits.steps >= 3  # nothing but the one batch, over and over
 
 
-def test_a_batch_may_be_larger_than_the_longest_samples_are_looked_for_among(
-    on_each_backend, tmp_path
-):
-    if on_each_backend != "tensorflow":
-        pytest.skip("the data is the same")
+@on_backends("tensorflow")  # the data is the same on others
+def test_a_batch_may_be_larger_than_the_longest_samples_are_looked_for_among(tmp_path):
     task = Probe(batch_size=30, limit_bytes=LIMIT)
     found = ask_kind(tmp_path, task, "text_model", "feeds.py:many_texts")
     assert isinstance(found, Fits), found
 
 
-@pytest.mark.parametrize("data", ["arrays", "feeds.py:unbatched"])
-def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
-    on_each_backend, tmp_path, data
-):
-    if on_each_backend != "tensorflow" and data != "arrays":
-        pytest.skip("the data is the same")
+@pytest.mark.parametrize(
+    ("backend", "data"),
+    [*((each, "arrays") for each in BACKENDS), ("tensorflow", "feeds.py:unbatched")],
+    indirect=["backend"],
+)
+def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(tmp_path, data):
     found = ask_kind(tmp_path, Inspect(batch_size=20), "takes_few", data)
     assert isinstance(found, Inspected), found
     failed = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "takes_few", data)
@@ -339,19 +349,17 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
 
 
 @pytest.mark.parametrize(
-    ("model", "data"),
-    [
-        ("ragged_reader", "seldom_long_ragged"),
-        ("text_model", "seldom_long_unpadded"),
-        ("text_model", "seldom_long_batches"),
-        ("text_model", "seldom_long_padded"),
+    ("backend", "model", "data"),
+    [  # not on PyTorch, where more than that varies from process to process
+        ("tensorflow", "ragged_reader", "seldom_long_ragged"),
+        ("tensorflow", "text_model", "seldom_long_unpadded"),
+        ("tensorflow", "text_model", "seldom_long_batches"),
+        ("tensorflow", "text_model", "seldom_long_padded"),
+        ("jax", "text_model", "seldom_long_padded"),
     ],
+    indirect=["backend"],
 )
-def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(on_each_backend, tmp_path, model, data):
-    if on_each_backend == "torch":
-        pytest.skip("there more than that varies from process to process")
-    if on_each_backend == "jax" and data != "seldom_long_padded":
-        pytest.skip("the data is the same")
+def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(tmp_path, model, data):
     for verify in (False, True):
         task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify)
         found = ask_kind(tmp_path, task, model, data)
@@ -366,11 +374,8 @@ def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(on_each_backend, tmp_p
         ("text_model", "validated_by_python_at_its_own_size"),
     ],
 )
-def test_validation_may_come_in_batches_of_a_size_of_its_own(
-    on_each_backend, tmp_path, model, data
-):
-    if on_each_backend != "tensorflow":
-        pytest.skip("the data is the same")
+@on_backends("tensorflow")  # the data is the same on others
+def test_validation_may_come_in_batches_of_a_size_of_its_own(tmp_path, model, data):
     tasks = (
         Inspect(batch_size=20),
         Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0),
@@ -382,19 +387,17 @@ def test_validation_may_come_in_batches_of_a_size_of_its_own(
     assert isinstance(trained, Trained), trained
 
 
-def test_a_long_sample_of_the_validation_is_met_too(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("the data is the same")
+@on_backends("tensorflow")  # the data is the same on others
+def test_a_long_sample_of_the_validation_is_met_too(tmp_path):
     task = Probe(batch_size=4, limit_bytes=LIMIT, verify=True, seconds=0)
     found = ask_kind(tmp_path, task, "text_model", "seldom_long_for_validation")
     assert isinstance(found, Fits), found
     assert found.peak_bytes > 4 * 20_000 * 3 * 4
 
 
-def test_what_an_optimizer_keeps_is_in_the_peak(on_each_backend, tmp_path):
+@on_backends("tensorflow", "jax")  # PyTorch's allocator on the CPU counts nothing
+def test_what_an_optimizer_keeps_is_in_the_peak(tmp_path):
     """Adam has two numbers for each weight, which SGD has not."""
-    if on_each_backend == "torch":
-        pytest.skip("on the CPU, no allocator there counts what is held")
     task = Probe(batch_size=20, limit_bytes=LIMIT)
     peaks = [
         ask_kind(tmp_path, task, "wide", "arrays", args={"optimizer": each}).peak_bytes
@@ -404,18 +407,16 @@ def test_what_an_optimizer_keeps_is_in_the_peak(on_each_backend, tmp_path):
     assert 2 * weights <= peaks[1] - peaks[0] < 4 * weights
 
 
-def test_memory_that_only_validation_needs_is_found_by_verifying(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("on the CPU, no allocator there limits it")
+@on_backends("tensorflow")  # on the CPU, no allocator of others limits it
+def test_memory_that_only_validation_needs_is_found_by_verifying(tmp_path):
     for verify, kind in ((False, Fits), (True, OutOfMemory)):
         task = Probe(batch_size=20, limit_bytes=64 << 20, verify=verify)
         found = ask_kind(tmp_path, task, "heavy_to_test", "arrays")
         assert isinstance(found, kind), found
 
 
-def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("its step is written with TensorFlow")
+@on_backends("tensorflow")  # with which its step is written
+def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(tmp_path):
     found = ask_kind(tmp_path, Inspect(batch_size=20), "gan", "only_x")
     assert (found.optimizer, found.learning_rate, found.metrics) == ("Adam, Adam", 3e-4, ())
     assert found.optimizer_names == ("d_optimizer", "g_optimizer")
@@ -428,20 +429,18 @@ def test_a_gan_is_probed_and_benchmarked_and_cannot_be_evaluated(on_each_backend
     assert measured.device_windows
 
 
+@on_backends("jax", "torch")  # on TensorFlow it works
 def test_a_step_written_for_tensorflow_is_told_as_such_on_another_backend(
     on_each_backend, tmp_path
 ):
-    if on_each_backend == "tensorflow":
-        pytest.skip("it works there")
     found = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "gan", "only_x")
     assert isinstance(found, UserCodeFailed), found
     assert f"Your code imports tensorflow, and the backend is {on_each_backend}" in found.hint
     assert "--set backend=tensorflow" in found.hint
 
 
-def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
-    if on_each_backend == "torch":
-        pytest.skip("Keras 3.15 does not train stateful layers on PyTorch")
+@on_backends("tensorflow", "jax")  # Keras 3.15 trains none on PyTorch
+def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
     target = ("stateful_rnn", "sequences")
     told = ask_kind(tmp_path, Inspect(batch_size=20), *target)
     assert any("samples stay in order (shuffle=False)" in note for note in told.notes), told.notes
@@ -469,6 +468,7 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(on_each_backend, tmp_path):
         ),  # of a part of its batches
     ],
 )
+@on_backends("tensorflow", "torch")
 def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):
     found = ask_kind(tmp_path, task, "text_model", "by_processes")
     assert isinstance(found, answer), found
@@ -476,6 +476,7 @@ def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, an
     assert [child for template in templates for child in template.children()] == []
 
 
+@on_backends("tensorflow", "torch")
 def test_class_weights_are_part_of_the_training(tmp_path):
     target = {"model": "classifier", "data": "class_data"}
     plain = ask_kind(tmp_path, TRIAL, **target)
@@ -488,9 +489,8 @@ def test_class_weights_are_part_of_the_training(tmp_path):
     assert measured.device_windows
 
 
-def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path):
-    if on_each_backend == "torch":
-        pytest.skip("Keras has no steps_per_execution on PyTorch")
+@on_backends("tensorflow", "jax")  # PyTorch has not all of them
+def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
     target = ("full_options", "arrays")
     found = ask_kind(tmp_path, Inspect(batch_size=10), *target)
     assert (found.precision, found.jit_compile) == ("mixed_float16", True)
@@ -503,9 +503,8 @@ def test_every_option_of_compile_is_part_of_the_probe(on_each_backend, tmp_path)
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
 
 
-def test_a_step_that_pytorch_compiles_is_probed(on_each_backend, tmp_path):
-    if on_each_backend != "torch":
-        pytest.skip("XLA's steps are among those with every option")
+@on_backends("torch")  # XLA's are among those with every option
+def test_a_step_that_pytorch_compiles_is_probed(tmp_path):
     fits = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT), "jitted", "arrays")
     assert fits.full_steps >= 3
 
@@ -523,9 +522,8 @@ def test_sharpness_of_a_linear_regression_is_its_largest_eigenvalue(tmp_path):
     assert plain.evaluations == found.evaluations
 
 
-def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_path):
-    if on_each_backend == "torch":
-        pytest.skip("Keras has no steps_per_execution on PyTorch")
+@on_backends("tensorflow", "jax")  # PyTorch has no such executions
+def test_several_steps_an_execution_are_counted_one_by_one(tmp_path):
     target = ("several_steps_an_execution", "arrays")
     task = msgspec.structs.replace(TRIAL, steps=100, evaluate_at=(0, 4, 7, 100))
     trained = ask_kind(tmp_path, task, *target)
@@ -537,10 +535,9 @@ def test_several_steps_an_execution_are_counted_one_by_one(on_each_backend, tmp_
     assert all(window.steps % 2 == 0 for window in measured.device_windows)
 
 
-def test_a_short_trial_is_evaluated_where_it_is_asked_to_be(on_each_backend, tmp_path):
+@on_backends("tensorflow", "jax")  # PyTorch has no such executions
+def test_a_short_trial_is_evaluated_where_it_is_asked_to_be(tmp_path):
     """However many steps an execution has: a curve has no point within one."""
-    if on_each_backend == "torch":
-        pytest.skip("Keras has no steps_per_execution on PyTorch")
     trained = ask_kind(tmp_path, TRIAL, "several_steps_an_execution", "arrays")
     assert [evaluation.step for evaluation in trained.evaluations] == [0, 4, 7]
     assert not trained.as_compiled
@@ -559,6 +556,7 @@ def test_a_model_whose_train_function_exists_is_counted_too(tmp_path):
     assert fits.full_steps >= 3
 
 
+@on_backends("tensorflow")
 def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
     target = {"model": "dense", "data": "arrays", "callbacks": "kinds.py:callbacks"}
     found = ask_kind(tmp_path, Inspect(batch_size=20), **target)
@@ -599,6 +597,7 @@ RANGE_TEST = RangeTest(
     ],
     ids=lambda value: type(value).__name__,
 )
+@on_backends("tensorflow")
 def test_callbacks_may_read_logs_of_the_validation_in_every_measurement(tmp_path, task, data):
     found = ask_kind(tmp_path, task, "dense", data, callbacks="kinds.py:stops_by_itself")
     assert isinstance(found, (Fits, Measured, Trained, Differentiated, Ranged)), found
@@ -630,9 +629,8 @@ def data():
 """
 
 
-def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(on_each_backend, tmp_path):
-    if on_each_backend != "tensorflow":
-        pytest.skip("Keras loads it alike")
+@on_backends("tensorflow")  # Keras loads it alike on others
+def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(tmp_path):
     (tmp_path / "train.py").write_text(WITH_A_LAYER_OF_ITS_OWN)
     module = {}
     exec(WITH_A_LAYER_OF_ITS_OWN, module | {"__name__": "elsewhere"}, module)
@@ -655,9 +653,8 @@ def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(on_each_back
 
 
 @pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
-def test_a_model_without_data_trains_on_synthetic_samples(on_each_backend, tmp_path, model):
-    if (on_each_backend, model) == ("torch", "stateful_rnn"):
-        pytest.skip("Keras 3.15 does not train stateful layers on PyTorch")
+@on_backends("tensorflow")
+def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
     found = ask_kind(tmp_path, Inspect(batch_size=20), model)
     assert isinstance(found, Inspected), found
     assert found.notes[0] == "No data given: samples are synthetic."
@@ -667,6 +664,7 @@ def test_a_model_without_data_trains_on_synthetic_samples(on_each_backend, tmp_p
     assert fits.full_steps >= 10
 
 
+@on_backends("tensorflow")
 def test_one_dataset_is_split_in_two(tmp_path):
     found = ask_kind(tmp_path, Inspect(batch_size=20), "dense", "feeds.py:one_dataset")
     assert (found.train_samples, found.validation_samples) == (40, 10)
