@@ -1,15 +1,13 @@
-"""The same questions on each of Keras' backends, in real processes."""
+"""The same questions on each of Keras' backends, in real processes; test_targets.py benchmarks."""
 
 import pytest
 from asking import SHORT_TRIAL
 from asking import ask as ask_and_log
 
 from autobatch.protocol import (
-    Benchmark,
     Fits,
     Inspect,
     Inspected,
-    Measured,
     OutOfMemory,
     OverBudget,
     Predicted,
@@ -88,14 +86,6 @@ def test_what_compiles_ahead_of_time_is_predicted_and_then_needs_just_that(
     assert found.peak_bytes == told.peak_bytes
     less = Probe(batch_size=1000, limit_bytes=told.peak_bytes - 1, predict=True)
     assert isinstance(ask(tmp_path, less, **target), OverBudget)
-
-
-def test_it_is_benchmarked(tmp_path):
-    found = ask(tmp_path, Benchmark(batch_size=8, seconds=0.3))
-    assert isinstance(found, Measured), found
-    assert found.windows
-    assert found.device_windows
-    assert found.input_windows
 
 
 def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):

@@ -275,7 +275,9 @@ def test_every_kind_is_benchmarked(tmp_path, kind):
     samples = sum(window.samples for window in found.windows if not window.steps % 3)
     assert samples == pytest.approx(steps * 50 / 3) or not found.whole_epochs
     assert found.epoch_overhead_seconds
+    assert found.windows
     assert found.device_windows
+    assert found.input_windows
 
 
 def test_what_holds_training_back_is_measured_in_one_process_of_a_size(tmp_path):
