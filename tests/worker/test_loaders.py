@@ -6,7 +6,7 @@ import time
 import msgspec
 import psutil
 import pytest
-from asking import ask
+from asking import BACKENDS, ask, on_backends
 from worker.test_targets import HERE, LIMIT, TRIAL
 
 from autobatch.protocol import (
@@ -43,7 +43,11 @@ def ask_loader(tmp_path, task, data):
 
 
 @pytest.mark.parametrize("task", [SHORT, BENCHMARK, SHORT_TRIAL])
-@pytest.mark.parametrize("data", ["by_processes", "by_processes_that_persist"])
+@pytest.mark.parametrize(
+    ("backend", "data"),
+    [*((each, "by_processes") for each in BACKENDS), ("torch", "by_processes_that_persist")],
+    indirect=["backend"],
+)
 def test_its_processes_draw_the_batches_and_none_of_them_stays(tmp_path, data, task):
     found, log = ask_loader(tmp_path, task, data)
     assert isinstance(found, Fits | Measured | Trained), found
@@ -62,13 +66,13 @@ def is_alive(pid):
         return False
 
 
-def test_its_processes_may_be_spawned(on_each_backend, tmp_path):
-    if on_each_backend != "torch":
-        pytest.skip("the processes are the same")
+@on_backends("torch")  # the processes are the same on others
+def test_its_processes_may_be_spawned(tmp_path):
     found, _ = ask_loader(tmp_path, INSPECTION, "by_spawned_processes")
     assert isinstance(found, Inspected), found
 
 
+@on_backends("torch")
 def test_what_its_processes_hold_is_not_the_training_that_is_limited(tmp_path):
     task = Probe(batch_size=20, limit_bytes=128 << 20)
     found, _ = ask_loader(tmp_path, task, "wasteful_processes")
@@ -81,6 +85,7 @@ def test_a_seed_is_its_order_too(tmp_path):
     assert one.evaluations == same.evaluations
 
 
+@on_backends("torch")
 def test_one_that_does_not_know_its_size_is_counted(tmp_path):
     found, _ = ask_loader(tmp_path, INSPECTION, "of_unknown_size")
     assert isinstance(found, Inspected), found
@@ -93,6 +98,7 @@ def test_one_that_does_not_know_its_size_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "steps"), [(20, 2), (24, 2), (26, 1)])
+@on_backends("torch")
 def test_what_one_drops_is_not_counted_at_any_size(tmp_path, size, steps):
     counted = (Extent(samples=50, is_whole=True),)  # at batch 10
     target = {"folder": HERE, "model": "kinds.py:dense", "data": "torch_feeds.py:without_a_rest"}
@@ -105,13 +111,13 @@ def test_what_one_drops_is_not_counted_at_any_size(tmp_path, size, steps):
         assert (each.steps_per_epoch, each.samples_per_epoch) == (steps, steps * size)
 
 
-def test_numbers_of_half_the_bits_are_looked_at(on_each_backend, tmp_path):
-    if on_each_backend != "torch":
-        pytest.skip("NumPy, by which Keras gives them to another, does not know them")
+@on_backends("torch")  # NumPy, by which others get them, does not know them
+def test_numbers_of_half_the_bits_are_looked_at(tmp_path):
     found, _ = ask_loader(tmp_path, INSPECTION, "of_half_the_bits")
     assert isinstance(found, Inspected), found
 
 
+@on_backends("torch")
 def test_a_loader_alone_has_no_validation_data(tmp_path):
     found, _ = ask_loader(tmp_path, INSPECTION, "one_loader")
     assert isinstance(found, Inspected), found
@@ -135,9 +141,8 @@ def test_a_loader_alone_has_no_validation_data(tmp_path):
         ("changing_width", "inputs of different shapes (one of (5,))"),
     ],
 )
-def test_unusable_ones_are_refused_when_they_are_inspected(on_each_backend, tmp_path, data, words):
-    if on_each_backend != "torch":
-        pytest.skip("the data is the same")
+@on_backends("torch")  # the data is the same on others
+def test_unusable_ones_are_refused_when_they_are_inspected(tmp_path, data, words):
     found, _ = ask_loader(tmp_path, INSPECTION, data)
     assert isinstance(found, UserCodeFailed), found
     assert words in found.message
