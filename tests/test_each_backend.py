@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from asking import on_backends
 from commands import FAST, HERE, autobatch, settings
 
 
@@ -22,19 +23,17 @@ def command(on_each_backend, tmp_path):
     return run
 
 
+@on_backends("jax", "torch")  # ui/test_recommended.py makes one on TensorFlow
 def test_a_recommendation_is_made(on_each_backend, command):
-    if on_each_backend == "tensorflow":
-        pytest.skip("ui/test_recommended.py makes one on it")
     budget = "trials.budget=40s" if on_each_backend == "torch" else "trials.budget=10s"  # is slow
-    told = command("recommend", *FAST, "batch_sizes.max=32", budget)
+    told = command("recommend", *FAST, "batch_sizes.max=32", "trials.learning_rate=none", budget)
     assert re.search(r"^batch size +32 ", told, re.MULTILINE), told
     assert "batch_size=32" in told
     assert "Noise scale" in told
 
 
-def test_what_each_replica_has_is_said(on_each_backend, command):
-    if on_each_backend == "torch":
-        pytest.skip("Keras has no data parallelism in one process on PyTorch")
+@on_backends("tensorflow", "jax")  # Keras has no data parallelism in a process on PyTorch
+def test_what_each_replica_has_is_said(command):
     told = command("probe", "device.replicas=2", "batch_sizes.min=32", "batch_sizes.max=64")
     assert "64" in told
     assert "2 replicas, 32 samples on each" in told
