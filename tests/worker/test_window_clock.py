@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from nvml import Driver, card
 
-from autobatch.core import throughput
+from autobatch.core import throughput, warm_up
 from autobatch.protocol import Measured
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.tasks.benchmark import input_alone
@@ -173,18 +173,21 @@ def test_training_by_a_callback_is_not_a_step_of_the_epoch():
 
 
 @pytest.mark.parametrize(
-    ("counted", "steps_per_epoch", "seconds"),
-    [(20, 100_000, 0.4), (2, 100_000, 0.4), (2, 100_000, 4), (20, 60, 0.4), (2, 6, 0.4)],
+    ("counted", "steps_per_epoch", "stretch_seconds"),
+    [(20, 10_000, 0.1), (2, 10_000, 0.1), (2, 10_000, 0.005), (20, 60, 0.1), (2, 6, 0.1)],
 )
 def test_an_epoch_that_goes_on_beyond_what_was_counted_is_measured(
-    counted, steps_per_epoch, seconds
+    monkeypatch, counted, steps_per_epoch, stretch_seconds
 ):
-    """And what its end takes is shared by all the samples that it has."""
+    """And what its end takes is shared by all the samples that it has.
+
+    After the shortest warm-up, so few steps are known of it that windows of whole epochs would do.
+    """
+    monkeypatch.setattr(warm_up, "STRETCH_SECONDS", stretch_seconds)
     clock, energy = fit(
         Device(0.004),
         steps_per_epoch=steps_per_epoch,
         counted=counted,
-        seconds=seconds,
         epoch_seconds=0.04,
     )
     assert len(clock.windows) >= 8
