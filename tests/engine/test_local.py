@@ -267,10 +267,8 @@ def test_a_worker_that_tells_all_the_time_is_watched_too(tmp_path):
     assert "its resident memory reached 2." in outcome.evidence
 
 
-def test_a_template_that_was_killed_is_started_anew_as_it_was(on_each_backend, tmp_path, capfd):
-    executor = LocalExecutor(
-        Target(folder=str(HERE), model="targets.py:model", backend=on_each_backend), tmp_path
-    )
+def test_a_template_that_was_killed_is_started_anew_as_it_was(tmp_path, capfd):
+    executor = LocalExecutor(Target(folder=str(HERE), model="targets.py:model"), tmp_path)
     assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
     template = psutil.Process(forkserver._forkserver._forkserver_pid)
     template.kill()
@@ -278,7 +276,7 @@ def test_a_template_that_was_killed_is_started_anew_as_it_was(on_each_backend, t
         time.sleep(0.05)
     again = executor.run(Inspect(batch_size=8), deadline_seconds=60)
     assert isinstance(again, Inspected), again
-    assert on_each_backend in again.versions
+    assert "tensorflow" in again.versions
     assert capfd.readouterr() == ("", "")
 
 

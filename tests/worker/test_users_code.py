@@ -421,12 +421,7 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
-    "task",
-    [
-        PROBE,
-        Benchmark(batch_size=16, seconds=0.3),
-        Benchmark(batch_size=16, seconds=0.3, limit_bytes=256 << 20),
-    ],
+    "task", [PROBE, Benchmark(batch_size=16, seconds=0.3, limit_bytes=256 << 20)]
 )
 def test_threads_may_be_set(tmp_path, task, replicas):
     code = """
