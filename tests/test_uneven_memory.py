@@ -82,6 +82,17 @@ def test_a_crash_near_the_edge_asks_nothing_of_sizes_too_small_for_the_model(tmp
     assert 1200 < found.largest_fitting <= 1290
 
 
+def test_a_crash_of_the_smallest_size_that_trained_is_stepped_down_from(tmp_path):
+    """It began at 32, and nothing above it fits."""
+    device = PretendDevice(fits_up_to=32)
+    fits = device._probe
+    crashed = Crashed(signal=11, exit_code=None, log_tail="")
+    device._probe = lambda task: crashed if task.verify and task.batch_size == 32 else fits(task)
+    with session(tmp_path, device, limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened)
+    assert 28 <= found.largest_fitting < 32
+
+
 def test_what_hangs_is_not_tried_with_a_little_less(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     fits, hangs = device._probe, TimedOut(deadline_seconds=600.0)

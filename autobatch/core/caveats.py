@@ -129,7 +129,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
         f"{inspected.learning_rate_schedule}"
     )
-    if evidence.ends_in_warm_up(inspected.schedule_peak_step):
+    if evidence.ends_in_warm_up:
         yield (
             f"{seen}, which warms up for {inspected.schedule_peak_step:,} steps: no rate above the "
             "rule's was tried, as what suits a warm-up is too large for what follows. Tune the "

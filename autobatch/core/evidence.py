@@ -39,6 +39,7 @@ class Evidence:
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
+    ends_in_warm_up: bool = False  # of a schedule: no rung above the rule's is tried
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     first_curves: dict[Setting, Curve] = field(default_factory=dict)  # of those with a cost
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
@@ -106,13 +107,6 @@ class Evidence:
         settings = self.optimizer_settings
         return {name: value for name, value in found.items() if value != settings[name]}
 
-    def ends_in_warm_up(self, peak_step: int) -> bool:
-        """Whether finalists end before the schedule's rate is at its highest.
-
-        What is above the rule's rate would be found for that rise alone.
-        """
-        return peak_step * self.step_seconds[self.baseline.batch_size] > self.final_seconds
-
     def highest_rung(self) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
 
@@ -120,7 +114,7 @@ class Evidence:
         test that breaks down below the baseline's own rate, which trains, is not believed.
         """
         broke = self._rung_that_broke()
-        most = ranking.RUNG_BOUNDS[1]
+        most = 0 if self.ends_in_warm_up else ranking.RUNG_BOUNDS[1]
         return most if broke is None else min(most, broke)
 
     def _rung_that_broke(self) -> int | None:

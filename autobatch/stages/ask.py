@@ -220,13 +220,13 @@ class Session:
         outcome = self.executor.run(
             task, deadline_seconds=deadline_seconds, on_progress=self.on_event
         )
-        stopped = self.executor.stopped_seconds
+        took, stopped = time.monotonic() - began, self.executor.stopped_seconds
         self.started += stopped
         log = self.executor.log_path()
         entry = Entry(
             task=task,
             outcome=outcome,
-            seconds=time.monotonic() - began - stopped,
+            seconds=max(took - stopped, min(took, self.job_seconds)),  # it may have gone on
             log=log.name if log else None,
         )
         self.record.add(entry)

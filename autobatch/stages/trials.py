@@ -99,6 +99,9 @@ class _Trials:
     def climb(self, sizes: list[int]) -> None:
         """The first rung: at each size, the learning rate whose neighbours are both worse."""
         own = self.evidence.baseline.batch_size
+        rises_seconds = self.inspected.schedule_peak_step * self.evidence.step_seconds[own]
+        # What is above the rule's rate would be found for the rise of the schedule alone.
+        self.evidence.ends_in_warm_up = rises_seconds > self.evidence.final_seconds
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
             nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
             start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
@@ -110,8 +113,6 @@ class _Trials:
         costs: dict[int, float | None] = {}
         trials = self.session.recipe.trials
         highest = self.evidence.highest_rung()
-        if self.evidence.ends_in_warm_up(self.inspected.schedule_peak_step):
-            highest = min(highest, 0)
         while (
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:

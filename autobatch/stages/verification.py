@@ -144,16 +144,16 @@ class Verifier:
                 self.session.raise_for_user(failure)
             # Which may be so at any size: does the smallest that trained pass at all?
             is_in_doubt = isinstance(failure.outcome, NOT_ABOUT_MEMORY)
-            if is_in_doubt and self.made.final(least := self._least(), budget_bytes) is None:
+            if is_in_doubt and self.made.final(least := self._least(bad), budget_bytes) is None:
                 self.session.raise_for_user(failure)
                 refuse(self.made, least, budget_bytes)
         refuse(self.made, self.lower, budget_bytes)
 
-    def _least(self) -> int:
-        """What is below the sizes that trained may be too small for the model."""
+    def _least(self, bad: int) -> int:
+        """Below `bad`, of the sizes that trained: smaller ones may be too small for the model."""
         entries = self.made.entries.items()
-        trained = (task.batch_size for task, e in entries if isinstance(e.outcome, Fits))
-        return min(trained, default=self.lower)
+        trained = {task.batch_size for task, e in entries if isinstance(e.outcome, Fits)}
+        return min((size for size in trained if size < bad), default=self.lower)
 
     def _at_most(self, failed: int) -> float:
         """Of what is below a size that failed: what is verified briefly is to be no near thing."""

@@ -119,7 +119,7 @@ def of_dataset(
     fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
     may_vary = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
     known = look.known
-    seen, varied = _first_of(dataset, CHECKED_BATCHES if may_vary and not known else 2)
+    seen, varied = _first_of(dataset, LOOK_BATCHES if may_vary and not known else 2)
     if not seen:
         refuse_empty(source, size)
     varied = may_vary and (known.varied if known else varied)
@@ -132,7 +132,7 @@ def of_dataset(
     count, is_whole = look.count(dataset, rows_of_batch)
     if batches is not None and not is_whole and not known:
         samples = _cardinality_of(of_one)
-        if (batches - 1) * size < samples <= batches * size:
+        if max(count, (batches - 1) * size) <= samples <= batches * size:
             count, is_whole = samples, True
     if fixed:  # counted at another size, it may have left out more
         count = max(count - count % rows, rows)
@@ -148,12 +148,16 @@ def of_dataset(
 
 
 def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:
-    """(samples in each batch, whether they vary in shape), of the first `count` batches.
+    """(samples in each batch, whether they vary in shape), of the first `count` batches, in time.
 
     A dataset may know less of its samples than they have in common.
     """
-    seen, shapes, ragged = [], set(), False
+    seen: list[int] = []
+    shapes, ragged = set(), False
+    until = time.monotonic() + LOOK_SECONDS
     for batch in dataset.take(count):
+        if len(seen) >= CHECKED_BATCHES and time.monotonic() > until:
+            break
         seen.append(rows_of_batch(batch))
         shapes.add(inner_shapes(batch))
         ragged = ragged or any(map(is_ragged, leaves(batch)))
@@ -185,17 +189,11 @@ def cut(batch: Any, rows: int) -> Any:
 
 
 def rows_of_batch(batch: Any) -> int:
-    """Samples in a batch: as many as there are targets.
-
-    Where it has none, the first dimension that most of its components have: inputs need not all be
-    batched (anchors), or are joined to one graph.
-    """
-    targets = batch[1:] if isinstance(batch, tuple) else ()
-    for part in (targets, batch):
-        sizes = [rows_of(leaf) for leaf in leaves(part) if len(leaf.shape)]
-        if sizes:
-            return Counter(sizes).most_common(1)[0][0]
-    raise UserError("A batch of the training data has no arrays in it.")
+    """Samples in a batch: the first dimension that most of its components have."""
+    sizes = [rows_of(leaf) for leaf in leaves(batch) if len(leaf.shape)]
+    if not sizes:
+        raise UserError("A batch of the training data has no arrays in it.")
+    return Counter(sizes).most_common(1)[0][0]
 
 
 def largest(batches: Any, size: int) -> Any:

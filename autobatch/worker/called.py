@@ -10,7 +10,7 @@ from autobatch.protocol import Target
 from autobatch.worker import globals
 from autobatch.worker.kept import SLOW_SECONDS, kept
 from autobatch.worker.mistakes import TargetError
-from autobatch.worker.seeds import set_seed
+from autobatch.worker.seeds import set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
 
 
@@ -26,7 +26,9 @@ class Called:
     parameters: int | None = None  # of the model, where it was called and that is known
 
 
-def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Called:
+def call_loader(
+    target: Target, *, batch_size: int, anew: bool = False, shuffle_seed: int | None = None
+) -> Called:
     """What the user's modules and loader draw at random is the same in every process of a run.
 
     With `anew` the loader is called for certain, where else what it returned may be kept.
@@ -43,6 +45,8 @@ def call_loader(target: Target, *, batch_size: int, anew: bool = False) -> Calle
     if known is not None:
         return Called(loader, known.value, parameters=known.parameters)
     offered = {"batch_size": batch_size}
+    if shuffle_seed is not None:
+        shuffle_by(shuffle_seed)
     before = globals.marks(target) if path and anew else None
     began = time.perf_counter()
     value = loader(**arguments(loader, target, offered, role="data"))

@@ -197,7 +197,8 @@ class _Loading:
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
             size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
-            of_one = partial(self.call_again, 1, index) if self.accepts_batch_size else None
+            asks = self.accepts_batch_size and not ends
+            of_one = partial(self.call_again, 1, index) if asks else None
             return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)

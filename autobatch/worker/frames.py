@@ -131,13 +131,12 @@ def advice_on(error: BaseException) -> str | None:
             "Name it as a module of its package, from the folder above: "
             "autobatch recommend package.module:build_model"
         )
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        if any(Path(there).exists() for there in (package, f"{package}.py")):
-            return (
-                "There is one in this folder: name your file as a module from here, "
-                "autobatch recommend folder.module:build_model"
-            )
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and any(Path(missing).glob("*.py")):
+        return (
+            f"The folder {missing} is here: name your file as a module from here, too, "
+            "autobatch recommend folder.module:build_model"
+        )
     return None
 
 

@@ -128,6 +128,8 @@ def _spaces(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def _function(called: Any) -> Any:
+    if isinstance(called, type):
+        called = called.__init__  # type: ignore[misc]  # only where it is written is asked
     while not isinstance(called, FunctionType):
         for name in ("__wrapped__", "__func__", "func"):
             if hasattr(called, name):
@@ -220,7 +222,9 @@ def _parts(value: Any, spaces: dict[str, Any]) -> Iterator[Any]:
 def _slots(value: Any) -> Iterator[str]:
     for kind in type(value).__mro__:
         names = vars(kind).get("__slots__", ())
-        yield from (names,) if isinstance(names, str) else names
+        for name in (names,) if isinstance(names, str) else names:
+            is_private = name.startswith("__") and not name.endswith("__")
+            yield f"_{kind.__name__.lstrip('_')}{name}" if is_private else name
 
 
 def _items(values: Mapping[Any, Any]) -> list[Any]:

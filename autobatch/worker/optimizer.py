@@ -14,6 +14,7 @@ NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 ROUNDED = 0.05  # of the peak: a schedule's numbers of steps are, to whole ones
 FINER = 8  # times, each time its neighbourhood is looked at
+RISE_STEPS, NEARLY = 256, 0.99  # looked at on the way to it; of it
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
@@ -90,10 +91,13 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
 
 
 def peak_step(optimizer: Any) -> int:
-    """That at which its schedule first has its highest rate; 0 without one."""
+    """That by which its schedule has about its highest rate; 0 without one."""
     schedule = _schedule(optimizer)
-    is_one = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
-    return _peak(schedule)[0] if is_one else 0
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return 0
+    step, rate = _peak(schedule)  # of one that rises again and again, perhaps not the first
+    before = range(0, step, max(1, step // RISE_STEPS))
+    return next((each for each in before if _number(schedule(each)) >= NEARLY * rate), step)
 
 
 def _peak(schedule: Any) -> tuple[int, float]:

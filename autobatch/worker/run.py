@@ -62,7 +62,6 @@ from autobatch.worker.mistakes import (
     TargetError,
     UserError,
 )
-from autobatch.worker.seeds import shuffle_by
 from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
 ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
@@ -213,8 +212,6 @@ def main(
 
         own_caches = {Inspect: None, Gradients: ""}
         cache_files.write_beside(own_caches.get(type(job.task), aside))
-        if isinstance(job.task, Trial):
-            shuffle_by(job.task.seed)
         outcome = run(job, send, give_up)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
         send(outcome)

@@ -264,13 +264,22 @@ def test_an_error_in_training_is_the_users_also_after_they_clear_the_session(
     [
         ("import argparse; argparse.ArgumentParser().parse_args(['--more'])", "need defaults"),
         ("from . import layers", "as a module of its package"),
-        ("from tests.layers import more", "name your file as a module from here"),
         ("def model(hp):\n    return hp", "keras_tuner.HyperParameters()"),
     ],
 )
 def test_code_that_needs_to_be_started_otherwise_is_told_how(tmp_path, code, hint):
     found = asked(tmp_path, code, Inspect(batch_size=8))
     assert hint in found.hint
+
+
+def test_a_module_that_is_found_from_where_the_command_is_typed_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "project" / "beside").mkdir(parents=True)
+    (tmp_path / "project" / "beside" / "more.py").touch()
+    monkeypatch.chdir(tmp_path / "project")
+    found = asked(tmp_path, "from beside.more import layers", Inspect(batch_size=8))
+    assert "name your file as a module from here, too" in found.hint
+    found = asked(tmp_path, "from elsewhere.more import layers", Inspect(batch_size=8))
+    assert found.hint is None
 
 
 @pytest.mark.parametrize(("steps", "follows"), [("640 // batch_size", True), ("640", False)])

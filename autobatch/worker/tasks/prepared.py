@@ -22,8 +22,8 @@ def prepared(
     **more: Any,
 ) -> tuple[keras.Model, Data]:
     """For batches of `size`; `seed` None: the target's own. What `load` takes is in `more`, too."""
+    called = call_loader(target, batch_size=size, shuffle_seed=seed)
     seed = target.seed if seed is None else seed
-    called = call_loader(target, batch_size=size)
     model = build_model(target, backend, seed=seed, batch_size=size, learning_rate=learning_rate)
     data = load(target, model, called, batch_size=size, samples=samples, seed=seed, **more)
     return model, data
