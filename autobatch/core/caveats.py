@@ -177,13 +177,14 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
     rate = evidence.learning_rate(choice.setting)
     factor = f"{rate / (inspected.learning_rate or rate):.4g}"
     names = [f"model.{name}" for name in inspected.optimizer_names]
-    if len(names) > 1:
-        first = f"# multiply the learning rates of {' and '.join(names)} by {factor}"
-    elif inspected.learning_rate_schedule:
-        first = f"# multiply your {inspected.learning_rate_schedule} by {factor}"
+    if len(names) == 1 and not inspected.learning_rate_schedule:
+        lines = [f"{names[0]}.learning_rate = {rate:.6g}"]
+    elif factor == "1":
+        lines = []
+    elif len(names) > 1:
+        lines = [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
     else:
-        first = f"{names[0]}.learning_rate = {rate:.6g}"
-    lines = [] if first.startswith("#") and factor == "1" else [first]
+        lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         lines.append(f"{names[0]}{inner}.{name} = {format_average(value, 6)}")

@@ -76,7 +76,7 @@ def changed(before: Marks, target: Target) -> set[str]:
         for key, mark in marks(target).items()
         if not isinstance(key, tuple) or key[0] in modules
     }
-    wholes = defaultdict(list)
+    wholes: defaultdict[Key, list[Key]] = defaultdict(list)
     for key, (_, parts) in after.items():
         for part in parts:
             if isinstance(part, int):
@@ -91,7 +91,7 @@ def changed(before: Marks, target: Target) -> set[str]:
         key = waiting.pop()
         if key not in found:
             found.add(key)
-            waiting += wholes[key] if isinstance(key, int) else []
+            waiting += wholes[key]
     return {key[1] for key in found if isinstance(key, tuple)}
 
 
