@@ -227,6 +227,8 @@ class Inspected(Tagged):
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     schedule_follows_batch: bool = False  # as it is built for the batch size that it is told
     schedule_peak_step: int = 0  # at which its rate is first at its highest
+    learning_rate_exponent: float = 0.0  # of the batch size that the user's callable is told
+    rate_scheduler: str | None = None  # a callback that sets the rate each epoch, left out
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
@@ -235,7 +237,9 @@ class Inspected(Tagged):
     def schedule_counts_steps(self) -> bool:
         """Whatever the batch size: of a larger one it would last for more samples."""
         is_schedule = self.learning_rate_schedule not in (None, RATE_FUNCTION)
-        return is_schedule and not self.schedule_follows_batch
+        return (is_schedule or "warmup_steps" in self.optimizer_settings) and (
+            not self.schedule_follows_batch
+        )
 
     @property
     def is_whole(self) -> bool:

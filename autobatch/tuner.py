@@ -40,8 +40,9 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.benchmark import benchmark as benchmark_stage
 from autobatch.stages.chosen import lowered, verified_choice
-from autobatch.stages.plan import refuse_what_cannot_be_tuned, step_seconds_at_most
+from autobatch.stages.plan import refuse_what_cannot_be_tuned
 from autobatch.stages.probe import Prober
+from autobatch.stages.trial_budget import step_seconds_at_most
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 

@@ -12,6 +12,7 @@ import pytest
 from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session, telling
 
 from autobatch import tuner
+from autobatch.core.scaling import scaled
 from autobatch.engine.record import Record
 from autobatch.errors import (
     NothingFitsError,
@@ -1331,6 +1332,47 @@ def test_trials_that_end_in_a_warm_up_find_no_rate_above_the_rules(tmp_path, pea
     assert told in " ".join(found.warnings)
 
 
+def test_a_warm_up_takes_small_batches_longest(tmp_path):
+    """In as many samples, of which they see the fewest in equal time."""
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": 2500}
+    device = PretendDevice(facts=inspected(learning_rate=0.001, **schedule), critical_batch=20)
+    found = tune(tmp_path, device, "trials.budget=5min", "batch_sizes.max=128")
+    rule = {"old_batch": 32, "critical_batch": 20}
+    above = {
+        each.batch_size
+        for each in found.candidates
+        if each.learning_rate > 1.5 * scaled(0.001, "linear", new_batch=each.batch_size, **rule)
+    }
+    sizes = {each.batch_size for each in found.candidates}
+    (told,) = [warning for warning in found.warnings if "warms up" in warning]
+    rising = {
+        int(size) for size in re.findall(r"\d+", told.split("at batch")[1].split("as what")[0])
+    }
+    assert above
+    assert rising
+    assert rising.isdisjoint(above)
+    assert rising <= sizes
+    assert max(rising) < min(above)
+
+
+def test_a_callback_that_sets_the_rate_is_told_and_multiplied(tmp_path):
+    facts = inspected(learning_rate=0.01, rate_scheduler="LearningRateScheduler")
+    found = tune(tmp_path, PretendDevice(facts=facts))
+    factor = f"{found.learning_rate / 0.01:.4g}"
+    line = found.snippet.splitlines()[0]
+    assert line == f"# multiply what your LearningRateScheduler returns by {factor}"
+    assert any("would write over a rate that is set" in each for each in found.warnings)
+
+
+def test_what_is_to_be_multiplied_is_what_the_callable_gives_at_that_size(tmp_path):
+    facts = inspected(learning_rate_schedule="CosineDecay", learning_rate_exponent=1.0)
+    found = tune(tmp_path, PretendDevice(facts=facts))
+    assert found.batch_size != 32
+    factor = found.learning_rate / (0.01 * found.batch_size / 32)
+    line = found.snippet.splitlines()[0]
+    assert line == f"# multiply your CosineDecay by {factor:.4g}"
+
+
 def test_a_rate_of_zero_is_refused(tmp_path):
     with pytest.raises(UserCodeError, match="compiled with a learning rate of 0"):
         tune(tmp_path, PretendDevice(facts=inspected(learning_rate=0.0)))
@@ -1418,6 +1460,10 @@ def test_a_baseline_that_diverges_is_told(tmp_path):
     device = PretendDevice(answers={(Trial, 32): [Diverged(step=3, evaluations=())]})
     with pytest.raises(UserCodeError, match="diverges"):
         tune(tmp_path, device)
+    device = PretendDevice(answers={(Trial, 32): [Diverged(step=0, evaluations=())]})
+    with pytest.raises(UserCodeError, match="val_loss is not finite before any training") as found:
+        tune(tmp_path / "untrained", device)
+    assert "a logarithm of 0" in found.value.hint
 
 
 def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):

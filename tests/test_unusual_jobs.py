@@ -10,6 +10,7 @@ from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
+    Differentiated,
     Diverged,
     Extent,
     Gradients,
@@ -174,6 +175,20 @@ def test_a_rule_is_trusted_near_what_was_tried(tmp_path):
     assert "guess" not in told
 
 
+def test_without_a_noise_scale_a_rate_that_was_not_tried_is_not_near_one_that_broke_down(tmp_path):
+    class Unresolved(PretendDevice):
+        def _gradients(self, task):
+            return Differentiated(moments=(), reason="a training step of its own")
+
+    wish = "recommend.effective_batch=8192"
+    found = tune(tmp_path / "known", PretendDevice(), wish)
+    assert found.effective_batch.learning_rate > found.learning_rate
+    found = tune(tmp_path / "unknown", Unresolved(), wish.replace("8192", "512"))
+    assert found.effective_batch.learning_rate == found.learning_rate
+    (told,) = [told for told in found.warnings if "samples per update" in told]
+    assert "noise scale was not resolved" in told
+
+
 def test_trials_have_the_settings_that_go_with_their_size_and_schedules_their_speed(tmp_path):
     facts = inspected(
         optimizer="Adam",
@@ -194,6 +209,29 @@ def test_trials_have_the_settings_that_go_with_their_size_and_schedules_their_sp
         assert task.settings["epsilon"] == pytest.approx(1e-7 / kappa**0.5)
     assert found.batch_size != 32
     assert f"model.optimizer.beta_2 = {found.hyperparameters['beta_2']:.6g}" in found.snippet
+
+
+def test_what_stands_for_a_batch_has_its_settings_too(tmp_path):
+    """They are compiled for the batch that does not fit."""
+    facts = inspected(
+        optimizer="AdamW",
+        optimizer_settings={"beta_2": 0.95, "weight_decay": 0.01},
+        learning_rate_schedule="CosineDecay",
+        batch_norm_layers=1,
+        batch_norm_momentum=0.9,
+    )
+    device = PretendDevice(facts=facts, fits_up_to=128, best_rate=lambda size: 0.005)
+    found = tune(tmp_path, device, "baseline.batch_size=512")
+    assert (found.baseline.batch_size, found.baseline.instead_of) == (128, 512)
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    (own,) = {tuple(task.settings.items()) for task in trials if task.batch_size == 128}
+    assert dict(own) == {
+        "beta_2": pytest.approx(0.95**0.25),
+        "weight_decay": pytest.approx(0.01 / 4 / 0.5),
+    }
+    assert {task.schedule_speed for task in trials if task.batch_size == 128} == {0.25}
+    if found.batch_size == 128:
+        assert any("steps by 0.25" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize(("samples", "warns"), [(4097, True), (4096, False)])

@@ -1,6 +1,7 @@
 """Warnings and the snippet of a recommendation: what to mind, and what to paste."""
 
 from collections.abc import Iterator
+from math import inf
 
 from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
@@ -34,7 +35,7 @@ def warnings(
     wished: EffectiveBatch | None,
     metric: str,
 ) -> tuple[str, ...]:
-    size, own = choice.setting.batch_size, evidence.baseline.batch_size
+    size, own = choice.setting.batch_size, evidence.compiled.batch_size
     found = list(evidence.notes)
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
@@ -74,7 +75,7 @@ def warnings(
         found.append(SHARPNESS)
     if wished is not None:
         trained = size * evidence.accumulation_steps
-        found.append(_effective(wished, inspected, trained))
+        found.append(_effective(wished, evidence, inspected, trained))
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -108,7 +109,7 @@ def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[
 
 
 def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) -> Iterator[str]:
-    size, own = choice.setting.batch_size, evidence.baseline.batch_size
+    size, own = choice.setting.batch_size, evidence.compiled.batch_size
     if changed := evidence.hyperparameters(choice.setting.batch_size):
         told = ", ".join(f"{name} {format_average(value)}" for name, value in changed.items())
         yield (
@@ -116,36 +117,44 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
             "them too."
         )
     if size != own and (momentum := inspected.optimizer_settings.get("momentum")):
-        kappa = size / own
+        kappa = evidence.compiled.kappa(size)
         own_size = evidence.if_yours("your size", f"batch {own}")
         yield (
             f"Momentum stays {format_average(momentum)}, as is usual; it averages over {kappa:.4g} "
             f"times the samples that it does at {own_size} (to match, it would be "
             f"{format_average(momentum**kappa, 2)})."
         )
-    if inspected.learning_rate_schedule is None:
-        return
+    if inspected.rate_scheduler is not None:
+        yield (
+            f"Trials had the highest rate of your {inspected.rate_scheduler} throughout, without "
+            "it. It would write over a rate that is set: multiply what it returns."
+        )
     seen = (
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
-        f"{inspected.learning_rate_schedule}"
+        f"{inspected.learning_rate_schedule or inspected.optimizer}"
     )
-    if evidence.ends_in_warm_up:
+    sizes = sorted({setting.batch_size for setting in evidence.first})
+    if rising := [each for each in sizes if evidence.ends_in_warm_up(each)]:
+        where = "" if rising == sizes else f" at batch {', '.join(map(str, rising))}"
         yield (
             f"{seen}, which warms up for {inspected.schedule_peak_step:,} steps: no rate above the "
-            "rule's was tried, as what suits a warm-up is too large for what follows. Tune the "
-            "rate with a shorter warm-up, a longer trials.budget, or without the schedule."
+            f"rule's was tried{where}, as what suits a warm-up is too large for what follows. Tune "
+            "the rate with a shorter warm-up, a longer trials.budget, or without the schedule."
         )
-    else:
+    elif inspected.learning_rate_schedule is not None:
         yield f"{seen}; what follows may suit another factor: a longer trials.budget sees more."
-    if size != own and inspected.schedule_counts_steps:
+    if size != own and inspected.learning_rate_schedule and inspected.schedule_counts_steps:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
             f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "
-            f"steps by {size / own:.4g}, as the trials did, for it to take as many epochs."
+            f"steps by {evidence.compiled.kappa(size):.4g}, as the trials did, for it to take as "
+            "many epochs."
         )
 
 
-def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> str:
+def _effective(
+    wished: EffectiveBatch, evidence: Evidence, inspected: Inspected, trained: int
+) -> str:
     """`trained`: the samples per update of what is recommended, which trials did train with."""
     steps = wished.gradient_accumulation_steps
     factor = max(wished.samples / trained, trained / wished.samples)
@@ -158,6 +167,11 @@ def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> st
         told += (
             f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
             "rates of a quarter to four times that, too."
+        )
+    elif wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
+        told += (
+            " Up to which batch the rule holds is not known here (the noise scale was not "
+            "resolved): try lower rates, too."
         )
     if steps > 1:
         told += (
@@ -175,34 +189,45 @@ def _effective(wished: EffectiveBatch, inspected: Inspected, trained: int) -> st
 
 def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
     rate = evidence.learning_rate(choice.setting)
-    factor = f"{rate / (inspected.learning_rate or rate):.4g}"
+    factor = _factor(rate, choice.setting.batch_size, evidence, inspected)
     names = [f"model.{name}" for name in inspected.optimizer_names]
-    if len(names) == 1 and not inspected.learning_rate_schedule:
+    is_set = len(names) == 1 and not inspected.learning_rate_schedule
+    if is_set and inspected.rate_scheduler is None:
         lines = [f"{names[0]}.learning_rate = {rate:.6g}"]
     elif factor == "1":
         lines = []
+    elif is_set:
+        lines = [f"# multiply what your {inspected.rate_scheduler} returns by {factor}"]
     elif len(names) > 1:
         lines = [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
     else:
         lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
-        lines.append(f"{names[0]}{inner}.{name} = {format_average(value, 6)}")
+        told = f"{value:.0f}" if name in scaling.STEPS else format_average(value, 6)
+        lines.extend(f"{each}{inner}.{name} = {told}" for each in names)
     lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
     if replicas > 1:
         each = choice.setting.batch_size // replicas
         lines.insert(
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
-    if inspected.batch_norm_layers and choice.setting.batch_size != evidence.baseline.batch_size:
+    if inspected.batch_norm_layers and evidence.compiled.kappa(choice.setting.batch_size) != 1:
         momentum = _momentum(choice, evidence, inspected)
         told = format_average(momentum)
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
 
 
+def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) -> str:
+    """`rate` over the one that the user's code has at that size."""
+    inspected_at = evidence.instead_of or evidence.baseline.batch_size
+    grows = (size / inspected_at) ** inspected.learning_rate_exponent
+    return f"{rate / ((inspected.learning_rate or rate) * grows):.4g}"
+
+
 def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
     exponent = scaling.batch_norm_exponent(
-        old_batch=evidence.baseline.batch_size, new_batch=choice.setting.batch_size
+        old_batch=evidence.compiled.batch_size, new_batch=choice.setting.batch_size
     )
     return float((inspected.batch_norm_momentum or 0.0) ** exponent)

@@ -6,6 +6,7 @@ from math import floor, hypot, inf, log2
 from typing import Literal
 
 from autobatch.core import noise_scale, ranking, scaling
+from autobatch.core.compiled import Compiled
 from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
@@ -31,15 +32,13 @@ class Evidence:
     rule: scaling.Rule
     rule_reason: str
     baseline_learning_rate: float
+    compiled: Compiled
     step_seconds: dict[int, float]
     maximise: bool
-    optimizer: str = ""
-    optimizer_settings: dict[str, float] = field(default_factory=dict)  # beta_2, epsilon, ...
     accumulation_steps: int = 1  # the user's own: batches for one update
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
-    ends_in_warm_up: bool = False  # of a schedule: no rung above the rule's is tried
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     first_curves: dict[Setting, Curve] = field(default_factory=dict)  # of those with a cost
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
@@ -70,51 +69,44 @@ class Evidence:
         return MIN_UPDATES * self.accumulation_steps
 
     def learning_rate(self, setting: Setting) -> float:
-        rate = scaling.scaled(
+        return self._by_the_rule(setting.batch_size) * 2.0**setting.rung
+
+    def _by_the_rule(self, batch_size: float) -> float:
+        return scaling.scaled(
             self.baseline_learning_rate,
             self.rule,
             old_batch=self.baseline.batch_size,
-            new_batch=setting.batch_size,
+            new_batch=batch_size,
             critical_batch=self.saturation(),
         )
-        return rate * 2.0**setting.rung
 
     def saturation(self) -> float:
         """The batch that the rule saturates at; infinite where the noise scale was not resolved."""
         value = self.noise[-1].value if self.noise else None
         return inf if value is None else value / self.accumulation_steps
 
+    def ends_in_warm_up(self, batch_size: int) -> bool:
+        """Whether the first trials do: of what is seen of a rise alone, no rate can be judged."""
+        steps = self.compiled.warm_up_steps(batch_size)
+        return steps * self.step_seconds[batch_size] > self.first_seconds
+
     def hyperparameters(self, batch_size: float) -> dict[str, float]:
-        """What else of the optimizer goes with the size; empty at the baseline's.
+        """What else of the optimizer goes with the size; empty at the user's own.
 
         Of a batch that is accumulated in parts, the part that has one update's share: it may be
         a fraction.
         """
-        own, critical = self.baseline.batch_size, self.saturation()
-        found = scaling.hyperparameters(
-            self.optimizer,
-            self.optimizer_settings,
-            kappa=batch_size / own,
-            # The rule's alone: what the ladder adds is the same at every size.
-            rate_ratio=scaling.scaled(
-                1.0,
-                self.rule,
-                old_batch=own,
-                new_batch=batch_size,
-                critical_batch=critical,
-            ),
-        )
-        settings = self.optimizer_settings
-        return {name: value for name, value in found.items() if value != settings[name]}
+        return self.compiled.hyperparameters(batch_size, self._by_the_rule(batch_size))
 
-    def highest_rung(self) -> int:
+    def highest_rung(self, batch_size: int) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
 
         A ceiling and no more: constant rates break down below the one that a short test found. A
-        test that breaks down below the baseline's own rate, which trains, is not believed.
+        test that breaks down below the baseline's own rate, which trains, is not believed. In a
+        warm-up the rule's own: what is above it would be found for the rise of the schedule alone.
         """
         broke = self._rung_that_broke()
-        most = 0 if self.ends_in_warm_up else ranking.RUNG_BOUNDS[1]
+        most = 0 if self.ends_in_warm_up(batch_size) else ranking.RUNG_BOUNDS[1]
         return most if broke is None else min(most, broke)
 
     def _rung_that_broke(self) -> int | None:

@@ -25,6 +25,7 @@ from autobatch.protocol import (
 )
 
 SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
+BELOW_DIVERGENCE = 4.0  # times: no rate that was not tried is nearer to where training broke down
 
 
 def choose(
@@ -215,19 +216,26 @@ def _replicas(
 def _wished(
     samples: int | None, choice: Choice, evidence: Evidence, probed: ProbeResult
 ) -> EffectiveBatch | None:
-    """The fewest steps of accumulation for it, in parts that fit; the rate by the rule."""
+    """The fewest steps of accumulation for it, in parts that fit; the rate by the rule.
+
+    Where no noise scale was resolved, at which the rule would end, not near the rate at which a
+    range test broke down, unless as high a one was tried.
+    """
     if samples is None:
         return None
     steps = -(-samples // probed.ceiling)
     size = max(1, round(samples / steps / probed.replicas)) * probed.replicas
     own_steps = evidence.accumulation_steps
+    tried = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(
-        evidence.learning_rate(choice.setting),
+        tried,
         evidence.rule,
         old_batch=choice.setting.batch_size * own_steps,
         new_batch=steps * size,
         critical_batch=evidence.saturation() * own_steps,
     )
+    if evidence.saturation() == inf and evidence.divergence_rate is not None:
+        rate = min(rate, max(tried, evidence.divergence_rate / BELOW_DIVERGENCE))
     return EffectiveBatch(
         samples=steps * size,
         batch_size=size,

@@ -32,8 +32,12 @@ RULES: dict[str, Rule] = {
 AVERAGES = ("beta_2", "rho", "ema_momentum")
 # What is added to the root of averaged squared gradients, whose noise falls with the batch.
 EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdamW")
+STEPS = ("ema_overwrite_frequency", "warmup_steps")  # numbers of them, as many in samples
+# Of every optimizer of Keras; those without a rule have settings of their own, too.
+COMMON = ("weight_decay", "ema_momentum", "ema_overwrite_frequency")
+WITHOUT_RULE = ("Adadelta", "Adafactor", "Muon")
 # The last is told of, and kept (Goyal et al. 2017).
-SETTINGS = (*AVERAGES, "epsilon", "weight_decay", "initial_accumulator_value", "momentum")
+SETTINGS = (*AVERAGES, *STEPS, "epsilon", "weight_decay", "initial_accumulator_value", "momentum")
 LEAST_AVERAGE = 0.9  # of squared gradients: beta_2 below beta_1 makes Adam unstable
 
 
@@ -43,9 +47,17 @@ def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:
         if asked == rule:
             how = "no scaling" if rule == "none" else f"{rule} scaling"
             return rule, f"{how}, as the recipe asks"
-    if optimizer not in RULES:
-        return "none", f"no scaling rule is established for {optimizer}: the rate is tuned only"
-    return RULES[optimizer], f"{RULES[optimizer]} scaling, the rule for {optimizer}"
+    kind = _kind(optimizer)
+    if kind not in RULES:
+        several = " together" if "," in kind else ""
+        return "none", f"no scaling rule is established for {kind}{several}: the rate is tuned only"
+    return RULES[kind], f"{RULES[kind]} scaling, the rule for {kind}"
+
+
+def _kind(optimizer: str) -> str:
+    """Of several, the one that all are; else all of them."""
+    kinds = set(optimizer.split(", "))
+    return kinds.pop() if len(kinds) == 1 else optimizer
 
 
 def gain(*, old_batch: float, new_batch: float, critical_batch: float = inf) -> float:
@@ -87,18 +99,23 @@ def hyperparameters(
     `rate_ratio` is the new learning rate over the old. Averages keep their memory in samples
     (beta_2, Malladi et al. 2022, Marek et al. 2025, arXiv 2507.07101; weight averages, Busbridge et
     al. 2023, 2307.13813); weight decay, which Keras multiplies by the rate, its time scale in
-    epochs (Wang and Aitchison 2024, 2405.13698).
+    epochs (Wang and Aitchison 2024, 2405.13698). Of an optimizer that is not Keras', nothing does.
     """
-    if kappa == 1 or optimizer not in RULES:
+    kind = _kind(optimizer)
+    if kappa == 1 or kind not in (*RULES, *WITHOUT_RULE):
         return {}
     found = {}
     for name, value in settings.items():
-        if name in AVERAGES:
+        if kind not in RULES and name not in COMMON:
+            continue
+        if name in STEPS:
+            found[name] = float(max(1, round(value / kappa)))
+        elif name in AVERAGES:
             least = 0.0 if name == "ema_momentum" else min(value, LEAST_AVERAGE)
             found[name] = max(value**kappa, least)
-        elif name == "epsilon" and optimizer in EPSILON_OF_ROOT:
+        elif name == "epsilon" and kind in EPSILON_OF_ROOT:
             found[name] = value / sqrt(kappa)
-        elif name == "epsilon" and optimizer == "RMSprop":  # it is added before the root
+        elif name == "epsilon" and kind == "RMSprop":  # it is added before the root
             found[name] = value / kappa
         elif name == "weight_decay":
             found[name] = value * kappa / rate_ratio

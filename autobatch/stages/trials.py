@@ -24,7 +24,8 @@ from autobatch.protocol import (
 )
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.pilot import pilot
-from autobatch.stages.plan import FINALISTS, allot, plan, share_what_is_left
+from autobatch.stages.plan import plan
+from autobatch.stages.trial_budget import FINALISTS, allot, share_what_is_left
 from autobatch.units import format_duration
 
 CONTENTION = 0.15  # of the step time
@@ -99,9 +100,6 @@ class _Trials:
     def climb(self, sizes: list[int]) -> None:
         """The first rung: at each size, the learning rate whose neighbours are both worse."""
         own = self.evidence.baseline.batch_size
-        rises_seconds = self.inspected.schedule_peak_step * self.evidence.step_seconds[own]
-        # What is above the rule's rate would be found for the rise of the schedule alone.
-        self.evidence.ends_in_warm_up = rises_seconds > self.evidence.final_seconds
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
             nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
             start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
@@ -112,7 +110,7 @@ class _Trials:
     def _climb_one(self, size: int, start: int, stride: int) -> int | None:
         costs: dict[int, float | None] = {}
         trials = self.session.recipe.trials
-        highest = self.evidence.highest_rung()
+        highest = self.evidence.highest_rung(size)
         while (
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:
@@ -176,7 +174,9 @@ class _Trials:
             f"{evidence.baseline_learning_rate:.3g}) cannot be trained: "
             f"{evidence.failed.get(evidence.baseline, 'it diverges')}.{nan}",
             hint="There is nothing to compare with. Where it diverges, mend the data or set a "
-            "lower baseline.learning_rate; else its log in the run directory says more.",
+            "lower baseline.learning_rate; where it is not finite before any training, the loss "
+            "(a logarithm of 0?) or the validation data; else its log in the run directory says "
+            "more.",
         )
 
     def _finals_seconds(self, trials: int) -> float:
@@ -205,7 +205,7 @@ class _Trials:
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(size),
-            schedule_speed=self._schedule_speed(size),
+            schedule_speed=evidence.compiled.schedule_speed(size),
             limit_bytes=self.session.job_limit_bytes,
             sharpness=is_final and self.session.recipe.trials.sharpness,
             validation_samples=evidence.validation_samples,
@@ -220,6 +220,9 @@ class _Trials:
             user_code_may_fail=evidence.baseline in evidence.first,
         )
         if isinstance(entry.outcome, Diverged):
+            if entry.outcome.step == 0:  # whatever the rate
+                metric = self.session.recipe.trials.metric
+                evidence.failed[setting] = f"{metric} is not finite before any training"
             return None
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
@@ -240,12 +243,6 @@ class _Trials:
             return None
         curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
         return ranking.until(curve, steps * step_seconds)  # steps_per_execution may go on
-
-    def _schedule_speed(self, size: int) -> float:
-        """As fast in samples as the user's: steps of larger batches are fewer."""
-        if not self.inspected.schedule_counts_steps:
-            return 1.0
-        return size / self.evidence.baseline.batch_size
 
     def _tell_of_contention(self) -> None:
         """Times are of the benchmark; where trials went otherwise, something else was running."""

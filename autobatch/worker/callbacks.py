@@ -1,7 +1,7 @@
 """The recipe's callbacks, made afresh for each job; and which of them a measurement leaves out."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
 # They set the learning rate, which is what a trial is about; elsewhere it does not matter, and they
 # are written for as many epochs as the user trains.
 RATE_SETTERS = ("LearningRateScheduler", "ReduceLROnPlateau")
+EPOCHS = 100  # looked at for the highest rate of a LearningRateScheduler
 
 
 class ValidationLogs(keras.callbacks.Callback):
@@ -78,14 +79,14 @@ def users_callbacks(
 
     With `validation_logs`, even of none that are known yet, they see some.
     """
-    made = _made(target, batch_size)
+    made = made_callbacks(target, batch_size)
     kept = [each for each in made if not _is_one_of(each, (*WRITERS, *RATE_SETTERS))]
     if not kept or validation_logs is None:
         return kept
     return [ValidationLogs(validation_logs), *kept]  # that very dict, which grows
 
 
-def _made(target: Target, batch_size: int) -> list[Any]:
+def made_callbacks(target: Target, batch_size: int) -> list[Any]:
     if target.callbacks is None:
         return []
     maker = find_callable(target, target.callbacks, role="callbacks")
@@ -100,9 +101,29 @@ def _made(target: Target, batch_size: int) -> list[Any]:
     return list(made)
 
 
-def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:
-    """What is told of the callbacks that are left out."""
-    made = _made(target, batch_size)
+def scheduler(made: list[Any], rate: float | None) -> tuple[str | None, float | None]:
+    """(class name, highest rate) of a LearningRateScheduler; else None, and the `rate` compiled."""
+    for callback in made:
+        if rate is not None and _is_one_of(callback, ("LearningRateScheduler",)):
+            rates = [_rate(callback, 0, rate)]
+            with suppress(Exception):  # written for as many epochs as they train
+                for epoch in range(1, EPOCHS):
+                    rates.append(_rate(callback, epoch, rates[-1]))
+            return type(callback).__name__, max(rates)
+    return None, rate
+
+
+def _rate(callback: Any, epoch: int, rate: float) -> float:
+    """As Keras asks for it."""
+    try:
+        found = callback.schedule(epoch, rate)
+    except TypeError:  # it takes the epoch alone
+        found = callback.schedule(epoch)
+    return float(f"{float(keras.ops.convert_to_numpy(found)):.7g}")
+
+
+def callback_notes(made: list[Any], *, averages: bool) -> tuple[str, ...]:
+    """What is told of the callbacks that are left out. `averages`: an optimizer has use_ema."""
     notes = []
     writers = _names(made, WRITERS)
     if writers:
@@ -114,6 +135,11 @@ def callback_notes(target: Target, batch_size: int) -> tuple[str, ...]:
         notes.append(f"Callbacks left out, since they set the learning rate: {', '.join(setters)}.")
     if _names(made, ("EarlyStopping",)):
         notes.append("EarlyStopping does not end a measurement: every one runs to its end.")
+    if averages and not _names(made, ("SwapEMAWeights",)):
+        notes.append(
+            "Trials are evaluated as fit validates, by the weights and not by their averages "
+            "(use_ema); with keras.callbacks.SwapEMAWeights() in `callbacks`, by the averages."
+        )
     return tuple(notes)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.core.scaling import SETTINGS
+from autobatch.core.scaling import SETTINGS, STEPS
 from autobatch.protocol import RATE_FUNCTION
 from autobatch.worker.mistakes import UserError
 
@@ -87,24 +87,32 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
         return _number(optimizer.learning_rate), None
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return _number(schedule()), RATE_FUNCTION
-    return _peak(schedule)[1], type(schedule).__name__
+    return _peak(schedule, _made(optimizer))[1], type(schedule).__name__
 
 
 def peak_step(optimizer: Any) -> int:
-    """That by which its schedule has about its highest rate; 0 without one."""
-    schedule = _schedule(optimizer)
+    """Steps from now on until its schedule has about its highest rate; 0 without one.
+
+    Or until ScheduleFreeAdamW has warmed up.
+    """
+    start, schedule = _made(optimizer), _schedule(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return 0
-    step, rate = _peak(schedule)  # of one that rises again and again, perhaps not the first
+        return max(0, int(getattr(optimizer, "warmup_steps", 0)) - start)
+    step, rate = _peak(schedule, start)  # of one that rises again and again, perhaps not the first
     before = range(0, step, max(1, step // RISE_STEPS))
-    return next((each for each in before if _number(schedule(each)) >= NEARLY * rate), step)
+    return next((each for each in before if _number(schedule(start + each)) >= NEARLY * rate), step)
 
 
-def _peak(schedule: Any) -> tuple[int, float]:
-    """(step, rate). Looked for at powers of two, and then ever nearer about the best of them."""
+def _made(optimizer: Any) -> int:
+    """The steps that it has made: of a saved model, not 0."""
+    return int(optimizer._iterations)
+
+
+def _peak(schedule: Any, start: int) -> tuple[int, float]:
+    """(steps from `start`, rate). Looked for at powers of two, then ever nearer about the best."""
     steps = [0, *(2**power for power in range(SCHEDULE_HORIZON.bit_length()))]
     while True:
-        rates = {step: _number(schedule(step)) for step in steps}
+        rates = {step: _number(schedule(start + step)) for step in steps}
         best = max(rates, key=lambda step: rates[step])
         index = steps.index(best)
         first, last = steps[max(index - 1, 0)], steps[min(index + 1, len(steps) - 1)]
@@ -120,24 +128,40 @@ def _schedule(optimizer: Any) -> Any | None:
 
 
 def follows_batch(one: keras.Model, twice: keras.Model) -> bool:
-    """Whether the schedule of the first optimizer is twice as fast at twice the batch size."""
-    of_one, of_twice = (_schedule(next(iter(optimizers(each).values()))) for each in (one, twice))
-    if of_one is None or of_twice is None:
+    """Whether the schedule of the first optimizer is twice as fast at twice the batch size.
+
+    Whatever its rates are there, of which `rate_exponent` tells.
+    """
+    schedules = [_schedule(next(iter(optimizers(each).values()))) for each in (one, twice)]
+    kind = keras.optimizers.schedules.LearningRateSchedule
+    if not all(isinstance(each, kind) for each in schedules):
         return False
+    of_one, of_twice = schedules
     steps = [2**power for power in range(1, SCHEDULE_HORIZON.bit_length())]
-    slow = [_number(of_one(step)) for step in steps]
-    near = ROUNDED * max(map(abs, slow))
-    if np.allclose(slow, [_number(of_twice(step)) for step in steps], rtol=0, atol=near):
+    slow = _shape(of_one, steps)
+    if np.allclose(slow, _shape(of_twice, steps), rtol=0, atol=ROUNDED):
         return False
-    return np.allclose(slow, [_number(of_twice(step // 2)) for step in steps], rtol=0, atol=near)
+    return np.allclose(slow, _shape(of_twice, [s // 2 for s in steps]), rtol=0, atol=ROUNDED)
+
+
+def _shape(schedule: Any, steps: list[int]) -> list[float]:
+    """Its rates at them, as shares of its highest."""
+    highest = _peak(schedule, 0)[1] or 1.0
+    return [_number(schedule(step)) / highest for step in steps]
+
+
+def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
+    """The power of the batch size that the user's callable has the rate grow with; mostly 0."""
+    now, then = (learning_rate(next(iter(optimizers(m).values())))[0] or 0.0 for m in (one, twice))
+    return round(math.log2(then / now), 3) if now > 0 and then > 0 else 0.0
 
 
 def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0) -> None:
     """Set `rate`: of the first of several optimizers, all being multiplied by as much.
 
     So is a schedule, whose peak it is to be. Of a model whose callable took the rate as its
-    argument, the rates are near it already. A schedule, which counts steps, goes through them
-    `speed` times as fast.
+    argument, the rates are near it already. A schedule, which counts steps, goes through those to
+    come `speed` times as fast.
     """
     found = list(optimizers(model).values())
     now = learning_rate(found[0])[0] if found else None
@@ -147,7 +171,7 @@ def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0)
     for optimizer in found:
         schedule = _schedule(optimizer)
         if schedule is not None and (factor, speed) != (1, 1):
-            optimizer.learning_rate = _scaled(schedule, factor, speed)
+            optimizer.learning_rate = _scaled(schedule, factor, speed, _made(optimizer))
         elif schedule is None and factor != 1:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
 
@@ -158,9 +182,9 @@ def set_rates(model: keras.Model) -> list[float]:
     return [_number(each.learning_rate) for each in found if _schedule(each) is None]
 
 
-def _scaled(schedule: Any, factor: float, speed: float) -> Any:
+def _scaled(schedule: Any, factor: float, speed: float, start: int) -> Any:
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return _Scaled(schedule, factor, speed)
+        return _Scaled(schedule, factor, speed, start)
     return lambda: schedule() * factor
 
 
@@ -168,27 +192,28 @@ def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:
     """`first` times each rate, of a schedule its peak, and `ratio` times more at each step."""
     for optimizer in optimizers(model).values():
         rate, _ = learning_rate(optimizer)
-        start = int(optimizer._iterations)  # of a saved model, not 0
-        optimizer.learning_rate = _Growing((rate or 0.0) * first, ratio, start)
+        optimizer.learning_rate = _Growing((rate or 0.0) * first, ratio, _made(optimizer))
 
 
 def settings(model: keras.Model) -> dict[str, float]:
-    """Of the only optimizer, what goes with the batch size beside its learning rate."""
-    found = list(optimizers(model).values())
-    if len(found) != 1:
-        return {}
-    config = found[0].get_config()
+    """What goes with the batch size beside the learning rate; what all optimizers have alike."""
+    found = [_settings(each) for each in optimizers(model).values()] or [{}]
+    return {k: v for k, v in found[0].items() if all(each.get(k) == v for each in found)}
+
+
+def _settings(optimizer: Any) -> dict[str, float]:
+    config = optimizer.get_config()
     if not config.get("use_ema"):
-        config.pop("ema_momentum", None)
+        config = {k: v for k, v in config.items() if not k.startswith("ema_")}
     numbers = {name: config.get(name) for name in SETTINGS}
     return {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float)) and v}
 
 
 def change_settings(model: keras.Model, changes: dict[str, float]) -> None:
     """Before the training step is traced, which has them as constants."""
-    found = list(optimizers(model).values())
-    for name, value in changes.items():
-        setattr(found[0], name, value)
+    for optimizer in optimizers(model).values():
+        for name, value in changes.items():
+            setattr(optimizer, name, int(value) if name in STEPS else value)
 
 
 class _Growing(keras.optimizers.schedules.LearningRateSchedule):
@@ -205,16 +230,21 @@ class _Growing(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, schedule: Any, factor: float, speed: float) -> None:
-        self.schedule, self.factor, self.speed = schedule, factor, speed
+    def __init__(self, schedule: Any, factor: float, speed: float, start: int) -> None:
+        self.schedule, self.factor, self.speed, self.start = schedule, factor, speed, start
 
     def __call__(self, step: Any) -> Any:
         # A whole step, as schedules may expect: an integer of the counter's own type.
-        sped = keras.ops.cast(keras.ops.cast(step, "float32") * self.speed, "int32")
-        return self.schedule(sped) * self.factor
+        sped = keras.ops.cast(keras.ops.cast(step - self.start, "float32") * self.speed, "int32")
+        return self.schedule(self.start + sped) * self.factor
 
     def get_config(self) -> dict[str, Any]:
-        return {"schedule": self.schedule, "factor": self.factor, "speed": self.speed}
+        return {
+            "schedule": self.schedule,
+            "factor": self.factor,
+            "speed": self.speed,
+            "start": self.start,
+        }
 
 
 def _number(value: Any) -> float:

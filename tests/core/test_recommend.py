@@ -6,6 +6,7 @@ from math import exp, log
 import numpy as np
 import pytest
 
+from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
 from autobatch.core.wording import after_equal_time, share_of_the_rate, why_this_one
@@ -28,6 +29,7 @@ def evidence_of(levels_off=None, speeds=None, noise=0.05):
         rule="linear",
         rule_reason="",
         baseline_learning_rate=0.01,
+        compiled=Compiled(32, 0.01),
         step_seconds={32: 0.001, 64: 0.0015},
         maximise=False,
     )

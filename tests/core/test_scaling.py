@@ -172,6 +172,17 @@ def test_what_goes_with_the_batch_beside_the_rate():
     inside = hyperparameters("RMSprop", {"rho": 0.9, "epsilon": 1e-7}, kappa=4, rate_ratio=2)
     assert inside == {"rho": 0.9, "epsilon": pytest.approx(2.5e-8)}
     assert hyperparameters("Adam", {"beta_2": 0.999}, kappa=1024, rate_ratio=32)["beta_2"] == 0.9
+    several = hyperparameters("Adam, Adam", {"beta_2": 0.999}, kappa=2, rate_ratio=2)
+    assert several == {"beta_2": pytest.approx(0.998, abs=1e-5)}
+    assert hyperparameters("Adam, SGD", {"epsilon": 1e-7}, kappa=2, rate_ratio=2) == {}
+    steps = {"warmup_steps": 1000.0, "beta_2": 0.999}
+    found = hyperparameters("ScheduleFreeAdamW", steps, kappa=3, rate_ratio=2)
+    assert found["warmup_steps"] == 333
+    muon = {"weight_decay": 0.1, "ema_momentum": 0.99, "epsilon": 1e-7, "momentum": 0.95}
+    assert hyperparameters("Muon", muon, kappa=4, rate_ratio=1) == {
+        "weight_decay": pytest.approx(0.4),  # of a rate that stays, as much in an epoch
+        "ema_momentum": pytest.approx(0.99**4),
+    }
     accumulator = {"initial_accumulator_value": 0.1}
     assert hyperparameters("Adagrad", accumulator, kappa=2, rate_ratio=1) == {
         "initial_accumulator_value": 0.025

@@ -12,6 +12,7 @@ from autobatch.worker.optimizer import (
     learning_rate,
     optimizers,
     peak_step,
+    rate_exponent,
     scale_learning_rates,
     settings,
 )
@@ -76,6 +77,38 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_no
     assert not follows_batch(model("sgd"), model("sgd"))
 
 
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_a_callable_that_scales_the_rate_itself_is_seen(power):
+    def built(batch_size):
+        peak, steps = 0.1 * (batch_size / 256) ** power, 50_000 // batch_size * 10
+        schedule = schedules.CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=steps // 20)
+        return model(keras.optimizers.SGD(schedule))
+
+    assert follows_batch(built(32), built(64))
+    assert rate_exponent(built(32), built(64)) == pytest.approx(power, abs=0.01)
+
+
+def test_a_schedule_of_a_saved_model_goes_on_from_where_it_is():
+    found = model(keras.optimizers.SGD(warmed_up(0.001)))
+    optimizer = found.optimizer
+    optimizer._iterations.assign(5000)
+    now = float(optimizer._learning_rate(5000))
+    assert (rates(found), peak_step(optimizer)) == ([pytest.approx(now, rel=1e-4)], 0)
+    scale_learning_rates(found, 2 * rates(found)[0], speed=4.0)
+    assert float(optimizer._learning_rate(5000)) == pytest.approx(2 * now, rel=1e-4)
+    ahead = float(warmed_up(0.001)(5400))
+    assert float(optimizer._learning_rate(5100)) == pytest.approx(2 * ahead, rel=1e-3)
+
+
+def test_an_optimizer_may_warm_up_by_itself():
+    optimizer = keras.optimizers.ScheduleFreeAdamW(0.01, warmup_steps=500)
+    assert peak_step(optimizer) == 500
+    found = model(optimizer)
+    assert settings(found)["warmup_steps"] == 500
+    change_settings(found, {"warmup_steps": 125.0})
+    assert optimizer.warmup_steps == 125
+
+
 def test_the_peak_of_a_decay_is_its_start():
     decay = schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])
     assert learning_rate(keras.optimizers.SGD(decay)) == (0.1, "PiecewiseConstantDecay")
@@ -124,6 +157,18 @@ def test_what_goes_with_the_batch_is_set_before_the_step_is_traced():
     assert given.keys() <= settings(found).keys()
     change_settings(found, given)
     assert settings(found) == given
+
+
+def test_of_several_optimizers_what_all_have_alike_is_set_in_all():
+    def adam(decay):
+        return keras.optimizers.AdamW(0.01, weight_decay=decay, beta_2=0.99)
+
+    parts = keras.optimizers.OptimizerMap(adam(0.1), {"last/.*": adam(0.2)})
+    found = model(keras.optimizers.MultiOptimizer(parts))
+    assert settings(found).keys() >= {"beta_2", "epsilon"}
+    assert "weight_decay" not in settings(found)
+    change_settings(found, {"beta_2": 0.9})
+    assert [each.beta_2 for each in optimizers(found).values()] == [0.9, 0.9]
 
 
 @pytest.mark.usefixtures("on_each_backend")

@@ -293,7 +293,12 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, fo
             return found
         """
     found = asked(tmp_path, code, Inspect(batch_size=8))
-    assert found.schedule_follows_batch == follows
+    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 0)
+    code = code.replace("CosineDecay(0.1", "CosineDecay(0.1 * batch_size / 8")
+    scaled = tmp_path / "scaled"
+    scaled.mkdir()
+    found = asked(scaled, code, Inspect(batch_size=8))
+    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 1)
 
 
 def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_path):
@@ -426,6 +431,27 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
         """
     found = asked(tmp_path, code, task, callbacks="train.py:callbacks")
     assert isinstance(found, (Fits, Measured)), found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        ("lambda epoch: [0.1, 0.2, 0.01][epoch]", 0.2),
+        ("lambda epoch, rate: 0.5 * rate", 0.005),
+        ("lambda epoch: 0.03 * keras.ops.ones(())", 0.03),
+    ],
+)
+def test_the_rate_that_a_callback_sets_is_what_they_train_with(tmp_path, schedule, rate):
+    code = f"""
+        class Stepwise(keras.callbacks.LearningRateScheduler):
+            pass
+
+        def callbacks():
+            return [Stepwise({schedule}), keras.callbacks.ReduceLROnPlateau()]
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), callbacks="train.py:callbacks")
+    assert (found.rate_scheduler, found.learning_rate) == ("Stepwise", pytest.approx(rate))
+    assert any("set the learning rate: Stepwise, ReduceLR" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

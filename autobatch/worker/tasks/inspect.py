@@ -6,13 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.protocol import RATE_FUNCTION, Inspect, Inspected, Target
+from autobatch.protocol import Inspect, Inspected, Target
 from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
-from autobatch.worker.callbacks import callback_notes
+from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
 from autobatch.worker.called import Called, call_loader, takes_batch_size
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
@@ -25,6 +25,7 @@ from autobatch.worker.optimizer import (
     learning_rate,
     optimizers,
     peak_step,
+    rate_exponent,
     settings,
 )
 from autobatch.worker.set_too_late import read_by_now, set_since
@@ -54,13 +55,14 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     cache_files.let_go()
     arguments = first.fit_arguments(size) | {"class_weight": target.class_weight}
     batch = next(backend.batches(arguments))
+    callbacks, kept_alike = made_callbacks(target, size), settings(model)
     notes = (
         *data.notes,
         *notes,
         *_import_notes(target, called),
         *set_since(before),
         *cache_files.notes(),
-        *callback_notes(target, size),
+        *callback_notes(callbacks, averages="ema_momentum" in kept_alike),
         *_optimizer_notes(model),
         *_strategy_notes(model, target),
     )
@@ -70,10 +72,13 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     found = list(named.values())
     told = [learning_rate(each) for each in found]
     rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
-    follows = False
-    if schedule not in (None, RATE_FUNCTION) and takes_batch_size(target):
+    rate_scheduler = None
+    if schedule is None and len(found) == 1:
+        rate_scheduler, rate = scheduler(callbacks, rate)
+    follows, exponent = False, 0.0
+    if (schedule is not None or len(found) > 1) and takes_batch_size(target):
         twice = build_model(target, backend, seed=target.seed, batch_size=2 * size)
-        follows = follows_batch(model, twice)
+        follows, exponent = follows_batch(model, twice), rate_exponent(model, twice)
     return Inspected(
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
@@ -101,7 +106,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         device_name=device_name if kind == "gpu" else cpu_name(),
         device_kind="gpu" if kind == "gpu" else "cpu",
         optimizer_names=tuple(named) or ("optimizer",),
-        optimizer_settings=settings(model),
+        optimizer_settings=kept_alike,
         accumulation_steps=accumulation_steps(model),
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         abilities=abilities,
@@ -109,6 +114,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         extents=data.extents,
         schedule_follows_batch=follows,
         schedule_peak_step=max(map(peak_step, found), default=0),
+        learning_rate_exponent=exponent,
+        rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
     )
