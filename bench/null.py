@@ -3,37 +3,40 @@
 Whole runs of `recommend` on the pretend device of tests/test_null.py: all settings but the baseline
 learn `faster` times as fast as it, with luck of 15 % from seed to seed, so that the choice among
 them is chance. How often is that called `better`, does the interval told hold the truth, and by how
-much is the speedup overstated where one is found?
+much is the speedup overstated where one is found? Their losses fall smoothly, or slowly and by ups
+and downs of 4 %.
 
     python bench/null.py [RUNS]
 """
 
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from test_null import Equal, recommend
+from test_null import Equal, Wobbling, recommend
 
 FASTER = (1.0, 1.1, 1.2, 1.3, 1.5, 2.0)
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    print("| truth | called better | its interval holds the truth | speedup told, mean |")
-    print("| --- | --- | --- | --- |")
-    for faster in FASTER:
+    print("| loss | truth | called better | its interval holds the truth | speedup told, mean |")
+    print("| --- | --- | --- | --- | --- |")
+    for kind, faster in product((Equal, Wobbling), FASTER):
         luck = np.random.default_rng(2)
         with tempfile.TemporaryDirectory() as scratch:
-            found = [recommend(Path(scratch, str(run)), Equal(luck, faster)) for run in range(runs)]
+            found = [recommend(Path(scratch, str(run)), kind(luck, faster)) for run in range(runs)]
         told = [each.speedup for each in found if each.verdict == "better"]
         held = sum(each.low <= faster <= each.high for each in told)
         mean = float(np.mean([each.value for each in told]))
+        loss = "smooth" if kind is Equal else "wobbling"
+        better, holds = f"{len(told) / runs:.1%}", f"{held / len(told):.0%} of {len(told)}"
         print(
-            f"| {faster:g}x | {len(told) / runs:.1%} of {runs} | {held / len(told):.0%} of "
-            f"{len(told)} | {mean:.2f}x |"
+            f"| {loss} | {faster:g}x | {len(told) / runs:.1%} of {runs} | {holds} | {mean:.2f}x |"
         )
 
 

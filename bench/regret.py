@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import autobatch
-from autobatch.core import ranking
+from autobatch.core import learning_curves
 from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
@@ -68,7 +68,7 @@ class Workload:
                 batch_size=size,
                 learning_rate=rate,
                 steps=steps,
-                evaluate_at=ranking.evaluation_steps(steps),
+                evaluate_at=learning_curves.evaluation_steps(steps),
                 validation_batch_size=1024,
                 seed=seed,
                 settings=settings or {},
@@ -81,7 +81,8 @@ class Workload:
             if not isinstance(outcome, Trained):
                 raise SystemExit(f"{task} failed: {outcome}")
             step = self.step_seconds[size]
-            found.append([(e.step * step, e.metrics["val_loss"]) for e in outcome.evaluations])
+            curve = [(e.step * step, e.metrics["val_loss"]) for e in outcome.evaluations]
+            found.append(learning_curves.steadied(curve))
         return found
 
     def _measure(self, task: Trial) -> Entry:
@@ -103,7 +104,7 @@ class Workload:
     ) -> float:
         """Geometric mean over seeds; infinite where one of them does not get there."""
         curves = self.curves(size, rate, seconds, seeds, settings)
-        times = [ranking.time_to(curve, target) for curve in curves]
+        times = [learning_curves.time_to(curve, target) for curve in curves]
         self.beyond_seconds += sum(seconds - t for t in times if t is not None)
         if not times or any(t is None for t in times):
             return math.inf
@@ -161,7 +162,7 @@ def main() -> None:
         with Record(kept / "grid", target, free_bytes=0, version="bench") as record:
             work = Workload(executor, record, points, inspected.learning_rate)
             own = work.curves(base.batch_size, base.learning_rate, given.seconds, seeds)
-            goal = max(ranking.best_cost(curve) for curve in own)
+            goal = max(learning_curves.best_cost(curve) for curve in own)
             found = {"autobatch": (ours.batch_size, ours.learning_rate)}
             if not given.without_tuners:
                 for kind in ("random search", "Hyperband"):

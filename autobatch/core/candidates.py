@@ -1,6 +1,6 @@
 """Every setting that was tried, and what became of it."""
 
-from autobatch.core import ranking
+from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.standing import Choice
 from autobatch.protocol import Candidate
@@ -18,7 +18,7 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     at_steps = _at_equal(evidence, by_samples=False)
     at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
-        costs = [ranking.best_cost(curve) for curve in curves.values() if curve]
+        costs = [learning_curves.best_cost(curve) for curve in curves.values() if curve]
         times = choice.standing.times.get(setting)
         is_timed = times or not choice.standing.learns
         status, why = "finalist" if is_timed else "target_not_reached", ""
@@ -80,6 +80,8 @@ def _at_equal(evidence: Evidence, *, by_samples: bool) -> dict[Setting, float]:
     for setting in done:
         steps = common / (setting.batch_size if by_samples else 1)
         seconds = steps * evidence.step_seconds[setting.batch_size]
-        costs = [ranking.cost_at(c, seconds) for c in evidence.finals[setting].values() if c]
+        costs = [
+            learning_curves.cost_at(c, seconds) for c in evidence.finals[setting].values() if c
+        ]
         found[setting] = evidence.shown(sum(costs) / len(costs))
     return found

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from math import floor, hypot, inf, log2
 from typing import Literal
 
-from autobatch.core import noise_scale, ranking, scaling
+from autobatch.core import learning_curves, noise_scale, ranking, scaling
 from autobatch.core.compiled import Compiled
+from autobatch.core.learning_curves import Curve
 from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
-Curve = list[tuple[float, float]]  # (training seconds, cost)
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
 HOPELESS = 3.0  # times as fast is the best of first trials: luck alone does not make up for it
 RISE = 0.1  # of what was learned at best: lost again by the end of the trial, it is told
@@ -197,8 +197,8 @@ class Evidence:
         curves, cost = self.first_curves, self.first[setting]
         if cost is None or setting not in curves:
             return False
-        best = min(curves.values(), key=ranking.best_cost)
-        seconds, taken = (ranking.time_to(curve, cost) for curve in (best, curves[setting]))
+        best = min(curves.values(), key=learning_curves.best_cost)
+        seconds, taken = (learning_curves.time_to(curve, cost) for curve in (best, curves[setting]))
         if seconds is None or taken is None:
             return False
         return seconds * HOPELESS <= taken  # both 0: it learned nothing
@@ -229,7 +229,7 @@ class Evidence:
     def rise(self, setting: Setting) -> tuple[float, float] | None:
         """(best, last) of the metric, means over seeds, where it got much worse again."""
         first = self._mean(setting, lambda curve: curve[0][1])
-        best, last = self._mean(setting, ranking.best_cost), self._mean(setting, _last_cost)
+        best, last = self._mean(setting, learning_curves.best_cost), self._mean(setting, _last_cost)
         is_much = best < first and last - best > RISE * (first - best)
         return (self.shown(best), self.shown(last)) if is_much else None
 
@@ -237,7 +237,7 @@ class Evidence:
         """Mean over the seeds of the best metric reached; None if none finished."""
         if not any(self.finals[setting].values()):
             return None
-        return self.shown(self._mean(setting, ranking.best_cost))
+        return self.shown(self._mean(setting, learning_curves.best_cost))
 
     def _mean(self, setting: Setting, cost: Callable[[Curve], float]) -> float:
         """Over the seeds that finished."""

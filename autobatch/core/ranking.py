@@ -16,8 +16,6 @@ from autobatch.protocol import Interval
 
 MAX_SIZES = 5
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
-EVALUATIONS = 18
-EVALUATION_RATIO = 0.75  # of successive fractions: the first is 1 % of a trial
 CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
 LEAST_SHARE = 0.01  # of what is learned: a smaller loss is no unit
@@ -99,44 +97,6 @@ def breaks_down_next(costs: Mapping[int, float | None], rung: int, initial_cost:
         return False
     cost, beyond = costs[rung], costs[rung + 1]
     return cost is None or beyond is None or beyond > (cost + initial_cost) / 2
-
-
-def evaluation_steps(steps: int, *, seldom: bool = False) -> tuple[int, ...]:
-    """0, and steps whose fractions of all fall by a constant ratio; `seldom`: every second."""
-    fractions = [EVALUATION_RATIO**k for k in range(0, EVALUATIONS, 2 if seldom else 1)]
-    return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
-
-
-def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None:
-    """Seconds until the cost is first at or below `target`; None if it never is.
-
-    `curve` holds (seconds, cost). Costs are taken as their running minimum, and read between
-    evaluations by a straight line.
-    """
-    before_seconds, before_cost = 0.0, inf
-    for seconds, cost in curve:
-        if cost <= target:
-            if before_cost in (inf, cost):
-                return seconds
-            share = (before_cost - target) / (before_cost - cost)
-            return before_seconds + share * (seconds - before_seconds)
-        if cost < before_cost:
-            before_cost = cost
-        before_seconds = seconds
-    return None
-
-
-def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """What of it was seen by `seconds`, where it went on longer."""
-    before = [point for point in curve if point[0] <= seconds]
-    if len(before) < len(curve) and before[-1][0] < seconds:
-        times, costs = np.array(curve).T
-        before.append((seconds, float(np.interp(seconds, times, costs))))
-    return before
-
-
-def best_cost(curve: Sequence[tuple[float, float]]) -> float:
-    return min(cost for _, cost in curve)
 
 
 def speedups(
@@ -247,12 +207,6 @@ def loss_difference(
     mean = float(differences.mean())
     unit = max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
-
-
-def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
-    """Best cost so far at `seconds`, read between evaluations by a straight line."""
-    times, costs = np.array(curve).T
-    return float(np.interp(seconds, times, np.minimum.accumulate(costs)))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
-from autobatch.core import ranking
+from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.protocol import Interval
 
@@ -101,7 +101,9 @@ def standing(evidence: Evidence) -> Standing:
     trial_seconds = max(curve[-1][0] for curve in curves)
     start = min(curve[0][1] for curve in curves)
     moments = [share * trial_seconds for share in TARGETS_AT]
-    targets = [max(ranking.cost_at(curve, seconds) for curve in curves) for seconds in moments]
+    targets = [
+        max(learning_curves.cost_at(curve, seconds) for curve in curves) for seconds in moments
+    ]
     end = targets[-1]
     if end >= start:
         differences = _differences(evidence) if evidence.seeds_differ() else {}
@@ -143,7 +145,7 @@ def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> 
     start; here, how they go on.
     """
     halfway = [
-        max(ranking.cost_at(curve, curve[-1][0] / 2) for curve in curves if curve)
+        max(learning_curves.cost_at(curve, curve[-1][0] / 2) for curve in curves if curve)
         for curves in (evidence.finals[setting].values() for setting in better)
     ]
     target = min(found.target, *halfway)
@@ -155,7 +157,9 @@ def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None
     """Seconds of each finalist to the target, by seed; None where it did not get there."""
     times = {}
     for setting, by_seed in evidence.finals.items():
-        found = [ranking.time_to(curve, target) if curve else None for curve in by_seed.values()]
+        found = [
+            learning_curves.time_to(curve, target) if curve else None for curve in by_seed.values()
+        ]
         shortest = evidence.step_seconds[setting.batch_size]  # a time is one step at least
         times[setting] = [None if t is None else max(t, shortest) for t in found]
     return times
@@ -183,7 +187,7 @@ def _differences(evidence: Evidence) -> dict[Setting, Interval]:
     One that ends anywhere would otherwise widen the intervals of all.
     """
     costs = {
-        setting: {seed: ranking.best_cost(curve) for seed, curve in curves.items() if curve}
+        setting: {seed: learning_curves.best_cost(curve) for seed, curve in curves.items() if curve}
         for setting, curves in evidence.finals.items()
     }
     own = costs[evidence.baseline]
@@ -199,7 +203,7 @@ def _differences(evidence: Evidence) -> dict[Setting, Interval]:
 def _learned(evidence: Evidence) -> float:
     """By how much the baseline's cost falls, the mean of its seeds."""
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
-    return sum(curve[0][1] - ranking.best_cost(curve) for curve in curves) / len(curves)
+    return sum(curve[0][1] - learning_curves.best_cost(curve) for curve in curves) / len(curves)
 
 
 def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:

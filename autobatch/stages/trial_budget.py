@@ -2,7 +2,7 @@
 
 from math import floor, inf, log10
 
-from autobatch.core import ranking
+from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence
 from autobatch.errors import TimeLimitError, UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
@@ -98,7 +98,10 @@ def _plan_evaluations(
 
     A power of two: what went into it may change a little, and trials are the same.
     """
-    few, many = ranking.EVALUATIONS // 2 + 1, ranking.EVALUATIONS + 1  # of a first, of a finalist's
+    few, many = (
+        learning_curves.EVALUATIONS // 2 + 1,
+        learning_curves.EVALUATIONS + 1,
+    )  # of a first, of a finalist's
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
     affordable = max(LEAST_VALIDATION_SAMPLES, int(first_seconds * rate / few))
     known = inspected.validation_samples or affordable

@@ -8,8 +8,9 @@ from math import log
 from statistics import median
 from typing import NoReturn
 
-from autobatch.core import ranking
-from autobatch.core.evidence import MIN_UPDATES, Curve, Evidence, Setting
+from autobatch.core import learning_curves, ranking
+from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
+from autobatch.core.learning_curves import Curve
 from autobatch.errors import InterruptedRunError, TimeLimitError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
@@ -120,7 +121,7 @@ class _Trials:
                 break
             setting = Setting(size, rung)
             curve = self._train(setting, self.session.recipe.seed)
-            cost = None if curve is None else ranking.best_cost(curve)
+            cost = None if curve is None else learning_curves.best_cost(curve)
             if cost is None and setting == self.evidence.baseline:
                 self._refuse_baseline()
             costs[rung] = self.evidence.first[setting] = cost
@@ -201,7 +202,7 @@ class _Trials:
             batch_size=size,
             learning_rate=rate,
             steps=steps,
-            evaluate_at=ranking.evaluation_steps(steps, seldom=not is_final),
+            evaluate_at=learning_curves.evaluation_steps(steps, seldom=not is_final),
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(size),
@@ -242,7 +243,8 @@ class _Trials:
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
         curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
-        return ranking.until(curve, steps * step_seconds)  # steps_per_execution may go on
+        # Executions of several steps may go on beyond its end.
+        return learning_curves.until(learning_curves.steadied(curve), steps * step_seconds)
 
     def _tell_of_contention(self) -> None:
         """Times are of the benchmark; where trials went otherwise, something else was running."""

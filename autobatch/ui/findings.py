@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from autobatch.core import ranking, throughput
+from autobatch.core import learning_curves, throughput
 from autobatch.engine.record_file import Content, Entry, Header
 from autobatch.protocol import (
     Benchmark,
@@ -184,7 +184,8 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
         step = step_seconds[task.batch_size]
         evaluated = [e for e in outcome.evaluations if metric in e.metrics]
         seen = [(e.step * step, e.metrics[metric]) for e in evaluated]
-        told = ranking.until(seen, task.steps * step)  # as trials are compared
+        steadied = learning_curves.steadied(seen) if seen else []
+        told = learning_curves.until(steadied, task.steps * step)  # as trials are compared
         candidate = candidates.get((task.batch_size, task.learning_rate))
         if found and (candidate is None or not _counts(told, candidate)):
             continue

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from autobatch.core import quantiles, ranking
+from autobatch.core import learning_curves, quantiles, ranking
 
 
 def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
-    often, seldom = (ranking.evaluation_steps(1000, seldom=s) for s in (False, True))
+    often, seldom = (learning_curves.evaluation_steps(1000, seldom=s) for s in (False, True))
     assert (len(often), len(seldom)) == (19, 10)
     assert set(seldom) < set(often) and {0, 1000} < set(seldom)
 
@@ -64,15 +64,24 @@ def test_a_ladder_on_which_everything_diverges_ends():
 
 def test_the_time_to_a_target_is_read_between_evaluations():
     curve = [(0.0, 2.0), (1.0, 1.0), (2.0, 0.5)]
-    assert ranking.time_to(curve, 1.0) == 1.0
-    assert ranking.time_to(curve, 0.75) == pytest.approx(1.5)
-    assert ranking.time_to(curve, 0.4) is None
+    assert learning_curves.time_to(curve, 1.0) == 1.0
+    assert learning_curves.time_to(curve, 0.75) == pytest.approx(1.5)
+    assert learning_curves.time_to(curve, 0.4) is None
 
 
 def test_a_loss_that_rises_again_does_not_take_back_what_was_reached():
     curve = [(0.0, 2.0), (1.0, 1.0), (2.0, 1.5), (3.0, 0.5)]
-    assert ranking.time_to(curve, 1.0) == 1.0
-    assert ranking.time_to(curve, 0.75) == pytest.approx(2.5)
+    assert learning_curves.time_to(curve, 1.0) == 1.0
+    assert learning_curves.time_to(curve, 0.75) == pytest.approx(2.5)
+
+
+def test_a_loss_that_goes_down_once_alone_was_not_there():
+    seconds = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    falling = list(zip(seconds, [2.0, 1.5, 1.4, 0.9, 0.9, 0.1], strict=True))
+    assert learning_curves.steadied(falling) == falling
+    lucky = list(zip(seconds, [2.0, 1.5, 0.2, 1.3, 9.0, 1.2], strict=True))
+    assert [cost for _, cost in learning_curves.steadied(lucky)] == [2, 1.5, 1.3, 1.3, 1.3, 1.2]
+    assert learning_curves.steadied(lucky[:1]) == lucky[:1]
 
 
 def test_a_planted_difference_is_found_with_its_interval():
@@ -120,9 +129,9 @@ def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
 
 def test_what_was_seen_of_a_trial_that_went_on_longer():
     curve = [(0.0, 3.0), (1.0, 2.0), (3.0, 1.0)]
-    assert ranking.until(curve, 2.0) == [(0.0, 3.0), (1.0, 2.0), (2.0, 1.5)]
-    assert ranking.until(curve, 1.0) == curve[:2]
-    assert ranking.until(curve, 3.0) == ranking.until(curve, 4.0) == curve
+    assert learning_curves.until(curve, 2.0) == [(0.0, 3.0), (1.0, 2.0), (2.0, 1.5)]
+    assert learning_curves.until(curve, 1.0) == curve[:2]
+    assert learning_curves.until(curve, 3.0) == learning_curves.until(curve, 4.0) == curve
 
 
 def test_what_seeds_share_is_not_noise():

@@ -12,7 +12,7 @@ from pretend import PretendDevice, inspected, session
 from rich.console import Console
 
 from autobatch import tuner
-from autobatch.core import ranking
+from autobatch.core import learning_curves, ranking
 from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
@@ -167,7 +167,7 @@ def test_curves_of_finalists_reach_the_target_when_the_record_says_so(better):
     for c in finalists:
         curves = by_setting[c.batch_size, c.learning_rate]
         assert len(curves) == c.seeds
-        times = [ranking.time_to(curve, found.target_loss) for curve in curves]
+        times = [learning_curves.time_to(curve, found.target_loss) for curve in curves]
         assert ranking.geometric_mean(times) == pytest.approx(c.time_to_target_seconds)
 
 

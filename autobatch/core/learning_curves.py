@@ -1,0 +1,71 @@
+"""The curves of trials: where they are evaluated, and how they are read.
+
+A curve holds (training seconds, cost), from the untrained model on. Costs are validation metrics
+made so that lower is better. Times are steps times the measured step time, so that a trial is the
+same however busy the machine was.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+Curve = list[tuple[float, float]]
+
+EVALUATIONS = 18
+EVALUATION_RATIO = 0.75  # of successive fractions: the first is 1 % of a trial
+
+
+def evaluation_steps(steps: int, *, seldom: bool = False) -> tuple[int, ...]:
+    """0, and steps whose fractions of all fall by a constant ratio; `seldom`: every second."""
+    fractions = [EVALUATION_RATIO**k for k in range(0, EVALUATIONS, 2 if seldom else 1)]
+    return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
+
+
+def time_to(curve: Sequence[tuple[float, float]], target: float) -> float | None:
+    """Seconds until the cost is first at or below `target`; None if it never is.
+
+    `curve` holds (seconds, cost). Costs are taken as their running minimum, and read between
+    evaluations by a straight line.
+    """
+    before_seconds, before_cost = 0.0, inf
+    for seconds, cost in curve:
+        if cost <= target:
+            if before_cost in (inf, cost):
+                return seconds
+            share = (before_cost - target) / (before_cost - cost)
+            return before_seconds + share * (seconds - before_seconds)
+        if cost < before_cost:
+            before_cost = cost
+        before_seconds = seconds
+    return None
+
+
+def steadied(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each cost but the first and the last as the median of it and its neighbours.
+
+    At high rates the loss goes up and down from evaluation to evaluation, and the least of them
+    would be at a target by luck, with nearly every seed (bench/null.py). What falls stays as it is.
+    """
+    times, costs = np.array(curve).T
+    return list(zip(times.tolist(), median_filter(costs, 3, mode="nearest").tolist(), strict=True))
+
+
+def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """What of it was seen by `seconds`, where it went on longer."""
+    before = [point for point in curve if point[0] <= seconds]
+    if len(before) < len(curve) and before[-1][0] < seconds:
+        times, costs = np.array(curve).T
+        before.append((seconds, float(np.interp(seconds, times, costs))))
+    return before
+
+
+def best_cost(curve: Sequence[tuple[float, float]]) -> float:
+    return min(cost for _, cost in curve)
+
+
+def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:
+    """Best cost so far at `seconds`, read between evaluations by a straight line."""
+    times, costs = np.array(curve).T
+    return float(np.interp(seconds, times, np.minimum.accumulate(costs)))
