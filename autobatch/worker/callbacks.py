@@ -11,7 +11,7 @@ from autobatch.worker.mistakes import UserError
 from autobatch.worker.target import arguments, find_callable, scalars
 
 # They would write over the files of the user's own training, or continue from them.
-WRITERS = ("ModelCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
+WRITERS = ("ModelCheckpoint", "OrbaxCheckpoint", "BackupAndRestore", "CSVLogger", "TensorBoard")
 # They set the learning rate, which is what a trial is about; elsewhere it does not matter, and they
 # are written for as many epochs as the user trains.
 RATE_SETTERS = ("LearningRateScheduler", "ReduceLROnPlateau")
@@ -148,5 +148,5 @@ def _names(made: list[Any], kinds: tuple[str, ...]) -> list[str]:
 
 
 def _is_one_of(callback: Any, kinds: tuple[str, ...]) -> bool:
-    known = tuple(getattr(keras.callbacks, name) for name in kinds)
-    return isinstance(callback, known)
+    known = (getattr(keras.callbacks, name, None) for name in kinds)  # an older Keras lacks some
+    return isinstance(callback, tuple(filter(None, known)))

@@ -562,7 +562,7 @@ def test_a_model_whose_train_function_exists_is_counted_too(tmp_path):
 def test_the_recipes_callbacks_run_but_neither_stop_nor_write(tmp_path):
     target = {"model": "dense", "data": "arrays", "callbacks": "kinds.py:callbacks"}
     found = ask_kind(tmp_path, Inspect(batch_size=20), **target)
-    assert "ModelCheckpoint" in found.notes[0]
+    assert "ModelCheckpoint, Orbax" in found.notes[0]
     assert ask_kind(tmp_path, TRIAL, **target).steps == 7
     assert not Path("autobatch-must-not-write-this.keras").exists()
 
