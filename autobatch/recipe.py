@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args
 import msgspec
 
 from autobatch.errors import RecipeError, one_line
+from autobatch.recipe_keys import AssumedBaseline as AssumedBaseline
 from autobatch.recipe_keys import Recipe as Recipe
 from autobatch.recipe_keys import Section
 
@@ -87,6 +88,9 @@ def _assemble(data: dict[str, Any], origins: "Origins", overrides: Sequence[str]
             data, origins = override(data, origins, text)
     recipe = _read(Recipe, data, (), origins)
     _check(recipe, origins)
+    if (data.get("baseline") or {}).get("batch_size") is None:
+        assumed = AssumedBaseline(learning_rate=recipe.baseline.learning_rate)
+        recipe = msgspec.structs.replace(recipe, baseline=assumed)
     return recipe
 
 

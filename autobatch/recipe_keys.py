@@ -32,6 +32,10 @@ class Baseline(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class AssumedBaseline(Baseline, frozen=True, kw_only=True):
+    """With Keras' own batch size, where the user did not say theirs."""
+
+
 class Device(Section, frozen=True, kw_only=True):
     """Where to train, and how much of its memory to use."""
 

@@ -32,10 +32,15 @@ def load_data():
 result = autobatch.recommend(
     build_model,
     data=load_data,
-    overrides=["batch_sizes.min=16", "benchmark.seconds=0.5", "trials.budget=20s"],
+    overrides=[
+        "baseline.batch_size=32",  # what you train with today
+        "batch_sizes.min=16",
+        "benchmark.seconds=0.5",
+        "trials.budget=1min",
+    ],
 )
 print(f"batch {result.batch_size}, learning rate {result.learning_rate:.4g}: {result.verdict}")
-print(result.snippet)  # all that changes
+print(result.snippet)  # all that changes, the momentum of BatchNormalization too
 
 # %%
 model = build_model()

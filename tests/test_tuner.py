@@ -406,6 +406,20 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path):
     assert any("not kept in the run directory" in text for text in told)
 
 
+@pytest.mark.parametrize(
+    ("setting", "is_told"),
+    [("baseline.learning_rate=0.02", True), ("baseline.batch_size=32", False)],
+)
+def test_the_batch_size_that_is_taken_for_the_users_is_told_before_and_after(
+    tmp_path, setting, is_told
+):
+    events = []
+    found = tune(tmp_path, PretendDevice(), setting, events=events)
+    before = [event.text for event in events if isinstance(event, Note)]
+    for told in (before, found.warnings):
+        assert any("taken to be 32, Keras' own default" in each for each in told) == is_told
+
+
 def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):
     device = PretendDevice()
     tune(tmp_path, device, "trials.seeds=4", "seed=7")
