@@ -27,15 +27,6 @@ def help_of(*arguments):
     return "\n".join(line.rstrip() for line in ran.stdout.strip().splitlines())
 
 
-def test_the_help_in_the_readme_is_the_real_one():
-    shown = re.search(r"\$ autobatch --help\n(.*?)\n```", README, re.DOTALL)
-    assert shown, "no help block"
-    real = help_of().replace("python -m autobatch ", "autobatch ", 1)
-    assert [line.split() for line in shown[1].splitlines()] == [
-        line.split() for line in real.splitlines()
-    ]
-
-
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"[`$] ?autobatch ([a-z]+)", README))))
 def test_every_command_in_the_readme_exists(command):
     operands = set(re.findall(rf"[`$] ?autobatch {command} (TARGET|RUN)\b", README))
