@@ -3,9 +3,7 @@
     import autobatch
 
     result = autobatch.recommend("recipe.yaml")
-    print(result.snippet)  # all that changes
-    model.optimizer.learning_rate = result.learning_rate
-    model.fit(x, y, batch_size=result.batch_size)
+    print(result.snippet)  # the lines to paste: all that changes
 
 The functions do what the commands of the same names do, return the same frozen results, and share
 the same record: what was measured is not measured again. A script or a notebook may pass what it

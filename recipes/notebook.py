@@ -45,5 +45,7 @@ print(result.snippet)  # all that changes, the momentum of BatchNormalization to
 # %%
 model = build_model()
 model.optimizer.learning_rate = result.learning_rate
+for name, value in result.hyperparameters.items():  # of Adam: beta_2, ...
+    setattr(model.optimizer, name, value)
 (x, y), validation = load_data()
 model.fit(x, y, batch_size=result.batch_size, epochs=3, validation_data=validation, verbose=0)
