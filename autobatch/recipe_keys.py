@@ -42,8 +42,8 @@ class Device(Section, frozen=True, kw_only=True):
     kind: Annotated[
         Literal["auto", "gpu", "cpu"],
         Meta(
-            description="auto, gpu or cpu (auto: a GPU if there is one, and the backend is "
-            "installed for GPUs)"
+            description="auto, gpu or cpu (auto: an NVIDIA GPU if there is one, and "
+            "the backend is installed for GPUs)"
         ),
         Meta(description="device to train on"),
     ] = "auto"
@@ -150,7 +150,10 @@ class Recipe(Section, frozen=True, kw_only=True):
     model: Annotated[
         str,
         Meta(min_length=1, description="train.py:build_model, package.module:name or model.keras"),
-        Meta(description="function that returns your compiled model, or a saved model"),
+        Meta(
+            description="function that returns your compiled model, or a saved model, from whose "
+            "weights each trial then starts"
+        ),
     ]
     data: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
@@ -170,7 +173,7 @@ class Recipe(Section, frozen=True, kw_only=True):
         Meta(description="train.py:callbacks or package.module:name"),
         Meta(
             description="function that returns a list of Keras callbacks, called for each job; "
-            "those that write files or set the learning rate are left out"
+            "Keras' own that write files or set the learning rate are left out"
         ),
     ] = None
     class_weight: Annotated[
@@ -201,7 +204,11 @@ class Recipe(Section, frozen=True, kw_only=True):
         Meta(description="where jobs run"),
     ] = "local"
     time_limit: Annotated[
-        Duration, Meta(description="time for the whole run; then the best answer so far is given")
+        Duration,
+        Meta(
+            description="time for the whole run; then the best answer so far is given, if there is "
+            "one"
+        ),
     ] = field(default_factory=partial(Duration, 20 * 60))
     seed: Annotated[
         int,

@@ -159,7 +159,7 @@ def recipe_text(
         ],
         [
             ("device:", ""),
-            ("  kind: auto", f"auto, gpu or cpu; here: {found.device_name}"),
+            ("  kind: auto", f"auto, gpu (NVIDIA) or cpu; here: {found.device_name}"),
             (
                 "  # memory_limit: 8GiB",
                 f"or 80% of the default, {format_bytes(limit_bytes)}",
@@ -174,7 +174,7 @@ def recipe_text(
             ("  metric: val_loss", f"or {metrics}" if metrics else ""),
         ],
         [
-            ("time_limit: 20min", "of the whole run; then the best so far"),
+            ("time_limit: 20min", "of the whole run; then the best so far, if any"),
             ("seed: 0", ""),
         ],
     ]

@@ -64,7 +64,8 @@ Replicas = Annotated[
     str | None,
     typer.Option(
         metavar="1,2,4,8",
-        help="Also predict the speedup with so many devices.",
+        help="Also predict the speedup with so many devices, from measurements on one (to train "
+        "on several: --set device.replicas=N).",
         rich_help_panel=RECIPE,
     ),
 ]
