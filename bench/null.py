@@ -35,9 +35,7 @@ def main() -> None:
         mean = float(np.mean([each.value for each in told]))
         loss = "smooth" if kind is Equal else "wobbling"
         better, holds = f"{len(told) / runs:.1%}", f"{held / len(told):.0%} of {len(told)}"
-        print(
-            f"| {loss} | {faster:g}x | {len(told) / runs:.1%} of {runs} | {holds} | {mean:.2f}x |"
-        )
+        print(f"| {loss} | {faster:g}x | {better} of {runs} | {holds} | {mean:.2f}x |")
 
 
 if __name__ == "__main__":
