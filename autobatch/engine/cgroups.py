@@ -13,7 +13,8 @@ from autobatch.protocol import Struct
 NO_LIMIT_BYTES = 1 << 60  # version 1 writes "none" as the largest 63-bit number
 LIMITS = {2: ("memory.max", "memory.high"), 1: ("memory.limit_in_bytes",)}
 USAGE = {2: "memory.current", 1: "memory.usage_in_bytes"}
-CACHE = {2: "inactive_file", 1: "total_inactive_file"}  # in memory.stat
+# Of files, in memory.stat: the kernel takes either back before it kills for memory.
+CACHE = {2: ("inactive_file", "active_file"), 1: ("total_inactive_file", "total_active_file")}
 
 
 class ControlGroup(Struct):
@@ -85,10 +86,10 @@ def _control_group(mount: _Mount, level: PurePosixPath) -> ControlGroup | None:
     )
 
 
-def _cache_bytes(stat: Path, key: str) -> int:
+def _cache_bytes(stat: Path, keys: tuple[str, ...]) -> int:
     try:
         pairs = dict(line.split(maxsplit=1) for line in _lines(stat))
-        return int(pairs.get(key, 0))
+        return sum(int(pairs.get(key, 0)) for key in keys)
     except (OSError, ValueError):
         return 0
 

@@ -224,11 +224,12 @@ def test_the_throttling_limit_counts_when_it_is_lower(tmp_path):
 
 def test_file_caches_that_can_be_given_back_are_not_counted_as_used(tmp_path):
     limited(tmp_path / "cgroup2/job", 1000, 900, "anon 200\ninactive_file 600\nactive_file 100")
-    assert remaining(process_in(tmp_path, "0::/job", V2)) == [700]
+    assert remaining(process_in(tmp_path, "0::/job", V2)) == [800]
 
 
 def test_version_1_takes_the_memory_controller_among_others(tmp_path):
-    limited_v1(tmp_path / "cgroup/a/b", 1000, 700, "inactive_file 9\ntotal_inactive_file 200")
+    caches = "inactive_file 9\ntotal_inactive_file 150\ntotal_active_file 50"
+    limited_v1(tmp_path / "cgroup/a/b", 1000, 700, caches)
     limited_v1(tmp_path / "cgroup/a", NO_LIMIT_V1, 700)
     process = process_in(tmp_path, "9:name=systemd:/x\n4:cpu,memory:/a/b\n0::/", V1, V2)
     assert remaining(process) == [500]
