@@ -35,9 +35,29 @@ def killed_model():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def model_too_large_for(control_group):
-    Path(control_group, "cgroup.procs").write_text(str(os.getpid()))
+def model_too_large():
+    Path(os.environ["SMALL_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
     np.ones(1 << 27)  # 1 GiB, every page of it touched
+
+
+class TooLargeForItsReaders(keras.utils.PyDataset):
+    """Takes 1 GiB to read a batch, where a process of its own reads it: in the small group."""
+
+    def __init__(self, batch_size):
+        super().__init__(workers=2, use_multiprocessing=True)
+        self.batch_size, self.process = batch_size, os.getpid()
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if os.getpid() != self.process:
+            model_too_large()
+        return np.ones((self.batch_size, 8)), np.ones((self.batch_size, 1))
+
+
+def data_too_large_for_its_readers(batch_size):
+    return TooLargeForItsReaders(batch_size), None
 
 
 def quietly_exiting_model():

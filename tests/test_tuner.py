@@ -1,5 +1,6 @@
 """The spine on a pretend device: what is asked, in which order, and what is concluded."""
 
+import itertools
 import re
 import signal
 import time
@@ -1158,6 +1159,19 @@ def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(
     assert (found.largest_fitting, found.bounded_by) == (63, "failure")
     (told,) = [note for note in found.notes if note.endswith(known)]
     assert told.startswith("Batch 64 and ") and "larger that were tried: " in told
+
+
+def test_a_process_that_ended_is_one_way_of_failing_whatever_its_number(tmp_path):
+    ended = "RuntimeError: DataLoader worker (pid(s) {}) exited unexpectedly"
+    device = PretendDevice(fits_up_to=10**9)
+    fits, numbers = device._probe, itertools.count(100)
+
+    def failing(task):
+        return UserCodeFailed(message=f"At batch {task.batch_size}: {ended.format(next(numbers))}")
+
+    device._probe = lambda task: fits(task) if task.batch_size < 64 else failing(task)
+    (told,) = [note for note in probe(tmp_path, device).notes if "DataLoader" in note]
+    assert "tried: your code failed: RuntimeError: DataLoader worker exited unexpectedly." in told
 
 
 @pytest.mark.parametrize(("fits_up_to", "largest"), [(30, 30), (8, 8)])

@@ -207,7 +207,12 @@ class LocalExecutor:
             if self.is_stopped():  # also where what ends us has ended the worker already
                 raise InterruptedRunError
             if now >= (deadline + READ_SECONDS if has_message else deadline):
-                return self._timed_out(process, log, deadline_seconds)
+                printed = _read(log)
+                where = self._where(process, log, printed)
+                killed = verdict.kernel_oom_kills(before=oom_kills)
+                return verdict.of_timeout(
+                    deadline_seconds, log=printed, where=where, kernel_oom_kills=killed
+                )
             if now > wonders_at:
                 wonders_at = inf
                 self._tell_where(process, log, wonder_seconds)
@@ -224,18 +229,14 @@ class LocalExecutor:
                         exit_code=process.exitcode,
                         log=_read(log),
                         killed_for_memory=killed_for_memory,
-                        kernel_oom_kills=verdict.kernel_oom_kills() - oom_kills,
+                        kernel_oom_kills=verdict.kernel_oom_kills(before=oom_kills),
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
-                    return verdict.of_answer(message, _read(log))
+                    killed = verdict.kernel_oom_kills(before=oom_kills)
+                    return verdict.of_answer(message, _read(log), killed)
                 on_progress(message)
                 wonders_at = inf
-
-    def _timed_out(self, process: BaseProcess, log: Path, deadline_seconds: float) -> Outcome:
-        printed = _read(log)
-        where = self._where(process, log, printed)
-        return verdict.of_timeout(deadline_seconds, log=printed, where=where)
 
     def _tell_where(self, process: BaseProcess, log: Path, seconds: float) -> None:
         if where := self._where(process, log, _read(log)):

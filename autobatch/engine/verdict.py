@@ -53,6 +53,18 @@ ALLOCATION_FAILED = re.compile(r"ran out of memory trying to allocate|CUDA out o
 # What may come of a device that is gone, too.
 UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
+# What PyTorch says of a process of a DataLoader that lacked memory, often shared memory.
+READERS = re.compile(
+    r"DataLoader worker .* killed by signal: (Bus error|Killed)"
+    r"|insufficient shared memory|unable to allocate shared memory"
+)
+# What is said of one that is gone, or by one who asks it, whatever ended it.
+GONE = re.compile(
+    r"exited unexpectedly|terminated abruptly|unexpectedly terminated"
+    r"|Connection(Reset|Refused)Error|EOFError"
+)
+KILLER = "the kernel's out-of-memory killer ended"
+
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
 # After this, BFC asks the device for less: it may well manage.
@@ -77,9 +89,10 @@ def of_dead_process(
         return OutOfMemory(evidence=killed_for_memory, host_memory=True)
     if evidence := _evidence(log):
         return OutOfMemory(evidence=evidence)
+    if lost := _lost_reader(log):
+        return lost
     if exit_code == -signal.SIGKILL and kernel_oom_kills:
-        killer = "the kernel's out-of-memory killer ended it (SIGKILL)"
-        return OutOfMemory(evidence=killer, host_memory=True)
+        return OutOfMemory(evidence=f"{KILLER} it (SIGKILL)", host_memory=True)
     died_of_signal = exit_code is not None and exit_code < 0
     return Crashed(
         signal=-exit_code if died_of_signal and exit_code is not None else None,
@@ -88,7 +101,7 @@ def of_dead_process(
     )
 
 
-def of_answer(outcome: Outcome, log: str) -> Outcome:
+def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
     """The outcome that a worker gave, unless that or its log tells of memory.
 
     When an allocation fails, the framework's error may be about what came of it ("Cannot parse
@@ -96,11 +109,14 @@ def of_answer(outcome: Outcome, log: str) -> Outcome:
     """
     if isinstance(outcome, Measured):
         return msgspec.structs.replace(outcome, allocator_warnings=len(SHORT.findall(log)))
-    if isinstance(outcome, UserCodeFailed) and outcome.framework_error:
-        said = _evidence(outcome.message, re.compile("|".join(ALLOCATION)))
-        if evidence := said or _evidence(log):
-            return OutOfMemory(evidence=evidence)
-    return outcome
+    if not isinstance(outcome, UserCodeFailed):
+        return outcome
+    lost = _lost_reader(log, outcome.message, kernel_oom_kills)
+    if lost or not outcome.framework_error:
+        return lost or outcome
+    said = _evidence(outcome.message, re.compile("|".join(ALLOCATION)))
+    evidence = said or _evidence(log)
+    return OutOfMemory(evidence=evidence) if evidence else outcome
 
 
 def of_lost_gpus(outcome: Outcome, uuids: tuple[str, ...]) -> TargetMissing:
@@ -129,10 +145,17 @@ def _said(outcome: Outcome) -> str:
     return f" The worker said: {said}" if said else ""
 
 
-def of_timeout(deadline_seconds: float, *, log: str, where: str | None) -> OutOfMemory | TimedOut:
+def of_timeout(
+    deadline_seconds: float, *, log: str, where: str | None, kernel_oom_kills: int = 0
+) -> OutOfMemory | TimedOut:
     """The outcome of a process that was ended at its deadline, `where` in the user's code."""
     if evidence := _evidence(log, ALLOCATION_FAILED):  # and the framework hangs of it
         return OutOfMemory(evidence=evidence)
+    if lost := _lost_reader(log):
+        return lost
+    if kernel_oom_kills:  # a pool waits for ever for what a process of its own was to read
+        killer = f"{KILLER} a process while this one ran, which then hung"
+        return OutOfMemory(evidence=killer, host_memory=True)
     return TimedOut(deadline_seconds=deadline_seconds, log_tail=tail(log), where=where)
 
 
@@ -141,6 +164,14 @@ def _evidence(log: str, signs: re.Pattern[str] = OUT_OF_MEMORY) -> str | None:
         if signs.search(line) and not NO_EVIDENCE.search(line):
             return line.strip()[:500]
     return None
+
+
+def _lost_reader(log: str, message: str = "", kernel_oom_kills: int = 0) -> OutOfMemory | None:
+    """The outcome where a process that read data for this one lacked memory, as either tells."""
+    signs = [line for line in f"{log}\n{message}".splitlines() if READERS.search(line)]
+    if kernel_oom_kills:
+        signs += [line for line in message.splitlines() if GONE.search(line)]
+    return OutOfMemory(evidence=signs[-1].strip()[:500], host_memory=True) if signs else None
 
 
 def tail(log: str) -> str:
@@ -157,10 +188,11 @@ def users_frame(dump: str, folder: str) -> str | None:
     return None
 
 
-def kernel_oom_kills() -> int:
-    """How often the kernel has killed for memory since boot, in any control group."""
+def kernel_oom_kills(*, before: int = 0) -> int:
+    """How often the kernel has killed for memory, in any control group; less those `before`."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    told = (int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return next(told, 0) - before

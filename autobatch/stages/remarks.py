@@ -1,9 +1,13 @@
 """What the probes of a run show beside the sizes that fit: leaks, uneven memory, other failures."""
 
+import re
+
 from autobatch.core.leak import leak_sentence
 from autobatch.protocol import Fits, OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+
+PROCESS_ID = re.compile(r" \(pid(\(s\))? [\d, ]+\)")  # a DataLoader's: another each time
 
 
 def remarks(made: Probes) -> tuple[str, ...]:
@@ -22,7 +26,8 @@ def _not_about_memory(made: Probes) -> list[str]:
     failed: dict[tuple[str, str], set[int]] = {}
     for task, entry in made.entries.items():
         if isinstance(entry.outcome, NOT_ABOUT_MEMORY):
-            why = why_it_failed(entry.outcome).replace(f"At batch {task.batch_size}: ", "")
+            why = PROCESS_ID.sub("", why_it_failed(entry.outcome))
+            why = why.replace(f"At batch {task.batch_size}: ", "")
             is_known = isinstance(entry.outcome, UserCodeFailed)
             known = "Not about memory." if is_known else "Nothing it left says that memory is why."
             failed.setdefault((why, known), set()).add(task.batch_size)

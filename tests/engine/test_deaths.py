@@ -1,11 +1,10 @@
 """How real workers die, and what each death is called."""
 
-import contextlib
-import os
 import signal
 from pathlib import Path
 
 import pytest
+from control_groups import small_group
 
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
@@ -22,10 +21,10 @@ HERE = Path(__file__).parent.parent
 MIB = 1 << 20
 
 
-def ask(tmp_path, task, model, data="targets.py:data", **args):
+def ask(tmp_path, task, model, data="targets.py:data", deadline_seconds=120, **args):
     model = model if ":" in model else f"deaths.py:{model}"
     target = Target(folder=str(HERE), model=model, data=data, args=args)
-    return LocalExecutor(target, tmp_path).run(task, deadline_seconds=120)
+    return LocalExecutor(target, tmp_path).run(task, deadline_seconds=deadline_seconds)
 
 
 @pytest.mark.parametrize(
@@ -44,27 +43,28 @@ def test_deaths_of_memory_are_out_of_memory_with_their_evidence(tmp_path, model,
 
 
 @pytest.fixture
-def control_group():
-    """A group that may hold 64 MiB, as a container's; where this user may make one."""
-    places = {"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"}
-    for place, limit in places.items():
-        group = Path(place, f"autobatch-test-{os.getpid()}")
-        with contextlib.suppress(OSError):
-            group.mkdir()
-            try:
-                Path(group, limit).write_text(str(64 * MIB))
-                yield group
-                return
-            finally:
-                group.rmdir()
-    pytest.skip("this user may make no control group with a memory limit")
+def group(monkeypatch):
+    """That workers, or what they start, may move to."""
+    with small_group() as group:
+        monkeypatch.setenv("SMALL_GROUP", str(group))
+        yield
 
 
-def test_the_kernels_out_of_memory_killer_is_out_of_memory(tmp_path, control_group):
-    task = Inspect(batch_size=8)
-    outcome = ask(tmp_path, task, "model_too_large_for", control_group=str(control_group))
+@pytest.mark.usefixtures("group")
+def test_the_kernels_out_of_memory_killer_is_out_of_memory(tmp_path):
+    outcome = ask(tmp_path, Inspect(batch_size=8), "model_too_large")
     assert isinstance(outcome, OutOfMemory), outcome
     assert "the kernel's out-of-memory killer" in outcome.evidence
+
+
+@pytest.mark.usefixtures("group")
+def test_so_is_a_hang_since_it_killed_a_process_that_was_to_read_data(tmp_path):
+    task = Probe(batch_size=8, limit_bytes=512 * MIB)
+    data = "deaths.py:data_too_large_for_its_readers"
+    outcome = ask(tmp_path, task, "modest_model", data=data, deadline_seconds=20)
+    assert isinstance(outcome, OutOfMemory), outcome
+    assert outcome.host_memory
+    assert "killer ended a process while this one ran, which then hung" in outcome.evidence
 
 
 @pytest.mark.parametrize(

@@ -123,12 +123,56 @@ def test_what_our_own_watch_killed_for_memory_is_out_of_memory():
     assert found == OutOfMemory(evidence="resident memory reached 9 GiB", host_memory=True)
 
 
+KILLED = "At batch 8: RuntimeError: DataLoader worker (pid 71) is killed by signal: "
+EXITED = "At batch 8: RuntimeError: DataLoader worker (pid(s) 71, 72) exited unexpectedly"
+ABRUPT = "BrokenProcessPool: A process in the process pool was terminated abruptly while"
+RESET = "At batch 8: ConnectionResetError: [Errno 104] Connection reset by peer"
+SHARED = (
+    "RuntimeError: unable to allocate shared memory(shm) for file </torch_27381_3527956421_0>: No "
+    "space left on device (28)"
+)
+BUS_ERROR = (
+    "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient "
+    "shared memory (shm)."
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "kernel_oom_kills", "is_memory"),
+    [
+        (f"{KILLED}Bus error. It is possible that dataloader's workers are out of", 0, True),
+        (f"{KILLED}Killed. ", 0, True),
+        (f"{KILLED}Segmentation fault. ", 1, False),
+        (f"At batch 8: {SHARED}", 0, True),
+        *((text, kills, kills > 0) for text in (EXITED, ABRUPT, RESET) for kills in (0, 1)),
+    ],
+)
+def test_of_a_process_that_read_data_its_end_tells(message, kernel_oom_kills, is_memory):
+    answer = UserCodeFailed(message=message)
+    memory = OutOfMemory(evidence=message.strip(), host_memory=True)
+    assert of_answer(answer, "", kernel_oom_kills) == (memory if is_memory else answer)
+
+
+@pytest.mark.parametrize("line", [BUS_ERROR, SHARED, f"{KILLED}Killed. "])
+def test_so_does_what_it_leaves_in_the_log_whatever_comes_of_that(line):
+    memory = OutOfMemory(evidence=line.strip(), host_memory=True)
+    assert of_answer(UserCodeFailed(message=RESET), f"{line}\nmore") == memory
+    assert of_dead_process(exit_code=70, log=line) == memory
+    assert of_timeout(60.0, log=line, where=None) == memory
+
+
 def test_a_hang_after_a_failed_allocation_is_out_of_memory():
     found = of_timeout(60.0, log=f"{TENSORFLOW_OOM}\nRetrying", where=None)
     assert found == OutOfMemory(evidence=TENSORFLOW_OOM)
     for log in ("epoch 1", f"{TENSORFLOW_OOM} The caller indicates that this is not a failure"):
         found = of_timeout(60.0, log=log, where="fit (a.py, line 1)")
         assert found == TimedOut(deadline_seconds=60.0, log_tail=log, where="fit (a.py, line 1)")
+
+
+def test_a_hang_since_the_kernel_killed_a_process_is_out_of_memory():
+    found = of_timeout(60.0, log="epoch 1", where="fit (a.py, line 1)", kernel_oom_kills=1)
+    assert isinstance(found, OutOfMemory) and found.host_memory
+    assert "the kernel's out-of-memory killer ended a process" in found.evidence
 
 
 def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():

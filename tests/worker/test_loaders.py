@@ -7,6 +7,7 @@ import msgspec
 import psutil
 import pytest
 from asking import BACKENDS, ask, on_backends
+from control_groups import small_group
 from worker.test_targets import HERE, LIMIT, TRIAL
 
 from autobatch.protocol import (
@@ -16,6 +17,7 @@ from autobatch.protocol import (
     Inspect,
     Inspected,
     Measured,
+    OutOfMemory,
     Probe,
     Trained,
     UserCodeFailed,
@@ -78,6 +80,21 @@ def test_what_its_processes_hold_is_not_the_training_that_is_limited(tmp_path):
     found, _ = ask_loader(tmp_path, task, "wasteful_processes")
     assert isinstance(found, Fits), found
     assert found.peak_bytes < 64 << 20
+
+
+def test_a_process_of_its_own_that_lacks_shared_memory_is_out_of_memory(tmp_path):
+    found, _ = ask_loader(tmp_path, BENCHMARK, "readers_that_end")
+    assert isinstance(found, OutOfMemory), found
+    assert "shared memory" in found.evidence
+    assert found.host_memory
+
+
+def test_so_is_one_that_the_kernel_ends_for_memory(tmp_path, monkeypatch):
+    with small_group() as group:
+        monkeypatch.setenv("SMALL_GROUP", str(group))
+        found, _ = ask_loader(tmp_path, BENCHMARK, "readers_that_end")
+    assert isinstance(found, OutOfMemory), found
+    assert found.host_memory
 
 
 def test_a_seed_is_its_order_too(tmp_path):

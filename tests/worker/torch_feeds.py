@@ -1,6 +1,8 @@
 """Data in torch DataLoaders, on any backend, and torch Datasets; only for where PyTorch is."""
 
 import os
+import signal
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -95,6 +97,27 @@ class Wasteful(Texts):
 
 def wasteful_processes(batch_size):
     return DataLoader(Wasteful(SAMPLES), batch_size=batch_size, num_workers=1), None
+
+
+class Ended(Texts):
+    """In mid-epoch its process ends: as where shared memory is full, or for memory alone."""
+
+    def __init__(self, group):
+        super().__init__(200)
+        self.group = group
+
+    def __getitem__(self, index):
+        if index == 190 and not self.group:
+            os.kill(os.getpid(), signal.SIGBUS)
+        elif index == 190:
+            Path(self.group, "cgroup.procs").write_text(str(os.getpid()))
+            np.ones(1 << 27)
+        return torch.zeros(4), torch.zeros(1)
+
+
+def readers_that_end(batch_size):
+    readers = Ended(os.environ.get("SMALL_GROUP"))
+    return DataLoader(readers, batch_size=batch_size, num_workers=1), None
 
 
 # --- what is refused -----------------------------------------------------------------------------
