@@ -323,6 +323,7 @@ class Crashed(Tagged):
     signal: int | None
     exit_code: int | None
     log_tail: str
+    never_started: bool = False  # no process could be: it says nothing of what was asked
 
 
 class Window(Struct):

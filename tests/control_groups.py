@@ -13,6 +13,11 @@ def small_group():
     return _group("memory", ("memory.limit_in_bytes", "memory.max"), str(64 << 20))
 
 
+def full_group():
+    """Its processes can start no more."""
+    return _group("pids", ("pids.max", "pids.max"), "0")
+
+
 @contextlib.contextmanager
 def _group(controller, limits, value):
     """With a limit that has one name in version 1 and another in version 2."""

@@ -819,16 +819,24 @@ def killed(number=signal.SIGKILL):
     return Crashed(signal=number, exit_code=None, log_tail="")
 
 
-def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path):
-    device = PretendDevice(answers={(Probe, 32): [killed()], (Benchmark, 64): [killed()]})
+NO_PROCESS = Crashed(signal=None, exit_code=None, log_tail="no room", never_started=True)
+
+
+@pytest.mark.parametrize("first", [killed(), NO_PROCESS])
+def test_a_worker_killed_from_outside_or_not_started_is_tried_once_more(tmp_path, first):
+    device = PretendDevice(answers={(Probe, 32): [first], (Benchmark, 64): [first]})
     found = tune(tmp_path, device)
     assert sizes(device, Probe).count(32) == 2
     assert 64 in {point.batch_size for point in found.benchmark.points}
 
 
-def test_a_worker_killed_twice_ends_the_run_and_is_not_called_memory(tmp_path):
-    device = PretendDevice(answers={(Probe, 32): [killed(), killed()]})
-    with pytest.raises(UserCodeError, match="killed from outside twice"):
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [(killed(), "killed from outside twice"), (NO_PROCESS, "failed to start twice .no room")],
+)
+def test_a_second_time_it_ends_the_run_and_is_not_called_memory(tmp_path, last, told):
+    device = PretendDevice(answers={(Probe, 32): [killed(), last]})
+    with pytest.raises(UserCodeError, match=told):
         probe(tmp_path, device)
 
 

@@ -23,11 +23,10 @@ import msgspec
 from autobatch.engine import machine, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
-from autobatch.engine.template import TEMPLATE_LOG, changed_variables, start_template, starting_jobs
+from autobatch.engine.template import changed_variables, last_words, start_template, starting_jobs
 from autobatch.engine.used_gpus import UsedGpus
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
-    Crashed,
     Extent,
     Inspect,
     Job,
@@ -170,7 +169,10 @@ class LocalExecutor:
                 process.start()
         except (OSError, EOFError) as error:
             ours.close()
-            return _not_started(error, self.logs, log)
+            told = last_words(error, self.logs)
+            with contextlib.suppress(OSError):
+                log.write_text(f"{told or error}\n", encoding="utf-8")
+            return verdict.of_no_process(error, told)
         finally:
             theirs.close()
         wonder_seconds = WONDER_SECONDS if isinstance(task, Inspect) else inf
@@ -259,12 +261,3 @@ class LocalExecutor:
 
 def _read(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-
-
-def _not_started(error: OSError | EOFError, logs: Path, log: Path) -> Crashed:
-    """A template that could not import what jobs need has ended, and has said why."""
-    told = _read(logs / TEMPLATE_LOG).strip() if isinstance(error, EOFError) else ""
-    with contextlib.suppress(OSError):
-        log.write_text(f"{told}\n", encoding="utf-8")
-    why = told.splitlines()[-1] if told else repr(error)
-    return Crashed(signal=None, exit_code=None, log_tail=f"No process could be started: {why}")

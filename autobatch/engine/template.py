@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import psutil
 
-from autobatch.engine.process import environment, output_to, without_main
+from autobatch.engine.process import REAP_SECONDS, environment, output_to, without_main
 from autobatch.protocol import Target
 from autobatch.worker import backends
 
@@ -39,6 +40,21 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
     context.set_forkserver_preload([*preload, "autobatch.worker.tasks"])
     with as_template(target, logs):
         forkserver.ensure_running()
+
+
+def last_words(error: OSError | EOFError, logs: Path) -> str | None:
+    """What a template said that ended as it was to start a process; None where others failed.
+
+    Once it is gone: what is asked of it meanwhile would fail, too.
+    """
+    if not isinstance(error, (EOFError, ConnectionError)):
+        return None
+    until = time.monotonic() + REAP_SECONDS
+    while not _has_died() and time.monotonic() < until:
+        time.sleep(0.05)
+    with contextlib.suppress(OSError):
+        return (logs / TEMPLATE_LOG).read_text(encoding="utf-8", errors="replace").strip()
+    return ""
 
 
 @contextlib.contextmanager

@@ -101,6 +101,19 @@ def of_dead_process(
     )
 
 
+def of_no_process(error: OSError | EOFError, told: str | None) -> Crashed:
+    """The outcome where no process began; `told` by the template that ended of it, if that did."""
+    why = repr(error)
+    if told is not None:
+        why = told.splitlines()[-1] if told else "what it is forked from has ended"
+    return Crashed(
+        signal=None,
+        exit_code=None,
+        log_tail=f"No process could be started: {why}",
+        never_started=True,
+    )
+
+
 def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
     """The outcome that a worker gave, unless that or its log tells of memory.
 

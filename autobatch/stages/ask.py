@@ -35,11 +35,11 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.recipe import Recipe
+from autobatch.stages.outside import from_outside
 from autobatch.units import format_bytes, format_duration
 
 LEAST_DEADLINE_SECONDS, READY_SECONDS, DEADLINE_FACTOR = 60.0, 300.0, 10.0
 PHRASE_CHARACTERS = 100
-OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
 
 OnEvent = Callable[[Event], None]
 
@@ -134,15 +134,16 @@ class Session:
             self.end_if_stopped()
             self.on_event(JobStarted(stage=stage, label=label, task=task))
             entry = self._measure(task, deadline_seconds)
-            if _killed_from_outside(entry.outcome):
-                self.on_event(Note(text=f"The worker for {label} was killed; trying it once more."))
+            if what := from_outside(entry.outcome):
+                self.note(f"The worker for {label} {what}; trying it once more.")
                 entry = self._measure(task, deadline_seconds)
-                if _killed_from_outside(entry.outcome):
+                if what := from_outside(entry.outcome):
                     raise UserCodeError(
-                        f"The worker for {label} was killed from outside twice "
-                        f"({why_it_failed(entry.outcome)}).",
-                        hint="Is the machine short of memory, or does somebody end it? What was "
-                        "measured is kept: start the same command again.",
+                        f"The worker for {label} {what} twice ({why_it_failed(entry.outcome)}).",
+                        hint="Is the machine short of memory, may it start no more processes "
+                        "(ulimit -u, a container's pids.max), or does somebody end it? "
+                        f"{self.log_of(entry)} may say more. What was measured is kept: start the "
+                        "same command again.",
                     )
         self.spent_seconds += entry.seconds
         # What is asked anew takes more or less, and is not to change what is planned.
@@ -263,7 +264,3 @@ def why_it_failed(outcome: Outcome) -> str:
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it printed nothing"])[-1]
-
-
-def _killed_from_outside(outcome: Outcome) -> bool:
-    return isinstance(outcome, Crashed) and outcome.signal in OUTSIDE_SIGNALS

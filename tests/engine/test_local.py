@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from asking import HERE, ask
+from control_groups import full_group
 
 from autobatch.engine import local, machine, used_gpus
 from autobatch.engine.local import LocalExecutor
@@ -278,6 +279,19 @@ def test_a_template_that_was_killed_is_started_anew_as_it_was(tmp_path, capfd):
     assert isinstance(again, Inspected), again
     assert "tensorflow" in again.versions
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_could_not_be_started_is_told_as_such_and_the_next_one_is_started(tmp_path):
+    """Where a container has as many processes as it may have, and soon fewer."""
+    executor = LocalExecutor(Target(folder=str(HERE), model="targets.py:model"), tmp_path)
+    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
+    with full_group() as group:
+        (group / "cgroup.procs").write_text(str(forkserver._forkserver._forkserver_pid))
+        found = executor.run(Inspect(batch_size=8), deadline_seconds=60)
+        again = executor.run(Inspect(batch_size=8), deadline_seconds=60)
+    assert isinstance(found, Crashed) and found.never_started, found
+    assert found.log_tail.startswith("No process could be started: ")
+    assert isinstance(again, Inspected), again
 
 
 def test_a_backend_that_cannot_be_imported_is_told_with_the_reason(tmp_path):

@@ -2,7 +2,13 @@
 
 import pytest
 
-from autobatch.engine.verdict import of_answer, of_dead_process, of_lost_gpus, of_timeout
+from autobatch.engine.verdict import (
+    of_answer,
+    of_dead_process,
+    of_lost_gpus,
+    of_no_process,
+    of_timeout,
+)
 from autobatch.protocol import Crashed, OutOfMemory, TimedOut, UserCodeFailed
 
 TENSORFLOW_OOM = (
@@ -183,3 +189,20 @@ def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():
     failed = UserCodeFailed(message="InternalError: launch failed\nmore")
     told = of_lost_gpus(failed, ("GPU-1",)).message
     assert told.endswith("GPU-1 no more. The worker said: InternalError: launch failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "why"),
+    [
+        (
+            EOFError("unexpected EOF"),
+            "Traceback\nBlockingIOError: no room",
+            "BlockingIOError: no room",
+        ),
+        (ConnectionResetError(), "", "what it is forked from has ended"),
+        (BlockingIOError(11, "no room"), None, "BlockingIOError(11, 'no room')"),
+    ],
+)
+def test_why_no_process_began_is_told_by_what_it_would_be_forked_from(error, told, why):
+    found = of_no_process(error, told)
+    assert (found.log_tail, found.never_started) == (f"No process could be started: {why}", True)
