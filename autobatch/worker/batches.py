@@ -62,7 +62,7 @@ class Built(ABC):
 
     @abstractmethod
     def looked_at(self) -> Iterable[Any]:
-        """The first `LOOK_BATCHES`."""
+        """`LOOK_BATCHES`: the first, or from end to end where any can be asked for."""
 
     @abstractmethod
     def batch_alone(self, batch: Any) -> Any:
@@ -204,7 +204,7 @@ def largest(batches: Any, size: int) -> Any:
         if largest is not None and time.monotonic() > until:
             break
     if largest is None:
-        raise UserError(f"None of the first {LOOK_BATCHES} batches has {size} samples.")
+        raise UserError(f"None of {LOOK_BATCHES} batches has {size} samples.")
     return largest
 
 
@@ -241,8 +241,10 @@ def refuse_empty(source: str, size: int | None) -> NoReturn:
     )
 
 
-def longest_note(source: str, batches: int) -> str:
+def longest_note(source: str, batches: int, *, spread: bool = False) -> str:
+    some = min(LOOK_BATCHES, batches)
+    which = f"{some} batches, spread over all" if spread else f"the first {some} batches"
     return (
-        f"{source}: samples vary in length; probes use the largest of the first "
-        f"{min(LOOK_BATCHES, batches)} batches (or of those seen in {LOOK_SECONDS:g} s)."
+        f"{source}: samples vary in length; probes use the largest of {which} (or of those seen "
+        f"in {LOOK_SECONDS:g} s)."
     )

@@ -46,7 +46,9 @@ class PythonBatches(Built):
         return replace(self, data=view, count=count)
 
     def looked_at(self) -> Iterable[Any]:
-        return (self.data[index] for index in range(min(LOOK_BATCHES, self.data.num_batches)))
+        number = self.data.num_batches
+        few_first = (*_spread(number, CHECKED_BATCHES), *_spread(number, LOOK_BATCHES))
+        return (self.data[index] for index in dict.fromkeys(few_first))
 
     def batch_alone(self, batch: Any) -> Any:
         return _View(self.data, kept=[batch])
@@ -123,15 +125,20 @@ def of_pydataset(
         )
     if number == 0:
         refuse_empty(source, size)
-    rows = rows_of_batch(batches[0])
-    size = size or rows
-    check_size(rows, size, alone=number == 1, source=source)
-    last = rows_of_batch(batches[number - 1]) if number > 1 else rows
+    rows: list[int] = []
     shapes: set[Any] = set()
-    for index in range(min(number, CHECKED_BATCHES) if look.known is None else 0):
+    for index in _spread(number, CHECKED_BATCHES if look.known is None else 2):
         batch = batches[index]
+        rows.append(rows_of_batch(batch))
         shapes.add(inner_shapes(batch))
         check_variation(shapes, batch, fixed_inputs, source)
+    size = size or rows[0]
+    check_size(rows[0], size, alone=number == 1, source=source)
     varied = look.known.varied if look.known is not None else len(shapes) > 1
-    notes = (longest_note(source, number),) if varied else ()
-    return PythonBatches(batches, size, (number - 1) * size + last, notes, varied)
+    notes = (longest_note(source, number, spread=True),) if varied else ()
+    return PythonBatches(batches, size, (number - 1) * size + rows[-1], notes, varied)
+
+
+def _spread(number: int, count: int) -> list[int]:
+    """As many indices below `number`, or all: evenly spaced, the first and the last among them."""
+    return sorted({round(step * (number - 1) / (count - 1)) for step in range(count)})

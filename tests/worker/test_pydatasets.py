@@ -5,11 +5,13 @@ import threading
 import keras
 import numpy as np
 import pytest
-from asking import ask
+from asking import ask, on_backends
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe
-from autobatch.worker.pydatasets import end_workers
+from autobatch.worker.batches import inner_shapes
+from autobatch.worker.pydatasets import end_workers, of_pydataset
+from autobatch.worker.source import Look
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
@@ -64,3 +66,27 @@ def test_workers_of_an_epoch_that_was_left_end():
 def test_the_longest_batch_may_be_the_first(tmp_path):
     found = ask_feed(tmp_path, VERIFICATION, "longest_first", model="text_model")
     assert isinstance(found, Fits), found
+
+
+class OfLengths(keras.utils.PyDataset):
+    def __init__(self, lengths):
+        super().__init__()
+        self.lengths = lengths
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def __getitem__(self, index):
+        return np.zeros((4, self.lengths[index]), "int32"), np.zeros((4, 1))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[1] * 99 + [9], [9] + [1] * 99, [1 + n // 12 for n in range(100)], [1, 9]]
+)
+@on_backends("tensorflow")  # the data is the same on others
+def test_the_longest_batch_is_looked_for_from_end_to_end(lengths):
+    data = OfLengths(lengths)
+    found = of_pydataset(data, 4, "data", Look(1.0), fixed_inputs=False)
+    assert f"largest of {min(64, len(data))} batches, spread over all" in found.notes[0]
+    assert inner_shapes(found.longest(4).data[0])[0] == (9,)
+    assert not of_pydataset(OfLengths([9] * 100), 4, "data", Look(1.0), fixed_inputs=False).varied
