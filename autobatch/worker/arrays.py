@@ -118,11 +118,11 @@ class Arrays:
         return found
 
     def _lengths(self) -> Any:
-        """Values in each sample's ragged leaves; None where no leaf is ragged."""
+        """What makes each sample long; None where nothing varies so."""
         found = None
         for leaf in leaves((self.x, self.y)):
-            if is_ragged(leaf):
-                lengths = np.asarray(_values_of_each_row(leaf))
+            lengths = _lengths_of_rows(leaf) if is_tensor(leaf) else None
+            if lengths is not None:
                 found = lengths if found is None else found + lengths
         return found
 
@@ -155,11 +155,15 @@ def arrays(part: Any, source: str) -> Arrays:
     return Arrays(x, y, weight, lengths[0])
 
 
-def _values_of_each_row(leaf: Any) -> Any:
+def _lengths_of_rows(leaf: Any) -> Any:
+    """Values of each row of a ragged tensor; bytes of each row of texts, if those vary."""
     import tensorflow as tf
 
-    flat = leaf.merge_dims(1, leaf.ragged_rank) if leaf.ragged_rank > 1 else leaf
-    return tf.cast(flat.row_lengths(), tf.int64)
+    if is_ragged(leaf):
+        flat = leaf.merge_dims(1, leaf.ragged_rank) if leaf.ragged_rank > 1 else leaf
+        return flat.row_lengths().numpy().astype("int64")
+    lengths = tf.strings.length(leaf).numpy().reshape(len(leaf), -1).sum(axis=1, dtype="int64")
+    return lengths if np.ptp(lengths) else None
 
 
 def _bytes_of(rows: npt.NDArray[Any]) -> bytes:

@@ -16,7 +16,7 @@ import keras
 from autobatch.protocol import DataKind
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, is_ragged, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, is_tensor, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
@@ -117,7 +117,10 @@ def of_dataset(
     batches = cardinality(dataset, source)
     specs = leaves(dataset.element_spec)
     fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
-    may_vary = any(spec.shape.rank is None or None in spec.shape[1:] for spec in specs)
+    may_vary = any(
+        spec.shape.rank is None or None in spec.shape[1:] or spec.dtype.name == "string"
+        for spec in specs
+    )
     known = look.known
     seen, varied = _first_of(dataset, LOOK_BATCHES if may_vary and not known else 2)
     if not seen:
@@ -148,20 +151,20 @@ def of_dataset(
 
 
 def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:
-    """(samples in each batch, whether they vary in shape), of the first `count` batches, in time.
+    """(samples in each batch, whether they vary in size), of the first `count` batches, in time.
 
     A dataset may know less of its samples than they have in common.
     """
     seen: list[int] = []
-    shapes, ragged = set(), False
+    shapes, uneven = set(), False
     until = time.monotonic() + LOOK_SECONDS
     for batch in dataset.take(count):
         if len(seen) >= CHECKED_BATCHES and time.monotonic() > until:
             break
         seen.append(rows_of_batch(batch))
         shapes.add(inner_shapes(batch))
-        ragged = ragged or any(map(is_ragged, leaves(batch)))
-    return seen, ragged or len(shapes) > 1
+        uneven = uneven or any(map(is_tensor, leaves(batch)))
+    return seen, uneven or len(shapes) > 1
 
 
 def _cardinality_of(built: Callable[[], Any] | None) -> int:

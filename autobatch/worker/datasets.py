@@ -18,13 +18,13 @@ TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repea
 
 @dataclass(frozen=True)
 class Unbatched:
-    """A dataset of single samples. Where they vary in size, batches are padded or ragged."""
+    """A dataset of single samples. Where they vary in size, batches are padded, ragged or texts."""
 
     kind: ClassVar[DataKind] = "dataset"
     dataset: Any
     count: int
     padded: bool = False
-    ragged: bool = False
+    uneven: bool = False
     notes: tuple[str, ...] = ()
     is_whole: bool = True
 
@@ -50,7 +50,7 @@ class Unbatched:
 
     def longest(self, batch_size: int) -> "Unbatched":
         """The largest of the samples looked at, in memory."""
-        if not (self.padded or self.ragged):
+        if not self.uneven:
             return self
         import tensorflow as tf
 
@@ -95,8 +95,9 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
     if not is_whole:
         notes += (unknown_size_note(source, count, ends=ends),)
         dataset = dataset.take(count) if ends else dataset
-    ragged = any(_is_ragged_spec(spec) for spec in _specs(dataset))
-    shapes = [spec.shape for spec in _specs(dataset)]
+    specs = _specs(dataset)
+    ragged = any(map(_is_ragged_spec, specs))
+    shapes = [spec.shape for spec in specs]
     if any(shape.rank is None for shape in shapes):
         raise UserError(
             f"{source}: the dataset does not know the shapes of its samples, so that Keras cannot "
@@ -105,13 +106,16 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
             "tf.py_function or tf.numpy_function.",
         )
     padded = not ragged and any(None in shape for shape in shapes)
-    if padded or ragged:
-        how = "batches are padded with zeros to their longest sample" if padded else "as ragged"
+    uneven = padded or ragged or any(spec.dtype.name == "string" for spec in specs)
+    if uneven:
+        how = "as ragged" if ragged else "as texts"
+        if padded:
+            how = "batches are padded with zeros to their longest sample"
         notes += (
             f"{source}: samples vary in length ({how}); probes use the longest of the first "
             f"{min(count, LOOK_SAMPLES)} (or of those seen in {LOOK_SECONDS:g} s).",
         )
-    return Unbatched(dataset, count, padded, ragged, notes, is_whole)
+    return Unbatched(dataset, count, padded, uneven, notes, is_whole)
 
 
 def unknown_size_note(source: str, count: int, *, ends: bool) -> str:

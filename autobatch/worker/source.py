@@ -120,7 +120,7 @@ def are_texts(array: npt.NDArray[Any]) -> bool:
 
 
 def bytes_of(nest: Any) -> int:
-    """Bytes of all leaves; strings count as what refers to them."""
+    """Bytes of all leaves; of texts, those of their letters, too."""
     return sum(_bytes(leaf) for leaf in leaves(nest))
 
 
@@ -128,7 +128,14 @@ def _bytes(leaf: Any) -> int:
     if is_ragged(leaf):
         return _bytes(leaf.flat_values)
     shape = [int(size) for size in leaf.shape]
-    return int(np.prod(shape)) * int(getattr(leaf.dtype, "itemsize", 0) or leaf.dtype.size)
+    each = int(getattr(leaf.dtype, "itemsize", 0) or leaf.dtype.size)
+    return int(np.prod(shape)) * each + _letters(leaf)
+
+
+def _letters(leaf: Any) -> int:
+    if not is_tensor(leaf) and not (isinstance(leaf, np.ndarray) and leaf.dtype == object):
+        return 0
+    return sum(len(each) for each in np.asarray(leaf).flat if isinstance(each, (str, bytes)))
 
 
 def _numpy(leaf: Any) -> npt.NDArray[Any]:

@@ -295,6 +295,34 @@ def words_in_arrays():
     return (written(SAMPLES), labels(SAMPLES)), (tf.constant(written(20)), labels(20))
 
 
+def wordy_of_any_length():
+    """Each batch is as wide as its longest text."""
+    words = layers.TextVectorization(vocabulary=["a", "b"])
+    model = keras.Sequential([keras.Input((), dtype="string"), words, layers.Embedding(4, 3)])
+    model.add(layers.GlobalAveragePooling1D())
+    model.add(layers.Dense(1, "sigmoid"))
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+def seldom_long_words(count):
+    """A word for each token of `seldom_long`."""
+    words = np.array(["a " * len(text) for text in seldom_long(count)], dtype=object)
+    return words, labels(count)
+
+
+def seldom_long_in_arrays():
+    return seldom_long_words(SAMPLES), None
+
+
+def seldom_long_in_a_dataset():
+    return tf.data.Dataset.from_tensor_slices(seldom_long_words(SAMPLES)), None
+
+
+def seldom_long_in_batches(batch_size):
+    return seldom_long_in_a_dataset()[0].batch(batch_size), None
+
+
 def words_of_another_type():
     return written(SAMPLES, str), labels(SAMPLES)
 

@@ -3,8 +3,9 @@
 import tracemalloc
 
 import numpy as np
+import tensorflow as tf
 
-from autobatch.worker.source import LOOK_BYTES, nan_phrase
+from autobatch.worker.source import LOOK_BYTES, bytes_of, nan_phrase
 
 
 def test_nan_is_looked_for_without_a_copy_as_large_as_the_array():
@@ -22,3 +23,11 @@ def test_where_time_is_up_it_is_said_how_many_samples_were_looked_at_for_nan():
     assert nan_phrase({"x": x}, "") == "x has NaN in 2 of 4194304 samples (first: sample 3)"
     cut = nan_phrase({"x": x}, "", seconds=0)
     assert cut == "x has NaN in 1 of the first 2097152 samples (first: sample 3)"
+
+
+def test_the_letters_of_texts_count_as_bytes():
+    texts = ["a", "bcd"]
+    for held in (tf.constant(texts), tf.ragged.constant([texts, []]), tf.constant("abcd")):
+        assert bytes_of(held) == 4
+    assert bytes_of(np.array(texts, dtype=object)) == 4 + 2 * 8  # of what refers to them
+    assert bytes_of(np.array([1, None], dtype=object)) == 2 * 8

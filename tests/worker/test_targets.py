@@ -150,6 +150,7 @@ def test_texts_in_arrays_are_trained_on_where_keras_does(tmp_path):
     assert isinstance(found, Inspected), found
     assert (found.train_samples, found.validation_samples) == (50, 20)
     assert found.data_fingerprint == again.data_fingerprint
+    assert "Samples vary in length (1 to 5): probes use the longest of all 50." in found.notes
     verified = ask_kind(tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), *kind)
     assert isinstance(verified, Fits) and verified.validated, verified
     tried = ask_kind(tmp_path, msgspec.structs.replace(TRIAL, validation_samples=8), *kind)
@@ -358,6 +359,9 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
         ("tensorflow", "text_model", "seldom_long_batches"),
         ("tensorflow", "text_model", "seldom_long_padded"),
         ("jax", "text_model", "seldom_long_padded"),
+        ("tensorflow", "wordy_of_any_length", "seldom_long_in_arrays"),
+        ("tensorflow", "wordy_of_any_length", "seldom_long_in_a_dataset"),
+        ("tensorflow", "wordy_of_any_length", "seldom_long_in_batches"),
     ],
     indirect=["backend"],
 )
