@@ -60,6 +60,12 @@ def data_too_large_for_its_readers(batch_size):
     return TooLargeForItsReaders(batch_size), None
 
 
+def model_that_tells_its_score():
+    """Of the process that it is in: the larger, the sooner the kernel ends it for memory."""
+    os.write(1, b"score " + Path("/proc/self/oom_score_adj").read_bytes())
+    return modest_model()
+
+
 def quietly_exiting_model():
     os._exit(0)
 

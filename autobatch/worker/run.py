@@ -5,6 +5,7 @@ at descriptor level, the environment of the backend set before its runtime initi
 over one pipe as JSON. The process dies with its parent: the pipe's end closes, a thread sees it.
 """
 
+import contextlib
 import faulthandler
 import gc
 import multiprocessing
@@ -174,6 +175,8 @@ def main(
     variables: dict[str, str | None],
 ) -> None:
     os.setsid()
+    with contextlib.suppress(OSError):  # where memory runs out, Linux ends us, and nobody else
+        Path("/proc/self/oom_score_adj").write_text("1000")
     # The template is where the caller was when it was started, and has the environment of then.
     os.chdir(directory)
     for name, value in variables.items():

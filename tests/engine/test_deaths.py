@@ -11,6 +11,7 @@ from autobatch.protocol import (
     Crashed,
     Fits,
     Inspect,
+    Inspected,
     OutOfMemory,
     Probe,
     Target,
@@ -19,6 +20,7 @@ from autobatch.protocol import (
 
 HERE = Path(__file__).parent.parent
 MIB = 1 << 20
+SCORE = Path("/proc/self/oom_score_adj")
 
 
 def ask(tmp_path, task, model, data="targets.py:data", deadline_seconds=120, **args):
@@ -65,6 +67,15 @@ def test_so_is_a_hang_since_it_killed_a_process_that_was_to_read_data(tmp_path):
     assert isinstance(outcome, OutOfMemory), outcome
     assert outcome.host_memory
     assert "killer ended a process while this one ran, which then hung" in outcome.evidence
+
+
+@pytest.mark.skipif(not SCORE.exists(), reason="it is Linux that has scores")
+def test_the_kernel_would_end_a_worker_before_any_other_process(tmp_path):
+    before = SCORE.read_text()
+    outcome = ask(tmp_path, Inspect(batch_size=8), "model_that_tells_its_score")
+    assert isinstance(outcome, Inspected), outcome
+    assert "score 1000\n" in next(tmp_path.glob("*-inspect.log")).read_text()
+    assert SCORE.read_text() == before
 
 
 @pytest.mark.parametrize(
