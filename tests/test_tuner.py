@@ -1096,9 +1096,35 @@ def test_what_the_user_must_mend_ends_the_run_with_their_message(tmp_path, outco
 
 def test_a_model_that_runs_out_of_memory_before_it_trains_fits_nothing(tmp_path):
     out = OutOfMemory(evidence="its resident memory reached 9.0 GiB", host_memory=True)
-    with pytest.raises(NothingFitsError, match=r"before anything trains, .* 9\.0 GiB"):
-        probe(tmp_path, PretendDevice(answers={(Inspect, 32): [out]}))
+    device = PretendDevice(answers={(Inspect, size): [out] for size in (32, 8, 2, 1)})
+    with pytest.raises(NothingFitsError, match=r"anything trains, with batch 1 .* 9\.0 GiB"):
+        probe(tmp_path, device)
     assert probe(tmp_path, PretendDevice()).largest_fitting  # there is more memory now
+    device = PretendDevice(answers={(Inspect, 32): [out]})
+    with pytest.raises(NothingFitsError, match="with batch 32"):  # and now less again
+        probe(tmp_path, device)
+    assert sizes(device, Inspect) == [32]
+
+
+def test_a_model_with_memory_for_few_samples_alone_is_inspected_with_so_few(tmp_path):
+    out, events = OutOfMemory(evidence="OOM when allocating tensor"), []
+    device = PretendDevice(fits_up_to=3, answers={(Inspect, size): [out, out] for size in (32, 8)})
+    assert probe(tmp_path, device, events=events).largest_fitting == 3
+    assert any("is from batch 2." in event.text for event in events if isinstance(event, Note))
+    assert probe(tmp_path, device).largest_fitting == 3
+    assert sizes(device, Inspect) == [32, 8, 2, 2, 32, 8]  # the second time, first as before
+    device = PretendDevice(facts=inspected(data_fingerprint="x"))
+    with pytest.raises(WrongRunDirectoryError, match="the data has changed"):
+        probe(tmp_path, device)
+
+
+def test_where_memory_is_enough_for_fewer_than_the_model_takes_nothing_fits(tmp_path):
+    answers = {
+        (Inspect, 32): [OutOfMemory(evidence="OOM when allocating tensor")],
+        (Inspect, 8): [UserCodeFailed(message="ValueError: at least 16")],
+    }
+    with pytest.raises(NothingFitsError, match=r"with batch 32 .* OOM when"):
+        probe(tmp_path, PretendDevice(answers=answers))
 
 
 @pytest.mark.parametrize(("limit", "deadline"), [("1s", 60), ("5min", 300), ("1h", 600)])

@@ -33,7 +33,7 @@ from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
 SLOW_IMPORT_SECONDS = 3.0
-FEW_SAMPLES = 8  # for each replica: enough to see shapes, and no question of memory
+FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch size, not more
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
