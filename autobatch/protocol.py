@@ -232,6 +232,7 @@ class Inspected(Tagged):
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
+    batch_size: int | None = None  # that it was asked for; None: in older records
 
     @property
     def schedule_counts_steps(self) -> bool:

@@ -141,7 +141,7 @@ def _assumed(recipe: Recipe) -> tuple[str, ...]:
 
 def verify(session: Session, recommended: Recommendation) -> Verification:
     """Does a recommendation still hold, here and now?"""
-    inspected = inspect(session)
+    inspected = inspect(session, recommended.environment.get("inspected_batch_size"))
     found = verify_stage(session, inspected, recommended, _environment(session, inspected))
     _keep(session, Answer(verification=found))
     return found
@@ -160,6 +160,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
         "code_fingerprint": inspected.code_fingerprint,
+        "inspected_batch_size": inspected.batch_size,
         "model": session.record.target.model,
         "folder": session.record.target.folder,
         "parameters": inspected.parameters,

@@ -146,6 +146,23 @@ def test_for_another_model_or_other_data_it_does_not_hold(tmp_path, recommended,
     assert [each.name for each in found.differences if each.matters] == list(change)
 
 
+def test_data_are_compared_at_the_size_that_they_were_looked_at_with(tmp_path):
+    """They are built for a batch size, and there was memory for no more than 8 samples."""
+
+    class Batched(PretendDevice):
+        most = 8
+
+        def _inspect(self, task):
+            size = task.batch_size
+            if size > self.most:
+                return OutOfMemory(evidence="OOM when allocating tensor")
+            return inspected(batch_size=size, data_fingerprint=str(size))
+
+    recommended, device = tune(tmp_path / "run", Batched()), Batched()
+    device.most = 64
+    assert verify(tmp_path / "later", recommended, device).differences == ()
+
+
 def test_a_recommendation_is_read_from_its_file(tmp_path, recommended):
     path = tmp_path / "recommendation.json"
     path.write_bytes(msgspec.json.encode(recommended))

@@ -19,13 +19,13 @@ INSPECT_DEADLINE_SECONDS = 600.0  # or half of time_limit, where that is more
 SMALLER = 4  # each size that is tried for want of memory is so many times smaller
 
 
-def inspect(session: Session) -> Inspected:
+def inspect(session: Session, batch_size: int | None = None) -> Inspected:
     """What the user's model and data are. Always asked anew: it shows whether they are the same.
 
-    At the user's own batch size; where memory runs out there, at a smaller one.
+    At `batch_size`, or else the user's own; where memory runs out there, at a smaller one.
     """
     session.begin("inspect", 1, 10.0)
-    own = Inspect(batch_size=session.recipe.baseline.batch_size)
+    own = Inspect(batch_size=batch_size or session.recipe.baseline.batch_size)
     first = session.record.first_inspection()
     known: dict[Task, Entry] = {}
     if first is not None and first != own:  # what depends on the size is comparable only there

@@ -118,6 +118,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
+        batch_size=size,
     )
 
 
