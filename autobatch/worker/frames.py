@@ -46,8 +46,9 @@ def users_message(error: BaseException) -> str:
     what = re.search(r"^(\S.*)\n\s+\[\[\{\{node", whole, re.MULTILINE)  # after that stack
     if text.endswith("Graph execution error:") and what:
         text = f"{text} {what[1]}"
-    lines = text.splitlines()
-    return "\n".join(lines[:MESSAGE_LINES])
+    told = "\n".join(text.splitlines()[:MESSAGE_LINES])
+    notes = (note for note in getattr(error, "__notes__", ()) if note not in told)
+    return "\n".join((told, *notes))  # which stand after all else, and may have been cut off
 
 
 def error_of_process(error: BaseException) -> tuple[str, str] | None:

@@ -189,6 +189,14 @@ def takes_few():
     return compiled(TakesFew(), run_eagerly=keras.backend.backend() != "jax")
 
 
+def ghost_normed():
+    """It takes whole groups of 16 samples alone, as ghost batch normalization does."""
+    x = keras.Input((4,))
+    groups = ops.reshape(x, (-1, 16, 4))
+    normed = ops.reshape(groups - ops.mean(groups, axis=1, keepdims=True), (-1, 4))
+    return compiled(keras.Model(x, layers.Dense(1)(normed)))
+
+
 class Gan(keras.Model):
     """As in the Keras guide: a step of its own, two optimizers, nothing to evaluate."""
 

@@ -21,3 +21,9 @@ def test_of_an_error_in_tensorflows_graph_what_was_the_matter_is_told_and_not_it
 
 def test_other_messages_stay_as_they_are():
     assert users_message(ValueError("no\nbatch")) == "ValueError: no\nbatch"
+
+
+def test_a_note_is_told_that_stands_behind_what_is_left_out():
+    error = ValueError(GRAPH)
+    error.add_note("This is with 32 samples.")
+    assert users_message(error).endswith("[784,512]\nThis is with 32 samples.")

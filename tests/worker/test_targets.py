@@ -352,6 +352,22 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
 
 
 @pytest.mark.parametrize(
+    ("backend", "data"),
+    [
+        *((each, "arrays") for each in BACKENDS),
+        *(("tensorflow", each) for each in ("feeds.py:unbatched", None)),
+    ],
+    indirect=["backend"],
+)
+def test_a_model_that_takes_no_few_samples_is_inspected_with_the_users_size(tmp_path, data):
+    found = ask_kind(tmp_path, Inspect(batch_size=32), "ghost_normed", data)
+    assert isinstance(found, Inspected), found
+    failed = ask_kind(tmp_path, Inspect(batch_size=20), "ghost_normed", data)
+    assert isinstance(failed, UserCodeFailed), failed
+    assert failed.message.endswith("\nThis is with 20 samples; with 8 it failed, too.")
+
+
+@pytest.mark.parametrize(
     ("backend", "model", "data"),
     [  # not on PyTorch, where more than that varies from process to process
         ("tensorflow", "ragged_reader", "seldom_long_ragged"),

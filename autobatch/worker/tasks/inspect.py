@@ -1,6 +1,8 @@
 """What the user's model and data are, and that they are what they must be."""
 
 import platform
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -40,18 +42,20 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     before = read_by_now(target)
     called = call_loader(target, batch_size=size, anew=True)
-    model = build_model(target, backend, seed=target.seed, batch_size=size)
+    build = partial(build_model, target, backend, seed=target.seed, batch_size=size)
+    model = build()
     abilities = backend.abilities()
     if abilities.predicts_memory and (model.run_eagerly or not model.jit_compile):
         raise uncounted_memory()
     few = fixed_batch_size(model) or FEW_SAMPLES * target.replicas
     data = user_data.load(
-        target, model, called, batch_size=size, samples=few, validates=True, anew=True
+        target, model, called, batch_size=size, samples=size, validates=True, anew=True
     )
     synthetic = data.source == "synthetic"
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
-    metrics, notes = _try_out(model, first.part(min(first.count, few)) if cuts else first)
+    tried = first.part(min(first.count, few)) if cuts else first
+    model, metrics, notes = _try_out(model, build, tried, first, backend)
     cache_files.let_go()
     arguments = first.fit_arguments(size) | {"class_weight": target.class_weight}
     batch = next(backend.batches(arguments))
@@ -122,7 +126,33 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     )
 
 
-def _try_out(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _try_out(
+    model: keras.Model,
+    build: Callable[[], keras.Model],
+    few: Source,
+    more: Source,
+    backend: Backend,
+) -> tuple[keras.Model, tuple[str, ...], tuple[str, ...]]:
+    """(model, metrics, notes) of what was tried with `few` samples, or else with `more` of them.
+
+    A model may take no fewer than some number. What one is left like that failed, nobody knows:
+    the second try is on one that is built afresh.
+    """
+    try:
+        return model, *_try(model, few)
+    except Exception as error:
+        is_of_memory = isinstance(error, MemoryError) or backend.out_of_memory_evidence(error)
+        if is_of_memory or few.count == more.count:
+            raise
+    model = build()
+    try:
+        return model, *_try(model, more)
+    except Exception as error:
+        error.add_note(f"This is with {more.count} samples; with {few.count} it failed, too.")
+        raise
+
+
+def _try(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(metrics, notes). Model and data go together, or this raises, before anything costly starts.
 
     It builds a model that knows no input shape yet, and names its metrics.
