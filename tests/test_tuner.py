@@ -764,6 +764,27 @@ def test_nothing_fits_names_what_it_needs_where_more_memory_is_free(tmp_path):
             tuner.probe(opened)
 
 
+def test_nothing_fits_names_the_peak_where_it_is_known_by_compiling(tmp_path):
+    device = PretendDevice(facts=predictable())
+    device._probe = lambda task: OverBudget(peak_bytes=2 * LIMIT)
+    with pytest.raises(NothingFitsError, match=r"it peaks at 2.0 GiB, and may use 1.0 GiB"):
+        probe(tmp_path, device)
+
+
+@pytest.mark.parametrize("kind", [Inspect, Probe])
+def test_of_the_machines_memory_nothing_is_said_that_helps_a_gpu_alone(tmp_path, kind):
+    out = OutOfMemory(evidence="the kernel's out-of-memory killer ended it", host_memory=True)
+    device = PretendDevice()
+    setattr(device, f"_{kind.__name__.lower()}", lambda task: out)
+    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, ())
+    with Record(tmp_path, changed(TARGET, device="gpu"), free_bytes=LIMIT, version="0") as record:
+        opened = Session(recipe, device, record, lambda _: None, limit_bytes=LIMIT)
+        with pytest.raises(NothingFitsError, match="the kernel's out-of-memory killer") as refused:
+            tuner.probe(opened)
+    assert "use fewer workers" in refused.value.hint
+    assert "memory_limit" not in refused.value.hint
+
+
 def test_nothing_fits_says_how_to_have_what_is_free_now(tmp_path):
     for more in (False, True):
         with session(tmp_path / str(more), PretendDevice(fits_up_to=0)) as opened:

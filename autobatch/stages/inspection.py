@@ -14,6 +14,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.refusal import OF_MACHINE, is_of_machine
 
 INSPECT_DEADLINE_SECONDS = 600.0  # or half of time_limit, where that is more
 SMALLER = 4  # each size that is tried for want of memory is so many times smaller
@@ -33,12 +34,15 @@ def inspect(session: Session, batch_size: int | None = None) -> Inspected:
     entry = _with_memory(session, _inspect(session, own), known)
     size = entry.task.batch_size
     if isinstance(entry.outcome, OutOfMemory):
+        smaller = (
+            "Make the model or its inputs smaller; where the model or load_data is built for one "
+            f"batch size, lower baseline.batch_size, too ({own.batch_size}). `autobatch doctor` "
+            "says what memory there is, and who holds it."
+        )
         raise NothingFitsError(
             f"Nothing fits: memory runs out before anything trains, with batch {size} and without "
             f"a limit of ours: {one_line(entry.outcome.evidence, 300)}.",
-            hint="Make the model or its inputs smaller; where the model or load_data is built for "
-            f"one batch size, lower baseline.batch_size, too ({own.batch_size}). `autobatch "
-            "doctor` says what memory there is, and who holds it.",
+            hint=OF_MACHINE if is_of_machine(entry.outcome, session) else smaller,
         )
     if not isinstance(entry.outcome, Inspected):
         is_late = isinstance(entry.outcome, TimedOut)

@@ -1,11 +1,11 @@
 """What ends a search in which no size trains, or is to be tried: why, and what to do."""
 
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError, one_line
-from autobatch.protocol import OutOfMemory, UserCodeFailed
+from autobatch.protocol import Outcome, OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.recipe import Recipe
-from autobatch.stages.ask import why_it_failed
+from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
 
@@ -23,6 +23,19 @@ def refuse_range(recipe: Recipe, samples: int | None) -> NoReturn:
         f"batch_sizes.min is {sizes.min}, but there are {samples} training samples.",
         hint="Lower batch_sizes.min, or give more data.",
     )
+
+
+OF_MACHINE = (
+    "The machine's memory runs out, not the GPU's: let load_data return smaller arrays, or what "
+    "reads them as they are needed, and use fewer workers. The rows on memory of `autobatch "
+    "doctor` say what the machine has."
+)
+
+
+def is_of_machine(outcome: Outcome | None, session: Session) -> TypeGuard[OutOfMemory]:
+    """Whether, on a GPU, it was not the GPU's memory that ran out."""
+    on_gpu = session.record.header.target.device == "gpu"
+    return on_gpu and isinstance(outcome, OutOfMemory) and outcome.host_memory
 
 
 def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
@@ -45,11 +58,14 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
             f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
             hint=f"The end of {session.log_of(entry)} says more.",
         )
+    if is_of_machine(outcome, session):
+        raise NothingFitsError(
+            f"Nothing fits. Even a batch of {size} does not: memory of the machine runs out "
+            f"({one_line(outcome.evidence, 120)}).",
+            hint=OF_MACHINE,
+        )
     free_bytes = session.record.header.free_bytes
-    needs = "it runs out of memory"
-    if isinstance(outcome, OutOfMemory):
-        held = f", {format_bytes(outcome.peak_bytes)} held" if outcome.peak_bytes else ""
-        needs += f" ({one_line(outcome.evidence, 120)}{held})"
+    needs = _needs(outcome)
     if budget_bytes < free_bytes and (fits := made.ask(size, free_bytes)):
         needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
     allowed = format_bytes(budget_bytes)
@@ -65,3 +81,13 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
         hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
         f"its inputs smaller, or use mixed precision.{others}",
     )
+
+
+def _needs(outcome: Outcome | None) -> str:
+    needs = "it runs out of memory"
+    if isinstance(outcome, OverBudget):
+        return f"it peaks at {format_bytes(outcome.peak_bytes)}"
+    if isinstance(outcome, OutOfMemory):
+        held = f", {format_bytes(outcome.peak_bytes)} held" if outcome.peak_bytes else ""
+        return f"{needs} ({one_line(outcome.evidence, 120)}{held})"
+    return needs
