@@ -527,7 +527,7 @@ Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", 
 
 
 class ProbeResult(Struct):
-    """What fits. `ceiling` is a size near the largest that keeps the headroom free."""
+    """What fits. `ceiling` is a size near the largest that keeps the headroom free; 0: none."""
 
     largest_fitting: int
     ceiling: int

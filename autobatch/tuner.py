@@ -17,6 +17,7 @@ from autobatch.engine import machine
 from autobatch.engine.record_file import Answer
 from autobatch.errors import (
     InterruptedRunError,
+    NothingFitsError,
     RecipeError,
     UsageError,
     UserCodeError,
@@ -39,6 +40,7 @@ from autobatch.stages.inspection import inspect as inspect
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 from autobatch.stages.probe import Prober
 from autobatch.stages.trial_budget import step_seconds_at_most
+from autobatch.stages.refusal import refuse_without_ceiling
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 
@@ -63,6 +65,8 @@ def benchmark(session: Session) -> BenchmarkResult:
         probed = Prober(session, inspected, at_most=at_most).run()
         known.append(probed)
         session.end_if_stopped()
+        if isinstance(sizes, str):
+            refuse_without_ceiling(probed)
         measured = benchmark_stage(session, inspected, probed)
         known.append(measured)
         session.end_if_stopped()
@@ -87,7 +91,7 @@ def _told_when_ended() -> Iterator[list[Struct]]:
     known: list[Struct] = []
     try:
         yield known
-    except (InterruptedRunError, RecipeError, UsageError, UserCodeError) as end:
+    except (InterruptedRunError, NothingFitsError, RecipeError, UsageError, UserCodeError) as end:
         end.so_far = tuple(known)
         raise
 
@@ -102,6 +106,7 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     probed = prober.run()
     known.append(probed)
     session.end_if_stopped()
+    refuse_without_ceiling(probed)
     measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
     known.append(measured)
     session.end_if_stopped()

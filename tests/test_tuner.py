@@ -498,6 +498,55 @@ def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
     assert found.verified
 
 
+# At which one sample takes more than nine tenths, two fit, and three do not.
+TIGHT = 1_260_000
+
+
+@pytest.mark.parametrize("facts", [inspected(), predictable()])
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_fits_is_told_where_no_size_keeps_the_headroom(tmp_path, exact, facts):
+    device = PretendDevice(fits_up_to=10**9, facts=facts)
+    with session(tmp_path, device, limit_bytes=TIGHT) as opened:
+        found = tuner.probe(opened, exact=exact)
+    assert (found.largest_fitting, found.ceiling, found.ceiling_peak_bytes) == (2, 0, 0)
+    assert (found.verified, found.bounded_by) == (True, "memory")
+    (told,) = [note for note in found.notes if note.startswith("No size was found that keeps 10%")]
+    assert "free. Even a batch of 1 does not: " in told
+
+
+def test_code_that_fails_at_sizes_that_would_keep_the_headroom_loses_no_answer(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    fits, failure = device._probe, UserCodeFailed(message="ValueError: at least 4")
+    device._probe = lambda task: fits(task) if task.batch_size >= 4 else failure
+    found = probe(tmp_path, device, "baseline.batch_size=5", limit_bytes=TIGHT + 300_000)
+    assert (found.largest_fitting, found.ceiling) == (5, 0)
+    assert "No size was found that keeps 10% free. ValueError: at least 4" in found.notes
+
+
+@pytest.mark.parametrize("work", [tuner.tune, tuner.benchmark])
+def test_where_no_size_keeps_the_headroom_none_is_gone_on_with(tmp_path, work):
+    device = PretendDevice(fits_up_to=10**9)
+    with (
+        session(tmp_path, device, limit_bytes=TIGHT) as opened,
+        pytest.raises(NothingFitsError, match=r"keeps 10% of 1.2 MiB free; .* is 2\.") as refused,
+    ):
+        work(opened)
+    assert "device.headroom=0%" in refused.value.hint
+    assert [type(known) for known in refused.value.so_far] == [ProbeResult]
+
+
+def test_sizes_that_are_named_need_no_headroom(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    with session(tmp_path, device, ["benchmark.sizes=[1, 2]"], limit_bytes=TIGHT) as opened:
+        assert [point.batch_size for point in tuner.benchmark(opened).points] == [1, 2]
+
+
+def test_without_headroom_the_largest_is_gone_on_with(tmp_path):
+    device = PretendDevice(fits_up_to=10**9)
+    found = probe(tmp_path, device, "device.headroom=0%", limit_bytes=TIGHT)
+    assert (found.largest_fitting, found.ceiling) == (2, 2)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_where_memory_is_known_ahead_two_probes_run_and_the_others_are_predicted(tmp_path, exact):
     device = PretendDevice(fits_up_to=10**9, facts=predictable())

@@ -145,7 +145,7 @@ def _answer(
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"
     if probed := content.probe:
         largest = f"{probed.name_of_largest} {probed.largest_fitting}"
-        return "probed", f"{largest}, ceiling {probed.ceiling}"
+        return "probed", f"{largest}, ceiling {probed.ceiling or 'none'}"
     if verified := content.verification:
         told = "holds" if verified.holds else "does not hold"
         return "verified", f"batch {verified.batch_size} {told}"

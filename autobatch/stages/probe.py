@@ -2,14 +2,8 @@
 
 from math import inf
 
-from autobatch.core.search import (
-    Bracket,
-    bracket_of,
-    largest_fitting,
-    tries_left,
-    where_line_meets,
-)
-from autobatch.errors import InterruptedRunError
+from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left
+from autobatch.errors import InterruptedRunError, NothingFitsError, UserCodeError
 from autobatch.protocol import (
     Bound,
     Fits,
@@ -22,7 +16,7 @@ from autobatch.protocol import (
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
-from autobatch.stages.refusal import refuse, refuse_range
+from autobatch.stages.refusal import NOTHING_FITS, refuse, refuse_range
 from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import Verifier
 from autobatch.stages.worth import largest_worth_a_trial
@@ -33,7 +27,6 @@ FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it g
 FAILURES_EXPECTED = 1 / 3  # of the sizes tried
 TOLERANCE = 0.01  # of the answer, unless it is to be exact
 EDGE = 0.005  # of it, kept from the very edge, where what varies from run to run decides
-MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 
 MEMORY = ("memory", "host_memory")
 
@@ -123,18 +116,36 @@ class Prober:
             self.left_off_at = largest
         budget = int(limit_bytes * (1 - headroom))
         if self.made.peak(largest) > budget:
-            known = self.exact or self.made.predicts
-            size = self.narrow(budget).good if known else self._within(budget, largest)
-            ceiling = self.verification.largest(min(size, largest), budget, refine=known)
-        keeps = f"; {ceiling} keeps {headroom:.0%} free" if ceiling < largest else ""
+            ceiling = self._keeping(budget, largest)
+        keeps = f"; {ceiling or 'no size'} keeps {headroom:.0%} free" if ceiling < largest else ""
         result = self._result(largest, ceiling)
         by = result.bounded_by.replace("_", " ")
         told = f"{result.name_of_largest} {largest} (bounded by {by})"
         if largest == self.at_most:
             told = f"{largest} fits, the largest to be measured"
-        peak = f"peak {format_bytes(result.ceiling_peak_bytes)} of {format_bytes(limit_bytes)}"
+        held = self.made.peak(ceiling or largest)
+        peak = f"peak {format_bytes(held)} of {format_bytes(limit_bytes)}"
         session.end("probe", f"{told}{keeps}; {peak}")
         return result
+
+    def _keeping(self, budget_bytes: int, largest: int) -> int:
+        """A size near the largest that passes within what the headroom leaves; 0: none was found.
+
+        What fits without the headroom is an answer all the same.
+        """
+        known = self.exact or self.made.predicts
+        try:
+            if known:
+                size = self.narrow(budget_bytes).good
+            else:
+                is_bound = self._bounded_by(largest) == "memory"
+                size = self.verification.within(budget_bytes, largest, is_bound=is_bound)
+            return self.verification.largest(min(size, largest), budget_bytes, refine=known)
+        except (NothingFitsError, UserCodeError) as error:
+            free = self.session.recipe.device.headroom
+            why = error.message.removeprefix(f"{NOTHING_FITS} ")
+            self.made.notes.append(f"No size was found that keeps {free:.0%} free. {why}")
+            return 0
 
     def _result(self, largest: int, ceiling: int, *notes: str) -> ProbeResult:
         is_proved = self.proved is not None
@@ -246,19 +257,3 @@ class Prober:
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)
         return jobs + VERIFICATIONS, jobs * each + self.made.verifications_seconds()
-
-    def _within(self, budget_bytes: int, largest: int) -> int:
-        """Where memory reaches the budget, on the line through the smallest size and the largest.
-
-        Somewhat less: its verification is the proof, and a failure costs more than it is worth to
-        narrow what is a margin in any case.
-        """
-        needs = {
-            task.batch_size: entry.outcome.needed_bytes
-            for task, entry in self.made.entries.items()
-            if isinstance(entry.outcome, Fits)
-        }
-        if self._bounded_by(largest) == "memory":  # there it makes do with what it has
-            needs[largest] = self.session.limit_bytes
-        size = where_line_meets(needs, min(needs), largest, budget_bytes)
-        return self.verification.shared(min(size * (1 - MARGIN), largest))

@@ -3,11 +3,13 @@
 from typing import NoReturn, TypeGuard
 
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError, one_line
-from autobatch.protocol import Outcome, OutOfMemory, OverBudget, UserCodeFailed
+from autobatch.protocol import Outcome, OutOfMemory, OverBudget, ProbeResult, UserCodeFailed
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.units import format_bytes
+
+NOTHING_FITS = "Nothing fits."
 
 
 def refuse_range(recipe: Recipe, samples: int | None) -> NoReturn:
@@ -60,7 +62,7 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
         )
     if is_of_machine(outcome, session):
         raise NothingFitsError(
-            f"Nothing fits. Even a batch of {size} does not: memory of the machine runs out "
+            f"{NOTHING_FITS} Even a batch of {size} does not: memory of the machine runs out "
             f"({one_line(outcome.evidence, 120)}).",
             hint=OF_MACHINE,
         )
@@ -77,9 +79,22 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     if session.record.header.target.device == "gpu":
         others = " `autobatch doctor` says who else holds memory of the GPU."
     raise NothingFitsError(
-        f"Nothing fits. Even a batch of {size} does not: {needs}, and may use {allowed}.",
-        hint=f"{fresh}Raise device.memory_limit (or lower device.headroom), make the model or "
-        f"its inputs smaller, or use mixed precision.{others}",
+        f"{NOTHING_FITS} Even a batch of {size} does not: {needs}, and may use {allowed}.",
+        hint=f"{fresh}Raise device.memory_limit, make the model or its inputs smaller, or use "
+        f"mixed precision.{others}",
+    )
+
+
+def refuse_without_ceiling(probed: ProbeResult) -> None:
+    """Where no size keeps the headroom, there is none to go on with."""
+    if probed.ceiling:
+        return
+    raise NothingFitsError(
+        f"No batch size keeps {probed.headroom:.0%} of {format_bytes(probed.limit_bytes)} free; "
+        f"the {probed.name_of_largest} is {probed.largest_fitting}.",
+        hint="Lower device.headroom (--set device.headroom=0% keeps nothing free), raise "
+        "device.memory_limit, make the model or its inputs smaller, or use mixed precision. "
+        "`autobatch benchmark --sizes` measures sizes that fit without it.",
     )
 
 

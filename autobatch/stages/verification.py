@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import inf
 
-from autobatch.core.search import step_of
+from autobatch.core.search import step_of, where_line_meets
 from autobatch.protocol import VERIFY_STEPS, Fits, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
@@ -11,6 +11,7 @@ from autobatch.stages.refusal import refuse
 from autobatch.units import format_bytes
 
 COARSE = 0.1  # of a size that only keeps the headroom
+MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 # Of the size whose verification failed: each twice as far down as the one before; then halves. By
 # small steps at first: as a rule little is lacking, and each that passes takes its time.
 STEPS_DOWN = (0.99, 0.98, 0.96, 0.92, 0.84, 0.68)
@@ -100,6 +101,23 @@ class Verifier:
                 f"{size} was verified over {fits.full_steps} steps, as they are slow: where memory "
                 "creeps up over more, the size that keeps the headroom is the safer one."
             )
+
+    def within(self, budget_bytes: int, largest: int, *, is_bound: bool) -> int:
+        """Where memory reaches the budget, on the line through the smallest size and the largest.
+
+        Somewhat less: its verification is the proof, and a failure costs more than it is worth to
+        narrow what is a margin in any case. Where memory is what bounds the largest (`is_bound`),
+        it makes do with what it has.
+        """
+        needs = {
+            task.batch_size: entry.outcome.needed_bytes
+            for task, entry in self.made.entries.items()
+            if isinstance(entry.outcome, Fits)
+        }
+        if is_bound:
+            needs[largest] = self.session.limit_bytes
+        size = where_line_meets(needs, min(needs), largest, budget_bytes)
+        return self.shared(min(size * (1 - MARGIN), largest))
 
     def largest(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
         """`size`, or a smaller one that passes verification within the budget.

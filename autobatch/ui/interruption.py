@@ -11,6 +11,7 @@ from types import FrameType
 
 from autobatch.errors import (
     InterruptedRunError,
+    NothingFitsError,
     RecipeError,
     TimeLimitError,
     UsageError,
@@ -80,7 +81,7 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
         if error.so_far and not quiet:
             _show(error.so_far[-1], OUT_OF_TIME)
         raise
-    except (RecipeError, UsageError, UserCodeError) as error:
+    except (NothingFitsError, RecipeError, UsageError, UserCodeError) as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], CANNOT_GO_ON)
         raise

@@ -131,7 +131,7 @@ def outcome(point: ProbePoint) -> str:
 
 def ceiling(result: ProbeResult) -> str:
     """With its peak; a run that ended early may not have come so far."""
-    return f"{result.ceiling} ({ceiling_peak(result)})" if result.ceiling else "not known"
+    return f"{result.ceiling} ({ceiling_peak(result)})" if result.ceiling else "none found"
 
 
 def ceiling_peak(result: ProbeResult) -> str:
