@@ -170,8 +170,8 @@ class _StepClock(Watch):
         self.step_seconds: list[float] = []
         self.peak_bytes = 0  # of all that ran before the last step's end
         self.full_step_peaks: list[int] = []
-        self.held_bytes: list[int] = []  # after each execution of full steps
-        self._steps_of_full: list[int] = []  # of each execution that had full steps alone
+        self.held_bytes: list[int] = []  # after each execution of full steps, or of an epoch
+        self._steps_of_held: list[int] = []  # of each of these
         self._count, self._needed, self._backend = count, needed, backend
         self._verify, self._enough_seconds = task.verify, task.seconds
         self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
@@ -187,17 +187,19 @@ class _StepClock(Watch):
         ran = self._count()  # reads from the device, so that the step has ended
         seconds = time.perf_counter() - self._began
         each = max(1, ran.steps - self._counted)
-        all_full = ran.full - self._full == each
+        full = ran.full - self._full
+        # With the smaller batch that ends an epoch, one that begins it is all of it, each time.
+        is_alike = full == each or (full > 0 and self._first == 0)
         self._counted, self._full = ran.steps, ran.full
-        if all_full:
-            self._steps_of_full.append(each)
-        self._read_memory(all_full)
+        if is_alike:
+            self._steps_of_held.append(each)
+        self._read_memory(is_alike)
         self._settling_since = self._settling_since or time.perf_counter()
         self.step_seconds.append(seconds / each)
         self.done = not self._verify and self._enough()
 
     def leak_bytes_per_step(self) -> int:
-        executions, steps = len(self._steps_of_full), sum(self._steps_of_full)
+        executions, steps = len(self._steps_of_held), sum(self._steps_of_held)
         return leak_bytes(self.held_bytes) * executions // max(1, steps)
 
     def epoch_ended(self) -> None:
@@ -210,12 +212,12 @@ class _StepClock(Watch):
             self._full < LEAK_STEPS and leak_bytes(self.held_bytes)
         )
 
-    def _read_memory(self, full_step: bool) -> None:
+    def _read_memory(self, is_alike: bool) -> None:
         peak = self._backend.peak_bytes()
         if peak is None:
             return
         self.peak_bytes = max(self.peak_bytes, peak)
-        if full_step:
+        if is_alike:
             self.full_step_peaks.append(peak)
             self.held_bytes.append(self._backend.held_bytes() or 0)
         self._backend.reset_peak()
