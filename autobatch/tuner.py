@@ -39,8 +39,8 @@ from autobatch.stages.chosen import lowered, verified_choice
 from autobatch.stages.inspection import inspect as inspect
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 from autobatch.stages.probe import Prober
-from autobatch.stages.trial_budget import step_seconds_at_most
 from autobatch.stages.refusal import refuse_without_ceiling
+from autobatch.stages.trial_budget import step_seconds_at_most
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
 
