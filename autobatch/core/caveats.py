@@ -221,7 +221,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
 
 def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) -> str:
     """`rate` over the one that the user's code has at that size."""
-    inspected_at = evidence.instead_of or evidence.baseline.batch_size
+    inspected_at = inspected.batch_size or evidence.baseline.batch_size
     grows = (size / inspected_at) ** inspected.learning_rate_exponent
     return f"{rate / ((inspected.learning_rate or rate) * grows):.4g}"
 
