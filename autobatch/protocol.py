@@ -252,21 +252,19 @@ class Fits(Tagged):
     """The batch trained within the limit."""
 
     peak_bytes: int
+    least_peak_bytes: int  # of the full step that held least: operations overlap, and vary
     full_steps: int  # training steps that were seen to run at exactly the size asked
     steps: int
     seconds: float
     step_seconds: float  # median of the steps after the first
     ragged_samples: int = 0  # size of the last, smaller batch that ran too; 0: none did
     validated: bool = False
-    # Of the full step that held least: operations overlap, and vary. None in records of format 1.
-    least_peak_bytes: int | None = None
     leak_bytes_per_step: int = 0  # held more after each step than after the one before; 0: steady
 
     @property
     def needed_bytes(self) -> int:
         """Between the most and the least that steps held: what the size may just do with."""
-        least = self.peak_bytes if self.least_peak_bytes is None else self.least_peak_bytes
-        return (self.peak_bytes + least) // 2
+        return (self.peak_bytes + self.least_peak_bytes) // 2
 
 
 class OutOfMemory(Tagged):
@@ -354,9 +352,8 @@ class Measured(Tagged):
     steps_per_execution: int = 1
     # From the last step of an epoch to the first of the next, and what that is slower than others:
     # it waits for the pipeline to start. Of each epoch that began while it was measured; where
-    # windows are whole epochs, and have it in them, while it warmed up. The mean, up to record
-    # format 4, and there none for whole epochs.
-    epoch_overhead_seconds: tuple[float, ...] | float | None = ()
+    # windows are whole epochs, and have it in them, while it warmed up.
+    epoch_overhead_seconds: tuple[float, ...] = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
 
@@ -518,8 +515,8 @@ class ProbePoint(Struct):
     ]
     peak_bytes: int | None
     seconds: float
+    limit_bytes: int  # under which it ran: the limit, or what the headroom leaves
     verify: bool = False
-    limit_bytes: int | None = None  # under which it ran: the limit, or what the headroom leaves
     evidence: str | None = None
 
 

@@ -62,7 +62,14 @@ def _probes() -> Iterator[Timed]:
         outcome: Outcome = OutOfMemory(evidence="OOM when allocating tensor")
         if peak <= LIMIT:
             answer = f"fits, peak {format_bytes(peak)}"
-            outcome = Fits(peak_bytes=peak, full_steps=3, steps=3, seconds=1, step_seconds=0.01)
+            outcome = Fits(
+                peak_bytes=peak,
+                least_peak_bytes=peak,
+                full_steps=3,
+                steps=3,
+                seconds=1,
+                step_seconds=0.01,
+            )
         yield _finished(stage, str(size), answer, task, outcome), 0.2
     yield StageFinished(stage=stage, answer="largest that fits 1980 (bounded by memory)"), 0.5
 

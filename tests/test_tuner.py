@@ -846,6 +846,7 @@ def test_nothing_fits_says_how_to_have_what_is_free_now(tmp_path):
 def test_a_leak_is_told_with_when_it_ends_the_training(tmp_path):
     leaking = Fits(
         peak_bytes=LIMIT // 2,
+        least_peak_bytes=LIMIT // 2,
         full_steps=12,
         steps=18,
         seconds=1,

@@ -24,7 +24,14 @@ class Lucky(PretendDevice):
         if task.batch_size > room * (1 - self.spread * abs(self.luck.normal()) + brief):
             return OutOfMemory(evidence="OOM when allocating tensor")
         peak = min(MIB + 100_000 * task.batch_size, task.limit_bytes)
-        return Fits(peak_bytes=peak, full_steps=10, steps=10, seconds=0.1, step_seconds=0.01)
+        return Fits(
+            peak_bytes=peak,
+            least_peak_bytes=peak,
+            full_steps=10,
+            steps=10,
+            seconds=0.1,
+            step_seconds=0.01,
+        )
 
 
 def probed(folder, spread, **more):

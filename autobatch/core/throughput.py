@@ -87,11 +87,9 @@ def _overhead(measured: Measured) -> float:
 def _overheads(measured: Measured) -> tuple[float, ...]:
     """Where no epoch began while it was measured, what the pipeline alone takes to begin one."""
     found = measured.epoch_overhead_seconds
-    if isinstance(found, float):
-        return (found, found)  # a mean, by many
     if not found and not measured.whole_epochs and measured.input_start_seconds is not None:
         return (measured.input_start_seconds,)
-    return found or ()
+    return found
 
 
 def epoch_rate(windows: Sequence[Window], samples: int, starts: Sequence[float]) -> Interval:

@@ -1,12 +1,7 @@
 """What a record file says: its lines, their format, and what damage to them means.
 
-Format history: 1 (2026-11) first. 2 (2026-11) `fits` has least_peak_bytes, probes their limit.
-3 (2026-11) answers of `probe` and `benchmark` too, so that a `recommendation` may be missing.
-4 (2026-11) probes may be predicted; targets have replicas. 5 (2026-11) benchmarks hold what each
-start of an epoch took, instead of the mean; later, with the wait for its first batch, and what the
-pipeline alone takes to start, where it was measured.
-All are read, and files of each are in tests/engine/records. What an older one says in a way that is
-not understood any more is left out: it is asked or concluded anew.
+Their format is 5 (2026-11), and files of it are in tests/engine/records; 1 to 4 came before any
+release and are not read.
 """
 
 from pathlib import Path
@@ -113,16 +108,17 @@ def read_record(directory: Path) -> Content:
 def decode(content: bytes, path: Path) -> Content:
     """The lines of a record file; a torn last one is left out. Raises WrongRunDirectoryError."""
     complete, newline, _ = content.rpartition(b"\n")
-    version = FORMAT_VERSION
     header: Header | None = None
     entries: list[Entry] = []
     answers: list[Answer] = []
     for number, line in enumerate(complete.split(b"\n") if newline else [], start=1):
         if number == 1:
-            version = _version(line, path)
-        match _decode_line(line, number, path, version):
-            case None:
-                pass
+            _check_version(line, path)
+        try:
+            decoded: Line = msgspec.json.decode(line, type=Line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _damaged(path, number, str(error)) from None
+        match decoded:
             case Header() as header if number == 1:
                 pass
             case Entry() as entry if header is not None:
@@ -139,28 +135,17 @@ def decode(content: bytes, path: Path) -> Content:
     )
 
 
-def _version(first_line: bytes, path: Path) -> int:
+def _check_version(first_line: bytes, path: Path) -> None:
     try:
         version = msgspec.json.decode(first_line, type=dict[str, Any]).get("format_version")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _damaged(path, 1, str(error)) from None
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, int) and version != FORMAT_VERSION:
         raise WrongRunDirectoryError(
-            f"{path} has format version {version}, newer than the {FORMAT_VERSION} that this "
-            "autobatch knows.",
-            hint="Update autobatch, or give another directory with --run-dir DIR.",
+            f"{path} has format version {version}; this autobatch reads {FORMAT_VERSION} alone.",
+            hint="Start anew with --fresh (the old record is kept), or give another directory with "
+            "--run-dir DIR.",
         )
-    return version if isinstance(version, int) else FORMAT_VERSION
-
-
-def _decode_line(line: bytes, number: int, path: Path, version: int) -> Line | None:
-    try:
-        decoded: Line = msgspec.json.decode(line, type=Line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if number > 1 and version < FORMAT_VERSION and isinstance(error, msgspec.ValidationError):
-            return None
-        raise _damaged(path, number, str(error)) from None
-    return decoded
 
 
 def _damaged(path: Path, number: int, reason: str) -> WrongRunDirectoryError:

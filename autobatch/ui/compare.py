@@ -136,7 +136,7 @@ def _asked(found: Findings) -> Iterator[tuple[str, Any]]:
             del told[name]
         yield from _flat("", told)
     if found.recommendation:
-        yield from _flat("recipe", found.recommendation.environment.get("recipe", {}))
+        yield from _flat("recipe", found.recommendation.environment["recipe"])
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

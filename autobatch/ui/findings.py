@@ -136,7 +136,7 @@ def findings(content: Content, name: str) -> Findings:
     measured = found.benchmark if found else content.benchmark
     probe_points = tuple(probed.probes if probed else _probe_points(content.entries))
     points = tuple(measured.points if measured else _benchmark_points(content.entries))
-    limits = [point.limit_bytes for point in probe_points if point.limit_bytes is not None]
+    limits = [point.limit_bytes for point in probe_points]
     return Findings(
         name=name,
         content=content,

@@ -202,9 +202,8 @@ def _repeat(found: Findings) -> Section | None:
     import yaml
 
     recipe = yaml.safe_dump(_recipe(found), sort_keys=False, allow_unicode=True)
-    told = (
-        "" if _is_whole(found) else "Ranges and budgets are not in the record: add what you set. "
-    )
+    left_out = "Ranges and budgets are not in the record: add what you set. "
+    told = "" if found.recommendation else left_out
     return Section(
         "repeat",
         "How to repeat",
@@ -214,14 +213,9 @@ def _repeat(found: Findings) -> Section | None:
     )
 
 
-def _is_whole(found: Findings) -> bool:
-    """Whether the record holds all of the recipe."""
-    return found.recommendation is not None and "recipe" in found.recommendation.environment
-
-
 def _recipe(found: Findings) -> dict[str, Any]:
     """What was asked: the whole recipe where the answer holds it, else what the target says."""
-    if found.recommendation and _is_whole(found):
+    if found.recommendation:
         return dict(_without_none(found.recommendation.environment["recipe"]))
     target, inspected = found.header.target, found.inspected
     is_synthetic = inspected is not None and inspected.train_samples is None

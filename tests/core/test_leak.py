@@ -24,6 +24,7 @@ def test_a_leak_is_growth_in_every_part_of_the_training(held, leak):
 def test_a_leak_that_no_training_is_long_enough_for_is_not_told(leak, is_told):
     fits = Fits(
         peak_bytes=1 << 20,
+        least_peak_bytes=1 << 20,
         full_steps=10,
         steps=10,
         seconds=1.0,

@@ -87,14 +87,6 @@ def test_one_start_of_an_epoch_may_as_well_be_none():
     assert found.high == pytest.approx(1000 / 1.5 * (1 + 0.5 / 1.5))
 
 
-@pytest.mark.parametrize("mean", [1.0, None])
-def test_a_mean_that_an_older_record_holds_is_read(mean):
-    windows = [Window(steps=10, samples=1000, seconds=1.0)] * 8
-    found = throughput.delivered(measured(windows, overheads=mean))
-    rate = 500 if mean else 1000
-    assert (found.low, found.value, found.high) == pytest.approx((rate, rate, rate))
-
-
 def test_stalls_count_as_fit_pays_for_them():
     quick = Window(steps=1, samples=100, seconds=0.1)
     stalled = Window(steps=1, samples=100, seconds=0.3)

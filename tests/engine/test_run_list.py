@@ -31,8 +31,8 @@ def folder(tmp_path, monkeypatch):
     runs = tmp_path / "autobatch-runs"
     for name in ("finished", "half", "damaged", "no-run"):
         (runs / name).mkdir(parents=True)
-    shutil.copy(RECORDS / "format-2.jsonl", runs / "finished" / FILE_NAME)
-    lines = (RECORDS / "format-2.jsonl").read_text().splitlines()
+    shutil.copy(RECORDS / "recommended.jsonl", runs / "finished" / FILE_NAME)
+    lines = (RECORDS / "recommended.jsonl").read_text().splitlines()
     (runs / "half" / FILE_NAME).write_text("\n".join(lines[:4]) + "\n")
     (runs / "damaged" / FILE_NAME).write_text("\n".join([*lines[:6], "x", *lines[7:]]) + "\n")
     return runs
@@ -70,7 +70,7 @@ def test_a_run_is_found_by_its_path_or_its_name(folder):
 
 @pytest.mark.parametrize("text", ["train.py", "train", "train-0000000b"])
 def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
-    lines = (RECORDS / "format-2.jsonl").read_text()
+    lines = (RECORDS / "recommended.jsonl").read_text()
     for name, model in (
         ("train-0000000a", "train.py:build_model"),
         ("train-0000000b", "train.py:build_model"),
@@ -85,7 +85,7 @@ def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
 
 def test_a_file_of_the_same_name_elsewhere_has_other_runs(folder, tmp_path):
     (folder / "train-0000000a").mkdir()
-    shutil.copy(RECORDS / "format-2.jsonl", folder / "train-0000000a" / FILE_NAME)
+    shutil.copy(RECORDS / "recommended.jsonl", folder / "train-0000000a" / FILE_NAME)
     (tmp_path / "train.py").write_text("")
     with pytest.raises(UsageError, match="There is no run"):
         find_run("train.py")  # that run is of a folder far away

@@ -10,7 +10,7 @@ from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.engine.tensorboard import write_events
 from autobatch.protocol import Trained, Trial
 
-RECORD = Path(__file__).parent / "records" / "format-2.jsonl"
+RECORD = Path(__file__).parent / "records" / "recommended.jsonl"
 
 
 def scalars(path):

@@ -83,7 +83,15 @@ def test_memory_bars_are_as_long_as_the_share_of_the_limit():
     progress = Progress()
     progress.update(StageStarted(stage="probe", jobs=9, expected_seconds=9, limit_bytes=LIMIT))
     for size in (1, 2, 4):
-        fits = Fits(peak_bytes=size * 256 * MIB, full_steps=3, steps=3, seconds=1, step_seconds=1)
+        peak = size * 256 * MIB
+        fits = Fits(
+            peak_bytes=peak,
+            least_peak_bytes=peak,
+            full_steps=3,
+            steps=3,
+            seconds=1,
+            step_seconds=1,
+        )
         progress.update(probed(size, fits))
     progress.update(probed(8, OutOfMemory(evidence="OOM")))
     rows = drawn(progress)[3:]

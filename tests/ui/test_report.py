@@ -386,9 +386,9 @@ def test_a_failure_of_the_users_code_is_shown_with_its_traceback(better):
 
 
 @pytest.mark.parametrize("path", sorted(RECORDS.iterdir()), ids=lambda path: path.stem)
-def test_records_of_every_format_make_a_page(tmp_path, path):
+def test_records_of_real_runs_make_a_page(tmp_path, path):
     (tmp_path / FILE_NAME).write_bytes(path.read_bytes())
-    assert Page(render(read_record(tmp_path), "old")).figures
+    assert Page(render(read_record(tmp_path), "real")).figures
 
 
 def test_how_to_repeat_is_a_recipe_that_can_be_read_again(page, better):

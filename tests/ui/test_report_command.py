@@ -47,7 +47,7 @@ def make_empty(path):
     ("spoil", "code", "words"),
     [
         (damage, 5, "record.jsonl:7: this line is damaged"),
-        (make_newer, 5, f"format version 99, newer than the {FORMAT_VERSION}"),
+        (make_newer, 5, f"format version 99; this autobatch reads {FORMAT_VERSION} alone"),
         (make_empty, 2, "holds no measurement yet"),
         (lambda path: path.unlink(), 2, "is not a run directory"),
     ],

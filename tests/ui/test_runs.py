@@ -143,7 +143,7 @@ def kept(tmp_path):
     """A folder with one run, which came to its answer, as `autobatch runs` finds it."""
     run = tmp_path / "autobatch-runs" / "größe-1"
     run.mkdir(parents=True)
-    shutil.copy(HERE / "engine" / "records" / "format-2.jsonl", run / FILE_NAME)
+    shutil.copy(HERE / "engine" / "records" / "recommended.jsonl", run / FILE_NAME)
     return tmp_path
 
 

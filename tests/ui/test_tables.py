@@ -15,7 +15,7 @@ from autobatch.ui import notebook, tables, words
 from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.console import console_for
 
-RECORD = Path(__file__).parent.parent / "engine" / "records" / "format-2.jsonl"
+RECORD = Path(__file__).parent.parent / "engine" / "records" / "recommended.jsonl"
 
 
 @pytest.fixture(scope="module")

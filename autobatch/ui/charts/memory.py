@@ -52,7 +52,7 @@ def memory_chart(found: Findings) -> Chart | None:
 
 def _height(point: ProbePoint) -> int:
     """Where a probe stands: at its peak; one that has none, at the limit it broke."""
-    return point.peak_bytes or point.limit_bytes or 0
+    return point.peak_bytes or point.limit_bytes
 
 
 def _limit(limit_bytes: int, headroom: float) -> dict[str, list[Figure]]:
@@ -124,7 +124,7 @@ def _recommended_trace(result: Recommendation | None) -> list[Figure]:
 def _peak(point: ProbePoint) -> str:
     if point.peak_bytes is not None:
         return f"peak {format_bytes(point.peak_bytes)}"
-    return f"limit {format_bytes(point.limit_bytes or 0)}"
+    return f"limit {format_bytes(point.limit_bytes)}"
 
 
 def _alt(fits: Sequence[ProbePoint], failed: Sequence[ProbePoint], limit_bytes: int) -> str:
