@@ -24,16 +24,10 @@ IN_WORDS = {
 }
 
 
-def same_device(one: object, other: object) -> bool:
-    """As far as is known: in records from before CPUs were told apart, each is called CPU."""
-    is_unknown = "CPU" in (one, other)
-    return one == other or (is_unknown and {str(one)[:3], str(other)[:3]} == {"CPU"})
-
-
 def refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:
     """Raise if any (recorded, present) pair differs, naming the innermost difference."""
     for name, (recorded, present) in pairs.items():
-        if recorded == present or (name == "device_name" and same_device(recorded, present)):
+        if recorded == present:
             continue
         if isinstance(recorded, dict) and isinstance(present, dict):
             inner = {

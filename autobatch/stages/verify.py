@@ -1,7 +1,6 @@
 """Does a recommendation still hold? Its size trained and timed again, and what has changed."""
 
 from autobatch.core import throughput
-from autobatch.engine.difference import same_device
 from autobatch.errors import UsageError
 from autobatch.protocol import (
     BenchmarkPoint,
@@ -119,9 +118,7 @@ def _differences(then: dict[str, object], now: dict[str, object]) -> tuple[Diffe
             matters=matters,
         )
         for name, old, new, matters in found
-        if old != new
-        and old is not None  # None: a recommendation from before it was kept
-        and not (name == "device" and same_device(old, new))
+        if old != new and old is not None  # None: a package that was not there
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from autobatch.core.wording import noise
-from autobatch.engine.difference import same_device
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart, Table
@@ -43,7 +42,7 @@ def _caveats(one: Findings, other: Findings) -> Iterator[str]:
     a, b = one.inspected, other.inspected
     if a and b and a.data_fingerprint != b.data_fingerprint:
         yield "The data differ: losses, and times to them, do not compare."
-    if a and b and not same_device(a.device_name, b.device_name):
+    if a and b and a.device_name != b.device_name:
         yield "The devices differ: so do rates, times and limits."
     if one.recommendation and other.recommendation:
         if one.metric != other.metric:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -179,28 +178,12 @@ def test_the_same_target_in_another_folder_is_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("then", "now", "is_other"),
-    [
-        ("CPU: AMD EPYC, 2 cores", "CPU: AMD EPYC, 4 cores", True),
-        ("CPU", "CPU: AMD EPYC, 2 cores", False),
-        ("CPU", "NVIDIA H200", True),
-    ],
-)
-def test_another_device_is_refused_unless_it_was_not_named(tmp_path, then, now, is_other):
-    """Before CPUs were told apart, each was called CPU."""
-    task = Inspect(batch_size=32)
-    fill(tmp_path, entry(task, inspected(device_name=then)))
-    refused = pytest.raises(WrongRunDirectoryError, match=f"device was '{then}' and is '{now}'")
-    with open_record(tmp_path) as record, refused if is_other else nullcontext():
-        record.add(entry(task, inspected(device_name=now)))
-
-
-@pytest.mark.parametrize(
     ("change", "name"),
     [
         ({"data_fingerprint": "xyz"}, r"the data has changed \(shapes"),
         ({"code_fingerprint": "xyz"}, "a Python file of yours has changed"),
         ({"parameters": 7}, "the number of parameters was 1000 and is 7"),
+        ({"device_name": "CPU: B"}, "the device was 'pretend' and is 'CPU: B'"),
         ({"versions": {"keras": "4.0"}}, "the version of keras was '3.0' and is '4.0'"),
     ],
 )
