@@ -251,10 +251,7 @@ def _directory_of(target: str, question: Target) -> Path:
 
 
 def _digest(question: Target) -> str:
-    asked = msgspec.to_builtins(msgspec.structs.replace(question, folder=""))
-    del asked["extents"]  # as `replicas`, a key that older runs had not
-    if question.replicas == 1:
-        del asked["replicas"]
+    asked = msgspec.structs.replace(question, folder="")
     digest = hashlib.sha256(msgspec.json.encode(asked))
     references = (question.model, question.data or "", question.callbacks or "")
     for reference in dict.fromkeys(text.partition(":")[0] for text in references):
