@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from autobatch.core.wording import BOUND_BY as BOUND_BY
-from autobatch.errors import UsageError
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -15,6 +14,7 @@ from autobatch.protocol import (
     Replicas,
     StepTime,
 )
+from autobatch.stages.plan import is_maximised
 from autobatch.units import counted, format_bytes, format_duration, format_rate, format_step, ratio
 
 FITTING = ("fits", "predicted")  # outcomes of probes
@@ -231,21 +231,11 @@ def reached_in(candidate: Candidate, result: Recommendation) -> str:
     seconds = candidate.time_to_target_seconds
     if seconds is not None:
         return format_duration(seconds)
-    sign = -1.0 if rises(result.metric) else 1.0
+    sign = -1.0 if is_maximised(result.metric) else 1.0
     reached = sum(sign * x <= sign * result.target_loss for x in candidate.val_loss_per_seed)
     seeds = max(c.seeds for c in result.candidates)
     told = "" if reached == seeds else f"{reached} of {seeds} seeds"  # all: nothing was timed
     return told if reached else "never"
-
-
-def rises(metric: str) -> bool:
-    """Whether more of it is better; that of an older record may not be known any more."""
-    from autobatch.stages.plan import is_maximised
-
-    try:
-        return is_maximised(metric)
-    except UsageError:
-        return False
 
 
 def speedup(candidate: Candidate) -> tuple[str, str]:

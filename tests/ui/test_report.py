@@ -23,6 +23,7 @@ from autobatch.units import format_bytes, format_duration, ratio
 
 RECORDS = Path(__file__).parent.parent / "engine" / "records"
 EVIL = "</script><script>alert('1')</script><img src=x onerror=alert(2)>\"'&<b>"
+EVIL_METRIC = f"{EVIL}_loss"
 
 
 def run(directory, command=tuner.tune, **device):
@@ -215,7 +216,7 @@ def evil(content):
     target = changed(content.header.target, model=EVIL, folder=EVIL, args={EVIL: EVIL})
     recommendation = changed(
         content.recommendation,
-        metric=EVIL,
+        metric=EVIL_METRIC,
         reasons=(EVIL,),
         warnings=(EVIL,),
         snippet=EVIL,
@@ -239,7 +240,8 @@ def _renamed(entry, metric):
             return changed(entry, outcome=changed(entry.outcome, **names))
         return entry
     evaluations = tuple(
-        changed(each, metrics={EVIL: each.metrics[metric]}) for each in entry.outcome.evaluations
+        changed(each, metrics={EVIL_METRIC: each.metrics[metric]})
+        for each in entry.outcome.evaluations
     )
     return changed(entry, outcome=changed(entry.outcome, evaluations=evaluations))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import log10
 
 from autobatch.protocol import Recommendation
+from autobatch.stages.plan import is_maximised
 from autobatch.ui import words
 from autobatch.ui.charts.axes import (
     Axis,
@@ -141,7 +142,7 @@ def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
     starts = [curve.values[0] for curve in curves]
     values = [value for curve in curves for value in curve.values]
     low, high = min(values), max(values)
-    if words.rises(metric):
+    if is_maximised(metric):
         worst = min(starts)
         low = max(low, worst - BEYOND_START * (high - worst))
         return _linear(low, high, metric)
