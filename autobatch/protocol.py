@@ -564,7 +564,6 @@ class BenchmarkPoint(Struct):
     step_seconds: float  # mean over an epoch, its overhead and ragged batch included
     epoch_seconds: float
     peak_bytes: int | None
-    windows: int
     steps_per_epoch: int = 0  # at this size: loaders may drop the last, smaller batch
     samples_per_epoch: int = 0
     mad_samples_per_second: float = 0.0  # median absolute deviation of the windows' rates
@@ -627,7 +626,6 @@ class StepTime(Struct):
 
     overhead_seconds: Interval
     seconds_per_sample: Interval
-    half_saturation_batch: Interval  # where half the time is overhead: their quotient
     knee: Interval  # the smallest batch measured whose rate is within 5 % of the best one's
     describes: bool  # whether it holds at every size, within the intervals
 

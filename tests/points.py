@@ -12,7 +12,6 @@ def point(batch_size, rate, *, spread=0.01, device=None, **more):
         device_samples_per_second=device,
         step_seconds=batch_size / rate,
         epoch_seconds=1000 / rate,
-        windows=20,
         samples_per_epoch=1000,
         steps_per_epoch=-(-1000 // batch_size),
         **({"peak_bytes": None} | more),

@@ -3,7 +3,7 @@
 A step of batch b takes alpha + beta * b seconds, so that a sample takes beta + alpha / b: a line
 in 1 / b. It is fitted by least squares of relative errors, with neither part below zero; its
 intervals come from refitting to rates drawn from the intervals that were measured (parametric
-bootstrap). Half-saturation is at alpha / beta, where half of each step is overhead.
+bootstrap).
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ Z = 1.96  # of a 95 % interval
 LEAST_SPREAD = 0.005  # relative: no rate is known better than that from one process to the next
 MISFIT_SPREADS, MISFIT = 3.0, 0.05  # a point further off than both is not on the line
 MIN_SIZES = 3
-LEAST_SECONDS = 1e-15  # per sample: keeps the quotient finite where nothing grows with the batch
 
 Array = npt.NDArray[np.float64]
 
@@ -41,7 +40,6 @@ def step_time(points: Sequence[BenchmarkPoint]) -> StepTime | None:
     return StepTime(
         overhead_seconds=_interval(alpha),
         seconds_per_sample=_interval(beta),
-        half_saturation_batch=_interval(alpha / np.maximum(beta, LEAST_SECONDS)),
         knee=_interval(_knees(sizes, fitted if describes else tried)),
         describes=describes,
     )

@@ -54,7 +54,6 @@ def benchmark_point(
         step_seconds=epoch_seconds / latest.steps_per_epoch,
         epoch_seconds=epoch_seconds,
         peak_bytes=max((m.peak_bytes for m in rounds if m.peak_bytes is not None), default=None),
-        windows=sum(len(each) for each in windows),
         steps_per_epoch=latest.steps_per_epoch,
         samples_per_epoch=latest.samples_per_epoch,
         mad_samples_per_second=float(np.median(off)),

@@ -23,7 +23,6 @@ def test_a_line_is_found_exactly():
     found = step_time(points)
     assert found.overhead_seconds.value == pytest.approx(1e-3)
     assert found.seconds_per_sample.value == pytest.approx(1e-5)
-    assert found.half_saturation_batch.value == pytest.approx(100)
     assert found.describes
     assert knee(points, step_time(points)) == true_knee(1e-3, 1e-5)
 
@@ -46,28 +45,24 @@ def test_the_knee_is_within_a_factor_of_2_in_95_percent_of_noisy_curves():
 
 def test_the_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(1)
-    held = np.zeros(3)
+    held = np.zeros(2)
     for _ in range(300):
         noisy = [
             point(size, rate(size, 1e-3, 1e-5) * np.exp(rng.normal(0, 0.03)), spread=0.0588)
             for size in SIZES
         ]
         found = step_time(noisy)
-        truths = (
-            (found.overhead_seconds, 1e-3),
-            (found.seconds_per_sample, 1e-5),
-            (found.half_saturation_batch, 100),
-        )
+        truths = ((found.overhead_seconds, 1e-3), (found.seconds_per_sample, 1e-5))
         held += [each.low <= truth <= each.high for each, truth in truths]
     assert (held >= 0.9 * 300).all()
 
 
 def test_pure_overhead_and_pure_computation_have_an_end():
     overhead = step_time([point(size, rate(size, 1e-3, 0)) for size in SIZES])
-    assert overhead.half_saturation_batch.value > 1e6
+    assert overhead.seconds_per_sample.value == pytest.approx(0, abs=1e-9)
     assert overhead.knee.value == SIZES[-1]
     computation = step_time([point(size, rate(size, 0, 1e-5)) for size in SIZES])
-    assert computation.half_saturation_batch.value == pytest.approx(0, abs=1e-6)
+    assert computation.overhead_seconds.value == pytest.approx(0, abs=1e-9)
     assert computation.knee.value == SIZES[0]
 
 

@@ -15,7 +15,6 @@ def step_time(overhead, per_sample):
     return StepTime(
         overhead_seconds=exactly(overhead),
         seconds_per_sample=exactly(per_sample),
-        half_saturation_batch=exactly(overhead / per_sample if per_sample else inf),
         knee=exactly(1),
         describes=True,
     )
