@@ -255,7 +255,6 @@ class Fits(Tagged):
     least_peak_bytes: int  # of the full step that held least: operations overlap, and vary
     full_steps: int  # training steps that were seen to run at exactly the size asked
     steps: int
-    seconds: float
     step_seconds: float  # median of the steps after the first
     ragged_samples: int = 0  # size of the last, smaller batch that ran too; 0: none did
     validated: bool = False
@@ -344,7 +343,6 @@ class Measured(Tagged):
     whole_epochs: bool  # windows are whole epochs, their overhead included
     steps_per_epoch: int
     samples_per_epoch: int
-    warmup_seconds: float
     device_windows: tuple[Window, ...]  # the same step on one batch that stays on the device
     peak_bytes: int | None
     input_windows: tuple[Window, ...] = ()  # batches drawn from the pipeline, without training
@@ -371,7 +369,6 @@ class Trained(Tagged):
     evaluations: tuple[Evaluation, ...]
     steps: int
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
-    peak_bytes: int | None
     sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
     as_compiled: bool = True  # else with fewer steps an execution than the user's training
 

@@ -63,12 +63,7 @@ def _probes() -> Iterator[Timed]:
         if peak <= LIMIT:
             answer = f"fits, peak {format_bytes(peak)}"
             outcome = Fits(
-                peak_bytes=peak,
-                least_peak_bytes=peak,
-                full_steps=3,
-                steps=3,
-                seconds=1,
-                step_seconds=0.01,
+                peak_bytes=peak, least_peak_bytes=peak, full_steps=3, steps=3, step_seconds=0.01
             )
         yield _finished(stage, str(size), answer, task, outcome), 0.2
     yield StageFinished(stage=stage, answer="largest that fits 1980 (bounded by memory)"), 0.5
@@ -91,7 +86,6 @@ def _benchmarks() -> Iterator[Timed]:
             whole_epochs=False,
             steps_per_epoch=10,
             samples_per_epoch=10 * size,
-            warmup_seconds=0.1,
             device_windows=(),
             peak_bytes=None,
         )
@@ -128,7 +122,6 @@ def _trials() -> Iterator[Timed]:
             ),
             steps=100,
             train_seconds=1.0,
-            peak_bytes=None,
         )
         yield _finished(stage, label, f"val_loss {losses[-1]:.4g}", task, outcome), 0.0
     yield StageFinished(stage=stage, answer="9 settings, 4 finalists"), 0.5

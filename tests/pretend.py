@@ -130,7 +130,6 @@ class PretendDevice:
             least_peak_bytes=peak,
             full_steps=3,
             steps=3,
-            seconds=0.1,
             step_seconds=0.01,
             validated=True,
         )
@@ -151,7 +150,6 @@ class PretendDevice:
             whole_epochs=True,
             steps_per_epoch=steps,
             samples_per_epoch=samples,
-            warmup_seconds=0.5,
             device_windows=windows if task.explains else (),
             peak_bytes=None,
         )
@@ -201,7 +199,6 @@ class PretendDevice:
             ),
             steps=task.steps,
             train_seconds=task.steps * self.step_seconds(size),
-            peak_bytes=None,
             sharpness=float(size) if task.sharpness else None,
         )
 

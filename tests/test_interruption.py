@@ -184,14 +184,8 @@ def test_a_recommendation_whose_own_size_was_not_verified_says_so(tmp_path):
 def test_fits_is_what_a_ceiling_needs(tmp_path):
     """Where no size has left the headroom free so far, none is named."""
     device = Stopped(of(Probe), 2)
-    held = Fits(
-        peak_bytes=127 * MIB,
-        least_peak_bytes=127 * MIB,
-        full_steps=3,
-        steps=3,
-        seconds=1,
-        step_seconds=1,
-    )
+    peak = 127 * MIB
+    held = Fits(peak_bytes=peak, least_peak_bytes=peak, full_steps=3, steps=3, step_seconds=1)
     device.answers = {(Probe, 32): [held]}
     (found,) = interrupted(tmp_path, tuner.probe, device)
     assert (found.largest_fitting, found.ceiling) == (32, 0)

@@ -44,7 +44,6 @@ class Equal(PretendDevice):
             ),
             steps=task.steps,
             train_seconds=1.0,
-            peak_bytes=None,
         )
 
 

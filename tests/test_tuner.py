@@ -183,7 +183,7 @@ def curving(own, others, same_size=None):
             Evaluation(step=step, metrics={"val_loss": chance * loss(step / task.steps)})
             for step in task.evaluate_at
         )
-        return Trained(evaluations=evaluations, steps=task.steps, train_seconds=1, peak_bytes=None)
+        return Trained(evaluations=evaluations, steps=task.steps, train_seconds=1)
 
     device = PretendDevice()
     device._trial = trial
@@ -849,7 +849,6 @@ def test_a_leak_is_told_with_when_it_ends_the_training(tmp_path):
         least_peak_bytes=LIMIT // 2,
         full_steps=12,
         steps=18,
-        seconds=1,
         step_seconds=0.1,
         leak_bytes_per_step=MIB,
     )
@@ -1352,7 +1351,7 @@ def test_a_baseline_that_stays_where_each_seed_started_gives_no_speedup(tmp_path
             for step in task.evaluate_at
             if step
         ]
-        return Trained(evaluations=tuple(worse), steps=task.steps, train_seconds=1, peak_bytes=None)
+        return Trained(evaluations=tuple(worse), steps=task.steps, train_seconds=1)
 
     device._trial = stuck
     found = tune(tmp_path, device)

@@ -25,12 +25,7 @@ class Lucky(PretendDevice):
             return OutOfMemory(evidence="OOM when allocating tensor")
         peak = min(MIB + 100_000 * task.batch_size, task.limit_bytes)
         return Fits(
-            peak_bytes=peak,
-            least_peak_bytes=peak,
-            full_steps=10,
-            steps=10,
-            seconds=0.1,
-            step_seconds=0.01,
+            peak_bytes=peak, least_peak_bytes=peak, full_steps=10, steps=10, step_seconds=0.01
         )
 
 

@@ -99,7 +99,6 @@ def test_executions_are_tried_only_where_overhead_binds_and_an_epoch_has_the_ste
         whole_epochs=True,
         steps_per_epoch=50,
         samples_per_epoch=800,
-        warmup_seconds=0.1,
         device_windows=(),
         peak_bytes=None,
     )

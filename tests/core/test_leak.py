@@ -27,7 +27,6 @@ def test_a_leak_that_no_training_is_long_enough_for_is_not_told(leak, is_told):
         least_peak_bytes=1 << 20,
         full_steps=10,
         steps=10,
-        seconds=1.0,
         step_seconds=0.1,
         leak_bytes_per_step=leak,
     )

@@ -16,7 +16,6 @@ def measured(windows, *, samples=1000, steps=10, overheads=()):
         epoch_overhead_seconds=overheads,
         steps_per_epoch=steps,
         samples_per_epoch=samples,
-        warmup_seconds=0.5,
         device_windows=(),
         peak_bytes=None,
     )

@@ -26,7 +26,7 @@ from autobatch.protocol import (
 
 RECORDS = Path(__file__).parent / "records"
 PROBE = Probe(batch_size=8, limit_bytes=1000)
-FITS = Fits(peak_bytes=10, least_peak_bytes=9, full_steps=3, steps=3, seconds=1.0, step_seconds=0.1)
+FITS = Fits(peak_bytes=10, least_peak_bytes=9, full_steps=3, steps=3, step_seconds=0.1)
 
 LONG = OutOfMemory(evidence="OOM when allocating " + 900 * "x")
 PROBED = ProbeResult(

@@ -84,14 +84,7 @@ def test_memory_bars_are_as_long_as_the_share_of_the_limit():
     progress.update(StageStarted(stage="probe", jobs=9, expected_seconds=9, limit_bytes=LIMIT))
     for size in (1, 2, 4):
         peak = size * 256 * MIB
-        fits = Fits(
-            peak_bytes=peak,
-            least_peak_bytes=peak,
-            full_steps=3,
-            steps=3,
-            seconds=1,
-            step_seconds=1,
-        )
+        fits = Fits(peak_bytes=peak, least_peak_bytes=peak, full_steps=3, steps=3, step_seconds=1)
         progress.update(probed(size, fits))
     progress.update(probed(8, OutOfMemory(evidence="OOM")))
     rows = drawn(progress)[3:]
@@ -126,7 +119,7 @@ def trial(size, rate, seed, *values):
     evaluations = tuple(Evaluation(step=1, metrics={"val_loss": value}) for value in values)
     outcome = Diverged(step=1, evaluations=())
     if values:
-        outcome = Trained(evaluations=evaluations, steps=1, train_seconds=1, peak_bytes=None)
+        outcome = Trained(evaluations=evaluations, steps=1, train_seconds=1)
     yield JobStarted(stage="trials", label=label, task=task)
     yield JobFinished(
         stage="trials",

@@ -501,21 +501,3 @@ class InAThread(keras.callbacks.Callback):
 
 def in_a_thread():
     return [InAThread()]
-
-
-class StartsSlowly(keras.callbacks.Callback):
-    """As where caches fill, for SLOW_SECONDS in all; each step sleeps less than the one before."""
-
-    steps = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.steps < 12:
-            time.sleep(0.2 * 0.8**self.steps)
-            self.steps += 1
-
-
-SLOW_SECONDS = sum(0.2 * 0.8**n for n in range(12))
-
-
-def starts_slowly():
-    return [StartsSlowly()]

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 from asking import BACKENDS, ask, on_backends
-from kinds import SLOW_SECONDS, rows
+from kinds import rows
 
 from autobatch.core import diagnosis, throughput
 from autobatch.protocol import (
@@ -256,17 +256,6 @@ def test_what_tracing_for_a_shape_takes_is_no_training(tmp_path):
     found = ask_kind(tmp_path, task, "slow_to_trace", "arrays")  # batches of 20, 20 and 10
     assert isinstance(found, Trained), found
     assert found.train_seconds < 2
-
-
-@on_backends("tensorflow", "torch")  # on JAX, compilation alone takes as long
-def test_slow_first_steps_are_warm_up(tmp_path):
-    found = ask_kind(
-        tmp_path,
-        Benchmark(batch_size=10, seconds=2),
-        *("dense", "arrays"),
-        callbacks="kinds.py:starts_slowly",
-    )
-    assert found.warmup_seconds > SLOW_SECONDS
 
 
 @EACH_KIND

@@ -80,7 +80,6 @@ def rate(clock):
         whole_epochs=clock.whole_epochs,
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=clock.samples,
-        warmup_seconds=clock.warmup_seconds,
         device_windows=(),
         peak_bytes=None,
         epoch_overhead_seconds=tuple(clock.overheads),
@@ -141,6 +140,18 @@ def test_epochs_of_one_step_are_measured_with_what_they_take_to_end(step_seconds
     assert clock.whole_epochs == whole
     assert min(clock.overheads) >= 0.1
     assert rate(clock).value <= clock.samples / (step_seconds + 0.09)
+
+
+def test_slow_first_steps_are_in_no_window():
+    """As where caches fill, for longer than two stretches."""
+    slow = iter([0.2 * 0.8**n for n in range(12)])
+    clock, _ = fit(
+        Device(0.002),
+        steps_per_epoch=4,
+        seconds=2.0,
+        on_step=lambda device: time.sleep(next(slow, 0.0)),
+    )
+    assert clock.steps - sum(window.steps for window in clock.windows) >= 12
 
 
 def test_a_callback_that_ends_the_training_does_not_end_the_measurement():

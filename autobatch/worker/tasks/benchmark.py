@@ -68,7 +68,6 @@ def run(
         epoch_overhead_seconds=tuple(clock.overheads),
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=clock.samples,
-        warmup_seconds=clock.warmup_seconds,
         device_windows=device_windows or (),
         peak_bytes=peak_bytes,
         input_windows=input_windows,

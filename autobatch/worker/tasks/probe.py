@@ -39,7 +39,6 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         backend.only_predict()
     count = backend.count_steps(model, size)
     clock = _StepClock(count, needed, backend, task)
-    began = time.perf_counter()
     will_validate = validates(data, model)
     arguments = _arguments(task, data, needed, validate=task.verify and will_validate)
     validated = "validation_data" in arguments
@@ -54,7 +53,6 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         )
     backend.synchronise()
     del ballast
-    seconds = time.perf_counter() - began
     ran = count()
     _check(ran, size, needed, data)
     peak = max(clock.peak_bytes, backend.peak_bytes() or 0)
@@ -67,7 +65,6 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         least_peak_bytes=min(clock.full_step_peaks, default=peak),
         full_steps=ran.full,
         steps=ran.steps,
-        seconds=seconds,
         step_seconds=statistics.median(clock.step_seconds[1:] or clock.step_seconds),
         ragged_samples=ran.smallest if ran.smallest < size else 0,
         validated=validated,

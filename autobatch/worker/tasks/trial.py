@@ -88,7 +88,6 @@ def run(
         evaluations=tuple(watch.evaluations),
         steps=watch.steps,
         train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
-        peak_bytes=backend.peak_bytes(),
         as_compiled=compiled <= few,
     )
     if not task.sharpness or why_no_gradients(model) is not None:

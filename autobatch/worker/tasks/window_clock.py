@@ -43,8 +43,6 @@ class WindowClock(Unwaited):
         self.windows: list[Window] = []
         self.overheads: list[float] = []
         self.whole_epochs = False
-        self.warmup_seconds = 0.0
-        self._began = time.perf_counter()
         self._warm_up = WarmUp(seconds)
         self._steps_per_window = 1
         self._window_steps = 0
@@ -164,7 +162,6 @@ class WindowClock(Unwaited):
         self.whole_epochs = not self._grows and windows * epoch_seconds <= self.seconds
         self._steps_per_window = max(1, round(self.seconds / WINDOWS / step_seconds))
         self._measuring_since = now
-        self.warmup_seconds = now - self._began
         if not self.whole_epochs:
             self.overheads.clear()  # those between windows count
             self._open(now)
