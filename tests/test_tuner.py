@@ -1076,23 +1076,6 @@ def test_an_execution_of_more_steps_that_pays_is_recommended_and_its_cost_told(t
     assert told[-3:] == [3, 2, 1]
 
 
-def test_a_size_that_slows_down_while_it_is_measured_is_told_of(tmp_path):
-    class Throttling(PretendDevice):
-        def _benchmark(self, task):
-            found = super()._benchmark(task)
-            if task.batch_size != 64:
-                return found
-            windows = enumerate(found.windows)
-            slower = tuple(changed(w, seconds=w.seconds * (1 + k / 10)) for k, w in windows)
-            return changed(found, windows=slower)
-
-    with session(tmp_path, Throttling(), ["batch_sizes.max=64"]) as opened:
-        notes = tuner.benchmark(opened).notes
-    # The last three windows took 1.9 times their own, in the middle, and the first three 1.1.
-    told = "While being measured, batch 64 became 43% slower; the intervals allow for it."
-    assert [note.startswith(told) for note in notes] == [True]
-
-
 def test_sizes_whose_resident_batch_could_not_be_trained_on_are_told_of_once(tmp_path):
     class Leaking(PretendDevice):
         def _benchmark(self, task):

@@ -24,7 +24,6 @@ STARTS_SHARE = 0.05  # of an epoch, to which the mean of what its starts take is
 ROUNDED_FROM = 64
 FEW = 10  # differences
 DRIFT_SHARE = 0.03  # less is no matter
-TREND_CHANCE, TREND_SHARE = 0.001, 0.05
 
 
 def benchmark_point(
@@ -194,23 +193,6 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
         return 0.0
     change = exp(mean) - 1
     return change if abs(change) > DRIFT_SHARE else 0.0
-
-
-def trend(measured: Measured) -> float:
-    """How much the rate moved from the first third of the windows to the last; 0 if by chance.
-
-    By Kendall's rank correlation with time (Kendall 1938), at 1 in 1000: sizes are many.
-    """
-    rates = [window.samples_per_second for window in measured.windows]
-    third = len(rates) // 3
-    if third < 2:
-        return 0.0
-    moved = float(np.median(rates[-third:]) / np.median(rates[:third]) - 1)
-    if abs(moved) <= TREND_SHARE:
-        return 0.0
-    from scipy.stats import kendalltau  # takes a second, and few runs ask for it
-
-    return moved if kendalltau(range(len(rates)), rates).pvalue <= TREND_CHANCE else 0.0
 
 
 def sizes_to_measure(

@@ -17,7 +17,7 @@ from autobatch.protocol import (
     ProbeResult,
 )
 from autobatch.stages.ask import Session
-from autobatch.stages.timer import Timer, changed_by
+from autobatch.stages.timer import Timer
 from autobatch.units import format_duration
 
 WIDE_SPREAD = 0.3  # of a rate, from process to process: more than a quiet machine has
@@ -93,7 +93,6 @@ def benchmark(
         wall_seconds=timer.wall_seconds,
         notes=(
             *timer.notes,
-            *_on_trends(timer.moved),
             *_on_unknown(timer.logs_of_unknown),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
             *_on_spread(spread),
@@ -122,31 +121,11 @@ def _notes(
             + (f"the ceiling is lowered to {ceiling}." if ceiling else "no smaller size is known.")
         )
     if moved:
+        by = f"{abs(moved):.0%} {'faster' if moved > 0 else 'slower'}"
         yield (
-            f"The machine's speed moved: when measured again, sizes were {changed_by(moved)}; "
+            f"The machine's speed moved: when measured again, sizes were {by}; "
             "the intervals allow for it. Is something else running?"
         )
-
-
-def _on_trends(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
-    told = " and ".join(_ways(moved))
-    if told:
-        yield (
-            f"While being measured, {told}; the intervals allow for it. "
-            "Is something else running, or does a step change as training goes on?"
-        )
-
-
-def _ways(moved: Sequence[tuple[int, float]]) -> Iterator[str]:
-    """Slower and faster, each with its sizes."""
-    for way in (-1, 1):
-        found = sorted((size, way * share) for size, share in moved if way * share > 0)
-        if found:
-            sizes = ", ".join(map(str, dict.fromkeys(size for size, _ in found)))
-            shares = [share for _, share in found]
-            least, most = f"{min(shares):.0%}", changed_by(way * max(shares))
-            told = most if most.startswith(f"{least} ") else f"{least} to {most}"
-            yield f"batch {sizes} became {told}"
 
 
 def _on_spread(spread: float) -> Iterator[str]:

@@ -30,7 +30,6 @@ class Timer:
         self.wall_seconds = 0.0
         self.found: dict[int, list[Measured]] = {}  # by size, in the order of rounds
         self.out_of_memory: list[int] = []  # sizes
-        self.moved: list[tuple[int, float]] = []  # (size, share by which a process sped up)
         self.logs_of_unknown: dict[int, str | None] = {}  # by size: what holds it back
         self.notes: list[str] = []
         self._failed: Entry | None = None
@@ -115,17 +114,11 @@ class Timer:
             return entry.outcome
         if task.explains and not entry.outcome.device_windows:
             self.logs_of_unknown.setdefault(task.batch_size, entry.log)
-        if moved := throughput.trend(entry.outcome):
-            self.moved.append((task.batch_size, moved))
         return entry.outcome
 
     def raise_for_user(self) -> None:
         if self._failed is not None:
             self.session.raise_for_user(self._failed)
-
-
-def changed_by(moved: float) -> str:
-    return f"{abs(moved):.0%} {'faster' if moved > 0 else 'slower'}"
 
 
 def _phrase(size: int, outcome: Outcome) -> str:

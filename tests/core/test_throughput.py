@@ -192,15 +192,3 @@ def test_sizes_are_powers_of_two_and_the_ceiling():
 def test_the_order_of_sizes_is_interleaved_and_complete():
     order = throughput.interleaved([1, 2, 4, 8, 16])
     assert order == [1, 4, 16, 8, 2]
-
-
-def test_a_training_that_slows_down_while_it_is_measured_is_told_and_noise_is_not():
-    rng = np.random.default_rng(0)
-    slowing = [Window(steps=1, samples=100, seconds=0.1 * 1.03**k) for k in range(20)]
-    assert throughput.trend(measured(slowing)) == pytest.approx(-0.34, abs=0.03)
-    told = 0
-    for _ in range(200):
-        noise = 0.1 * np.exp(rng.normal(0, 0.1, 20))
-        windows = [Window(steps=1, samples=100, seconds=float(each)) for each in noise]
-        told += throughput.trend(measured(windows)) != 0
-    assert told <= 2
