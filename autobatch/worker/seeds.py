@@ -3,10 +3,13 @@
 A DataLoader takes its order of samples, and what its processes draw, from PyTorch's.
 """
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 
 def set_seed(seed: int) -> None:
@@ -45,14 +48,19 @@ def shuffle_by(seed: int) -> None:
     tf.data.Dataset.shuffle = shuffle
 
 
-def random_state() -> Callable[[], None]:
-    """What puts PyTorch's random state on the CPU back as it is now.
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever is drawn in it: what is drawn afterwards is as if nothing had been.
 
-    The other frameworks have none: a tf.data.Dataset that shuffles has a generator of its own, and
-    Keras' seeds are variables.
+    NumPy's, from which Keras shuffles arrays on JAX, and PyTorch's, from which a DataLoader takes
+    its order. The other frameworks have none: a tf.data.Dataset that shuffles has a generator of
+    its own, and Keras' seeds are variables.
     """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return lambda: None
-    state = torch.get_rng_state()
-    return lambda: torch.set_rng_state(state)
+    numbers, torch = np.random.get_state(), sys.modules.get("torch")
+    on_cpu = torch.get_rng_state() if torch else None
+    on_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
+    yield
+    np.random.set_state(numbers)
+    if torch:
+        torch.set_rng_state(on_cpu)
+        torch.cuda.set_rng_state_all(on_gpus)

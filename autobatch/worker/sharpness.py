@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from autobatch.worker.backends import Backend
+from autobatch.worker.seeds import random_state_kept
 
 RADIUS = 1e-3  # of the central difference, in norms of the weights
 ITERATIONS = 30  # at most, of two gradients each
@@ -47,16 +48,15 @@ def _gradient_function(
     """(the gradient at given weights, what puts them and all that layers keep back)."""
     kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
     differentiate = backend.gradients(model)
-    restore_random = backend.random_state()
 
     def restore(weights: Vector) -> None:
-        restore_random()
         for variable, value in (*kept, *zip(model.trainable_weights, weights, strict=True)):
             variable.assign(value)
 
     def gradient(weights: Vector) -> Vector:
         restore(weights)
-        return [keras.ops.convert_to_numpy(each) for each in differentiate(batch)]
+        with random_state_kept():
+            return [keras.ops.convert_to_numpy(each) for each in differentiate(batch)]
 
     return gradient, restore
 

@@ -147,9 +147,6 @@ class Backend(Protocol):
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
         """Make the model's own training step count the batches that it ran on, of all replicas."""
 
-    def random_state(self) -> Callable[[], None]:
-        """A function that puts the framework's global generator back to where it is now."""
-
     def out_of_memory_evidence(self, error: BaseException) -> str | None:
         """The line of `error` that says the device's memory ran out; None if it says otherwise."""
 

@@ -29,7 +29,6 @@ from autobatch.worker.backends.jax_gpus import (
     start_cuda,
 )
 from autobatch.worker.mistakes import DeviceError
-from autobatch.worker.seeds import random_state as random_state
 
 PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_seed imports it
 EQUAL_PARTS = True

@@ -17,7 +17,6 @@ from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
 from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment, set_allocator
-from autobatch.worker.seeds import random_state as random_state
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities
-from autobatch.worker import seeds
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
@@ -213,20 +212,6 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
         return seen.count()
 
     return read
-
-
-def random_state() -> Callable[[], None]:
-    import torch
-
-    restore_on_cpu = seeds.random_state()  # from which the loader's order of samples comes
-    on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else []
-
-    def restore() -> None:
-        restore_on_cpu()
-        if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
-
-    return restore
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:

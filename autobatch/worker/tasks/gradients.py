@@ -23,6 +23,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.backends import Backend
 from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
+from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Source, leaves, rows_of
 from autobatch.worker.target import build_model, fixed_batch_size
 from autobatch.worker.tasks.watch import Watch, fit
@@ -91,10 +92,8 @@ class _Meter(Watch):
     def stepped(self, steps: int, *, last: bool) -> None:
         while self._due and self.steps >= self._due[0]:
             self._due.pop(0)
-            numbers, restore = np.random.get_state(), self.backend.random_state()
-            self._measure()
-            np.random.set_state(numbers)  # from which Keras shuffles arrays on JAX
-            restore()
+            with random_state_kept():
+                self._measure()
         self.done = not self._due
 
     def _measure(self) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import msgspec
-import numpy as np
 
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
 from autobatch.worker import data as user_data
@@ -22,7 +21,7 @@ from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestima
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
 from autobatch.worker.sample import sample
-from autobatch.worker.seeds import set_seed
+from autobatch.worker.seeds import random_state_kept, set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of
 from autobatch.worker.target import can_evaluate, fixed_batch_size, recurrent_states, scalars
@@ -197,20 +196,17 @@ class _Evaluator(Unwaited):
         paused = time.perf_counter()
         states = recurrent_states(self.model)
         kept = [state.numpy() for state in states]
-        # On PyTorch and JAX the order of samples comes from these; sizes differ in when they look.
-        numbers, restore = np.random.get_state(), self.backend.random_state()
         # A mode that PyTorch's modules are in; `fit` sets it once an epoch.
         trains = keras.config.backend() == "torch" and self.model.training
         # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
         users = self.users if self.steps else []
-        for each in users:
-            each.on_test_begin({})
-        with reestimated(self.model, self.inputs):
-            logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
-        for each in users:
-            each.on_test_end(logs)
-        np.random.set_state(numbers)
-        restore()
+        with random_state_kept():  # sizes differ in when they look
+            for each in users:
+                each.on_test_begin({})
+            with reestimated(self.model, self.inputs):
+                logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
+            for each in users:
+                each.on_test_end(logs)
         if trains:
             self.model.train()
         for state, value in zip(states, kept, strict=True):
