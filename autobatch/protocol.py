@@ -6,6 +6,7 @@ return. All are frozen msgspec structs: one definition gives validation and JSON
 names; shapes of tuples are in the comments beside them.
 """
 
+import json
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 import msgspec
@@ -784,16 +785,8 @@ def encoded(message: Struct) -> bytes:
     try:
         return msgspec.json.encode(message)
     except UnicodeEncodeError:  # the name of a file that is not in UTF-8
-        return msgspec.json.encode(_escaped(msgspec.to_builtins(message)))
-
-
-def _escaped(value: Any) -> Any:
-    """It, with each lone surrogate in its texts as Python spells it."""
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_escaped(each) for each in value]
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        plain = msgspec.to_builtins(message)
+        return json.dumps(plain, ensure_ascii=False).encode(errors="replace")
 
 
 def to_json(value: Struct | tuple[Struct, ...]) -> str:
