@@ -172,10 +172,6 @@ def rate_interval(windows: Sequence[Window]) -> Interval:
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
-def best(points: Sequence[BenchmarkPoint]) -> int:
-    return max(points, key=lambda point: point.samples_per_second).batch_size
-
-
 def drift(measured: Iterable[Sequence[Measured]]) -> float:
     """How much the rates moved from each size's first process to its last; 0 if by chance.
 

@@ -76,7 +76,8 @@ def benchmark(
     moved = throughput.drift(timer.found.values())
     usable = [point for point in points if ceiling is None or point.batch_size <= ceiling]
     fitted = step_time(usable)
-    knee, best = knee_of(usable, fitted), throughput.best(usable)
+    knee = knee_of(usable, fitted)
+    best = max(usable, key=lambda point: point.samples_per_second).batch_size
     at = {point.batch_size: point for point in points}
     several = inspected.abilities.executes_several_steps
     executions = timer.executions(at[knee], spread) if several else []
