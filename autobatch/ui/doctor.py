@@ -7,7 +7,7 @@ from autobatch.doctor.facts import Diagnosis, Facts, Finding
 from autobatch.engine.machine import Gpu
 from autobatch.errors import one_line
 from autobatch.frameworks import DISTRIBUTIONS
-from autobatch.units import format_bytes
+from autobatch.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,8 +30,8 @@ def diagnosis_table(diagnosis: Diagnosis) -> "RenderableType":
 def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     facts = diagnosis.facts
     memory = facts.memory
-    cores = "cores" if facts.cores > 1 else "core"
-    yield "machine", f"{facts.system} {facts.architecture}, {facts.cores} CPU {cores}"
+    cores = counted(facts.cores, "CPU core")
+    yield "machine", f"{facts.system} {facts.architecture}, {cores}"
     yield (
         "memory",
         f"{format_bytes(memory.available_bytes)} available of {format_bytes(memory.total_bytes)}; "
@@ -112,6 +112,6 @@ def _verdict(diagnosis: Diagnosis) -> str:
     warnings = sum(finding.severity == "warns" for finding in diagnosis.findings)
     blocks = len(diagnosis.findings) - warnings
     if not diagnosis.ready:
-        return f"[bold red]not ready[/]: {blocks} {'things' if blocks > 1 else 'thing'} to mend"
-    and_warnings = f", {warnings} {'warnings' if warnings > 1 else 'warning'}" if warnings else ""
+        return f"[bold red]not ready[/]: {counted(blocks, 'thing')} to mend"
+    and_warnings = f", {counted(warnings, 'warning')}" if warnings else ""
     return f"[bold green]ready[/]{and_warnings}"
