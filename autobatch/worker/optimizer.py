@@ -105,7 +105,7 @@ def peak_step(optimizer: Any) -> int:
 
 def _made(optimizer: Any) -> int:
     """The steps that it has made: of a saved model, not 0."""
-    return int(optimizer._iterations)
+    return int(keras.ops.convert_to_numpy(optimizer._iterations))
 
 
 def _peak(schedule: Any, start: int) -> tuple[int, float]:
