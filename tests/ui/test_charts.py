@@ -62,10 +62,6 @@ def test_an_axis_of_one_value_has_an_extent():
     assert low < high
 
 
-def test_the_axis_of_a_metric_that_is_not_known_is_that_of_a_loss():
-    assert shown("val_nonsense", (2.0, 1.0), (2.0, 1e4))[1] < 3
-
-
 def test_rates_of_less_than_a_sample_a_second_are_told(tmp_path):
     with session(tmp_path, PretendDevice(step_seconds=lambda size: 8.0 * size)) as opened:
         tuner.benchmark(opened)
