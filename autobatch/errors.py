@@ -41,7 +41,10 @@ class TimeLimitError(UsageError):
 
 
 class NothingFitsError(AutobatchError):
-    """Not even the smallest batch of the search range trains within the memory limit."""
+    """Not even the smallest batch of the search range trains within the memory limit.
+
+    Or, for what needs a size that keeps the headroom, none does.
+    """
 
     exit_code = 3
 
@@ -54,6 +57,10 @@ class UserCodeError(AutobatchError):
     def __init__(self, message: str, *, hint: str | None = None, traceback: str = "") -> None:
         super().__init__(message, hint=hint)
         self.traceback = traceback
+
+
+class OutsideError(UserCodeError):
+    """A worker was ended, or kept from starting, from outside: nothing is known of its task."""
 
 
 class WrongRunDirectoryError(AutobatchError):

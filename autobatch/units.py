@@ -143,7 +143,12 @@ def counted(count: int, what: str) -> str:
 
 
 def format_average(value: float, digits: int = 4) -> str:
-    """Digits that mean something; of what an average keeps, of what it lacks to 1: 0.999969"""
+    """Digits that mean something; of what an average keeps, of what it lacks to 1: 0.999969
+
+    Whole numbers, as of steps, are whole: 12500
+    """
+    if value == round(value):
+        return f"{value:.0f}"
     lacking = 1 - value
     if 0 < lacking < 1:
         digits = max(digits, 2 - math.floor(math.log10(lacking)))

@@ -1447,10 +1447,12 @@ def test_trials_that_end_in_a_warm_up_find_no_rate_above_the_rules(tmp_path, pea
     assert told in " ".join(found.warnings)
 
 
-def test_a_warm_up_takes_small_batches_longest(tmp_path):
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_warm_up_takes_small_batches_longest(tmp_path, follows):
     """In as many samples, of which they see the fewest in equal time."""
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": 2500}
-    device = PretendDevice(facts=inspected(learning_rate=0.001, **schedule), critical_batch=20)
+    facts = inspected(learning_rate=0.001, schedule_follows_batch=follows, **schedule)
+    device = PretendDevice(facts=facts, critical_batch=20)
     found = tune(tmp_path, device, "trials.budget=5min", "batch_sizes.max=128")
     rule = {"old_batch": 32, "critical_batch": 20}
     above = {

@@ -220,18 +220,18 @@ def test_what_stands_for_a_batch_has_its_settings_too(tmp_path):
         batch_norm_layers=1,
         batch_norm_momentum=0.9,
     )
-    device = PretendDevice(facts=facts, fits_up_to=128, best_rate=lambda size: 0.005)
-    found = tune(tmp_path, device, "baseline.batch_size=512")
+    device = PretendDevice(facts=facts, fits_up_to=128)
+    found = tune(tmp_path, device, "baseline.batch_size=512", "trials.learning_rate=none")
     assert (found.baseline.batch_size, found.baseline.instead_of) == (128, 512)
     trials = [task for task in device.tasks if isinstance(task, Trial)]
     (own,) = {tuple(task.settings.items()) for task in trials if task.batch_size == 128}
     assert dict(own) == {
         "beta_2": pytest.approx(0.95**0.25),
-        "weight_decay": pytest.approx(0.01 / 4 / 0.5),
+        "weight_decay": pytest.approx(0.01 / 4),
     }
     assert {task.schedule_speed for task in trials if task.batch_size == 128} == {0.25}
-    if found.batch_size == 128:
-        assert any("steps by 0.25" in warning for warning in found.warnings)
+    kappa = f"steps by {found.batch_size / 512:.4g}, as the trials did"
+    assert any(kappa in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize(("samples", "warns"), [(4097, True), (4096, False)])

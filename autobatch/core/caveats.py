@@ -126,8 +126,9 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
     if inspected.rate_scheduler is not None:
         yield (
-            f"Trials had the highest rate of your {inspected.rate_scheduler} throughout, without "
-            "it. It would write over a rate that is set: multiply what it returns."
+            f"Trials went without your {inspected.rate_scheduler}, at one rate throughout (its "
+            f"highest is {inspected.learning_rate:.3g}). It would write over a rate that is set: "
+            "multiply what it returns."
         )
     seen = (
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "
@@ -204,7 +205,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
-        told = f"{value:.0f}" if name in scaling.STEPS else format_average(value, 6)
+        told = format_average(value, 6)
         lines.extend(f"{each}{inner}.{name} = {told}" for each in names)
     lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
     if replicas > 1:

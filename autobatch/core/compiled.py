@@ -24,7 +24,8 @@ class Compiled:
         return self.kappa(batch_size) if self.schedule_counts_steps else 1.0
 
     def warm_up_steps(self, batch_size: int) -> float:
-        return self.schedule_peak_step / self.schedule_speed(batch_size)
+        """Fewer of larger batches, by trials or by the callable that is told the batch size."""
+        return self.schedule_peak_step / self.kappa(batch_size)
 
     def hyperparameters(self, batch_size: float, learning_rate: float) -> dict[str, float]:
         """What else changes at a size, whose learning rate by the rule is given."""

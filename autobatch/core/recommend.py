@@ -156,7 +156,7 @@ def compose(
         noise_scale_early=evidence.noise[0] if evidence.noise else None,
         critical_batch=outlook.critical_batch,
         predictions=outlook.predictions,
-        hyperparameters=evidence.hyperparameters(choice.setting.batch_size),
+        hyperparameters=_whole(evidence.hyperparameters(choice.setting.batch_size)),
         loss_difference=_loss_difference(choice, evidence),
         replicas=_replicas(replicas, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
@@ -241,5 +241,10 @@ def _wished(
         batch_size=size,
         gradient_accumulation_steps=steps,
         learning_rate=rate,
-        hyperparameters=evidence.hyperparameters(steps * size / own_steps),
+        hyperparameters=_whole(evidence.hyperparameters(steps * size / own_steps)),
     )
+
+
+def _whole(hyperparameters: dict[str, float]) -> dict[str, float]:
+    """Numbers of steps as Keras takes them."""
+    return {k: int(v) if k in scaling.STEPS else v for k, v in hyperparameters.items()}

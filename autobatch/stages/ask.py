@@ -11,7 +11,12 @@ from pathlib import Path
 from autobatch.engine.local import Executor, never
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
-from autobatch.errors import AutobatchError, InterruptedRunError, RecipeError, UserCodeError
+from autobatch.errors import (
+    AutobatchError,
+    InterruptedRunError,
+    RecipeError,
+    UserCodeError,
+)
 from autobatch.protocol import (
     WORKER_BUG,
     Contest,
@@ -35,7 +40,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.recipe import Recipe
-from autobatch.stages.outside import from_outside
+from autobatch.stages.outside import from_outside, twice
 from autobatch.units import format_bytes, format_duration
 
 LEAST_DEADLINE_SECONDS, READY_SECONDS, DEADLINE_FACTOR = 60.0, 300.0, 10.0
@@ -138,13 +143,8 @@ class Session:
                 self.note(f"The worker for {label} {what}; trying it once more.")
                 entry = self._measure(task, deadline_seconds)
                 if what := from_outside(entry.outcome):
-                    raise UserCodeError(
-                        f"The worker for {label} {what} twice ({why_it_failed(entry.outcome)}).",
-                        hint="Is the machine short of memory, may it start no more processes "
-                        "(ulimit -u, a container's pids.max), or does somebody end it? "
-                        f"{self.log_of(entry)} may say more. What was measured is kept: start the "
-                        "same command again.",
-                    )
+                    why = why_it_failed(entry.outcome)
+                    raise twice(f"The worker for {label} {what}", why, self.log_of(entry))
         self.spent_seconds += entry.seconds
         # What is asked anew takes more or less, and is not to change what is planned.
         self.kept_seconds += self.record.first_seconds(task)

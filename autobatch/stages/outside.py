@@ -2,6 +2,7 @@
 
 import signal
 
+from autobatch.errors import OutsideError
 from autobatch.protocol import Crashed, Outcome
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)  # sent by somebody, not raised by the code
@@ -15,3 +16,12 @@ def from_outside(outcome: Outcome) -> str | None:
         case Crashed(signal=number) if number in SIGNALS:
             return "was killed from outside"
     return None
+
+
+def twice(what: str, why: str, log: object) -> OutsideError:
+    return OutsideError(
+        f"{what} twice ({why}).",
+        hint="Is the machine short of memory, may it start no more processes (ulimit -u, a "
+        f"container's pids.max), or does somebody end it? {log} may say more. What was measured is "
+        "kept: start the same command again.",
+    )

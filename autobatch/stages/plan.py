@@ -11,6 +11,9 @@ from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 
+ABOUT_ALL = 0.9  # of the samples
+
+
 MAXIMISED = {
     *("accuracy", "acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "similarity"),
     *("sensitivity", "specificity", "bleu", "rouge"),
@@ -39,6 +42,12 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
             hint="Return (train, validation).",
         )
     is_maximised(recipe.trials.metric)
+    if inspected.learning_rate == 0 and inspected.learning_rate_schedule:
+        raise UserCodeError(
+            f"The {inspected.learning_rate_schedule} of the model gives a learning rate of 0 from "
+            "now on: a saved model may have come to its end.",
+            hint="Name the function that builds the model, or compile it anew before it is saved.",
+        )
     if inspected.learning_rate == 0:
         raise UserCodeError(
             "The model is compiled with a learning rate of 0 (does a callback set it?), and trials "
@@ -71,6 +80,9 @@ def plan(
     recipe = session.recipe
     rate = recipe.baseline.learning_rate or inspected.learning_rate
     assert rate is not None  # or it was refused
+    if recipe.baseline.learning_rate is None and inspected.batch_size:  # it may be a smaller one
+        kappa = recipe.baseline.batch_size / inspected.batch_size
+        rate *= kappa**inspected.learning_rate_exponent
     own_rate = float(rate)
     rule, reason = scaling.rule_for(inspected.optimizer, recipe.trials.learning_rate)
     size = recipe.baseline.batch_size
@@ -91,8 +103,9 @@ def plan(
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
         told = f"Your batch size {own} cannot be tried ({why}): {size} is the baseline instead"
-        if probed.bounded_by == "samples":  # yours is no more than all of them
+        if probed.bounded_by == "samples":  # yours is no more than all of them, or about so many
             own = min(own, probed.largest_fitting)
+            own = size if size > ABOUT_ALL * own else own
         if rule != "none" and size != own:
             rate = scaling.scaled(rate, rule, old_batch=own, new_batch=size)
             told += f", with learning rate {rate:.3g} by the rule"

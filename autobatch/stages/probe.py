@@ -3,7 +3,12 @@
 from math import inf
 
 from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left
-from autobatch.errors import InterruptedRunError, NothingFitsError, UserCodeError
+from autobatch.errors import (
+    InterruptedRunError,
+    NothingFitsError,
+    OutsideError,
+    UserCodeError,
+)
 from autobatch.protocol import (
     Bound,
     Fits,
@@ -141,6 +146,8 @@ class Prober:
                 is_bound = self._bounded_by(largest) == "memory"
                 size = self.verification.within(budget_bytes, largest, is_bound=is_bound)
             return self.verification.largest(min(size, largest), budget_bytes, refine=known)
+        except OutsideError:
+            raise
         except (NothingFitsError, UserCodeError) as error:
             free = self.session.recipe.device.headroom
             why = error.message.removeprefix(f"{NOTHING_FITS} ")

@@ -187,7 +187,7 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
         steadied = learning_curves.steadied(seen) if seen else []
         told = learning_curves.until(steadied, task.steps * step)  # as trials are compared
         candidate = candidates.get((task.batch_size, task.learning_rate))
-        if found and (candidate is None or not _counts(told, candidate)):
+        if found and (candidate is None or not _counts([*told, *seen], candidate)):
             continue
         yield Curve(
             batch_size=task.batch_size,

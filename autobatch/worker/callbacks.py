@@ -102,14 +102,20 @@ def made_callbacks(target: Target, batch_size: int) -> list[Any]:
 
 
 def scheduler(made: list[Any], rate: float | None) -> tuple[str | None, float | None]:
-    """(class name, highest rate) of a LearningRateScheduler; else None, and the `rate` compiled."""
+    """(class name, highest rate) of a LearningRateScheduler; else None, and the `rate` compiled.
+
+    None, too, of one that goes on from the rate that there is: a rate that is set is its start.
+    """
     for callback in made:
         if rate is not None and _is_one_of(callback, ("LearningRateScheduler",)):
-            rates = [_rate(callback, 0, rate)]
-            with suppress(Exception):  # written for as many epochs as they train
-                for epoch in range(1, EPOCHS):
-                    rates.append(_rate(callback, epoch, rates[-1]))
-            return type(callback).__name__, max(rates)
+            rates: list[float] = []
+            with suppress(Exception):  # it may need a training; or is for as many epochs as theirs
+                for epoch in range(EPOCHS):
+                    rates.append(_rate(callback, epoch, rates[-1] if rates else rate))
+                    if epoch == 0 and _rate(callback, epoch, 2 * rate) != rates[0]:
+                        return None, rate
+            if rates:
+                return type(callback).__name__, max(rates)
     return None, rate
 
 

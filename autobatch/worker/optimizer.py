@@ -97,7 +97,7 @@ def peak_step(optimizer: Any) -> int:
     """
     start, schedule = _made(optimizer), _schedule(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return max(0, int(getattr(optimizer, "warmup_steps", 0)) - start)
+        return max(0, int(_settings(optimizer).get("warmup_steps", 0)) - start)
     step, rate = _peak(schedule, start)  # of one that rises again and again, perhaps not the first
     before = range(0, step, max(1, step // RISE_STEPS))
     return next((each for each in before if _number(schedule(start + each)) >= NEARLY * rate), step)
@@ -202,11 +202,13 @@ def settings(model: keras.Model) -> dict[str, float]:
 
 
 def _settings(optimizer: Any) -> dict[str, float]:
-    config = optimizer.get_config()
-    if not config.get("use_ema"):
-        config = {k: v for k, v in config.items() if not k.startswith("ema_")}
-    numbers = {name: config.get(name) for name in SETTINGS}
-    return {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float)) and v}
+    # Its configuration may not be had, for a schedule of the user's own.
+    found = {name: getattr(optimizer, name, None) for name in SETTINGS}
+    if not getattr(optimizer, "use_ema", False):
+        found = {k: v for k, v in found.items() if not k.startswith("ema_")}
+    if not isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+        found.pop("warmup_steps")
+    return {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and v}
 
 
 def change_settings(model: keras.Model, changes: dict[str, float]) -> None:

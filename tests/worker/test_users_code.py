@@ -437,7 +437,6 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
     ("schedule", "rate"),
     [
         ("lambda epoch: [0.1, 0.2, 0.01][epoch]", 0.2),
-        ("lambda epoch, rate: 0.5 * rate", 0.005),
         ("lambda epoch: 0.03 * keras.ops.ones(())", 0.03),
     ],
 )
@@ -452,6 +451,34 @@ def test_the_rate_that_a_callback_sets_is_what_they_train_with(tmp_path, schedul
     found = asked(tmp_path, code, Inspect(batch_size=8), callbacks="train.py:callbacks")
     assert (found.rate_scheduler, found.learning_rate) == ("Stepwise", pytest.approx(rate))
     assert any("set the learning rate: Stepwise, ReduceLR" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("schedule", ["lambda epoch, rate: 0.5 * rate", "lambda epoch: None"])
+def test_a_callback_that_goes_on_from_the_rate_that_is_set_leaves_it(tmp_path, schedule):
+    """So does one that cannot be asked without a training."""
+    code = f"""
+        def callbacks():
+            return [keras.callbacks.LearningRateScheduler({schedule})]
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), callbacks="train.py:callbacks")
+    assert (found.rate_scheduler, found.learning_rate) == (None, pytest.approx(0.01))
+
+
+def test_a_schedule_need_have_no_configuration(tmp_path):
+    code = """
+        class Own(keras.optimizers.schedules.LearningRateSchedule):
+            def __call__(self, step):
+                return 0.01
+
+        build = model
+        def model():
+            found = build()
+            found.compile(keras.optimizers.Adam(Own()), "mse")
+            return found
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    assert found.optimizer_settings["beta_2"] == 0.999
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
