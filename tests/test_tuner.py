@@ -523,6 +523,14 @@ def test_code_that_fails_at_sizes_that_would_keep_the_headroom_loses_no_answer(t
     assert "No size was found that keeps 10% free. ValueError: at least 4" in found.notes
 
 
+def test_workers_that_are_ended_say_nothing_of_the_headroom(tmp_path):
+    device, killed = PretendDevice(fits_up_to=10**9), Crashed(signal=9, exit_code=None, log_tail="")
+    fits = device._probe
+    device._probe = lambda task: fits(task) if task.batch_size >= 4 else killed
+    with pytest.raises(UserCodeError, match="was killed from outside twice"):
+        probe(tmp_path, device, "baseline.batch_size=5", limit_bytes=TIGHT + 300_000)
+
+
 @pytest.mark.parametrize("work", [tuner.tune, tuner.benchmark])
 def test_where_no_size_keeps_the_headroom_none_is_gone_on_with(tmp_path, work):
     device = PretendDevice(fits_up_to=10**9)
