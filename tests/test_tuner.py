@@ -13,6 +13,7 @@ import pytest
 from pretend import LIMIT, MIB, TARGET, PretendDevice, inspected, predictable, session, telling
 
 from autobatch import tuner
+from autobatch.core import metric as metrics
 from autobatch.core.scaling import scaled
 from autobatch.engine.record import Record
 from autobatch.errors import (
@@ -52,7 +53,6 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.recipe import make_recipe
-from autobatch.stages import plan
 from autobatch.stages.ask import Session
 
 
@@ -1392,7 +1392,7 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
     ],
 )
 def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):
-    assert plan.is_maximised(metric) == is_maximised
+    assert metrics.is_maximised(metric) == is_maximised
 
 
 def test_a_score_may_go_either_way(tmp_path):

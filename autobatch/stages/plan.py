@@ -1,10 +1,11 @@
-"""What trials start from: the baseline, the rule, and which way the metric goes."""
+"""What trials start from: the baseline and the rule."""
 
 from math import isfinite, log
 
 from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.metric import is_maximised
 from autobatch.core.wording import BOUND_BY
 from autobatch.errors import RecipeError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
@@ -12,16 +13,6 @@ from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 
 ABOUT_ALL = 0.9  # of the samples
-
-
-MAXIMISED = {
-    *("accuracy", "acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "similarity"),
-    *("sensitivity", "specificity", "bleu", "rouge"),
-}
-MINIMISED = {
-    *("loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity", "divergence"),
-    *("logcosh", "poisson", "hinge", "distance"),
-}
 
 
 def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
@@ -129,17 +120,4 @@ def plan(
         accumulation_steps=inspected.accumulation_steps,
         instead_of=None if size == recipe.baseline.batch_size else recipe.baseline.batch_size,
         notes=notes,
-    )
-
-
-def is_maximised(metric: str) -> bool:
-    """Whether more of the metric is better; refuses one of which that is not known."""
-    words = metric.lower().replace("io_u", "iou").split("_")  # Keras names IoU io_u
-    for word in reversed(words):  # an output's name comes first
-        if word in MAXIMISED | MINIMISED:
-            return word in MAXIMISED
-    raise UsageError(
-        f"Whether more or less of trials.metric {metric} is better is not known.",
-        hint="Use val_loss, or a metric whose name says what it is: "
-        f"{', '.join(sorted(MAXIMISED | MINIMISED))}.",
     )

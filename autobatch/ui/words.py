@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from autobatch.core.metric import is_maximised
 from autobatch.core.wording import BOUND_BY as BOUND_BY
 from autobatch.protocol import (
     BenchmarkPoint,
@@ -14,7 +15,6 @@ from autobatch.protocol import (
     Replicas,
     StepTime,
 )
-from autobatch.stages.plan import is_maximised
 from autobatch.units import counted, format_bytes, format_duration, format_rate, format_step, ratio
 
 FITTING = ("fits", "predicted")  # outcomes of probes

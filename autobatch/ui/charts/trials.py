@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from math import log10
 
+from autobatch.core.metric import is_maximised
 from autobatch.protocol import Recommendation
-from autobatch.stages.plan import is_maximised
 from autobatch.ui import words
 from autobatch.ui.charts.axes import (
     Axis,
