@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from math import inf
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 Curve = list[tuple[float, float]]
 
@@ -49,7 +48,8 @@ def steadied(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     would be at a target by luck, with nearly every seed (bench/null.py). What falls stays as it is.
     """
     times, costs = np.array(curve).T
-    return list(zip(times.tolist(), median_filter(costs, 3, mode="nearest").tolist(), strict=True))
+    costs[1:-1] = np.median([costs[:-2], costs[1:-1], costs[2:]], axis=0)
+    return list(zip(times.tolist(), costs.tolist(), strict=True))
 
 
 def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
