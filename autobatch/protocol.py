@@ -239,9 +239,7 @@ class Inspected(Tagged):
     def schedule_counts_steps(self) -> bool:
         """Whatever the batch size: of a larger one it would last for more samples."""
         is_schedule = self.learning_rate_schedule not in (None, RATE_FUNCTION)
-        return (is_schedule or "warmup_steps" in self.optimizer_settings) and (
-            not self.schedule_follows_batch
-        )
+        return is_schedule and not self.schedule_follows_batch
 
     @property
     def is_whole(self) -> bool:

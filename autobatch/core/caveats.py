@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from math import inf
 
-from autobatch.core import scaling
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
@@ -144,7 +143,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
     elif inspected.learning_rate_schedule is not None:
         yield f"{seen}; what follows may suit another factor: a longer trials.budget sees more."
-    if size != own and inspected.learning_rate_schedule and inspected.schedule_counts_steps:
+    if size != own and inspected.schedule_counts_steps:
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
             f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "
@@ -214,8 +213,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
     if inspected.batch_norm_layers and evidence.compiled.kappa(choice.setting.batch_size) != 1:
-        momentum = _momentum(choice, evidence, inspected)
-        told = format_average(momentum)
+        told = format_average(_momentum(choice, evidence, inspected))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
 
@@ -228,7 +226,11 @@ def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) ->
 
 
 def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    exponent = scaling.batch_norm_exponent(
-        old_batch=evidence.compiled.batch_size, new_batch=choice.setting.batch_size
-    )
-    return float((inspected.batch_norm_momentum or 0.0) ** exponent)
+    """For the snippet: with it BatchNormalization's memory stays the same in samples.
+
+    The moving averages forget by the step, with this power of their momentum by the sample
+    (Busbridge et al. 2023, arXiv 2307.13813). Trials are evaluated with statistics estimated anew,
+    whatever it is.
+    """
+    kappa = evidence.compiled.kappa(choice.setting.batch_size)
+    return float((inspected.batch_norm_momentum or 0.0) ** kappa)

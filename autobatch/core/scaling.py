@@ -122,13 +122,3 @@ def hyperparameters(
         elif name == "initial_accumulator_value":
             found[name] = value / kappa**2
     return found
-
-
-def batch_norm_exponent(*, old_batch: int, new_batch: int) -> float:
-    """Power of BatchNormalization's momentum that keeps its memory the same in samples.
-
-    The moving averages forget by the step; momentum ** kappa forgets by the sample (Busbridge et
-    al. 2023, arXiv 2307.13813). For the snippet: trials are evaluated with statistics estimated
-    anew, whatever the momentum.
-    """
-    return new_batch / old_batch

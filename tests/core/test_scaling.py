@@ -5,9 +5,9 @@ from math import erf, inf, sqrt
 import numpy as np
 import pytest
 
+from autobatch.core.compiled import Compiled
 from autobatch.core.scaling import (
     RULES,
-    batch_norm_exponent,
     gain,
     hyperparameters,
     rule_for,
@@ -49,7 +49,7 @@ def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batc
     """What 20 000 samples leave of the initial moving averages."""
     steps = 20000 // batch
     assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
-    momentum = 0.99 ** batch_norm_exponent(old_batch=32, new_batch=batch)
+    momentum = 0.99 ** Compiled(32, 0.01).kappa(batch)
     assert momentum**steps == pytest.approx(0.002, abs=0.0005)
 
 
