@@ -145,3 +145,32 @@ def test_where_nothing_is_sure_the_seeds_and_the_budget_are_named_that_mostly_te
         told += longer.verdict == "better"
     assert unsure >= 10
     assert told >= 0.7 * unsure
+
+
+class Climbing(Equal):
+    """With the seed of the first trials, the best rates of neighbouring sizes are far apart."""
+
+    def _trial(self, task):
+        best = 0.01 if np.log2(task.batch_size) % 2 else 1.0
+        slower = float(0.8 ** abs(np.log2(task.learning_rate / best)))
+        if task.seed == 0:
+            return Equal(self.luck, slower)._trial(task)
+        return super()._trial(task)
+
+
+def test_where_ladders_took_more_trials_than_planned_more_seeds_train_anew_and_say_so(tmp_path):
+    device = Climbing(np.random.default_rng(4), 1.25)
+    unsure = {True: 0, False: 0}
+    for run in range(20):
+        found = recommend(tmp_path / str(run), device)
+        settings = re.findall(r"--set (\S+\w)", found.reasons[0])
+        if found.verdict != "inconclusive" or not settings:
+            continue
+        anew = "(finalists are trained anew, for longer)" in found.reasons[0]
+        made = sum(isinstance(task, Trial) for task in device.tasks)
+        longer = recommend(tmp_path / str(run), device, *settings)
+        new = [task for task in device.tasks if isinstance(task, Trial)][made:]
+        finalists = sum(each.is_finalist for each in longer.candidates)
+        assert len(new) == finalists * (int(settings[0].split("=")[1]) - (0 if anew else SEEDS))
+        unsure[anew] += 1
+    assert unsure[True] >= 3

@@ -1444,6 +1444,15 @@ def test_a_schedule_that_stays_as_it_is_is_not_multiplied(tmp_path):
     assert "multiply" not in found.snippet
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_schedule_that_counts_steps_is_made_as_fast_as_trials_had_it(tmp_path, follows):
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_follows_batch": follows}
+    found = tune(tmp_path, PretendDevice(facts=inspected(**schedule)))
+    assert found.batch_size != 32
+    told = f"# divide the numbers of steps of your CosineDecay by {found.batch_size / 32:.4g}"
+    assert (told in found.snippet.splitlines()) != follows
+
+
 @pytest.mark.parametrize(("peak_step", "told"), [(10**6, "warms up for 1,000,000"), (3, "")])
 def test_trials_that_end_in_a_warm_up_find_no_rate_above_the_rules(tmp_path, peak_step, told):
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": peak_step}

@@ -139,7 +139,48 @@ def test_a_wish_that_needs_no_accumulation_says_so_to_who_accumulates(tmp_path):
     device = PretendDevice(facts=inspected(accumulation_steps=4))
     found = tune(tmp_path, device, "recommend.effective_batch=64")
     (told,) = (each for each in found.warnings if "samples per update" in each)
-    assert "batch_size=64 with gradient_accumulation_steps=1 in the optimizer" in told
+    assert "batch_size=64 without gradient_accumulation_steps in the optimizer" in told
+
+
+def test_averages_of_weights_go_with_the_batch_where_gradients_are_accumulated(tmp_path):
+    """Keras takes them at each batch, also between updates."""
+    settings = {"ema_momentum": 0.99, "beta_2": 0.999, "ema_overwrite_frequency": 800}
+    facts = inspected(optimizer="Adam", learning_rate=0.001, optimizer_settings=settings)
+    wish = tune(tmp_path, PretendDevice(facts=facts), "recommend.effective_batch=8192")
+    wished = wish.effective_batch
+    assert wished.gradient_accumulation_steps == 3
+    kappa = wished.batch_size / 32
+    assert wished.hyperparameters["ema_momentum"] == pytest.approx(0.99**kappa)
+    assert wished.hyperparameters["ema_overwrite_frequency"] == round(800 / kappa)
+    assert wished.hyperparameters["beta_2"] == 0.9
+
+
+@pytest.mark.parametrize(("overhead", "fits_up_to"), [(0.005, 3000), (0, 3000), (0.005, 200)])
+def test_who_accumulates_what_fits_as_one_batch_is_told(tmp_path, overhead, fits_up_to):
+    device = PretendDevice(
+        facts=inspected(accumulation_steps=8),
+        step_seconds=lambda size: overhead + 2e-5 * size,
+        fits_up_to=fits_up_to,
+    )
+    found = tune(tmp_path, device)
+    told = [each for each in found.warnings if "leave gradient_accumulation_steps out" in each]
+    assert bool(told) == (overhead > 0 and fits_up_to > 256)
+    if told:
+        assert "256 samples takes 45 ms as 8 batches of 32, and 10 ms as one batch" in told[0]
+
+
+@pytest.mark.parametrize("fits_up_to", [30, 3000])
+def test_an_optimum_beyond_what_fits_is_told_as_such(tmp_path, fits_up_to):
+    device = PretendDevice(
+        step_seconds=lambda size: 0.02 + 0.001 * size,
+        fits_up_to=fits_up_to,
+        critical_batch=2000.0,
+    )
+    found = tune(tmp_path, device, "baseline.batch_size=8")
+    (told,) = [reason for reason in found.reasons if "the model puts the optimum" in reason]
+    beyond = fits_up_to == 30
+    assert ("outside the sizes that can be used here" in told) == beyond
+    assert "as good as there" not in told or not beyond
 
 
 def test_updates_are_counted_where_they_are_accumulated(tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from math import inf
 
+from autobatch.core import time_to_target
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
@@ -70,6 +71,7 @@ def warnings(
             f"{format_average(inspected.batch_norm_momentum or 0.0)}."
         )
     found.extend(_on_the_optimizer(choice, evidence, inspected))
+    found.extend(_on_accumulation(evidence, inspected, probed))
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
@@ -152,6 +154,24 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
 
 
+def _on_accumulation(
+    evidence: Evidence, inspected: Inspected, probed: ProbeResult
+) -> Iterator[str]:
+    """Where as many samples per update fit as one batch, and were timed to take less so."""
+    own, steps = evidence.compiled.batch_size, inspected.accumulation_steps
+    samples, seconds = own * steps, evidence.step_seconds
+    if steps == 1 or samples > probed.ceiling or not {own, samples} <= seconds.keys():
+        return
+    accumulated = steps * seconds[own]
+    if accumulated > (1 + time_to_target.PAYS) * seconds[samples]:
+        yield (
+            f"An update of {samples} samples takes {format_duration(accumulated)} as {steps} "
+            f"batches of {own}, and {format_duration(seconds[samples])} as one batch, which fits: "
+            "leave gradient_accumulation_steps out, and measure again. (BatchNormalization then "
+            "sees the larger batch.)"
+        )
+
+
 def _effective(
     wished: EffectiveBatch, evidence: Evidence, inspected: Inspected, trained: int
 ) -> str:
@@ -160,8 +180,10 @@ def _effective(
     factor = max(wished.samples / trained, trained / wished.samples)
     others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
-    if steps > 1 or inspected.accumulation_steps > 1:
+    if steps > 1:
         told += f" with gradient_accumulation_steps={steps} in the optimizer"
+    elif inspected.accumulation_steps > 1:
+        told += " without gradient_accumulation_steps in the optimizer"
     told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
     if factor > FAR_BEYOND:
         told += (
@@ -175,8 +197,8 @@ def _effective(
         )
     if steps > 1:
         told += (
-            " It is not faster for it, and BatchNormalization still sees the smaller batch. The "
-            f"gradients added up take up to {format_bytes(inspected.parameter_bytes)} more memory."
+            " BatchNormalization still sees the smaller batch. The gradients added up take up to "
+            f"{format_bytes(inspected.parameter_bytes)} more memory."
         )
         if inspected.learning_rate_schedule not in (None, RATE_FUNCTION):
             told += (
@@ -202,6 +224,10 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         lines = [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
     else:
         lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
+    kappa = evidence.compiled.kappa(choice.setting.batch_size)
+    if inspected.schedule_counts_steps and kappa != 1:
+        schedule = inspected.learning_rate_schedule
+        lines.append(f"# divide the numbers of steps of your {schedule} by {kappa:.4g}")
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         told = format_average(value, 6)
@@ -212,7 +238,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         lines.insert(
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
-    if inspected.batch_norm_layers and evidence.compiled.kappa(choice.setting.batch_size) != 1:
+    if inspected.batch_norm_layers and kappa != 1:
         told = format_average(_momentum(choice, evidence, inspected))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)

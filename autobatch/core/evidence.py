@@ -13,6 +13,7 @@ from autobatch.protocol import Interval, NoiseScale
 Verdict = Literal["better", "tie", "inconclusive"]
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
 HOPELESS = 3.0  # times as fast is the best of first trials: luck alone does not make up for it
+FAR_BEHIND = 2 * HOPELESS  # nor does another rung of the same size, which may be twice as fast
 RISE = 0.1  # of what was learned at best: lost again by the end of the trial, it is told
 
 
@@ -55,6 +56,7 @@ class Evidence:
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
     spare_seeds: float = inf  # for which the time limit leaves time, beyond those
+    goes_on: bool = True  # with further seeds; else finalists' trials were shorter than planned
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -188,20 +190,24 @@ class Evidence:
                 ranked.append((costs[second], Setting(size, second)))
         ordered = [s for _, s in sorted(ranked, key=lambda each: each[0]) if s != self.baseline]
         own = [s for s in firsts if s in ordered and s.batch_size == self.baseline.batch_size]
-        hopeful = [s for s in ordered if s == ordered[0] or not self._is_hopeless(s)]
+        hopeful = [s for s in ordered if s == ordered[0] or self._times_behind(s) < HOPELESS]
         others = [setting for setting in hopeful if setting not in own]
         return sorted([*own, *others[: count - len(own)]], key=ordered.index)
 
-    def _is_hopeless(self, setting: Setting) -> bool:
-        """Whether the best was at this one's least cost in a third of the time that it took."""
+    def is_far_behind(self, setting: Setting) -> bool:
+        """Whether no other rate of the size is worth a trial, after the first of them."""
+        return FAR_BEHIND <= self._times_behind(setting) < inf
+
+    def _times_behind(self, setting: Setting) -> float:
+        """How many times as soon the best was at its least cost; infinite: it learned nothing."""
         curves, cost = self.first_curves, self.first[setting]
         if cost is None or setting not in curves:
-            return False
+            return 1.0
         best = min(curves.values(), key=learning_curves.best_cost)
         seconds, taken = (learning_curves.time_to(curve, cost) for curve in (best, curves[setting]))
         if seconds is None or taken is None:
-            return False
-        return seconds * HOPELESS <= taken  # both 0: it learned nothing
+            return 1.0
+        return taken / seconds if seconds else inf
 
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)

@@ -12,13 +12,18 @@ import numpy as np
 
 Curve = list[tuple[float, float]]
 
-EVALUATIONS = 18
-EVALUATION_RATIO = 0.75  # of successive fractions: the first is 1 % of a trial
+EVALUATIONS = 18  # of a finalist's trial, beside that of the untrained model
+FIRST_EVALUATIONS = 5  # of a first trial
+EVALUATION_RATIO = 0.75  # of successive fractions: a finalist's first is 1 % of its trial
 
 
-def evaluation_steps(steps: int, *, seldom: bool = False) -> tuple[int, ...]:
-    """0, and steps whose fractions of all fall by a constant ratio; `seldom`: every second."""
-    fractions = [EVALUATION_RATIO**k for k in range(0, EVALUATIONS, 2 if seldom else 1)]
+def evaluation_steps(steps: int, *, is_final: bool) -> tuple[int, ...]:
+    """0, and steps whose fractions of all fall by a constant ratio.
+
+    Of a first trial every second, down to a tenth: what it is ranked by is how it ends.
+    """
+    exponents = range(EVALUATIONS) if is_final else range(0, FIRST_EVALUATIONS * 2, 2)
+    fractions = [EVALUATION_RATIO**k for k in exponents]
     return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
 
 

@@ -241,7 +241,14 @@ def _wished(
         batch_size=size,
         gradient_accumulation_steps=steps,
         learning_rate=rate,
-        hyperparameters=_whole(evidence.hyperparameters(steps * size / own_steps)),
+        hyperparameters=_whole(
+            {
+                name: value
+                for samples, by_batch in ((steps * size / own_steps, False), (size, True))
+                for name, value in evidence.hyperparameters(samples).items()
+                if (name in scaling.BY_BATCH) is by_batch
+            }
+        ),
     )
 
 

@@ -171,11 +171,13 @@ def _what_would_tell(
     if needed > MOST_SEEDS:
         some = "more than" if needed >= ranking.MANY_SEEDS else "about"
         return f"To tell {told} from chance would take {some} {needed} seeds: too many to try."
-    # Trials of the same length: those that were made mostly count again.
+    # Trials of the same length: those that were made count again, unless they were cut short.
     more = needed - evidence.seeds
     budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100
+    trained = more if evidence.goes_on else needed
     return (
         f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
         f"--set trials.budget={budget:g}s"
-        + (", and a longer time_limit." if more > evidence.spare_seeds else ".")
+        + (", and a longer time_limit" if trained > evidence.spare_seeds else "")
+        + ("." if evidence.goes_on else " (finalists are trained anew, for longer).")
     )

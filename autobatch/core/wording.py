@@ -202,11 +202,15 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         relative = {each.batch_size: each.relative_time for each in outlook.predictions}
         beyond = relative[choice.setting.batch_size] - 1
-        near = f"within {beyond:.0%} of its time" if beyond >= NEAR_OPTIMUM else "as good as there"
+        where, least, as_good = "", "its time", "as good as there"
+        if not min(relative) <= outlook.optimal_batch <= max(relative):
+            where = ", outside the sizes that can be used here"
+            least, as_good = "the best of those", "the best of those"
+        near = f"within {beyond:.0%} of {least}" if beyond >= NEAR_OPTIMUM else as_good
         line = "" if outlook.is_described else " (a line through them, which not all follow)"
         told += (
             f" With the measured step times{line}, the model puts the optimum near "
-            f"{about(outlook.optimal_batch)}; batch {choice.setting.batch_size} is {near}."
+            f"{about(outlook.optimal_batch)}{where}; batch {choice.setting.batch_size} is {near}."
         )
     if outlook.accumulation_gain == 0:
         told += " Accumulating gradients over several batches would not be faster."

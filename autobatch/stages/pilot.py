@@ -4,6 +4,7 @@ Neither decides anything: the noise scale says which sizes are worth a trial, th
 rates are not. Where they cannot be had, that is said, and trials go on without.
 """
 
+import sys
 from collections.abc import Callable
 
 from autobatch.core import range_test
@@ -53,7 +54,8 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
         measure_at=(max(1, round(EARLY_SHARE * steps)), steps),
         micro_batch_size=micro,
         micro_batches=count,
-        training_samples=samples,
+        # Not of a number that is only known as a least: no population, then, that was seen whole.
+        training_samples=samples if inspected.is_whole else sys.maxsize,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )

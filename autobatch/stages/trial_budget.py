@@ -16,6 +16,7 @@ FIRST_LADDER, LATER_LADDERS = 6, 4  # trials expected at the baseline's size, at
 VALIDATION_BATCH = 1024
 LEAST_VALIDATION_SAMPLES = 256
 FORWARD_SPEED = 3.0  # of an evaluation, over that of training
+EVALUATED_SHARE = 0.5  # of a finalist's training time, that its evaluations take at most
 
 
 def allot(
@@ -34,7 +35,7 @@ def allot(
     least = evidence.least_steps * step_seconds
     needed = least * parts
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
-    left /= 1 + jobs / parts  # evaluations take as long as training
+    left /= 1 + EVALUATED_SHARE
     first_seconds = max(least, min(trials.budget, left) / parts)
     _plan_evaluations(evidence, first_seconds, session, inspected, measured)
     budget = _affordable(evidence, session, jobs)
@@ -94,26 +95,24 @@ def _plan_evaluations(
     inspected: Inspected,
     measured: BenchmarkResult,
 ) -> None:
-    """On as many samples as take no longer than a trial trains, all its evaluations together.
+    """On so many samples that a finalist's evaluations take a share of its training at most.
 
     A power of two: what went into it may change a little, and trials are the same.
     """
-    few, many = (
-        learning_curves.EVALUATIONS // 2 + 1,
-        learning_curves.EVALUATIONS + 1,
-    )  # of a first, of a finalist's
+    evaluations = learning_curves.EVALUATIONS + 1
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
-    affordable = max(LEAST_VALIDATION_SAMPLES, int(first_seconds * rate / few))
+    seconds = EVALUATED_SHARE * FINAL_SHARE * first_seconds
+    affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
     known = inspected.validation_samples or affordable
     if affordable < known:
         evidence.validation_samples = 1 << (affordable.bit_length() - 1)
         evidence.notes.append(
             f"Trials are validated on {evidence.validation_samples:,} of {known:,} samples, since "
-            "all would take longer than training: of arrays on a random part, else on the first, "
-            "which must not be sorted. A larger trials.budget affords more."
+            "all would take over half as long as training: of arrays on a random part, else on the "
+            "first, which must not be sorted. A larger trials.budget affords more."
         )
     samples = evidence.validation_samples or known
-    evidence.overhead_seconds = session.start_seconds + many * samples / rate
+    evidence.overhead_seconds = session.start_seconds + evaluations * samples / rate
 
 
 def _three_digits(seconds: float) -> float:
@@ -128,7 +127,9 @@ def share_what_is_left(evidence: Evidence, trials: int) -> None:
     """
     spent = (PILOT_SHARE + len(evidence.first)) * evidence.first_seconds
     left = (evidence.budget_seconds - spent) / trials
-    evidence.final_seconds = min(evidence.final_seconds, max(evidence.first_seconds, left))
+    if left < evidence.final_seconds:
+        evidence.final_seconds = max(evidence.first_seconds, left)
+        evidence.goes_on = False
 
 
 def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:

@@ -128,7 +128,8 @@ class _Trials:
             if curve is not None:
                 self.evidence.first_curves[setting] = curve
             is_lost = size in self._unable and ranking.best_rung(costs) is None
-            if trials.learning_rate == "none" or is_lost:
+            is_far = len(costs) == 1 and self.evidence.is_far_behind(setting)
+            if trials.learning_rate == "none" or is_lost or is_far:
                 break
         return ranking.best_rung(costs)
 
@@ -202,7 +203,7 @@ class _Trials:
             batch_size=size,
             learning_rate=rate,
             steps=steps,
-            evaluate_at=learning_curves.evaluation_steps(steps, seldom=not is_final),
+            evaluate_at=learning_curves.evaluation_steps(steps, is_final=is_final),
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(size),

@@ -12,8 +12,8 @@ from autobatch.core import learning_curves, quantiles, ranking
 
 
 def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
-    often, seldom = (learning_curves.evaluation_steps(1000, seldom=s) for s in (False, True))
-    assert (len(often), len(seldom)) == (19, 10)
+    often, seldom = (learning_curves.evaluation_steps(1000, is_final=f) for f in (True, False))
+    assert (len(often), len(seldom)) == (19, 6)
     assert set(seldom) < set(often) and {0, 1000} < set(seldom)
 
 
