@@ -335,6 +335,13 @@ class Window(Struct):
         return self.samples / self.seconds
 
 
+class EpochEnd(Struct):
+    """The end of an epoch, at which tf.data may wait for a thread of its own."""
+
+    wait_seconds: float  # what a wait takes at this end, whether there was one or not
+    waited: bool
+
+
 class Measured(Tagged):
     """Raw windows of a benchmark; statistics are derived on reading."""
 
@@ -353,6 +360,7 @@ class Measured(Tagged):
     epoch_overhead_seconds: tuple[float, ...] = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
+    epoch_ends: tuple[EpochEnd, ...] = ()  # waits are in no window, and in no overhead
 
 
 class Evaluation(Struct):
@@ -565,6 +573,7 @@ class BenchmarkPoint(Struct):
     mad_samples_per_second: float = 0.0  # median absolute deviation of the windows' rates
     input_samples_per_second: float | None = None  # of the pipeline alone
     epoch_overhead_seconds: float | None = None  # between the last step of an epoch and the next
+    epoch_wait_seconds: float = 0.0  # of that, on average: what tf.data's tuning thread sleeps
     joules_per_sample: float | None = None
     allocator_warnings: int = 0
     bound_by: BoundBy | None = None

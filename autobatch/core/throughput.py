@@ -1,21 +1,21 @@
 """From raw windows to rates: what was delivered, its interval, and whether the speed was kept.
 
 A window is a stretch of training. The rate of a process is all its samples over all its seconds,
-epoch overhead included: `fit` pays for its slow moments, too (an epoch in three of digits_cnn on
-TensorFlow begins with a stall of 0.1 to 0.3 s), and a median over windows or epochs would leave
-them out.
+epoch overhead included: `fit` pays for its slow moments, too, and a median over windows or epochs
+would leave them out. What tf.data waits for at some ends of epochs (`core.epoch_ends`) is counted
+as often as it happens at any size.
 Every size is measured by several processes: their differences are most of what is uncertain on a
 machine that others use too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log, sqrt
 from statistics import fmean, stdev
 
 import numpy as np
 
-from autobatch.core import quantiles
+from autobatch.core import epoch_ends, quantiles
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
 CONFIDENCE = 0.95
@@ -26,8 +26,23 @@ FEW = 10  # differences
 DRIFT_SHARE = 0.03  # less is no matter
 
 
+def benchmark_points(found: Mapping[int, Sequence[Measured]]) -> list[BenchmarkPoint]:
+    """Of all sizes, in their order, from the processes that measured each."""
+    spread, waits = spread_between(found.values()), share_that_wait(found.values())
+    return [benchmark_point(size, found[size], spread, waits) for size in sorted(found)]
+
+
+def share_that_wait(found: Iterable[Sequence[Measured]]) -> Interval:
+    """Of ends of epochs, at all sizes."""
+    each = (measured for rounds in found for measured in rounds)
+    return epoch_ends.share_that_wait(end for measured in each for end in measured.epoch_ends)
+
+
 def benchmark_point(
-    batch_size: int, rounds: Sequence[Measured], spread: float = 0.0
+    batch_size: int,
+    rounds: Sequence[Measured],
+    spread: float = 0.0,
+    share_that_wait: Interval = epoch_ends.NEVER,
 ) -> BenchmarkPoint:
     """Of all processes that measured this size: the mean (of logarithms) of their rates.
 
@@ -35,7 +50,9 @@ def benchmark_point(
     differ from process to process; the intervals of the processes lie in the point's in any case.
     """
     starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
-    intervals = [delivered(measured, starts) for measured in rounds]
+    waits = [end.wait_seconds for each in rounds for end in each.epoch_ends]
+    waiting = _times(share_that_wait, fmean(waits) if waits else 0.0)
+    intervals = [delivered(measured, starts, waiting) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
@@ -57,23 +74,27 @@ def benchmark_point(
         samples_per_epoch=latest.samples_per_epoch,
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_rate([w for m in rounds for w in m.input_windows]),
-        epoch_overhead_seconds=fmean(overheads) if overheads else None,
+        epoch_overhead_seconds=fmean(overheads) + waiting.value if overheads else None,
+        epoch_wait_seconds=waiting.value,
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )
 
 
-def delivered(measured: Measured, starts: Sequence[float] = ()) -> Interval:
+def delivered(
+    measured: Measured, starts: Sequence[float] = (), waiting: Interval = epoch_ends.NEVER
+) -> Interval:
     """Samples per second of one process, over whole epochs.
 
     Windows of whole epochs have their starts in them; to others one is added once an epoch: the
-    mean of `starts`, those seen in all processes of that size, or else in this one alone.
+    mean of `starts`, those seen in all processes of that size, or else in this one alone. The mean
+    time of `waiting` for tf.data at the end of one, in s, is in neither.
     """
     if measured.whole_epochs:
         starts = ()
     elif not starts:
         starts = _overheads(measured)
-    return epoch_rate(measured.windows, measured.samples_per_epoch, starts)
+    return epoch_rate(measured.windows, measured.samples_per_epoch, starts, waiting)
 
 
 def _overhead(measured: Measured) -> float:
@@ -90,13 +111,18 @@ def _overheads(measured: Measured) -> tuple[float, ...]:
     return found
 
 
-def epoch_rate(windows: Sequence[Window], samples: int, starts: Sequence[float]) -> Interval:
+def epoch_rate(
+    windows: Sequence[Window],
+    samples: int,
+    starts: Sequence[float],
+    waiting: Interval = epoch_ends.NEVER,
+) -> Interval:
     """Samples per second of epochs of `samples`, by windows inside them and their `starts` in s."""
     inside = rate_interval(windows)
     steps = samples / inside.value  # seconds an epoch
     of_steps = steps * (inside.high / inside.value - 1)
-    epoch = steps + (fmean(starts) if starts else 0.0)
-    width = hypot(of_steps, start_doubt(starts)) / epoch
+    epoch = steps + (fmean(starts) if starts else 0.0) + waiting.value
+    width = hypot(of_steps, start_doubt(starts), (waiting.high - waiting.low) / 2) / epoch
     rate = samples / epoch
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
@@ -145,6 +171,12 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
     return sigma * quantiles.student((1 + CONFIDENCE) / 2, freedom)
+
+
+def _times(interval: Interval, factor: float) -> Interval:
+    return Interval(
+        value=interval.value * factor, low=interval.low * factor, high=interval.high * factor
+    )
 
 
 def _rate(windows: Sequence[Window]) -> float | None:

@@ -20,6 +20,7 @@ from autobatch.stages.ask import Session
 from autobatch.stages.timer import Timer
 from autobatch.units import format_duration
 
+TOLD_WAITS = 0.02  # of the time
 WIDE_SPREAD = 0.3  # of a rate, from process to process: more than a quiet machine has
 MANY_SIZES = 4  # few ones are each measured in three processes, to know how much rates differ
 
@@ -65,11 +66,7 @@ def benchmark(
         )
     spread = throughput.spread_between(timer.found.values())
     points = diagnosis.diagnosed(
-        [
-            throughput.benchmark_point(size, timer.found[size], spread)
-            for size in sorted(timer.found)
-        ],
-        session.job_limit_bytes or session.limit_bytes,
+        throughput.benchmark_points(timer.found), session.job_limit_bytes or session.limit_bytes
     )
     fine = [size for size in timer.found if size < min(timer.out_of_memory, default=0)]
     ceiling = max(fine, default=None)
@@ -97,6 +94,7 @@ def benchmark(
             *_on_unknown(timer.logs_of_unknown),
             *_notes(moved, timer.out_of_memory, ceiling, few=few),
             *_on_spread(spread),
+            *_on_waits(timer.found, points),
             *(_on_long_epochs(timer.found, at) if inspected.train_samples is not None else ()),
         ),
         ceiling=ceiling,
@@ -134,6 +132,22 @@ def _on_spread(spread: float) -> Iterator[str]:
         yield (
             f"Samples per second differ much from one process to the next (± {spread:.0%}, 95 %), "
             "and the intervals are as wide. Is something else running?"
+        )
+
+
+def _on_waits(
+    found: Mapping[int, Sequence[Measured]], points: Sequence[BenchmarkPoint]
+) -> Iterator[str]:
+    most = max(points, key=lambda point: point.epoch_wait_seconds / point.epoch_seconds)
+    share = most.epoch_wait_seconds / most.epoch_seconds
+    if share >= TOLD_WAITS:
+        waited = [e.waited for rounds in found.values() for m in rounds for e in m.epoch_ends]
+        yield (
+            f"At {sum(waited)} of {len(waited)} ends of an epoch `fit` waited for a thread that "
+            "tunes the tf.data pipeline, for up to as long as the epoch took. The rates count with "
+            f"it ({share:.0%} of the time at batch {most.batch_size}). A tf.data.Dataset does not "
+            "wait with options = tf.data.Options(); options.autotune.enabled = False; train = "
+            "train.with_options(options): give `fit` such a one, also instead of arrays."
         )
 
 

@@ -74,6 +74,7 @@ class Timer:
         size = point.batch_size
         to_try = diagnosis.executions_to_try(point, self.found[size][0])
         executions = []
+        waits = throughput.share_that_wait(self.found.values())
         for done, steps in enumerate(to_try):
             self.session.expect("benchmark", *self.cost(len(to_try) - done))
             if self.session.is_to_end():
@@ -84,7 +85,7 @@ class Timer:
             except InterruptedRunError:
                 break
             if isinstance(outcome, Measured):
-                found = throughput.benchmark_point(size, [outcome], spread)
+                found = throughput.benchmark_point(size, [outcome], spread, waits)
                 executions.append(
                     Execution(
                         steps_per_execution=steps,

@@ -92,7 +92,7 @@ def _timed(timer: Timer, size: int) -> tuple[BenchmarkPoint | None, tuple[str, .
             why = why_it_failed(outcome)
             return None, (f"Not timed: {why}, in process {number + 1} of {ROUNDS}.",)
         found.append(outcome)
-    return throughput.benchmark_point(size, found, throughput.spread_between([found])), ()
+    return throughput.benchmark_points({size: found})[0], ()
 
 
 def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:

@@ -159,15 +159,14 @@ def _probe_points(entries: Iterable[Entry]) -> Iterator[ProbePoint]:
 
 
 def _benchmark_points(entries: Iterable[Entry]) -> Iterator[BenchmarkPoint]:
-    """Of the processes that measured a size so far; how much processes differ is not known yet."""
+    """Of the processes that measured a size so far."""
     by_size: dict[int, list[Measured]] = {}
     for entry in entries:
         task, outcome = entry.task, entry.outcome
         plain = isinstance(task, Benchmark) and task.steps_per_execution is None
         if plain and isinstance(outcome, Measured):
             by_size.setdefault(task.batch_size, []).append(outcome)
-    for size in sorted(by_size):
-        yield throughput.benchmark_point(size, by_size[size])
+    yield from throughput.benchmark_points(by_size)
 
 
 def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]:

@@ -7,6 +7,7 @@ import pytest
 from nvml import Driver, card
 
 from autobatch.core import throughput, warm_up
+from autobatch.core.epoch_ends import seconds_to_turn
 from autobatch.protocol import Measured
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.tasks.benchmark import input_alone
@@ -42,6 +43,7 @@ def fit(
     epoch_seconds=0.0,
     start_seconds=0.0,
     on_step=None,
+    on_begin=None,
 ):
     """As Keras calls the clock, with a ragged batch of 5 samples; the clock, and its energy.
 
@@ -56,6 +58,8 @@ def fit(
     epoch = 0
     while not device.stop_training:
         clock.on_epoch_begin(epoch)
+        if on_begin:  # the iterator is made anew
+            on_begin()
         for batch in range(ends_after or steps_per_epoch):
             clock.on_train_batch_begin(batch)
             time.sleep(0.0 if batch else start_seconds)  # its first batch is drawn
@@ -239,3 +243,25 @@ def test_of_the_input_alone_full_batches_count_after_the_first(samples):
 def test_an_input_that_ends_early_is_not_asked_for_ever():
     windows, _ = input_alone(lambda: lambda: False, batch_size=10, samples=50, seconds=0.1)
     assert windows == ()
+
+
+@pytest.mark.parametrize("steps_per_epoch", [7, 40])
+def test_what_tf_data_waits_for_at_the_end_of_an_epoch_is_kept_apart(steps_per_epoch):
+    """Until the next turn of its thread, at every third: windows and overheads are without."""
+    began, ends, waited = [0.0], [0], []
+
+    def on_begin():
+        ends[0] += 1
+        wait = seconds_to_turn(time.perf_counter() - began[0])
+        if ends[0] % 3 == 0 and wait >= 0.06:
+            time.sleep(wait)
+            waited.append(wait)
+        began[0] = time.perf_counter()
+
+    clock, _ = fit(Device(0.01), steps_per_epoch=steps_per_epoch, seconds=2.0, on_begin=on_begin)
+    seen = [end.wait_seconds for end in clock.epoch_ends if end.waited]
+    assert waited
+    assert seen == pytest.approx(waited, abs=0.01)
+    assert len(seen) < len(clock.epoch_ends)
+    assert max(clock.overheads) < 0.05
+    assert rate(clock).value == pytest.approx(SIZE / 0.01, rel=0.25)

@@ -66,6 +66,7 @@ def run(
         windows=tuple(clock.windows),
         whole_epochs=clock.whole_epochs,
         epoch_overhead_seconds=tuple(clock.overheads),
+        epoch_ends=tuple(clock.epoch_ends),
         steps_per_epoch=clock.steps_per_epoch,
         samples_per_epoch=clock.samples,
         device_windows=device_windows or (),

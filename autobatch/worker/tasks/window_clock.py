@@ -9,9 +9,10 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
+from autobatch.core.epoch_ends import epoch_end
 from autobatch.core.throughput import epoch_rate, starts_are_known
 from autobatch.core.warm_up import WarmUp
-from autobatch.protocol import JobProgress, Window
+from autobatch.protocol import EpochEnd, JobProgress, Window
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.source import Source
 from autobatch.worker.tasks.watch import Unwaited
@@ -42,6 +43,7 @@ class WindowClock(Unwaited):
         self.synchronise, self.energy, self.report = synchronise, energy, report
         self.windows: list[Window] = []
         self.overheads: list[float] = []
+        self.epoch_ends: list[EpochEnd] = []
         self.whole_epochs = False
         self._warm_up = WarmUp(seconds)
         self._steps_per_window = 1
@@ -50,6 +52,8 @@ class WindowClock(Unwaited):
         self._measuring_since: float | None = None
         self._opened: float | None = None
         self._epoch_ended: float | None = None  # its last step
+        self._drawing_since: float | None = None  # from its iterator, one epoch's batches
+        self._drawn: float | None = None  # when Keras said that the epoch had ended
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
 
     @property
@@ -59,6 +63,8 @@ class WindowClock(Unwaited):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
+        if batch == 0:
+            self._see_epoch_end(time.perf_counter())
         # Where the number of steps is not known to it, Keras begins one more than there are.
         if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
             self._end_start(time.perf_counter(), of_steps=0.0)
@@ -98,7 +104,21 @@ class WindowClock(Unwaited):
             self.synchronise()
             self._open(time.perf_counter())
 
+    def _see_epoch_end(self, now: float) -> None:
+        """What it waited, as fits do at some of them, is taken out, and kept beside the rest."""
+        if self._drawing_since is not None and self._drawn is not None:
+            end = epoch_end(self._drawn - self._drawing_since, now - self._drawn)
+            if end is not None:
+                self.epoch_ends.append(end)
+            if end is not None and end.waited:
+                if self._opened is not None:
+                    self._opened += end.wait_seconds
+                if self._epoch_ended is not None:
+                    self._epoch_ended += end.wait_seconds
+        self._drawing_since, self._drawn = now, None
+
     def epoch_ended(self) -> None:
+        self._drawn = time.perf_counter()
         if self._has_epochs_as_windows:
             now = time.perf_counter()
             if self._opened is None:

@@ -1,0 +1,52 @@
+"""What a pipeline of tf.data may wait for as its epoch ends, and how often it does.
+
+An iterator has a thread that tunes it, at turns whose distance doubles from 20 ms up to a minute
+(`Model::OptimizeLoop`, tensorflow 2.21). The epoch's end wakes that thread, but says that it is to
+end only afterwards: if the thread looks too soon, it sleeps on to its next turn, for up to as long
+as the epoch took, and `fit` waits for it. Whether it does is chance, and few ends are seen of a
+size: how long follows from what an epoch takes, and how often from all ends, whatever their size.
+"""
+
+from collections.abc import Iterable
+from math import sqrt
+
+from autobatch.core import quantiles
+from autobatch.protocol import EpochEnd, Interval
+
+FIRST_SECONDS, MOST_SECONDS = 0.02, 60.0  # between turns
+LEAST_SECONDS = 0.05  # of a wait: shorter ones are not told from what epochs take to begin
+SLACK_SHARE = 0.1  # of its life, by which an iterator's turn is late on a busy machine
+CONFIDENCE = 0.95
+NEVER = Interval(value=0.0, low=0.0, high=0.0)
+
+
+def seconds_to_turn(lived: float) -> float:
+    """How long after `lived` seconds of an iterator the next turn of its thread comes."""
+    turn, distance = 0.0, FIRST_SECONDS
+    while turn <= lived:
+        turn, distance = turn + distance, min(2 * distance, MOST_SECONDS)
+    return turn - lived
+
+
+def epoch_end(lived: float, took: float) -> EpochEnd | None:
+    """The end of an epoch that took `lived`, and then `took` seconds until the next could begin.
+
+    None where the turn comes too soon after it to tell.
+    """
+    wait = seconds_to_turn(lived)
+    if wait < LEAST_SECONDS:
+        return None
+    slack = LEAST_SECONDS + SLACK_SHARE * (lived + wait)  # the next iterator is made, too
+    return EpochEnd(wait_seconds=wait, waited=wait <= took <= wait + slack)
+
+
+def share_that_wait(ends: Iterable[EpochEnd]) -> Interval:
+    """Of all ends, with Wilson's 95 % interval (1927); 0 where none was seen to wait."""
+    waited = [end.waited for end in ends]
+    if not any(waited):
+        return NEVER
+    z, count = quantiles.student((1 + CONFIDENCE) / 2, 10_000), len(waited)
+    share = sum(waited) / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return Interval(value=share, low=middle - half, high=middle + half)

@@ -1,0 +1,81 @@
+"""Waits of tf.data at the ends of epochs, told from what epochs take to begin."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from autobatch.core import epoch_ends, throughput
+from autobatch.protocol import EpochEnd, Measured, Window
+
+
+@pytest.mark.parametrize(
+    ("lived", "turn"), [(0.0, 0.02), (0.05, 0.06), (1.59, 2.54), (2.6, 5.1), (90.0, 141.9)]
+)
+def test_turns_are_ever_farther_apart_up_to_a_minute(lived, turn):
+    assert lived + epoch_ends.seconds_to_turn(lived) == pytest.approx(turn)
+
+
+@pytest.mark.parametrize(
+    ("took", "waited"), [(0.02, False), (0.5, False), (0.951, True), (1.1, True), (1.5, False)]
+)
+def test_a_wait_lasts_until_the_next_turn(took, waited):
+    """After 1.59 s, that of 2.54 s, or somewhat later (measured: 0.95 s)."""
+    end = epoch_ends.epoch_end(1.59, took)
+    assert end == EpochEnd(wait_seconds=pytest.approx(0.95), waited=waited)
+
+
+def test_a_turn_that_follows_at_once_tells_nothing():
+    assert epoch_ends.epoch_end(2.51, 0.03) is None
+
+
+def test_the_share_is_that_of_all_ends_with_its_doubt():
+    """Wilson's interval of 3 of 10: 0.108 to 0.603."""
+    ends = [EpochEnd(wait_seconds=1.0, waited=k < 3) for k in range(10)]
+    found = epoch_ends.share_that_wait(ends)
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.108, 0.603), abs=1e-3)
+    assert epoch_ends.share_that_wait(ends[3:]) == epoch_ends.NEVER
+    assert epoch_ends.share_that_wait([]) == epoch_ends.NEVER
+
+
+def epochs(rng, seconds, share, *, whole):
+    """One process: 4 epochs of so many seconds and 100 samples, of which a share waits."""
+    wait = epoch_ends.seconds_to_turn(seconds)
+    ends = tuple(EpochEnd(wait_seconds=wait, waited=bool(rng.random() < share)) for _ in range(3))
+    return Measured(
+        windows=(Window(steps=10, samples=100, seconds=seconds),) * 4,
+        whole_epochs=whole,
+        steps_per_epoch=10,
+        samples_per_epoch=100,
+        device_windows=(),
+        peak_bytes=None,
+        epoch_overhead_seconds=() if whole else (0.02,) * 3,
+        epoch_ends=ends,
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_waits_count_as_often_as_at_all_sizes_together(whole):
+    """Of two sizes that take as long, one is met by more waits, and is no slower for it."""
+    rng = np.random.default_rng(0)
+    found = {
+        size: [epochs(rng, seconds, 0.3, whole=whole) for _ in range(2)]
+        for size, seconds in ((8, 1.5), (16, 1.5), (32, 0.7), (64, 1.2))
+    }
+    points = throughput.benchmark_points(found)
+    assert points[0].samples_per_second == points[1].samples_per_second
+    ends = [end for rounds in found.values() for each in rounds for end in each.epoch_ends]
+    share = sum(end.waited for end in ends) / len(ends)
+    assert 0.1 < share < 0.5
+    start = 0.0 if whole else 0.02
+    for point, seconds in zip(points, (1.5, 1.5, 0.7, 1.2), strict=True):
+        wait = share * epoch_ends.seconds_to_turn(seconds)
+        assert point.epoch_wait_seconds == pytest.approx(wait)
+        assert point.epoch_seconds == pytest.approx(seconds + start + wait)
+        assert point.low < 100 / (seconds + start) and point.high > point.samples_per_second
+
+
+def test_without_waits_nothing_changes():
+    rng = np.random.default_rng(0)
+    process = epochs(rng, 1.5, 0.0, whole=False)
+    unseen = replace(process, epoch_ends=())
+    assert throughput.benchmark_points({8: [process]}) == throughput.benchmark_points({8: [unseen]})
