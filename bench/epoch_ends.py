@@ -42,6 +42,10 @@ def fit(kind: str, size: int, epochs: int) -> None:
                     self.pauses.append(now - self.ended)
                 self.began = now
 
+        def on_train_batch_end(self, batch, logs=None):
+            if not self.ended and batch == 0:  # it was compiled before it drew a batch
+                self.began = time.perf_counter()
+
         def on_epoch_end(self, epoch, logs=None):
             self.ended = time.perf_counter()
 

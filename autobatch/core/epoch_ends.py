@@ -28,16 +28,18 @@ def seconds_to_turn(lived: float) -> float:
     return turn - lived
 
 
-def epoch_end(lived: float, took: float) -> EpochEnd | None:
+def epoch_end(lived: float, took: float, *, unsure: float = 0.0) -> EpochEnd | None:
     """The end of an epoch that took `lived`, and then `took` seconds until the next could begin.
 
-    None where the turn comes too soon after it to tell.
+    Its iterator may be `unsure` seconds older. None where the turn comes too soon to tell.
     """
-    wait = seconds_to_turn(lived)
-    if wait < LEAST_SECONDS:
-        return None
-    slack = LEAST_SECONDS + SLACK_SHARE * (lived + wait)  # the next iterator is made, too
-    return EpochEnd(wait_seconds=wait, waited=wait <= took <= wait + slack)
+    late = LEAST_SECONDS + SLACK_SHARE * (lived + took)  # the next iterator is made, too
+    earliest = max(lived, lived + took - late)
+    turn = earliest + seconds_to_turn(earliest)
+    if took >= LEAST_SECONDS and turn <= lived + took + unsure:
+        return EpochEnd(wait_seconds=took, waited=True)
+    wait = seconds_to_turn(lived + unsure / 2)
+    return EpochEnd(wait_seconds=wait, waited=False) if wait >= LEAST_SECONDS else None
 
 
 def share_that_wait(ends: Iterable[EpochEnd]) -> Interval:

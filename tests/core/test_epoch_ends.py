@@ -21,7 +21,14 @@ def test_turns_are_ever_farther_apart_up_to_a_minute(lived, turn):
 def test_a_wait_lasts_until_the_next_turn(took, waited):
     """After 1.59 s, that of 2.54 s, or somewhat later (measured: 0.95 s)."""
     end = epoch_ends.epoch_end(1.59, took)
-    assert end == EpochEnd(wait_seconds=pytest.approx(0.95), waited=waited)
+    assert end == EpochEnd(wait_seconds=pytest.approx(took if waited else 0.95), waited=waited)
+
+
+@pytest.mark.parametrize(("took", "waited"), [(0.03, False), (0.4, False), (0.6, True)])
+def test_an_iterator_may_be_older_than_is_known(took, waited):
+    """By up to 0.4 s: its turn of 2.54 s is then that of between 2.14 and 2.54 s."""
+    end = epoch_ends.epoch_end(1.6, took, unsure=0.4)
+    assert end is not None and end.waited == waited
 
 
 def test_a_turn_that_follows_at_once_tells_nothing():

@@ -53,6 +53,7 @@ class WindowClock(Unwaited):
         self._opened: float | None = None
         self._epoch_ended: float | None = None  # its last step
         self._drawing_since: float | None = None  # from its iterator, one epoch's batches
+        self._unsure = 0.0  # by how many seconds that may have been before
         self._drawn: float | None = None  # when Keras said that the epoch had ended
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
 
@@ -70,6 +71,9 @@ class WindowClock(Unwaited):
             self._end_start(time.perf_counter(), of_steps=0.0)
 
     def stepped(self, steps: int, *, last: bool) -> None:
+        if self.steps == steps and self._drawing_since is not None:
+            now = time.perf_counter()  # the first of all is compiled before it draws a batch
+            self._unsure, self._drawing_since = now - self._drawing_since, now
         samples = steps * self.size - (self.missing if last else 0)
         self._window_steps += steps
         self._window_samples += samples
@@ -107,15 +111,18 @@ class WindowClock(Unwaited):
     def _see_epoch_end(self, now: float) -> None:
         """What it waited, as fits do at some of them, is taken out, and kept beside the rest."""
         if self._drawing_since is not None and self._drawn is not None:
-            end = epoch_end(self._drawn - self._drawing_since, now - self._drawn)
+            lived, took = self._drawn - self._drawing_since, now - self._drawn
+            end = epoch_end(lived, took, unsure=self._unsure)
             if end is not None:
                 self.epoch_ends.append(end)
             if end is not None and end.waited:
                 if self._opened is not None:
-                    self._opened += end.wait_seconds
-                if self._epoch_ended is not None:
-                    self._epoch_ended += end.wait_seconds
-        self._drawing_since, self._drawn = now, None
+                    self._opened += took
+                if self._epoch_ended is not None:  # what it takes without a wait, others tell
+                    self._epoch_ended = None
+                    if self._measuring_since is not None:
+                        self._open(now)
+        self._drawing_since, self._drawn, self._unsure = now, None, 0.0
 
     def epoch_ended(self) -> None:
         self._drawn = time.perf_counter()
