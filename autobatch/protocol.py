@@ -338,7 +338,7 @@ class Window(Struct):
 class EpochEnd(Struct):
     """The end of an epoch, at which tf.data may wait for a thread of its own."""
 
-    wait_seconds: float  # what a wait takes at this end, whether there was one or not
+    wait_seconds: float  # what a wait takes at this end, whether there was one or not; 0: unknown
     waited: bool
 
 
@@ -360,7 +360,8 @@ class Measured(Tagged):
     epoch_overhead_seconds: tuple[float, ...] = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
-    epoch_ends: tuple[EpochEnd, ...] = ()  # waits are in no window, and in no overhead
+    # Where windows are not whole epochs: waits are then in no window, and in no overhead.
+    epoch_ends: tuple[EpochEnd, ...] = ()
 
 
 class Evaluation(Struct):

@@ -61,7 +61,7 @@ def fit(kind: str, size: int, epochs: int) -> None:
     model.fit(**arguments, epochs=epochs, callbacks=[watch], verbose=0)
     took = time.perf_counter() - opened
     ends = zip(watch.lived, watch.pauses, strict=True)
-    waits = [p for lived, p in ends if (end := epoch_end(lived, p)) is not None and end.waited]
+    waits = [pause for lived, pause in ends if epoch_end(lived, pause).waited]
     lived = sorted(watch.lived)
     each = f"{min(waits):.2f} to {max(waits):.2f} s" if waits else ""
     print(

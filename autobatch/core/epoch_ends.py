@@ -28,23 +28,25 @@ def seconds_to_turn(lived: float) -> float:
     return turn - lived
 
 
-def epoch_end(lived: float, took: float, *, unsure: float = 0.0) -> EpochEnd | None:
+def epoch_end(lived: float, took: float, *, unsure: float = 0.0) -> EpochEnd:
     """The end of an epoch that took `lived`, and then `took` seconds until the next could begin.
 
-    Its iterator may be `unsure` seconds older. None where the turn comes too soon to tell.
+    Its iterator may be `unsure` seconds older. Of no wait at all where the turn comes too soon to
+    tell, whether it waited or not: else those that did would be counted more often.
     """
+    wait = seconds_to_turn(lived + unsure / 2)
+    if wait < LEAST_SECONDS:
+        return EpochEnd(wait_seconds=0.0, waited=False)
     late = LEAST_SECONDS + SLACK_SHARE * (lived + took)  # the next iterator is made, too
     earliest = max(lived, lived + took - late)
     turn = earliest + seconds_to_turn(earliest)
-    if took >= LEAST_SECONDS and turn <= lived + took + unsure:
-        return EpochEnd(wait_seconds=took, waited=True)
-    wait = seconds_to_turn(lived + unsure / 2)
-    return EpochEnd(wait_seconds=wait, waited=False) if wait >= LEAST_SECONDS else None
+    waited = took >= LEAST_SECONDS and turn <= lived + took + unsure
+    return EpochEnd(wait_seconds=took if waited else wait, waited=waited)
 
 
 def share_that_wait(ends: Iterable[EpochEnd]) -> Interval:
-    """Of all ends, with Wilson's 95 % interval (1927); 0 where none was seen to wait."""
-    waited = [end.waited for end in ends]
+    """Of those that tell, with Wilson's 95 % interval (1927); 0 where none was seen to wait."""
+    waited = [end.waited for end in ends if end.wait_seconds > 0]
     if not any(waited):
         return NEVER
     z, count = quantiles.student((1 + CONFIDENCE) / 2, 10_000), len(waited)

@@ -141,7 +141,8 @@ def _on_waits(
     most = max(points, key=lambda point: point.epoch_wait_seconds / point.epoch_seconds)
     share = most.epoch_wait_seconds / most.epoch_seconds
     if share >= TOLD_WAITS:
-        waited = [e.waited for rounds in found.values() for m in rounds for e in m.epoch_ends]
+        ends = [end for rounds in found.values() for each in rounds for end in each.epoch_ends]
+        waited = [end.waited for end in ends if end.wait_seconds > 0]
         yield (
             f"At {sum(waited)} of {len(waited)} ends of an epoch `fit` waited for a thread that "
             "tunes the tf.data pipeline, for up to as long as the epoch took. The rates count with "

@@ -28,11 +28,14 @@ def test_a_wait_lasts_until_the_next_turn(took, waited):
 def test_an_iterator_may_be_older_than_is_known(took, waited):
     """By up to 0.4 s: its turn of 2.54 s is then that of between 2.14 and 2.54 s."""
     end = epoch_ends.epoch_end(1.6, took, unsure=0.4)
-    assert end is not None and end.waited == waited
+    assert end.waited == waited
 
 
 def test_a_turn_that_follows_at_once_tells_nothing():
-    assert epoch_ends.epoch_end(2.51, 0.03) is None
+    unknown = EpochEnd(wait_seconds=0.0, waited=False)
+    assert [epoch_ends.epoch_end(2.51, took) for took in (0.03, 0.06)] == [unknown] * 2
+    seen = EpochEnd(wait_seconds=1.0, waited=True)
+    assert epoch_ends.share_that_wait([seen, unknown]) == epoch_ends.share_that_wait([seen])
 
 
 def test_the_share_is_that_of_all_ends_with_its_doubt():
@@ -44,28 +47,27 @@ def test_the_share_is_that_of_all_ends_with_its_doubt():
     assert epoch_ends.share_that_wait([]) == epoch_ends.NEVER
 
 
-def epochs(rng, seconds, share, *, whole):
+def epochs(rng, seconds, share):
     """One process: 4 epochs of so many seconds and 100 samples, of which a share waits."""
     wait = epoch_ends.seconds_to_turn(seconds)
     ends = tuple(EpochEnd(wait_seconds=wait, waited=bool(rng.random() < share)) for _ in range(3))
     return Measured(
         windows=(Window(steps=10, samples=100, seconds=seconds),) * 4,
-        whole_epochs=whole,
+        whole_epochs=False,
         steps_per_epoch=10,
         samples_per_epoch=100,
         device_windows=(),
         peak_bytes=None,
-        epoch_overhead_seconds=() if whole else (0.02,) * 3,
+        epoch_overhead_seconds=(0.02,) * 3,
         epoch_ends=ends,
     )
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_waits_count_as_often_as_at_all_sizes_together(whole):
+def test_waits_count_as_often_as_at_all_sizes_together():
     """Of two sizes that take as long, one is met by more waits, and is no slower for it."""
     rng = np.random.default_rng(0)
     found = {
-        size: [epochs(rng, seconds, 0.3, whole=whole) for _ in range(2)]
+        size: [epochs(rng, seconds, 0.3) for _ in range(2)]
         for size, seconds in ((8, 1.5), (16, 1.5), (32, 0.7), (64, 1.2))
     }
     points = throughput.benchmark_points(found)
@@ -73,7 +75,7 @@ def test_waits_count_as_often_as_at_all_sizes_together(whole):
     ends = [end for rounds in found.values() for each in rounds for end in each.epoch_ends]
     share = sum(end.waited for end in ends) / len(ends)
     assert 0.1 < share < 0.5
-    start = 0.0 if whole else 0.02
+    start = 0.02
     for point, seconds in zip(points, (1.5, 1.5, 0.7, 1.2), strict=True):
         wait = share * epoch_ends.seconds_to_turn(seconds)
         assert point.epoch_wait_seconds == pytest.approx(wait)
@@ -83,6 +85,6 @@ def test_waits_count_as_often_as_at_all_sizes_together(whole):
 
 def test_without_waits_nothing_changes():
     rng = np.random.default_rng(0)
-    process = epochs(rng, 1.5, 0.0, whole=False)
+    process = epochs(rng, 1.5, 0.0)
     unseen = replace(process, epoch_ends=())
     assert throughput.benchmark_points({8: [process]}) == throughput.benchmark_points({8: [unseen]})

@@ -109,19 +109,17 @@ class WindowClock(Unwaited):
             self._open(time.perf_counter())
 
     def _see_epoch_end(self, now: float) -> None:
-        """What it waited, as fits do at some of them, is taken out, and kept beside the rest."""
-        if self._drawing_since is not None and self._drawn is not None:
+        """What it waited, as fits do at some of them, is no overhead: it is kept beside the rest.
+
+        Windows of whole epochs have so many ends in them that luck makes little of a difference.
+        """
+        if self._epoch_ended is not None and self._drawing_since is not None and self._drawn:
             lived, took = self._drawn - self._drawing_since, now - self._drawn
-            end = epoch_end(lived, took, unsure=self._unsure)
-            if end is not None:
-                self.epoch_ends.append(end)
-            if end is not None and end.waited:
-                if self._opened is not None:
-                    self._opened += took
-                if self._epoch_ended is not None:  # what it takes without a wait, others tell
-                    self._epoch_ended = None
-                    if self._measuring_since is not None:
-                        self._open(now)
+            self.epoch_ends.append(epoch_end(lived, took, unsure=self._unsure))
+            if self.epoch_ends[-1].waited:  # what it takes without a wait, others tell
+                self._epoch_ended = None
+                if self._measuring_since is not None:
+                    self._open(now)
         self._drawing_since, self._drawn, self._unsure = now, None, 0.0
 
     def epoch_ended(self) -> None:
@@ -192,6 +190,8 @@ class WindowClock(Unwaited):
         if not self.whole_epochs:
             self.overheads.clear()  # those between windows count
             self._open(now)
+        else:
+            self.epoch_ends.clear()
 
     def _open(self, now: float) -> None:
         self._opened, self._window_steps, self._window_samples = now, 0, 0
