@@ -33,6 +33,11 @@ class Built(ABC):
     varied: bool = False
     is_whole: bool = True
 
+    @property
+    def drops_remainder(self) -> bool:
+        """Whether all batches are known to be full."""
+        return False
+
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.data}
 
@@ -75,6 +80,10 @@ class DatasetBatches(Built):
 
     kind: DataKind = "dataset"
 
+    @property
+    def drops_remainder(self) -> bool:
+        return _is_fixed(self.data)
+
     def ending(self, count: int, *, is_distinct: bool) -> "DatasetBatches":
         full, ragged = divmod(count, self.size)
         dataset = self.data.take(full)
@@ -116,7 +125,7 @@ def of_dataset(
     """
     batches = cardinality(dataset, source)
     specs = leaves(dataset.element_spec)
-    fixed = all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
+    fixed = _is_fixed(dataset)
     may_vary = any(
         spec.shape.rank is None or None in spec.shape[1:] or spec.dtype.name == "string"
         for spec in specs
@@ -148,6 +157,12 @@ def of_dataset(
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     return DatasetBatches(dataset, size, count, notes, varied, is_whole)
+
+
+def _is_fixed(dataset: Any) -> bool:
+    """Whether the number of samples in a batch is part of its shape."""
+    specs = leaves(dataset.element_spec)
+    return all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
 
 
 def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:

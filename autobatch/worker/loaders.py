@@ -43,6 +43,10 @@ class LoaderBatches(Built):
     kind: ClassVar[DataKind] = "DataLoader"
     form: str = ""  # of its batches, as far as it is the same each time
 
+    @property
+    def drops_remainder(self) -> bool:
+        return bool(self.data.drop_last)
+
     def ending(self, count: int, *, is_distinct: bool) -> "LoaderBatches":
         """The next batch is always at hand, where there is one."""
         view = _view(self.data, *divmod(count, self.size))

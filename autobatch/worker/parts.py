@@ -10,7 +10,12 @@ VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Ke
 
 
 def fewer(source: Source, count: int, *, unit: int, seed: int) -> Source:
-    """`count` samples, in whole parts of `unit`: of arrays at random, by `seed`; else the first."""
+    """`count` samples, in whole parts of `unit`: of arrays at random, by `seed`; else the first.
+
+    Whole batches of what drops its remainder: a step of the user's may be for one shape alone.
+    """
+    if isinstance(source, Built) and source.drops_remainder:
+        unit = source.size
     count = max(1, count // unit) * unit
     if isinstance(source, Arrays):
         return source.spread(count, seed=seed)

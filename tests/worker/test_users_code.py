@@ -140,6 +140,32 @@ def test_a_dataset_is_shuffled_by_the_seed_of_the_trial_and_split_by_that_of_the
     assert one.evaluations[-1] != other.evaluations[-1]
 
 
+def test_what_drops_its_remainder_is_validated_in_whole_batches(tmp_path):
+    code = """
+        import tensorflow as tf
+        SIZE = None
+        class ForWholeBatches(keras.Sequential):
+            def test_step(self, batch):
+                noise = tf.random.normal((SIZE, 4))
+                return super().test_step((batch[0] + 0 * noise, batch[1]))
+
+        def model():
+            found = ForWholeBatches([keras.Input((4,)), keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+
+        def data(batch_size):
+            global SIZE
+            SIZE = batch_size
+            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+            return tuple(rows.batch(batch_size, drop_remainder=True) for _ in range(2))
+        """
+    for size in (12, 48):  # of 32 samples: two batches, and what is less than one
+        task = changed(SHORT_TRIAL, batch_size=size, validation_samples=32)
+        found = asked(tmp_path, code, task)
+        assert isinstance(found, Trained), found
+
+
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
 def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook):
     code = f"""

@@ -59,6 +59,11 @@ def without_a_rest(batch_size):
     return DataLoader(Each(SAMPLES), batch_size=batch_size, drop_last=True), None
 
 
+def both_without_a_rest(batch_size):
+    options = {"batch_size": batch_size, "drop_last": True}
+    return DataLoader(dataset(), **options), DataLoader(dataset(20), **options)
+
+
 def of_half_the_bits(batch_size):
     x, y = (part.bfloat16() for part in dataset().tensors)
     return DataLoader(TensorDataset(x, y), batch_size=batch_size), None
