@@ -130,6 +130,8 @@ class Trial(Tagged):
     limit_bytes: int | None = None
     sharpness: bool = False  # to be measured, too, where the trial ends
     validation_samples: int | None = None  # to evaluate on; None: all there are
+    # Of validation batches that the user's loader builds by batch_size; None: the trial's own.
+    built_validation_size: int | None = None
 
 
 class Gradients(Tagged):

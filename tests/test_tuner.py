@@ -610,8 +610,9 @@ def test_sizes_are_of_all_replicas_together_and_multiples_of_them(tmp_path, repl
     found = tune(tmp_path, device, *shares)
     asked = [task.batch_size for task in device.tasks if hasattr(task, "batch_size")]
     assert all(size % replicas == 0 for size in asked)
-    evaluated = [task.validation_batch_size for task in device.tasks if isinstance(task, Trial)]
-    assert all(size % replicas == 0 for size in evaluated)
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    assert all(task.validation_batch_size % replicas == 0 for task in trials)
+    assert {task.built_validation_size for task in trials} == {30}
     assert found.probe.largest_fitting % replicas == found.probe.ceiling % replicas == 0
     assert 0.99 * 1000 - replicas < found.probe.largest_fitting <= 1000
     assert found.per_replica_batch_size * replicas == found.batch_size

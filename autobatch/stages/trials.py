@@ -211,6 +211,7 @@ class _Trials:
             limit_bytes=self.session.job_limit_bytes,
             sharpness=is_final and self.session.recipe.trials.sharpness,
             validation_samples=evidence.validation_samples,
+            built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
         )
         entry = self.session.ask(
             "trials",

@@ -2,6 +2,7 @@
 
 import inspect
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from autobatch.protocol import Target
 from autobatch.worker import globals
 from autobatch.worker.kept import SLOW_SECONDS, kept
 from autobatch.worker.mistakes import TargetError
-from autobatch.worker.seeds import set_seed, shuffle_by
+from autobatch.worker.seeds import random_state, set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
 
 
@@ -24,6 +25,7 @@ class Called:
     import_seconds: float = 0.0  # of the module that builds the model
     changed: set[str] | None = None  # globals that it set; None: what it returned is not to be kept
     parameters: int | None = None  # of the model, where it was called and that is known
+    draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
 
 
 def call_loader(
@@ -48,12 +50,36 @@ def call_loader(
     if shuffle_seed is not None:
         shuffle_by(shuffle_seed)
     before = globals.marks(target) if path and anew else None
-    began = time.perf_counter()
+    began, draw_alike = time.perf_counter(), random_state()
     value = loader(**arguments(loader, target, offered, role="data"))
     seconds = time.perf_counter() - began
-    if before is None or seconds < SLOW_SECONDS:
-        return Called(loader, value, seconds, import_seconds)
-    return Called(loader, value, seconds, import_seconds, globals.changed(before, target))
+    called = Called(loader, value, seconds, import_seconds, draw_alike=draw_alike)
+    if before is not None and seconds >= SLOW_SECONDS:
+        called.changed = globals.changed(before, target)
+    return called
+
+
+def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
+    """What the loader returns for batches of `size`; None where it is not to be asked.
+
+    That is where it sets what the model or a step of it reads: this stays as it is for batches of
+    `instead_of`. What it splits at random is split as before, and what is drawn later is the same.
+    """
+
+    def value_at(size: int) -> Any:
+        set_seed(target.seed)
+        called.draw_alike()
+        return called.loader(**arguments(called.loader, target, {"batch_size": size}, role="data"))
+
+    if globals.sets_what_is_read(target, set()):  # a layer
+        return None
+    put_back, before = random_state(), globals.marks(target)
+    value = value_at(size)
+    if globals.sets_what_is_read(target, globals.changed(before, target)):
+        value_at(instead_of)
+        value = None
+    put_back()
+    return value
 
 
 def builder_of(target: Target) -> Any:

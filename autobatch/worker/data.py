@@ -14,7 +14,7 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
-from autobatch.worker.called import Called, takes_batch_size
+from autobatch.worker.called import Called, called_again, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.globals import sets_what_is_read
@@ -60,14 +60,16 @@ def load(
     samples: int,
     validates: bool = False,
     validation_samples: int | None = None,
+    validation_size: int | None = None,
     seed: int = 0,
     anew: bool = False,
 ) -> Data:
     """The user's data; where they give none, `samples` synthetic ones that fit the model.
 
     Validation data is left out but for who `validates`, on `validation_samples` (by `seed`), if
-    given. With `anew` what was loaded is kept if that was slow, and it is counted again if it was
-    to its end.
+    given, and of batches of `validation_size` where the loader builds them by batch_size.
+    With `anew` what was loaded is kept if that was slow, and it is counted again if it was to its
+    end.
     """
     fixed = fixed_batch_size(model)
     if fixed is not None and fixed != batch_size:
@@ -81,10 +83,10 @@ def load(
     else:
         _check_built(target, model, called)
         value, called.value = called.value, None  # what is left out of it takes no memory
-        loading = _Loading(target, called.loader, model, batch_size, validates, anew)
+        loading = _Loading(target, called, model, batch_size, validates, anew, validation_size)
         found = loading.data(value)
         if anew and called.seconds is not None:
-            found = loading.kept(found, value, called.seconds, called.changed)
+            found = loading.kept(found, value, called.seconds)
     if isinstance(found.train, Arrays) and recurrent_states(model):
         note = "The model keeps states from batch to batch: samples stay in order (shuffle=False)."
         ordered = replace(found.train, shuffled=False)
@@ -129,26 +131,27 @@ class _Loading:
     """One call of the user's loader, and what it may be asked again."""
 
     target: Target
-    loader: Any
+    called: Called
     model: keras.Model
     size: int
     validates: bool
     anew: bool
+    validation_size: int | None
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
-        offered = {"batch_size": size}
-        loaded = self.loader(**arguments(self.loader, self.target, offered, role="data"))
+        loader, offered = self.called.loader, {"batch_size": size}
+        loaded = loader(**arguments(loader, self.target, offered, role="data"))
         return loaded if index is None else loaded[index]
 
     @property
     def accepts_batch_size(self) -> bool:
-        return "batch_size" in inspect.signature(self.loader).parameters
+        return "batch_size" in inspect.signature(self.called.loader).parameters
 
-    def kept(self, found: Data, loaded: Any, seconds: float, changed: set[str] | None) -> Data:
+    def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
         if not self.target.kept_data:
             return found
-        path = Path(self.target.kept_data)
+        path, changed = Path(self.target.kept_data), self.called.changed
         note = keep(
             loaded,
             path,
@@ -177,10 +180,21 @@ class _Loading:
         validation = None
         has_validation = loaded[1] is not None
         if has_validation and self.validates:
-            validation = self.source(loaded[1], f"{source}, validation data", 1)
+            validation = self.validation(loaded[1], f"{source}, validation data")
         notes = train.notes + (validation.notes if validation else ())
         extents = tuple(extent(part) for part in (train, validation) if part)
         return Data(train, validation, has_validation, source, train.count, extents, notes)
+
+    def validation(self, part: Any, name: str) -> Source:
+        """Of the one size of all trials, where the loader, and it alone, goes by batch_size."""
+        found, size = self.source(part, name, 1), self.validation_size
+        if size in (None, self.size) or not isinstance(found, batches.Built):
+            return found
+        is_told = found.size == self.size or found.count == found.size < self.size
+        if not (is_told and self.accepts_batch_size) or takes_batch_size(self.target):
+            return found
+        value = called_again(self.target, self.called, size, instead_of=self.size)
+        return found if value is None else replace(self, size=size).source(value[1], name, 1)
 
     def look(self, index: int) -> Look:
         """At the part of that index, if it has to be counted; again, where that was inspected."""

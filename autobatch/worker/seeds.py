@@ -5,8 +5,9 @@ A DataLoader takes its order of samples, and what its processes draw, from PyTor
 
 import contextlib
 import functools
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,17 +51,28 @@ def shuffle_by(seed: int) -> None:
 
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Whatever is drawn in it: what is drawn afterwards is as if nothing had been.
+    """Whatever is drawn in it: what is drawn afterwards is as if nothing had been."""
+    put_back = random_state()
+    yield
+    put_back()
 
-    NumPy's, from which Keras shuffles arrays on JAX, and PyTorch's, from which a DataLoader takes
-    its order. The other frameworks have none: a tf.data.Dataset that shuffles has a generator of
-    its own, and Keras' seeds are variables.
+
+def random_state() -> Callable[[], None]:
+    """What puts it back as it is now.
+
+    Python's and NumPy's, from which Keras shuffles arrays on JAX, and PyTorch's, from which a
+    DataLoader takes its order. The other frameworks have none: a tf.data.Dataset that shuffles has
+    a generator of its own, and Keras' seeds are variables.
     """
-    numbers, torch = np.random.get_state(), sys.modules.get("torch")
+    python, numbers, torch = random.getstate(), np.random.get_state(), sys.modules.get("torch")
     on_cpu = torch.get_rng_state() if torch else None
     on_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
-    yield
-    np.random.set_state(numbers)
-    if torch:
-        torch.set_rng_state(on_cpu)
-        torch.cuda.set_rng_state_all(on_gpus)
+
+    def put_back() -> None:
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if torch:
+            torch.set_rng_state(on_cpu)
+            torch.cuda.set_rng_state_all(on_gpus)
+
+    return put_back

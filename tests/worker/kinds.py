@@ -42,6 +42,18 @@ def many_in_halves():
 # --- models --------------------------------------------------------------------------------------
 
 
+class Summing(layers.Layer):
+    """Its loss is of all samples of a batch together."""
+
+    def call(self, x):
+        self.add_loss(x**2)
+        return x
+
+
+def summing():
+    return compiled(keras.Sequential([keras.Input((4,)), layers.Dense(1), Summing()]))
+
+
 def wide(optimizer):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(1 << 20), layers.Dense(1)])
     model.layers[-1].trainable = False

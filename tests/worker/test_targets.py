@@ -315,6 +315,20 @@ def test_batches_of_any_size_are_validated_on_the_same_samples(tmp_path, data):
     assert untrained(5) == pytest.approx(untrained(20), rel=1e-5)
 
 
+@pytest.mark.parametrize("data", ["batched", "pydatasets", "generators"])
+@on_backends("tensorflow")
+def test_a_loss_of_whole_batches_is_validated_on_batches_of_one_size(tmp_path, data):
+    def untrained(size, validated):
+        at = {"batch_size": size, "steps": 1, "evaluate_at": (0,)}
+        task = msgspec.structs.replace(TRIAL, **at, built_validation_size=validated)
+        return ask_kind(tmp_path, task, "summing", f"feeds.py:{data}").evaluations[0].metrics
+
+    own = untrained(10, 10)["val_loss"]
+    assert untrained(5, None)["val_loss"] < 0.6 * own
+    for size in (5, 20, 50):  # of 20 samples
+        assert untrained(size, 10)["val_loss"] == pytest.approx(own, rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", VARIED)
 @on_backends("tensorflow")
 def test_of_variable_lengths_the_longest_are_probed(tmp_path, kind):

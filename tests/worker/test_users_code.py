@@ -140,30 +140,84 @@ def test_a_dataset_is_shuffled_by_the_seed_of_the_trial_and_split_by_that_of_the
     assert one.evaluations[-1] != other.evaluations[-1]
 
 
+OF_ITS_SIZE = """
+    import tensorflow as tf
+    SIZE = None
+    class OfItsSize(keras.Sequential):
+        def train_step(self, batch):
+            return super().train_step(self.noisy(*batch))
+
+        def test_step(self, batch):
+            return super().test_step(self.noisy(*batch))
+
+        def noisy(self, x, y):
+            return x + 0 * tf.random.normal((SIZE, 4)), y
+
+    def model():
+        found = OfItsSize([keras.Input((4,)), keras.layers.Dense(1)])
+        found.compile("sgd", "mse")
+        return found
+
+    def data(batch_size):
+        global SIZE
+        SIZE = batch_size
+        rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+        return tuple(rows.batch(batch_size, drop_remainder=True) for _ in range(2))
+    """
+
+
 def test_what_drops_its_remainder_is_validated_in_whole_batches(tmp_path):
-    code = """
-        import tensorflow as tf
-        SIZE = None
-        class ForWholeBatches(keras.Sequential):
-            def test_step(self, batch):
-                noise = tf.random.normal((SIZE, 4))
-                return super().test_step((batch[0] + 0 * noise, batch[1]))
-
-        def model():
-            found = ForWholeBatches([keras.Input((4,)), keras.layers.Dense(1)])
-            found.compile("sgd", "mse")
-            return found
-
-        def data(batch_size):
-            global SIZE
-            SIZE = batch_size
-            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
-            return tuple(rows.batch(batch_size, drop_remainder=True) for _ in range(2))
-        """
     for size in (12, 48):  # of 32 samples: two batches, and what is less than one
         task = changed(SHORT_TRIAL, batch_size=size, validation_samples=32)
-        found = asked(tmp_path, code, task)
+        found = asked(tmp_path, OF_ITS_SIZE, task)
         assert isinstance(found, Trained), found
+
+
+def test_what_steps_read_of_the_size_is_that_of_the_trial(tmp_path):
+    task = changed(SHORT_TRIAL, batch_size=8, built_validation_size=16)
+    found = asked(tmp_path, OF_ITS_SIZE, task)
+    assert isinstance(found, Trained), found
+
+
+@pytest.mark.parametrize("drawn", ["np.random.permutation(64)", "random.sample(range(64), 64)"])
+def test_validation_batches_of_another_size_are_of_the_samples_that_were_split_off(tmp_path, drawn):
+    code = f"""
+        import random
+        import tensorflow as tf
+        keras.utils.set_random_seed(42)
+        def data(batch_size):
+            order = {drawn}
+            parts = [x[order[:48]], x[order[48:]]]
+            rows = [tf.data.Dataset.from_tensor_slices((part, part[:, :1])) for part in parts]
+            return tuple(each.batch(batch_size) for each in rows)
+        """
+    tasks = [changed(SHORT_TRIAL, built_validation_size=size) for size in (8, 5)]
+    own, other = (asked(tmp_path, code, task).evaluations for task in tasks)
+    for one, same in zip(own, other, strict=True):
+        assert one.metrics == pytest.approx(same.metrics, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("validated", "model", "calls"),
+    [("batch_size", "", 2), ("16", "", 1), ("batch_size", "batch_size=8", 1)],
+)
+def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
+    tmp_path, validated, model, calls
+):
+    code = f"""
+        import tensorflow as tf
+        build = model
+        def model({model}):
+            return build()
+        def data(batch_size):
+            with open({str(tmp_path / "calls")!r}, "a") as calls:
+                calls.write("called")
+            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+            return rows.batch(batch_size), rows.take(32).batch({validated})
+        """
+    found = asked(tmp_path, code, changed(SHORT_TRIAL, built_validation_size=4))
+    assert isinstance(found, Trained), found
+    assert (tmp_path / "calls").read_text() == "called" * calls
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])

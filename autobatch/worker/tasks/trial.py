@@ -45,6 +45,7 @@ def run(
         learning_rate=task.learning_rate,
         validates=True,
         validation_samples=task.validation_samples,
+        validation_size=task.built_validation_size,
     )
     if data.validation is None:
         raise UserError("There are no validation samples to rank trials by.")
