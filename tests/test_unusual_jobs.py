@@ -56,6 +56,17 @@ def test_negative_losses_are_ranked_like_others(tmp_path):
     assert negative.val_loss == pytest.approx(plain.val_loss - 5)
 
 
+@pytest.mark.parametrize(("exponent", "is_told"), [(1.0, True), (0.01, False)])
+def test_a_loss_that_depends_on_the_batch_size_before_any_training_is_told(
+    tmp_path, exponent, is_told
+):
+    device = telling(PretendDevice(), lambda task, loss: loss * task.batch_size**exponent)
+    told = [told for told in tune(tmp_path, device).warnings if "Before any training" in told]
+    assert len(told) == is_told
+    expected = r"val_loss is (\d+) at batch \1 and (\d+) at batch \2: it depends"
+    assert all(re.search(expected, each) for each in told)
+
+
 def test_without_validation_samples_nothing_is_ranked(tmp_path):
     device = PretendDevice(facts=inspected(validation_samples=None))
     with pytest.raises(UserCodeError, match="no validation samples to rank trials by") as refused:

@@ -6,6 +6,7 @@ from math import inf
 from autobatch.core import time_to_target
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
+from autobatch.core.learning_curves import best_cost
 from autobatch.core.standing import Choice
 from autobatch.protocol import (
     RATE_FUNCTION,
@@ -17,6 +18,7 @@ from autobatch.protocol import (
 from autobatch.units import format_average, format_bytes, format_duration
 
 FAR_BEYOND = 8.0  # times the batch that was tried: rules are not to be extrapolated by more
+APART = 0.1  # of a loss before training, or of what is learned: noise of evaluations is less
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 SHARPNESS = (
     "Sharpness (the largest eigenvalue of the training loss' Hessian where trials ended, on one "
@@ -39,6 +41,7 @@ def warnings(
     found = list(evidence.notes)
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
+    found.extend(_on_the_start(evidence, metric))
     ragged = measured.point(size).ragged_samples if inspected.is_whole else 0
     if ragged == 1 < size / 2 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
@@ -85,6 +88,24 @@ def warnings(
             if point.batch_size == size and point.bound_by in OVERHEADS
         )
     return (*found, *probed.notes, *measured.notes)
+
+
+def _on_the_start(evidence: Evidence, metric: str) -> Iterator[str]:
+    """The first trials have one seed, and so start from the same weights at any size."""
+    costs = {s.batch_size: curve[0][1] for s, curve in evidence.first_curves.items()}
+    if not costs:
+        return
+    low, high = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
+    learned = costs[high] - min(map(best_cost, evidence.first_curves.values()))
+    if costs[high] - costs[low] > APART * max(abs(costs[low]), abs(costs[high]), learned):
+        told = " and ".join(
+            f"{evidence.shown(costs[size]):.4g} at batch {size}" for size in sorted((low, high))
+        )
+        yield (
+            f"Before any training, with the same seed, {metric} is {told}: it depends on the batch "
+            "size, so that sizes cannot be compared by it. Let trials.metric name one that does "
+            "not."
+        )
 
 
 def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[str]:
