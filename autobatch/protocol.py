@@ -236,6 +236,7 @@ class Inspected(Tagged):
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
     batch_size: int | None = None  # that it was asked for; None: in older records
+    settings: dict[str, str] = {}  # of the environment, which a framework reads as it starts
 
     @property
     def schedule_counts_steps(self) -> bool:

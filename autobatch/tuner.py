@@ -162,6 +162,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "precision": inspected.precision,
         "jit_compile": inspected.jit_compile,
         "versions": inspected.versions | _driver(inspected),
+        "settings": inspected.settings,
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
         "code_fingerprint": inspected.code_fingerprint,

@@ -138,6 +138,25 @@ def test_another_cpu_is_told_and_no_matter(tmp_path, recommended):
 
 
 @pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ({}, {"XLA_FLAGS": "-x"}, ["XLA_FLAGS was not set and is -x."]),
+        ({"XLA_FLAGS": "-x"}, {}, ["XLA_FLAGS was -x and is not set."]),
+        (None, {"XLA_FLAGS": "-x"}, []),  # an older recommendation
+    ],
+)
+def test_another_setting_in_the_environment_is_told_and_no_matter(
+    tmp_path, recommended, then, now, words
+):
+    environment = {k: v for k, v in recommended.environment.items() if k != "settings"}
+    told = {} if then is None else {"settings": then}
+    before = changed(recommended, environment=environment | told)
+    found = verify(tmp_path, before, PretendDevice(facts=inspected(settings=now)))
+    assert found.holds
+    assert [in_words(each) for each in found.differences] == words
+
+
+@pytest.mark.parametrize(
     "change", [{"data_fingerprint": "xyz"}, {"parameters": 7}, {"optimizer": "Adam"}]
 )
 def test_for_another_model_or_other_data_it_does_not_hold(tmp_path, recommended, change):

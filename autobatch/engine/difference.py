@@ -55,6 +55,8 @@ def _difference(name: str, recorded: Any, present: Any) -> str:
     name = name.removeprefix("target.")
     if name.startswith("versions."):
         name = f"the version of {name.removeprefix('versions.')}"
+    if name.startswith("settings."):
+        name = f"{name.removeprefix('settings.')}, in the environment,"
     was, is_ = ("not set" if value is None else repr(value) for value in (recorded, present))
     return _phrase(name, was, is_)
 

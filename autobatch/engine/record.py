@@ -60,6 +60,7 @@ IDENTITY = (
     "train_samples",
     "versions",
     "device_name",
+    "settings",
 )
 
 

@@ -106,10 +106,13 @@ def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:
 
 def _differences(then: dict[str, object], now: dict[str, object]) -> tuple[Difference, ...]:
     found = [(name, then.get(name), now.get(name), name in MATTERS) for name in (*MATTERS, *TOLD)]
-    before, after = (_versions(environment) for environment in (then, now))
-    found += [
-        (name, before.get(name), after.get(name), False) for name in sorted({*before, *after})
-    ]
+    for key, absent in (("versions", None), ("settings", "not set")):
+        if key in then:  # older recommendations do not tell of settings
+            before, after = (_named(environment, key) for environment in (then, now))
+            found += [
+                (name, before.get(name, absent), after.get(name, absent), False)
+                for name in sorted({*before, *after})
+            ]
     return tuple(
         Difference(
             name=name,
@@ -122,8 +125,8 @@ def _differences(then: dict[str, object], now: dict[str, object]) -> tuple[Diffe
     )
 
 
-def _versions(environment: dict[str, object]) -> dict[str, str]:
-    found = environment.get("versions")
+def _named(environment: dict[str, object], key: str) -> dict[str, str]:
+    found = environment.get(key)
     return found if isinstance(found, dict) else {}
 
 

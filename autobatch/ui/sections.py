@@ -193,6 +193,8 @@ def _inspected_facts(found: Inspected, recommended: dict[str, str]) -> Iterator[
     yield "precision", found.precision + (", compiled by XLA" if found.jit_compile else "")
     versions = found.versions | recommended  # which has the driver's, too
     yield "versions", ", ".join(f"{name} {value}" for name, value in versions.items())
+    if found.settings:
+        yield "settings", ", ".join(f"{name}={value}" for name, value in found.settings.items())
     yield "fingerprints", f"data {found.data_fingerprint}, code {found.code_fingerprint}"
 
 

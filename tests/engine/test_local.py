@@ -372,6 +372,8 @@ def test_what_frameworks_read_as_they_are_imported_is_read_anew_once_it_is_set(
         LocalExecutor(target, tmp_path)
         templates.append(forkserver._forkserver._forkserver_pid)
     assert templates[0] == templates[1] != templates[2]
+    found, _ = ask(tmp_path, Inspect(batch_size=8))
+    assert found.settings["OMP_NUM_THREADS"] == "2"
 
 
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):

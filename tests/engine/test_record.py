@@ -185,6 +185,10 @@ def test_the_same_target_in_another_folder_is_the_same(tmp_path):
         ({"parameters": 7}, "the number of parameters was 1000 and is 7"),
         ({"device_name": "CPU: B"}, "the device was 'pretend' and is 'CPU: B'"),
         ({"versions": {"keras": "4.0"}}, "the version of keras was '3.0' and is '4.0'"),
+        (
+            {"settings": {"OMP_NUM_THREADS": "1"}},
+            "OMP_NUM_THREADS, in the environment, was not set and is '1'",
+        ),
     ],
 )
 def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_path, change, name):

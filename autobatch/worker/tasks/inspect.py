@@ -123,6 +123,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
         batch_size=size,
+        settings={name: value for name, value in before.items() if value},
     )
 
 
