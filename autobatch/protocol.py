@@ -215,7 +215,7 @@ class Inspected(Tagged):
     validation_samples: int | None
     data_source: str  # e.g. "digits.py:load_flat" or "synthetic"
     data_fingerprint: str
-    code_fingerprint: str  # of every module that is neither a library's nor ours
+    code_fingerprint: str  # of modules neither ours nor a library's, unless named
     nan: str | None  # a phrase on NaN in the data, where there is any
     notes: tuple[str, ...]  # sentences for the user, e.g. on a split made by us
     versions: dict[str, str]

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import autobatch
+from autobatch.protocol import Target
 
 OURS = f"{Path(autobatch.__file__).parent}/"
 GENERATED_MODULE = "__autograph_generated_file"  # what TensorFlow makes of a user's function
@@ -158,10 +159,18 @@ def users_modules(packages: Collection[str] = ()) -> list[ModuleType]:
     ]
 
 
-def users_code() -> str:
+def named_packages(target: Target) -> set[str]:
+    """Of modules that it names, wherever they are installed; frameworks are known by version."""
+    named = (target.model, target.data, target.callbacks)
+    modules = (each.partition(":")[0] for each in named if each and ":" in each)
+    return {module.partition(".")[0] for module in modules} - {"keras", *FRAMEWORKS}
+
+
+def users_code(target: Target) -> str:
     """A hash of the files of the user's modules."""
     digest = hashlib.sha256()
-    for file in sorted({str(module.__file__) for module in users_modules()}):
+    modules = users_modules(named_packages(target))
+    for file in sorted({str(module.__file__) for module in modules}):
         with contextlib.suppress(OSError):
             digest.update(Path(file).name.encode() + Path(file).read_bytes())
     return digest.hexdigest()[:16]

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from autobatch.protocol import Target
-from autobatch.worker.frames import FRAMEWORKS, users_modules
+from autobatch.worker.frames import FRAMEWORKS, named_packages, users_modules
 from autobatch.worker.target import find_callable
 
 # How much is looked at, nearest first, in one thing and in all: there may be any amount.
@@ -118,8 +118,8 @@ def _spaces(target: Target) -> dict[str, dict[str, Any]]:
     """
     named = {"model": target.model, "data": target.data, "callbacks": target.callbacks}
     references = {role: each for role, each in named.items() if each and ":" in each}
-    packages = {each.partition(":")[0].partition(".")[0] for each in references.values()}
-    spaces = {module.__name__: vars(module) for module in users_modules(packages)}
+    modules = users_modules(named_packages(target))
+    spaces = {module.__name__: vars(module) for module in modules}
     for role, reference in references.items():
         function = _function(find_callable(target, reference, role=role))
         if isinstance(function, FunctionType):

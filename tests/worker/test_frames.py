@@ -1,6 +1,11 @@
 """What of an exception the user is told."""
 
-from autobatch.worker.frames import users_message
+import importlib
+import sys
+
+from autobatch.protocol import Target
+from autobatch.worker import frames
+from autobatch.worker.frames import users_code, users_message
 
 GRAPH = """Graph execution error:
 
@@ -27,3 +32,20 @@ def test_a_note_is_told_that_stands_behind_what_is_left_out():
     error = ValueError(GRAPH)
     error.add_note("This is with 32 samples.")
     assert users_message(error).endswith("[784,512]\nThis is with 32 samples.")
+
+
+def test_of_installed_packages_the_code_is_the_users_where_it_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "installed_for_a_test" / "train.py"
+    file.parent.mkdir()
+    file.write_text("WIDTH = 4")
+    monkeypatch.setattr(frames, "LIBRARIES", (*frames.LIBRARIES, str(tmp_path)))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("installed_for_a_test.train")
+    own, other = ("installed_for_a_test.train:model", "keras.applications:ResNet50")
+    targets = [Target(folder="/", model=model) for model in (own, other)]
+    before = list(map(users_code, targets))
+    file.write_text("WIDTH = 5")
+    after = list(map(users_code, targets))
+    for name in ("installed_for_a_test.train", "installed_for_a_test"):
+        del sys.modules[name]
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)

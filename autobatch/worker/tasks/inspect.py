@@ -101,7 +101,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         train_samples=None if synthetic else data.count,
         validation_samples=None if data.validation is None else data.validation.count,
         data_source=data.source,
-        code_fingerprint=users_code(),
+        code_fingerprint=users_code(target),
         data_fingerprint=user_data.fingerprint(data),
         nan=_nan_report(data, batch),
         notes=notes,
