@@ -215,7 +215,8 @@ class Inspected(Tagged):
     validation_samples: int | None
     data_source: str  # e.g. "digits.py:load_flat" or "synthetic"
     data_fingerprint: str
-    code_fingerprint: str  # of modules neither ours nor a library's, unless named
+    # Of modules that are neither ours nor a library's, or of a named package; of a saved model.
+    code_fingerprint: str
     nan: str | None  # a phrase on NaN in the data, where there is any
     notes: tuple[str, ...]  # sentences for the user, e.g. on a split made by us
     versions: dict[str, str]

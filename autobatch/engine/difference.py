@@ -8,7 +8,8 @@ from autobatch.protocol import Difference
 
 # Of which both values would tell nobody anything.
 CHANGED = {
-    "code_fingerprint": "a Python file of yours has changed, or one that it imports",
+    "code_fingerprint": "a Python file of yours has changed, or one that it imports, or the saved "
+    "model",
     "data_fingerprint": "the data has changed (shapes, types, or rows at its ends)",
 }
 UNCHANGED = "Nothing: versions, device, model and data are the same."

@@ -167,13 +167,20 @@ def named_packages(target: Target) -> set[str]:
 
 
 def users_code(target: Target) -> str:
-    """A hash of the files of the user's modules."""
+    """A hash of the files of the user's modules, and of a saved model."""
     digest = hashlib.sha256()
-    modules = users_modules(named_packages(target))
-    for file in sorted({str(module.__file__) for module in modules}):
-        with contextlib.suppress(OSError):
-            digest.update(Path(file).name.encode() + Path(file).read_bytes())
+    for path in map(Path, users_files(target)):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            digest.update(path.name.encode())
+            hashlib.file_digest(file, lambda: digest)  # in parts: a model may be large
     return digest.hexdigest()[:16]
+
+
+def users_files(target: Target) -> list[str]:
+    """Of the modules that are the user's by now, and of the saved model that is named."""
+    files = {str(module.__file__) for module in users_modules(named_packages(target))}
+    saved = [] if ":" in target.model else [str(Path(target.folder, target.model))]
+    return sorted(files.union(saved))
 
 
 def remove_generated() -> None:

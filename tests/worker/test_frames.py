@@ -49,3 +49,12 @@ def test_of_installed_packages_the_code_is_the_users_where_it_is_named(tmp_path,
     for name in ("installed_for_a_test.train", "installed_for_a_test"):
         del sys.modules[name]
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+def test_what_a_saved_model_holds_is_part_of_the_code(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    target = Target(folder=str(tmp_path), model="model.keras")
+    before = users_code(target)
+    assert users_code(target) == before
+    (tmp_path / "model.keras").write_bytes(b"WEIGHTS")
+    assert users_code(target) != before
