@@ -15,6 +15,7 @@ from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.record import Record, new_directory, set_aside
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
+from autobatch.engine.sources import named_files
 from autobatch.errors import AutobatchError, RecipeError, UsageError
 from autobatch.locator import (
     DATA,
@@ -253,11 +254,8 @@ def _directory_of(target: str, question: Target) -> Path:
 def _digest(question: Target) -> str:
     asked = msgspec.structs.replace(question, folder="")
     digest = hashlib.sha256(msgspec.json.encode(asked))
-    references = (question.model, question.data or "", question.callbacks or "")
-    for reference in dict.fromkeys(text.partition(":")[0] for text in references):
-        path = Path(question.folder, reference)
-        if path.is_file():
-            digest.update(path.read_bytes())
+    for path in named_files(question):
+        digest.update(path.read_bytes())
     for package in ("keras", "keras-autobatch", question.backend):
         digest.update(_version(package).encode())
     return digest.hexdigest()[:8]

@@ -237,6 +237,7 @@ class Inspected(Tagged):
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
     batch_size: int | None = None  # that it was asked for; None: in older records
+    code_files: tuple[str, ...] = ()  # that `code_fingerprint` is of
     settings: dict[str, str] = {}  # of the environment, which a framework reads as it starts
 
     @property

@@ -28,6 +28,7 @@ from autobatch.engine.record_file import (
     Line,
     decode,
 )
+from autobatch.engine.sources import Sources, named_files
 from autobatch.errors import UsageError
 from autobatch.locator import exists
 from autobatch.protocol import (
@@ -96,6 +97,7 @@ class Record:
             self._file.close()
             raise
         self.header = header
+        self._sources = Sources(named_files(target))
 
     def __enter__(self) -> "Record":
         return self
@@ -112,9 +114,14 @@ class Record:
         return self._first_seconds[_key(task)]
 
     def add(self, entry: Entry) -> None:
-        """Append an entry; on disk when this returns. Refuses an inspection unlike the first."""
+        """Append an entry; on disk when this returns.
+
+        Refuses an inspection unlike the first, and what was measured as the code changed.
+        """
+        self._sources.refuse_change()
         if isinstance(entry.task, Inspect) and isinstance(entry.outcome, Inspected):
             self._check_identity(entry)
+            self._sources.add(map(Path, entry.outcome.code_files))
         self._append(entry)
         self._remember(entry)
 

@@ -198,6 +198,23 @@ def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_pa
         record.add(entry(task, inspected(**change)))
 
 
+@pytest.mark.parametrize("name", ["train.py", "layers.py"])
+def test_what_was_measured_as_the_code_changed_is_refused(tmp_path, name):
+    file, layers = (tmp_path / each for each in ("train.py", "layers.py"))
+    for each in (file, layers):
+        each.write_text("WIDTH = 4")
+    target = msgspec.structs.replace(TARGET, folder=str(tmp_path))
+    known = entry(Inspect(batch_size=32), inspected(code_files=(str(layers),)))
+    with open_record(tmp_path / "run", target) as record:
+        record.add(known)
+        os.utime(tmp_path / name, ns=(1, 1))  # saved as it was
+        record.add(entry())
+        (tmp_path / name).write_text("WIDTH = 5")
+        with pytest.raises(UsageError, match=f"{name} was changed while it was measured"):
+            record.add(entry(Probe(batch_size=9, limit_bytes=1000)))
+    assert read_record(tmp_path / "run").entries == (known, entry())
+
+
 def test_how_much_data_there_is_stays_as_it_was_first_found(tmp_path):
     first, later = ((Extent(samples=count, is_whole=False),) for count in (50, 60))
     with open_record(tmp_path) as record:

@@ -51,6 +51,15 @@ def test_an_edited_file_in_the_same_run_directory_is_refused_with_what_changed(t
     assert (tmp_path / "run" / FILE_NAME).read_text() == measured
 
 
+def test_a_file_that_changes_while_it_is_measured_ends_the_run(tmp_path):
+    changing = WRITTEN.replace("    return", "    open(__file__, 'a').write('# more')\n    return")
+    (tmp_path / "train.py").write_text(changing)
+    code, stdout, stderr = autobatch_here("probe", "train.py", "--quiet", cwd=tmp_path)
+    assert (code, stdout) == (2, "")
+    assert "train.py was changed while it was measured" in stderr
+    assert len(lines(tmp_path)) == 1
+
+
 def test_fresh_leaves_a_directory_that_is_no_run_alone(recipe, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("")

@@ -18,7 +18,7 @@ from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
 from autobatch.worker.called import Called, call_loader, takes_batch_size
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
-from autobatch.worker.frames import users_code
+from autobatch.worker.frames import users_code, users_files
 from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
     accumulation_steps,
@@ -123,6 +123,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         data_kind=data.train.kind,
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
         batch_size=size,
+        code_files=tuple(users_files(target)),
         settings={name: value for name, value in before.items() if value},
     )
 
