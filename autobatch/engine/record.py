@@ -47,21 +47,11 @@ from autobatch.protocol import (
 
 TRANSIENT = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
-# What must be the same for measurements to be comparable.
+# What must be the same for measurements to be comparable: whatever the batch size, and at one.
+AT_ANY_SIZE = ("precision", "code_fingerprint", "versions", "device_name", "settings")
 IDENTITY = (
-    "model_name",
-    "parameters",
-    "optimizer",
-    "learning_rate",
-    "loss",
-    "precision",
-    "jit_compile",
-    "data_fingerprint",
-    "code_fingerprint",
-    "train_samples",
-    "versions",
-    "device_name",
-    "settings",
+    *("model_name", "parameters", "optimizer", "learning_rate", "loss", "jit_compile"),
+    *("data_fingerprint", "train_samples", *AT_ANY_SIZE),
 )
 
 
@@ -139,14 +129,17 @@ class Record:
         return next((each.extents for each in outcomes if isinstance(each, Inspected)), ())
 
     def _check_identity(self, entry: Entry) -> None:
-        before = self.find(entry.task)
-        if before is None:
+        """With what was found at the same size; or else with the first, if memory lacked there."""
+        first = self.first_inspection()
+        if first is None:
             return
+        same = self.find(entry.task)
+        before = same or self._entries[_key(first)]
         refuse_difference(
             self.directory,
             {
                 name: (getattr(before.outcome, name), getattr(entry.outcome, name))
-                for name in IDENTITY
+                for name in (IDENTITY if same else AT_ANY_SIZE)
             },
         )
 

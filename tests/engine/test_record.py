@@ -215,6 +215,15 @@ def test_what_was_measured_as_the_code_changed_is_refused(tmp_path, name):
     assert read_record(tmp_path / "run").entries == (known, entry())
 
 
+def test_at_another_size_what_no_size_changes_is_compared(tmp_path):
+    fill(tmp_path, entry(Inspect(batch_size=32), inspected()))
+    other = Inspect(batch_size=8)
+    with open_record(tmp_path) as record:
+        with pytest.raises(WrongRunDirectoryError, match="a Python file of yours has changed"):
+            record.add(entry(other, inspected(code_fingerprint="xyz")))
+        record.add(entry(other, inspected(data_fingerprint="xyz", parameters=7)))
+
+
 def test_how_much_data_there_is_stays_as_it_was_first_found(tmp_path):
     first, later = ((Extent(samples=count, is_whole=False),) for count in (50, 60))
     with open_record(tmp_path) as record:
