@@ -81,8 +81,8 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     answer, and ends the process.
     """
     backend = backends.load(job.target.backend)
+    on_gpu, limit_bytes = job.target.device == "gpu", getattr(job.task, "limit_bytes", None)
     try:
-        limit_bytes = getattr(job.task, "limit_bytes", None)
         backend.configure(job.target.device, limit_bytes, job.target.replicas)
         backend.watch_memory(
             lambda evidence: give_up(
@@ -106,15 +106,16 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
         return OutOfMemory(
             evidence=f"MemoryError: {why}",
             peak_bytes=backend.peak_bytes(),
-            host_memory=job.target.device == "gpu",  # on the CPU it may be under our limit
+            host_memory=on_gpu or limit_bytes is None,  # else it may be our limit
         )
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # theirs, all of them
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
+            is_hosts = HOSTS_ALLOCATOR.search(evidence) if on_gpu else limit_bytes is None
             return OutOfMemory(
                 evidence=evidence,
                 peak_bytes=backend.peak_bytes(),
-                host_memory=job.target.device == "gpu" and bool(HOSTS_ALLOCATOR.search(evidence)),
+                host_memory=bool(is_hosts),
             )
         told = error_of_process(error) or error_in_data(error)
         if told is not None:

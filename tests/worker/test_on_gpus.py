@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.protocol import Inspect, Job, OutOfMemory, Target
+from autobatch.protocol import Inspect, Job, OutOfMemory, Probe, Target
 from autobatch.worker import run
 from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
@@ -90,9 +90,31 @@ def test_what_tensorflow_lacked_of_the_machine_is_none_of_a_gpus(
         backend="tensorflow",
         device="gpu" if on_gpu else "cpu",
     )
-    found = run.run(Job(target=target, task=Inspect(batch_size=1)), print, print)
-    assert isinstance(found, OutOfMemory)
-    assert found.host_memory == (on_gpu and bool(is_hosts))
+    limited = Probe(batch_size=1, limit_bytes=1 << 20)
+    for task, on_cpu in ((Inspect(batch_size=1), True), (limited, False)):
+        found = run.run(Job(target=target, task=task), print, print)
+        assert isinstance(found, OutOfMemory)
+        assert found.host_memory == (bool(is_hosts) if on_gpu else on_cpu)
+
+
+@pytest.mark.parametrize(
+    ("device", "task", "is_hosts"),
+    [
+        ("gpu", Probe(batch_size=1, limit_bytes=1 << 20), True),
+        ("cpu", Probe(batch_size=1, limit_bytes=1 << 20), False),
+        ("cpu", Inspect(batch_size=1), True),
+    ],
+)
+def test_what_python_lacks_is_the_machines_unless_it_may_be_our_limit(
+    monkeypatch, device, task, is_hosts
+):
+    def fails(*_):
+        raise MemoryError
+
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(tensorflow, "configure", fails)
+    target = Target(folder="/", model="m.py:m", backend="tensorflow", device=device)
+    assert run.run(Job(target=target, task=task), print, print).host_memory == is_hosts
 
 
 def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkeypatch):
