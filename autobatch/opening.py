@@ -12,6 +12,7 @@ import msgspec
 from autobatch import budget, frameworks
 from autobatch.engine import machine
 from autobatch.engine.local import LocalExecutor, ignore, never
+from autobatch.engine.process import remove_left
 from autobatch.engine.record import Record, new_directory, set_aside
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
@@ -147,7 +148,7 @@ def open_run(
             extents=record.extents,
             backend_is_asked=recipe.backend is not None,
         )
-        _remove_kept(executor.kept_data)  # by a run that was killed
+        remove_left(executor.logs)  # by a run that was killed
         try:
             yield Session(
                 recipe=recipe,
@@ -159,13 +160,7 @@ def open_run(
                 is_stopped=is_stopped,
             )
         finally:
-            _remove_kept(executor.kept_data)
-
-
-def _remove_kept(path: Path) -> None:
-    """With what a process that was ended had written of it."""
-    for each in path.parent.glob(f"{path.name}*"):
-        each.unlink(missing_ok=True)
+            remove_left(executor.logs)
 
 
 def _asked(target: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Target]:

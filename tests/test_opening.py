@@ -36,10 +36,12 @@ def run_made_by(target):
         return session.record.directory
 
 
+LEFT = ("kept-data", "kept-data.tmp", "0001-trial.log.aside.1a2b.index", "0002-probe.log.aside/x")
+
+
 def test_what_was_kept_of_the_data_goes_with_the_run_or_before_the_next(here):
     made("train.py")
-    logs = Path("run", "logs")
-    names = ("kept-data", "kept-data.tmp")
+    logs, names = Path("run", "logs"), LEFT
     for name in names:
         made(logs / name)  # as a run leaves them that is killed
     with open_session("train.py", run_directory=Path("run")):
@@ -47,6 +49,16 @@ def test_what_was_kept_of_the_data_goes_with_the_run_or_before_the_next(here):
         for name in names:
             made(logs / name)
     assert not any((logs / name).exists() for name in names)
+
+
+def test_copies_of_data_do_not_stay_in_a_run_that_is_set_aside(here):
+    run = run_made_by(str(made("train.py")))
+    log = made(run / "logs" / "0001-trial.log")
+    for name in LEFT:
+        made(run / "logs" / name)
+    set_aside(run)
+    assert (run.with_name(f"{run.name}.old-1") / "logs" / log.name).exists()
+    assert not [*here.rglob("*.aside*"), *here.rglob("kept-data*")]
 
 
 @pytest.mark.parametrize("name", ["train.py", "model.keras"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import types
@@ -26,6 +27,17 @@ def kill_group(pid: int) -> None:
         except ProcessLookupError:
             continue
         return
+
+
+def remove_left(logs: Path) -> None:
+    """What processes that were killed left beside their logs: copies of data may be large."""
+    for pattern in ("kept-data*", "*.log.aside*"):
+        for each in logs.glob(pattern):
+            with contextlib.suppress(OSError):
+                if each.is_dir():
+                    shutil.rmtree(each)
+                else:
+                    each.unlink()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from autobatch.engine.difference import refuse_difference
+from autobatch.engine.process import remove_left
 from autobatch.engine.record_file import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -212,6 +213,7 @@ def set_aside(directory: Path) -> None:
     try:
         with (directory / FILE_NAME).open("ab", buffering=0) as file:
             _lock(file, directory)
+        remove_left(directory / "logs")
         number = 1
         while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
             number += 1
