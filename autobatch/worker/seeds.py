@@ -26,7 +26,8 @@ def shuffle_by(seed: int) -> None:
     """From now on a tf.data.Dataset that shuffles each epoch anew, without a seed, does so by it.
 
     It has a seed of its own from when it is made; and the loader is called with that of the run, as
-    what it splits at random is to be split alike.
+    what it splits at random is to be split alike. No two shuffle alike: of two that are zipped,
+    each sample would be paired with itself.
     """
     tf = sys.modules.get("tensorflow")
     if tf is None:
@@ -42,10 +43,10 @@ def shuffle_by(seed: int) -> None:
         name: str | None = None,
     ) -> Any:
         if seed is None and reshuffle_each_iteration is not False:
-            seed = given
+            seed = int(seeds.integers(2**31))
         return theirs(dataset, buffer_size, seed, reshuffle_each_iteration, name)
 
-    given = seed
+    seeds = np.random.default_rng(seed)
     tf.data.Dataset.shuffle = shuffle
 
 

@@ -220,6 +220,23 @@ def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
     assert (tmp_path / "calls").read_text() == "called" * calls
 
 
+def test_datasets_that_are_shuffled_in_one_trial_differ_in_their_orders(tmp_path):
+    code = """
+        import tensorflow as tf
+        def data(batch_size):
+            rows = tf.data.Dataset.from_tensor_slices(x)
+            shuffled = [rows.shuffle(64).batch(batch_size) for _ in range(2)]
+            pairs = tf.data.Dataset.zip(tuple(shuffled))
+            assert any(np.any(one != other) for one, other in pairs), "paired with themselves"
+            mixed = pairs.map(lambda one, other: (one + other, one[:, :1]))
+            return mixed, mixed
+        """
+    seeds = (1, 2, 1)
+    one, other, again = (asked(tmp_path, code, changed(SHORT_TRIAL, seed=each)) for each in seeds)
+    assert isinstance(one, Trained), one
+    assert one.evaluations == again.evaluations != other.evaluations
+
+
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
 def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook):
     code = f"""
