@@ -89,10 +89,9 @@ def builder_of(target: Target) -> Any:
     return find_callable(target, target.model, role="model")
 
 
-def takes_batch_size(target: Target) -> bool:
-    """Whether the model is built for the batch size."""
-    builder = builder_of(target)
-    return builder is not None and "batch_size" in inspect.signature(builder).parameters
+def takes_batch_size(function: Any) -> bool:
+    """Of the builder or the loader: whether it is made for the batch size. None takes none."""
+    return function is not None and "batch_size" in inspect.signature(function).parameters
 
 
 def _find_loader(target: Target) -> Any:

@@ -1,7 +1,6 @@
 """The user's data as sources, split if need be; or synthetic samples."""
 
 import hashlib
-import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
-from autobatch.worker.called import Called, called_again, takes_batch_size
+from autobatch.worker.called import Called, builder_of, called_again, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.globals import sets_what_is_read
@@ -144,10 +143,6 @@ class _Loading:
         loaded = loader(**arguments(loader, self.target, offered, role="data"))
         return loaded if index is None else loaded[index]
 
-    @property
-    def accepts_batch_size(self) -> bool:
-        return "batch_size" in inspect.signature(self.called.loader).parameters
-
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
         if not self.target.kept_data:
             return found
@@ -157,8 +152,10 @@ class _Loading:
             path,
             seconds,
             str(self.target.data),
-            is_for_one_size=self.accepts_batch_size,
-            parameters=None if takes_batch_size(self.target) else _parameters(self.model),
+            is_for_one_size=takes_batch_size(self.called.loader),
+            parameters=None
+            if takes_batch_size(builder_of(self.target))
+            else _parameters(self.model),
             is_called_again=changed is not None and sets_what_is_read(self.target, changed),
         )
         if note is None:
@@ -191,7 +188,9 @@ class _Loading:
         if size in (None, self.size) or not isinstance(found, batches.Built):
             return found
         is_told = found.size == self.size or found.count == found.size < self.size
-        if not (is_told and self.accepts_batch_size) or takes_batch_size(self.target):
+        if not (is_told and takes_batch_size(self.called.loader)) or takes_batch_size(
+            builder_of(self.target)
+        ):
             return found
         value = called_again(self.target, self.called, size, instead_of=self.size)
         return found if value is None else replace(self, size=size).source(value[1], name, 1)
@@ -211,7 +210,7 @@ class _Loading:
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)
             size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
-            asks = self.accepts_batch_size and not ends
+            asks = takes_batch_size(self.called.loader) and not ends
             of_one = partial(self.call_again, 1, index) if asks else None
             return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)
         if isinstance(part, keras.utils.PyDataset):
@@ -238,7 +237,7 @@ class _Loading:
         """That batches built by the user must have. None: any, but for a model of a fixed one."""
         if of_their_own and fixed_batch_size(self.model) is None:
             return None
-        if not self.accepts_batch_size:
+        if not takes_batch_size(self.called.loader):
             raise UserError(
                 f"{name} comes in batches of a size of its own.",
                 hint="Write `def load_data(batch_size):`, and build batches of that size"

@@ -14,7 +14,9 @@ from autobatch.errors import UserCodeError
 from autobatch.opening import open_session
 from autobatch.protocol import (
     Benchmark,
+    Differentiated,
     Fits,
+    Gradients,
     Inspect,
     Inspected,
     Measured,
@@ -396,6 +398,50 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, fo
     scaled.mkdir()
     found = asked(scaled, code, Inspect(batch_size=8))
     assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 1)
+
+
+BUILT_FROM_THE_DATA = """
+    import tensorflow as tf
+    build = model
+    def data(batch_size):
+        global train
+        train = tf.data.Dataset.from_tensor_slices((x, x[:, :1])).batch(batch_size)
+        return train, train
+    def model():
+        found = build()
+        decay = keras.optimizers.schedules.CosineDecay(0.1, 10 * len(train))
+        found.compile(keras.optimizers.SGD(decay), "mse")
+        return found
+    """
+
+
+@pytest.mark.parametrize(
+    ("change", "follows"),
+    [
+        (("", ""), True),
+        (("10 * len(train)", "640"), False),
+        (("global train", "assert batch_size == 8; global train"), False),
+    ],
+)
+def test_a_schedule_that_is_built_from_what_the_loader_sets_is_seen(tmp_path, change, follows):
+    found = asked(tmp_path, BUILT_FROM_THE_DATA.replace(*change), Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    assert found.schedule_follows_batch == follows
+
+
+def test_gradients_are_of_a_model_that_is_built_for_the_batch_size(tmp_path):
+    code = BUILT_FROM_THE_DATA.replace("build()", "build() if len(train) == 4 else None")
+    task = Gradients(
+        batch_size=16,
+        learning_rate=0.01,
+        measure_at=(2,),
+        micro_batch_size=4,
+        micro_batches=8,
+        training_samples=64,
+        seed=0,
+    )
+    found = asked(tmp_path, code, task)
+    assert isinstance(found, Differentiated), found
 
 
 def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_path):

@@ -36,8 +36,8 @@ PRECONDITIONED = ("Adam", "AdamW", "Nadam", "RMSprop")  # have `_velocities`, of
 def run(
     task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Differentiated:
-    called = call_loader(target, batch_size=task.batch_size)
     again = call_loader(target, batch_size=task.micro_batch_size)
+    called = call_loader(target, batch_size=task.batch_size)  # last: it may set what is read now
     model = build_model(
         target,
         backend,

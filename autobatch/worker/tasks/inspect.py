@@ -2,23 +2,25 @@
 
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from autobatch.protocol import Inspect, Inspected, Target
+from autobatch.protocol import RATE_FUNCTION, Inspect, Inspected, Target
 from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
-from autobatch.worker.called import Called, call_loader, takes_batch_size
+from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code, users_files
+from autobatch.worker.globals import sets_what_is_read
 from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
     accumulation_steps,
@@ -80,9 +82,12 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     if schedule is None and len(found) == 1:
         rate_scheduler, rate = scheduler(callbacks, rate)
     follows, exponent = False, 0.0
-    if (schedule is not None or len(found) > 1) and takes_batch_size(target):
-        twice = build_model(target, backend, seed=target.seed, batch_size=2 * size)
-        follows, exponent = follows_batch(model, twice), rate_exponent(model, twice)
+    loads = schedule not in (None, RATE_FUNCTION) and _may_set_steps(target, called)
+    builds = (schedule is not None or len(found) > 1) and takes_batch_size(builder_of(target))
+    if loads or builds:
+        twice = _built_for(2 * size, target, backend, loads=loads)
+        if twice is not None:
+            follows, exponent = follows_batch(model, twice), rate_exponent(model, twice)
     return Inspected(
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
@@ -170,6 +175,21 @@ def _try(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, .
         "evaluated, so that probe and benchmark work, and recommend does not."
     )
     return (), (note,)
+
+
+def _may_set_steps(target: Target, called: Called) -> bool:
+    """Whether the loader, told another batch size, may have the model built for that."""
+    sets = called.changed is None or sets_what_is_read(target, called.changed)
+    return sets and takes_batch_size(called.loader)
+
+
+def _built_for(size: int, target: Target, backend: Backend, *, loads: bool) -> keras.Model | None:
+    """None where it cannot be: that many samples there may not be."""
+    with suppress(Exception):
+        if loads:
+            call_loader(target, batch_size=size)
+        return build_model(target, backend, seed=target.seed, batch_size=size)
+    return None
 
 
 def _import_notes(target: Target, called: Called) -> tuple[str, ...]:
