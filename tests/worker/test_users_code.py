@@ -513,6 +513,34 @@ def test_a_model_that_only_fit_prepares_samples_for_is_evaluated_as_it_is(tmp_pa
     assert told.evaluations[0].metrics != plain.evaluations[0].metrics
 
 
+def test_texts_that_only_fit_prepares_are_trained_on(on_each_backend, tmp_path):
+    """As by KerasHub's tasks."""
+    code = """
+        import tensorflow as tf
+        class Task(keras.Sequential):
+            def prepared(self, text, y):
+                return tf.cast(tf.strings.length(text), "float32")[:, None] / 64, y
+            def fit(self, x, **more):
+                return super().fit(x.map(self.prepared), **more)
+            def evaluate(self, x, **more):
+                return super().evaluate(x.map(self.prepared), **more)
+        def data():
+            texts = ["word" * length for length in range(64)]
+            rows = tf.data.Dataset.from_tensor_slices((texts, {y}))
+            return rows, rows.take(16)
+        def model():
+            found = Task([keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+        """
+    found = asked(tmp_path, code.replace("{y}", "np.log(x[:, :1])"), Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    assert "y has NaN in" in found.nan
+    (tmp_path / "finite").mkdir()
+    trained = asked(tmp_path / "finite", code.replace("{y}", "x[:, :1]"), SHORT_TRIAL)
+    assert isinstance(trained, Trained), trained
+
+
 def test_a_model_that_its_own_steps_call_otherwise_is_evaluated_as_it_is(tmp_path):
     """Of triplets, as Keras' example of a siamese network has them, one alone would be `x`."""
     code = """

@@ -14,7 +14,7 @@ from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
-from autobatch.worker.backends import Backend
+from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
 from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
 from autobatch.worker.cpu import cpu_name
@@ -59,8 +59,9 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     tried = first.part(min(first.count, few)) if cuts else first
     model, metrics, notes = _try_out(model, build, tried, first, backend)
     cache_files.let_go()
-    arguments = first.fit_arguments(size) | {"class_weight": target.class_weight}
-    batch = next(backend.batches(arguments))
+    given = first.fit_arguments(size)
+    adapter(given | {"class_weight": target.class_weight})  # fails where those do not go with it
+    nan = _nan_report(data, given["x"])
     callbacks, kept_alike = made_callbacks(target, size), settings(model)
     notes = (
         *data.notes,
@@ -108,7 +109,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         data_source=data.source,
         code_fingerprint=users_code(target),
         data_fingerprint=user_data.fingerprint(data),
-        nan=_nan_report(data, batch),
+        nan=nan,
         notes=notes,
         versions={"python": platform.python_version(), "keras": keras.__version__}
         | backend.versions(),
@@ -225,11 +226,12 @@ def _optimizer_notes(model: keras.Model) -> tuple[str, ...]:
     )
 
 
-def _nan_report(data: user_data.Data, batch: Any) -> str | None:
-    """Of all arrays; of the first batch of what is no array."""
+def _nan_report(data: user_data.Data, batches: Any) -> str | None:
+    """Of all arrays; of the first of the batches of what is no array, before `fit` prepares it."""
     if isinstance(data.train, Arrays):
         found = nan_phrase({"x": data.train.x, "y": data.train.y}, "")
     else:
+        batch = next(iter(batches))
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
         found = nan_phrase(dict(zip(("x", "y"), parts, strict=False)), "the first ")
     if found is None and isinstance(data.validation, Arrays):
