@@ -1,4 +1,4 @@
-"""Warnings and the snippet of a recommendation: what to mind, and what to paste."""
+"""Warnings of a recommendation: what to mind."""
 
 from collections.abc import Iterator
 from math import inf
@@ -7,6 +7,7 @@ from autobatch.core import time_to_target
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import best_cost
+from autobatch.core.snippet import moving_momentum
 from autobatch.core.standing import Choice
 from autobatch.protocol import (
     RATE_FUNCTION,
@@ -70,7 +71,7 @@ def warnings(
         found.append(
             "BatchNormalization was evaluated with statistics of the present weights. For its "
             f"moving averages to forget as fast in samples as at {own_size}, its momentum is "
-            f"{format_average(_momentum(choice, evidence, inspected))} instead of "
+            f"{format_average(moving_momentum(choice, evidence, inspected))} instead of "
             f"{format_average(inspected.batch_norm_momentum or 0.0)}."
         )
     found.extend(_on_the_optimizer(choice, evidence, inspected))
@@ -228,56 +229,3 @@ def _effective(
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
-
-
-def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
-    rate = evidence.learning_rate(choice.setting)
-    factor = _factor(rate, choice.setting.batch_size, evidence, inspected)
-    names = [f"model.{name}" for name in inspected.optimizer_names]
-    is_set = len(names) == 1 and not inspected.learning_rate_schedule
-    if is_set and inspected.rate_scheduler is None:
-        lines = [f"{names[0]}.learning_rate = {rate:.6g}"]
-    elif factor == "1":
-        lines = []
-    elif is_set:
-        lines = [f"# multiply what your {inspected.rate_scheduler} returns by {factor}"]
-    elif len(names) > 1:
-        lines = [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
-    else:
-        lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
-    kappa = evidence.compiled.kappa(choice.setting.batch_size)
-    if inspected.schedule_counts_steps and kappa != 1:
-        schedule = inspected.learning_rate_schedule
-        lines.append(f"# divide the numbers of steps of your {schedule} by {kappa:.4g}")
-    for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
-        inner = ".inner_optimizer" if inspected.loss_scaled else ""
-        told = format_average(value, 6)
-        lines.extend(f"{each}{inner}.{name} = {told}" for each in names)
-    lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
-    if replicas > 1:
-        each = choice.setting.batch_size // replicas
-        lines.insert(
-            0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
-        )
-    if inspected.batch_norm_layers and kappa != 1:
-        told = format_average(_momentum(choice, evidence, inspected))
-        lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
-    return "\n".join(lines)
-
-
-def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) -> str:
-    """`rate` over the one that the user's code has at that size."""
-    inspected_at = inspected.batch_size or evidence.baseline.batch_size
-    grows = (size / inspected_at) ** inspected.learning_rate_exponent
-    return f"{rate / ((inspected.learning_rate or rate) * grows):.4g}"
-
-
-def _momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
-    """For the snippet: with it BatchNormalization's memory stays the same in samples.
-
-    The moving averages forget by the step, with this power of their momentum by the sample
-    (Busbridge et al. 2023, arXiv 2307.13813). Trials are evaluated with statistics estimated anew,
-    whatever it is.
-    """
-    kappa = evidence.compiled.kappa(choice.setting.batch_size)
-    return float((inspected.batch_norm_momentum or 0.0) ** kappa)

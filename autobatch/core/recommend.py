@@ -11,6 +11,7 @@ from autobatch.core import caveats, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.outlook import Outlook, outlook_of
+from autobatch.core.snippet import snippet
 from autobatch.core.standing import Choice, Standing, onward, standing
 from autobatch.protocol import (
     SCHEMA_VERSION,
@@ -179,7 +180,7 @@ def compose(
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished, metric),
         environment=environment,
-        snippet=caveats.snippet(choice, evidence, inspected, replicas=probed.replicas),
+        snippet=snippet(choice, evidence, inspected, replicas=probed.replicas),
         wall_seconds=wall_seconds,
     )
 

@@ -236,7 +236,8 @@ def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
     limit_bytes = getattr(job.task, "limit_bytes", None)
     notes = str(log) + ASIDE if isinstance(job.task, Probe) else None  # they slow a benchmark
     # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
-    found = backend.template_environment(str(log.parent), device) | {"WANDB_MODE": "disabled"}
+    found = backend.template_environment(str(log.parent), device)
+    found |= {"WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}  # a window would wait to be closed
     return found | backend.environment(
         device, limit_bytes, job.target.replicas, notes, job.device_bytes
     )

@@ -482,6 +482,16 @@ def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
     assert not asked(tmp_path, "", Inspect(batch_size=8)).notes
 
 
+def test_what_is_drawn_opens_no_window_that_waits_to_be_closed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    code = """
+        import os
+        if os.environ["MPLBACKEND"] != "Agg":  # which matplotlib.pyplot heeds when it is imported
+            raise RuntimeError("a window")
+        """
+    assert isinstance(asked(tmp_path, code, Inspect(batch_size=8)), Inspected)
+
+
 def test_flags_that_are_not_parsed_have_their_defaults(tmp_path):
     pytest.importorskip("absl")
     code = """
