@@ -128,8 +128,8 @@ class _Trials:
             if curve is not None:
                 self.evidence.first_curves[setting] = curve
             is_lost = size in self._unable and ranking.best_rung(costs) is None
-            is_far = len(costs) == 1 and self.evidence.is_far_behind(setting)
-            if trials.learning_rate == "none" or is_lost or is_far:
+            is_lost |= len(costs) == 1 and self.evidence.is_far_behind(setting)
+            if trials.learning_rate == "none" or is_lost:
                 break
         return ranking.best_rung(costs)
 
@@ -263,9 +263,8 @@ class _Trials:
             )
 
     def _phrase(self, outcome: Outcome) -> str:
-        if isinstance(outcome, (Trained, Diverged)) and outcome.evaluations:
+        if isinstance(outcome, Trained) and outcome.evaluations:
             metric = self.session.recipe.trials.metric
             last = outcome.evaluations[-1].metrics.get(metric)
-            if isinstance(outcome, Trained):
-                return f"{metric} is not finite" if last is None else f"{metric} {last:.4g}"
+            return f"{metric} is not finite" if last is None else f"{metric} {last:.4g}"
         return why_it_failed(outcome)
