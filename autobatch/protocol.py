@@ -384,6 +384,7 @@ class Trained(Tagged):
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
     sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
     as_compiled: bool = True  # else with fewer steps an execution than the user's training
+    start: str = ""  # a hash of the weights that it began with; "": in older records
 
 
 class GradientMoments(Struct):

@@ -15,5 +15,12 @@ def model_that_seeds():
     return targets.model()
 
 
+MADE = targets.model()
+
+
+def model_made_at_import():
+    return MADE
+
+
 def data():
     return targets.data()

@@ -67,6 +67,21 @@ def test_a_loss_that_depends_on_the_batch_size_before_any_training_is_told(
     assert all(re.search(expected, each) for each in told)
 
 
+@pytest.mark.parametrize(("start", "is_told"), [("{seed}", False), ("loaded", True), ("", False)])
+def test_seeds_that_start_from_the_same_weights_are_told(tmp_path, start, is_told):
+    device = PretendDevice()
+    learn = device._trial
+
+    def trial(task):
+        found = learn(task)
+        told = start.format(seed=task.seed)
+        return changed(found, start=told) if isinstance(found, Trained) else found
+
+    device._trial = trial
+    told = tune(tmp_path, device).warnings
+    assert any("All seeds start from the same weights" in each for each in told) == is_told
+
+
 def test_without_validation_samples_nothing_is_ranked(tmp_path):
     device = PretendDevice(facts=inspected(validation_samples=None))
     with pytest.raises(UserCodeError, match="no validation samples to rank trials by") as refused:

@@ -92,7 +92,14 @@ def warnings(
 
 
 def _on_the_start(evidence: Evidence, metric: str) -> Iterator[str]:
-    """The first trials have one seed, and so start from the same weights at any size."""
+    """Of weights, from seed to seed, and of costs: the first trials have one seed at all sizes."""
+    starts = [*evidence.starts.values()]
+    if len(starts) > 1 and starts[0] and len({*starts}) == 1:
+        yield (
+            "All seeds start from the same weights (the model is loaded, made when its file is "
+            "imported, or made under a seed that is set): intervals hold no luck of initial "
+            "weights. To train from scratch, have its function make it anew, and set no seed."
+        )
     costs = {s.batch_size: curve[0][1] for s, curve in evidence.first_curves.items()}
     if not costs:
         return

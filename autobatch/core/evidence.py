@@ -43,6 +43,7 @@ class Evidence:
     first: dict[Setting, float | None] = field(default_factory=dict)  # cost; None: diverged
     first_curves: dict[Setting, Curve] = field(default_factory=dict)  # of those with a cost
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
+    starts: dict[int, str] = field(default_factory=dict)  # by seed: hashes of initial weights
     failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
     # Half of the 95 % interval of ln(step_seconds), of each size.
     step_doubts: dict[int, float] = field(default_factory=dict)

@@ -234,13 +234,13 @@ class _Trials:
             return None
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
+        evidence.starts[seed] = entry.outcome.start
         self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
         if entry.outcome.as_compiled:
             planned = entry.outcome.steps * step_seconds
             self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
         sign = -1.0 if evidence.maximise else 1.0
-        metric = self.session.recipe.trials.metric
-        evaluations = entry.outcome.evaluations
+        metric, evaluations = self.session.recipe.trials.metric, entry.outcome.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None

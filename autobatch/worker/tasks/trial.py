@@ -4,6 +4,7 @@ Steps, not seconds: the same seed gives the same trial whatever else the machine
 buys steps with training time at the measured rate.
 """
 
+import hashlib
 import math
 import time
 import traceback
@@ -31,6 +32,7 @@ from autobatch.worker.tasks.watch import Unwaited, fit
 
 STATISTICS_SAMPLES = 256  # for BatchNormalization: as dear as the training, with a thousand
 EXECUTIONS = 50  # of a trial, at least
+HASHED = 1024  # numbers of each weight
 KEPT_SHARE = 0.01  # of the memory limit, held while training: peaks differ by more from run to run
 
 
@@ -89,6 +91,7 @@ def run(
         steps=watch.steps,
         train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
         as_compiled=compiled <= few,
+        start=watch.start,
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
@@ -119,6 +122,13 @@ def evaluated_again(
         counted = tf.data.experimental.assert_cardinality(made.num_batches)
         return {"x": made.get_tf_dataset().apply(counted)}
     return given
+
+
+def hash_of_weights(model: keras.Model) -> str:
+    found = hashlib.sha256()
+    for each in model.trainable_weights:
+        found.update(keras.ops.convert_to_numpy(each).ravel()[:HASHED].tobytes())
+    return found.hexdigest()[:16]
 
 
 def _sharpness(
@@ -155,6 +165,7 @@ class _Evaluator(Unwaited):
         self.backend, self.validation = backend, validation
         self.evaluations: list[Evaluation] = []
         self.diverged_at: int | None = None
+        self.start = ""  # of training, by its weights
         self.began = time.perf_counter()
         self.paused_seconds = 0.0
         self._due = set(task.evaluate_at)
@@ -164,7 +175,8 @@ class _Evaluator(Unwaited):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if 0 in self._due:
-            self._evaluate()
+            self._evaluate()  # which builds them
+        self.start = hash_of_weights(self.model)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._evaluate_if_due()
