@@ -2,7 +2,7 @@
 
 `main` owns the process: a session and process group of its own, stdout and stderr in the log file
 at descriptor level, the environment of the backend set before its runtime initialises. Messages go
-over one pipe as JSON. The process dies with its parent: the pipe's end closes, a thread sees it.
+over one pipe as JSON. The process ends with its parent: the pipe's end closes, a thread sees it.
 """
 
 import contextlib
@@ -63,6 +63,7 @@ from autobatch.worker.mistakes import (
     TargetError,
     UserError,
 )
+from autobatch.worker.parent import end_with_template, end_with_tool
 from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
 ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
@@ -176,6 +177,7 @@ def main(
     variables: dict[str, str | None],
 ) -> None:
     os.setsid()
+    end_with_template()
     with contextlib.suppress(OSError):  # where memory runs out, Linux ends us, and nobody else
         Path("/proc/self/oom_score_adj").write_text("1000")
     # The template is where the caller was when it was started, and has the environment of then.
@@ -190,7 +192,7 @@ def main(
     os.dup2(log, 2)
     faulthandler.enable()
     faulthandler.register(WHERE_ARE_YOU)  # all threads' frames into the log, whatever hangs
-    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    threading.Thread(target=end_with_tool, args=(pipe,), daemon=True).start()
     _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
@@ -259,13 +261,3 @@ def _allow_children(pipe: Connection) -> None:
     os.register_at_fork(after_in_child=pipe.close)
     # Else a collection in them ends iterators of TensorFlow, and waits for threads they have not.
     os.register_at_fork(after_in_child=gc.freeze)
-
-
-def _die_with_parent(pipe: Connection) -> None:
-    try:
-        pipe.recv_bytes()  # the parent never sends: this returns only when its end closes
-    except (EOFError, OSError):
-        try:
-            remove_generated()
-        finally:
-            os.killpg(0, signal.SIGKILL)

@@ -147,6 +147,30 @@ def test_a_terminal_that_is_closed_ends_the_run_and_leaves_no_copy_of_the_data(r
     assert not kept.exists()
 
 
+HANGING = """
+import re
+from pathlib import Path
+
+def build_model():
+    Path("begun").touch()
+    re.match("(a+)+$", 40 * "a" + "b")
+"""
+
+
+def test_a_worker_that_hangs_in_c_ends_with_a_tool_that_is_killed(tmp_path):
+    """In a regular expression no thread of its process runs."""
+    (tmp_path / "train.py").write_text(HANGING)
+    process = start("probe", "train.py", cwd=tmp_path)
+    wait_for((tmp_path / "begun").exists)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    alive = psutil.wait_procs(children, timeout=20)[1]
+    for each in alive:
+        each.kill()
+    assert children and not alive
+
+
 @pytest.fixture
 def kept(tmp_path):
     """A folder with one run, which came to its answer, as `autobatch runs` finds it."""
