@@ -74,7 +74,7 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
         quantile = quantiles.student((1 + CONFIDENCE) / 2, groups - 1)
-        factor = _exp(quantile * _jackknife([log(t / s) for t, s in parts]))
+        factor = quantiles.finite_exp(quantile * _jackknife([log(t / s) for t, s in parts]))
         resolved = signal - quantile * signal_error > 0 and samples >= ENOUGH * value
         if resolved or whole:
             return changed(found, value=value, low=value / factor, high=value * factor)
@@ -132,7 +132,3 @@ def _likelihood(steps_to_target: Sequence[tuple[float, float]]) -> Array:
     spread = max(STEPS_SPREAD, sqrt(float(squares.min()) / (len(steps_to_target) - 2)))
     likelihood: Array = -squares / (2 * spread**2)
     return likelihood
-
-
-def _exp(value: float) -> float:
-    return exp(min(value, 700.0))

@@ -4,12 +4,18 @@ Not by scipy.stats, where it can be helped: it takes a second to import, of each
 """
 
 from functools import cache
-from math import sqrt
+from math import exp, sqrt
 
 import numpy as np
 from scipy import optimize, special
 
 NODES = 64  # of each integral
+LARGEST = 300.0  # whose exp, times anything measured, is a float
+
+
+def finite_exp(value: float) -> float:
+    """A bound that is a number, however wide the interval: JSON knows no infinity."""
+    return exp(min(value, LARGEST))
 
 
 def student(share: float, degrees: int) -> float:

@@ -6,7 +6,7 @@ the measured step time, so that a trial is the same however busy the machine was
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from math import comb, exp, hypot, inf, log, sqrt
+from math import comb, exp, hypot, log, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -124,7 +124,8 @@ def speedups(
             deviation, pooled = luck.of_difference(y, at, own)
             half = _from_one(candidates, seeds, pooled) * deviation / sqrt(seeds)
             wide = with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1)
-            found[name] = Interval(value=exp(gain), low=_exp(gain - wide), high=_exp(gain + wide))
+            low, high = map(quantiles.finite_exp, (gain - wide, gain + wide))
+            found[name] = Interval(value=exp(gain), low=low, high=high)
     return found
 
 
@@ -211,7 +212,3 @@ def loss_difference(
 
 def geometric_mean(values: Sequence[float]) -> float:
     return exp(sum(log(value) for value in values) / len(values))
-
-
-def _exp(value: float) -> float:
-    return exp(value) if value < 700 else inf  # exp overflows a float beyond

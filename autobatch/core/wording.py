@@ -235,5 +235,4 @@ def noise(found: NoiseScale) -> str:
 
 
 def _rate(point: BenchmarkPoint) -> str:
-    spread = f" ± {point.half_width:.0%}" if isfinite(point.half_width) else ""
-    return f"{format_rate(point.samples_per_second)} samples/s{spread}"
+    return f"{format_rate(point.samples_per_second)} samples/s ± {point.half_width:.0%}"

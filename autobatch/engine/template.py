@@ -19,7 +19,7 @@ SETTINGS = (
     *("CUDA_", "JAX_", "KERAS_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTORCH_"),
     *("TF_", "TORCH_", "XLA_"),
 )
-_started: list[tuple[object, ...]] = []  # what each that this process started has read
+_read: list[object] = []  # what the one that this process started last has read
 _inherited: dict[str, str] = {}  # the environment of the last
 
 
@@ -32,10 +32,10 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
         for name, value in os.environ.items()
         if name.startswith(SETTINGS) and name != "KERAS_BACKEND"  # which we set
     }
-    wanted = (target.backend, target.device, settings)
-    if _started and _started[-1] != wanted:
+    wanted = [target.backend, target.device, settings]
+    if _read not in ([], wanted):
         forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
-    _started.append(wanted)
+    _read[:] = wanted
     preload = backends.load(target.backend).PRELOAD
     context.set_forkserver_preload([*preload, "autobatch.worker.tasks"])
     with as_template(target, logs):

@@ -1,6 +1,6 @@
 """What trials start from: the baseline and the rule."""
 
-from math import isfinite, log
+from math import log
 
 from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
@@ -82,11 +82,7 @@ def plan(
         for point in measured.points
         if point.batch_size == size or not measured.is_above_ceiling(point.batch_size)
     }
-    step_doubts = {
-        point.batch_size: log(point.high / point.low) / 2
-        for point in measured.points
-        if isfinite(point.high) and point.low > 0
-    }
+    step_doubts = {point.batch_size: log(point.high / point.low) / 2 for point in measured.points}
     notes, own = [], size
     if own not in step_seconds:
         size = min(step_seconds, key=lambda each: abs(log(each / own)))

@@ -1,6 +1,6 @@
 """Candidates, ladders, times to a target, and simultaneous intervals."""
 
-from math import log
+from math import inf, log
 
 import numpy as np
 import pytest
@@ -110,6 +110,12 @@ def test_a_gap_of_three_standard_deviations_is_flagged_whatever_the_order_of_see
 def test_equal_times_do_not_crash_and_are_no_difference():
     found = ranking.speedups({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]}, baseline="a")
     assert (found["b"].low, found["b"].value, found["b"].high) == (1, 1, 1)
+
+
+def test_of_however_wide_an_interval_the_bounds_are_numbers():
+    times = {"a": [1.0, 1e200], "b": [1e200, 1.0]}
+    bound = ranking.speedups(times, baseline="a")["b"].high
+    assert 1e100 < bound < inf
 
 
 def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
