@@ -1390,6 +1390,9 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
         ("val_top_k_accuracy", True),
         ("val_mean_io_u", True),  # Keras' own name for MeanIoU
         ("val_kl_divergence", False),
+        ("val_top-5-accuracy", True),
+        ("val_ndcg@10", True),
+        ("val_dice_loss", False),
     ],
 )
 def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):
