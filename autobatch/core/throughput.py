@@ -87,11 +87,11 @@ def delivered(
     """Samples per second of one process, over whole epochs.
 
     Windows of whole epochs have their starts in them; to others one is added once an epoch: the
-    mean of `starts`, those seen in all processes of that size, or else in this one alone. The mean
-    time of `waiting` for tf.data at the end of one, in s, is in neither.
+    mean of `starts`, those seen in all processes of that size, or else in this one alone, and that
+    of `waiting` for tf.data at the end of one, in s.
     """
     if measured.whole_epochs:
-        starts = ()
+        starts, waiting = (), epoch_ends.NEVER
     elif not starts:
         starts = _overheads(measured)
     return epoch_rate(measured.windows, measured.samples_per_epoch, starts, waiting)

@@ -127,9 +127,9 @@ def share_what_is_left(evidence: Evidence, trials: int) -> None:
     """
     spent = (PILOT_SHARE + len(evidence.first)) * evidence.first_seconds
     left = (evidence.budget_seconds - spent) / trials
-    if left < evidence.final_seconds:
-        evidence.final_seconds = max(evidence.first_seconds, left)
-        evidence.goes_on = False
+    cut = max(evidence.first_seconds, left)
+    if cut < evidence.final_seconds:
+        evidence.final_seconds, evidence.goes_on = cut, False
 
 
 def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:

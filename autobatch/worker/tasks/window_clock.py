@@ -9,6 +9,8 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
+import keras
+
 from autobatch.core.epoch_ends import epoch_end
 from autobatch.core.throughput import epoch_rate, starts_are_known
 from autobatch.core.warm_up import WarmUp
@@ -54,7 +56,7 @@ class WindowClock(Unwaited):
         self._epoch_ended: float | None = None  # its last step
         self._drawing_since: float | None = None  # from its iterator, one epoch's batches
         self._unsure = 0.0  # by how many seconds that may have been before
-        self._drawn: float | None = None  # when Keras said that the epoch had ended
+        self._left: float | None = None  # when the next epoch began, and let go of that iterator
         self._is_ragged_new = self.missing > 0  # its first step may compile for its shape
 
     @property
@@ -62,9 +64,13 @@ class WindowClock(Unwaited):
         """Of an epoch, at least."""
         return self.steps_per_epoch * self.size - self.missing
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._left = time.perf_counter()
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        if batch == 0:
+        if batch == 0 and keras.backend.backend() == "tensorflow":  # before a batch is drawn
             self._see_epoch_end(time.perf_counter())
         # Where the number of steps is not known to it, Keras begins one more than there are.
         if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
@@ -113,17 +119,14 @@ class WindowClock(Unwaited):
 
         Windows of whole epochs have so many ends in them that luck makes little of a difference.
         """
-        if self._epoch_ended is not None and self._drawing_since is not None and self._drawn:
-            lived, took = self._drawn - self._drawing_since, now - self._drawn
+        if self._epoch_ended is not None and self._drawing_since is not None and self._left:
+            lived, took = self._left - self._drawing_since, now - self._left
             self.epoch_ends.append(epoch_end(lived, took, unsure=self._unsure))
-            if self.epoch_ends[-1].waited:  # what it takes without a wait, others tell
-                self._epoch_ended = None
-                if self._measuring_since is not None:
-                    self._open(now)
-        self._drawing_since, self._drawn, self._unsure = now, None, 0.0
+            if self.epoch_ends[-1].waited:
+                self._epoch_ended += took
+        self._drawing_since, self._left, self._unsure = now, None, 0.0
 
     def epoch_ended(self) -> None:
-        self._drawn = time.perf_counter()
         if self._has_epochs_as_windows:
             now = time.perf_counter()
             if self._opened is None:
