@@ -89,7 +89,8 @@ class DatasetBatches(Built):
         dataset = self.data.take(full)
         if ragged:
             rest = self.data.skip(full) if is_distinct else self.data
-            last = rest.take(1).map(lambda *batch: cut(_given(batch), ragged))
+            alone = not isinstance(self.data.element_spec, tuple)  # else the parts of one are given
+            last = rest.take(1).map(lambda *batch: cut(batch[0] if alone else batch, ragged))
             dataset = dataset.concatenate(last) if full else last
         return replace(self, data=dataset, count=count)
 
@@ -196,10 +197,6 @@ def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
     """Samples of so many batches, `seen` by counting; their last is full where it was not seen."""
     most = batches * size
     return max(min(seen, most), most - size + 1) if is_whole else most
-
-
-def _given(batch: tuple[Any, ...]) -> Any:
-    return batch[0] if len(batch) == 1 else batch
 
 
 def cut(batch: Any, rows: int) -> Any:

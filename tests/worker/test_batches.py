@@ -1,5 +1,6 @@
 """Batches in a tf.data.Dataset, whatever comes first, and however long they take to count."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,6 +39,16 @@ def test_a_batch_may_be_smaller_where_it_is_the_only_one():
     assert looked_at(samples(10).batch(20)).count == 10
     with pytest.raises(UserError, match="batches of 16 samples where batch_size=20"):
         looked_at(batched(16))
+
+
+@pytest.mark.parametrize("parts", [0, (0,), (0, 0), ((0, 0),), {"x": 0}])
+def test_a_smaller_last_batch_has_the_parts_of_the_others(parts):
+    rows = keras.tree.map_structure(lambda _: np.ones((50, 4)), parts)
+    data = tf.data.Dataset.from_tensor_slices(rows).batch(20)
+    for is_distinct in (True, False):
+        found = looked_at(data).ending(30, is_distinct=is_distinct)
+        assert found.data.element_spec == data.element_spec
+        assert [len(keras.tree.flatten(each)[0]) for each in found.data] == [20, 10]
 
 
 @pytest.mark.parametrize(("lengths", "varied"), [([5] * 40, False), ([5] * 39 + [6], True)])
