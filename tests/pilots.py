@@ -99,6 +99,14 @@ class OwnStep(keras.Model):
         return super().train_step(*arguments)
 
 
+def assigned_step():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    keras_step = model.train_step
+    model.train_step = lambda *arguments: keras_step(*arguments)
+    model.compile("sgd", "mse")
+    return model
+
+
 def own_step():
     model = OwnStep()
     model.compile("sgd", "mse")

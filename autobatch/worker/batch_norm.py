@@ -13,17 +13,18 @@ from typing import Any
 import keras
 
 from autobatch.worker.optimizer import batch_norm_layers
+from autobatch.worker.target import has_own
 
 
 def can_reestimate(model: keras.Model) -> bool:
     """Not where only `fit` prepares what the model is called with, as KerasHub's tasks have it."""
-    is_called = type(model).call is not keras.Model.call
+    is_called = has_own(model, "call")
     return is_called and bool(batch_norm_layers(model)) and not hasattr(model, "preprocess_samples")
 
 
 def is_called_with(model: keras.Model, x: Any) -> bool:
     """Not where steps of its own prepare what it is called with: of triplets, say, one is `x`."""
-    if type(model).test_step is keras.Model.test_step:
+    if not has_own(model, "test_step"):
         return True
     try:
         model(x, training=False)

@@ -24,12 +24,7 @@ from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import (
-    arguments,
-    fixed_batch_size,
-    has_fixed_inputs,
-    recurrent_states,
-)
+from autobatch.worker.target import arguments, fixed_batch_size, recurrent_states
 
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
@@ -121,6 +116,12 @@ def _check_built(target: Target, model: keras.Model, called: Called) -> None:
         )
 
 
+def _has_fixed_inputs(model: keras.Model) -> bool:
+    """Whether all samples must be of one shape; False where that is not known."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
+
+
 def _parameters(model: keras.Model) -> int:
     return sum(math.prod(weight.shape) for weight in model.weights)
 
@@ -205,7 +206,7 @@ class _Loading:
 
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
-        look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
+        look, ends, fixed = self.look(index or 0), index == 1, _has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, ends=ends)

@@ -101,18 +101,23 @@ def _takes(function: Callable[..., Any], *given: Any, **named: Any) -> bool:
     return True
 
 
+def has_own(model: keras.Model, *methods: str) -> bool:
+    """Whether one of these is not Keras': of the user's class, or assigned to the model itself."""
+    kind, theirs = type(model), keras.Model
+    return any(n in vars(model) or getattr(kind, n) is not getattr(theirs, n) for n in methods)
+
+
 def can_evaluate(model: keras.Model) -> bool:
     """Whether `evaluate` can work: a GAN, say, trains by a step of its own and has no other."""
-    kind = type(model)
-    if kind.test_step is not keras.Model.test_step:
+    if has_own(model, "test_step"):
         return True
     loss_on_jax = getattr(model, "compute_loss_and_updates", None)  # which test_step calls there
     if loss_on_jax and not _takes(loss_on_jax, *range(6), training=False):
         return False  # the user's own, of another signature, as Keras' guide has it
-    if kind.train_step is keras.Model.train_step:
+    if not has_own(model, "train_step"):
         return True
-    has_loss = model.loss is not None or kind.compute_loss is not keras.Model.compute_loss
-    return has_loss and kind.call is not keras.Model.call
+    has_loss = model.loss is not None or has_own(model, "compute_loss")
+    return has_loss and has_own(model, "call")
 
 
 def fixed_batch_size(model: keras.Model) -> int | None:
@@ -120,12 +125,6 @@ def fixed_batch_size(model: keras.Model) -> int | None:
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs} - {None}
     return int(sizes.pop()) if sizes else None
-
-
-def has_fixed_inputs(model: keras.Model) -> bool:
-    """Whether all samples must be of one shape; False where that is not known."""
-    inputs = getattr(model, "inputs", None) or []
-    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
 
 
 def scalars(logs: dict[str, Any]) -> dict[str, float]:

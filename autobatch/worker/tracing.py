@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from autobatch.worker.target import has_own
+
 KERAS_CALLS = ("keras.src.models.functional", "keras.src.models.sequential")
 
 
@@ -40,22 +42,18 @@ class BuiltBefore(keras.callbacks.Callback):
 
 def _is_traced(model: keras.Model) -> bool:
     """Whether Keras' own step is, of weights that are all there. Of replicas it builds first."""
-    is_keras = type(model).train_step is keras.Model.train_step
     is_built = all(layer.built for layer in model._flatten_layers())
-    return is_keras and is_built and not model.run_eagerly
+    return is_built and not has_own(model, "train_step") and not model.run_eagerly
 
 
 def _build_metrics(model: keras.Model, targets: Any) -> None:
     """Of a model whose one output is known. Which accuracy is meant, Keras tells by the shapes."""
-    kind, metrics = type(model), model._compile_metrics
+    metrics = model._compile_metrics
     outputs = getattr(model, "outputs", None) or []
-    is_known = len(outputs) == 1 and kind.call.__module__ in KERAS_CALLS
-    is_own = (
-        kind.test_step is not keras.Model.test_step
-        or kind.compute_metrics is not keras.Model.compute_metrics
-        or hasattr(model, "preprocess_samples")  # which `fit` makes its targets with
-    )
-    if metrics is None or metrics.built or is_own or not is_known:
+    is_known = len(outputs) == 1 and type(model).call.__module__ in KERAS_CALLS
+    is_own = has_own(model, "test_step", "compute_metrics")
+    is_prepared = hasattr(model, "preprocess_samples")  # by which `fit` makes its targets
+    if metrics is None or metrics.built or is_own or is_prepared or not is_known:
         return
     if len(outputs[0].shape) > 1 and outputs[0].shape[-1] is not None:
         metrics.build(targets, outputs[0])

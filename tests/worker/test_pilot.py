@@ -63,10 +63,13 @@ def test_slices_of_an_embedding_count_as_the_whole_gradient(tmp_path):
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
-def test_a_training_step_of_ones_own_is_skipped_with_the_reason(tmp_path):
-    outcome = gradients(tmp_path, "own_step")
+@pytest.mark.parametrize(
+    ("model", "name"), [("own_step", "OwnStep"), ("assigned_step", "Sequential")]
+)
+def test_a_training_step_of_ones_own_is_skipped_with_the_reason(tmp_path, model, name):
+    outcome = gradients(tmp_path, model)
     assert outcome.moments == ()
-    assert "OwnStep has a train_step of its own" in outcome.reason
+    assert f"{name} has a train_step of its own" in outcome.reason
 
 
 def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):

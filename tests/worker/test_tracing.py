@@ -33,6 +33,14 @@ CODE = """
         def train_step(self, batch):
             return super().train_step(batch)
 
+    class Assigned(keras.Sequential):
+        def __init__(self, parts):
+            super().__init__(parts)
+            self.train_step = self.step
+
+        def step(self, batch):
+            return super().train_step(batch)
+
     def model():
         found = {kind}([keras.Input((4,)), Seen(), keras.layers.Dense(1)])
         found.compile("adam", "mse", metrics=["accuracy"], steps_per_execution={several})
@@ -61,8 +69,9 @@ def test_a_probe_allocates_in_the_order_of_the_users_own_training(tmp_path):
     assert traces(tmp_path, Probe(batch_size=16, limit_bytes=LIMIT)) == {"training": 2}
 
 
-def test_a_step_of_the_users_own_is_left_as_it_is(tmp_path):
-    assert traces(tmp_path, TRIAL, kind="Own")["training"] == 2
+@pytest.mark.parametrize("kind", ["Own", "Assigned"])
+def test_a_step_of_the_users_own_is_left_as_it_is(tmp_path, kind):
+    assert traces(tmp_path, TRIAL, kind=kind)["training"] == 2
 
 
 class Losses(keras.callbacks.Callback):

@@ -551,6 +551,30 @@ def test_texts_that_only_fit_prepares_are_trained_on(on_each_backend, tmp_path):
     assert isinstance(trained, Trained), trained
 
 
+@pytest.mark.parametrize(("assigned", "metrics"), [(1, ()), (2, ("val_loss",))])
+def test_steps_that_are_assigned_to_a_model_are_its_own(tmp_path, assigned, metrics):
+    """As by `self.train_step = self.train_step_tf`, in code for several backends."""
+    code = f"""
+        class Own(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+                for name in ["train_step", "test_step"][:{assigned}]:
+                    setattr(self, name, self.step)
+            def step(self, batch):
+                return {{"loss": keras.ops.mean((self.inner(batch[0]) - batch[1]) ** 2)}}
+        def model():
+            found = Own()
+            found.compile("sgd")
+            return found
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert isinstance(found, Inspected), found
+    assert found.metrics == metrics
+    told = any("a train_step of its own and no test_step" in note for note in found.notes)
+    assert told == (not metrics)
+
+
 def test_a_model_that_its_own_steps_call_otherwise_is_evaluated_as_it_is(tmp_path):
     """Of triplets, as Keras' example of a siamese network has them, one alone would be `x`."""
     code = """

@@ -25,7 +25,7 @@ from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Source, leaves, rows_of
-from autobatch.worker.target import build_model, fixed_batch_size
+from autobatch.worker.target import build_model, fixed_batch_size, has_own
 from autobatch.worker.tasks.watch import Watch, fit
 
 GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
@@ -60,7 +60,7 @@ def why_no_gradients(model: keras.Model) -> str | None:
     """Why the loss alone cannot be differentiated; None where it can."""
     if hasattr(model, "preprocess_samples"):
         return "the model prepares its samples in `fit` alone"
-    if type(model).train_step is not keras.Model.train_step:
+    if has_own(model, "train_step"):
         return (
             f"{type(model).__name__} has a train_step of its own: its loss cannot be had apart "
             "from it"

@@ -37,9 +37,9 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     needed = max(needed, accumulation_steps(model) + 1)  # an update, and a step after it
     if task.predict:
         backend.only_predict()
-    count = backend.count_steps(model, size)
-    clock = _StepClock(count, needed, backend, task)
     will_validate = validates(data, model)
+    count = backend.count_steps(model, size)  # by a train_step of its own
+    clock = _StepClock(count, needed, backend, task)
     arguments = _arguments(task, data, needed, validate=task.verify and will_validate)
     validated = "validation_data" in arguments
     on_gpu = backend.device()[0] == "gpu"

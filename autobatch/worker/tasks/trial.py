@@ -25,7 +25,13 @@ from autobatch.worker.sample import sample
 from autobatch.worker.seeds import random_state_kept, set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of
-from autobatch.worker.target import can_evaluate, fixed_batch_size, recurrent_states, scalars
+from autobatch.worker.target import (
+    can_evaluate,
+    fixed_batch_size,
+    has_own,
+    recurrent_states,
+    scalars,
+)
 from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Unwaited, fit
@@ -112,7 +118,7 @@ def evaluated_again(
     given.pop("shuffle", None)
     if (
         keras.config.backend() == "tensorflow"
-        and type(model).evaluate is keras.Model.evaluate
+        and not has_own(model, "evaluate")
         and isinstance(validation, Arrays)
         and bytes_of((validation.x, validation.y, validation.sample_weight)) <= most_bytes
     ):
