@@ -2,6 +2,7 @@
 
 import inspect
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     """What the loader returns for batches of `size`; None where it is not to be asked.
 
     That is where it sets what the model or a step of it reads: this stays as it is for batches of
-    `instead_of`. What it splits at random is split as before, and what is drawn later is the same.
+    `instead_of`; and where it fails, as for want of memory for the data twice. What it splits at
+    random is split as before, and what is drawn later is the same.
     """
 
     def value_at(size: int) -> Any:
@@ -74,7 +76,11 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     if globals.sets_what_is_read(target, set()):  # a layer
         return None
     put_back, before = random_state(), globals.marks(target)
-    value = value_at(size)
+    try:
+        value = value_at(size)
+    except Exception:  # the first call did not: what the user's training needs is there
+        traceback.print_exc()
+        value = None
     if globals.sets_what_is_read(target, globals.changed(before, target)):
         value_at(instead_of)
         value = None

@@ -42,10 +42,7 @@ class LoaderBatches(Built):
 
     kind: ClassVar[DataKind] = "DataLoader"
     form: str = ""  # of its batches, as far as it is the same each time
-
-    @property
-    def drops_remainder(self) -> bool:
-        return bool(self.data.drop_last)
+    drops_remainder: bool = False  # also where a view of it is left
 
     def ending(self, count: int, *, is_distinct: bool) -> "LoaderBatches":
         """The next batch is always at hand, where there is one."""
@@ -158,6 +155,7 @@ def of_loader(
         if loader.drop_last:  # counted at another size, it may have left out more
             count = max(count - count % size, size)
     notes: tuple[str, ...] = ()
+    drops_remainder = bool(getattr(loader.batch_sampler, "drop_last", loader.drop_last))
     if told is None and batches is not None:
         count = samples_in(batches, size, count, is_whole=is_whole)
     elif not is_whole:
@@ -167,7 +165,11 @@ def of_loader(
     if varied:
         notes += (longest_note(source, math.ceil(count / size)),)
     form = [(leaf.dtype, len(leaf.shape) if varied else leaf.shape[1:]) for leaf in leaves(first)]
-    return LoaderBatches(loader, size, count, notes, varied, is_whole, form=str(form))
+    return LoaderBatches(
+        *(loader, size, count, notes, varied, is_whole),
+        form=str(form),
+        drops_remainder=drops_remainder,
+    )
 
 
 def _length(loader: Any) -> int | None:

@@ -128,13 +128,14 @@ def test_what_one_drops_is_not_counted_at_any_size(tmp_path, size, steps):
         assert (each.steps_per_epoch, each.samples_per_epoch) == (steps, steps * size)
 
 
+@pytest.mark.parametrize("kind", ["both_without_a_rest", "of_unknown_size_without_a_rest"])
 @on_backends("torch")
-def test_of_one_that_drops_its_rest_whole_batches_are_validated(tmp_path):
+def test_of_one_that_drops_its_rest_whole_batches_are_validated(tmp_path, kind):
     tasks = [
         msgspec.structs.replace(SHORT_TRIAL, batch_size=10, validation_samples=samples)
         for samples in (10, 15, 20)
     ]
-    found = [ask_loader(tmp_path, task, "both_without_a_rest")[0].evaluations for task in tasks]
+    found = [ask_loader(tmp_path, task, kind)[0].evaluations for task in tasks]
     assert found[0] == found[1] != found[2]
 
 

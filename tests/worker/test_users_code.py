@@ -222,6 +222,19 @@ def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
     assert (tmp_path / "calls").read_text() == "called" * calls
 
 
+def test_who_cannot_load_for_another_batch_size_is_validated_at_the_trials(tmp_path):
+    code = """
+        import tensorflow as tf
+        def data(batch_size):
+            assert batch_size == 8, "memory for the data twice"
+            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1])).batch(batch_size)
+            return rows, rows
+        """
+    task = changed(SHORT_TRIAL, batch_size=8, built_validation_size=4)
+    found = asked(tmp_path, code, task)
+    assert isinstance(found, Trained), found
+
+
 def test_datasets_that_are_shuffled_in_one_trial_differ_in_their_orders(tmp_path):
     code = """
         import tensorflow as tf
@@ -420,6 +433,7 @@ BUILT_FROM_THE_DATA = """
     [
         (("", ""), True),
         (("10 * len(train)", "640"), False),
+        (("global train", "assert batch_size <= 8; global train"), True),
         (("global train", "assert batch_size == 8; global train"), False),
     ],
 )

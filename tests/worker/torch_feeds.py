@@ -64,6 +64,11 @@ def both_without_a_rest(batch_size):
     return DataLoader(dataset(), **options), DataLoader(dataset(20), **options)
 
 
+def of_unknown_size_without_a_rest(batch_size):
+    options = {"batch_size": batch_size, "drop_last": True}
+    return tuple(DataLoader(Each(count), **options) for count in (SAMPLES, 20))
+
+
 def of_half_the_bits(batch_size):
     x, y = (part.bfloat16() for part in dataset().tensors)
     return DataLoader(TensorDataset(x, y), batch_size=batch_size), None

@@ -32,7 +32,7 @@ from autobatch.worker.optimizer import (
     rate_exponent,
     settings,
 )
-from autobatch.worker.set_too_late import read_by_now, set_since
+from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
 from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
 
@@ -86,9 +86,11 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     loads = schedule not in (None, RATE_FUNCTION) and _may_set_steps(target, called)
     builds = (schedule is not None or len(found) > 1) and takes_batch_size(builder_of(target))
     if loads or builds:
-        twice = _built_for(2 * size, target, backend, loads=loads)
-        if twice is not None:
-            follows, exponent = follows_batch(model, twice), rate_exponent(model, twice)
+        pair = model, _built_for(2 * size, target, backend, loads=loads)
+        if pair[1] is None and size % 2 == 0:
+            pair = _built_for(size // 2, target, backend, loads=loads), model
+        if None not in pair:
+            follows, exponent = follows_batch(*pair), rate_exponent(*pair)
     return Inspected(
         model_name=model.name,
         parameters=sum(int(np.prod(v.shape)) for v in model.weights),
@@ -130,7 +132,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
         batch_size=size,
         code_files=tuple(users_files(target)),
-        settings={name: value for name, value in before.items() if value},
+        settings={name: value for name in READ_AT_IMPORT if (value := before[name])},
     )
 
 
