@@ -5,11 +5,20 @@ from pathlib import Path
 import pytest
 
 from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Target, Trial
+from autobatch.protocol import Gradients, Target, Trial
 
 HERE = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 BACKEND = "tensorflow"
+GRADIENTS = Gradients(
+    batch_size=16,
+    learning_rate=0.01,
+    measure_at=(2,),
+    micro_batch_size=4,
+    micro_batches=8,
+    training_samples=64,
+    seed=0,
+)
 SHORT_TRIAL = Trial(
     batch_size=8,
     learning_rate=0.02,

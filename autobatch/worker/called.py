@@ -47,17 +47,21 @@ def call_loader(
     known = kept(path) if path and not anew else None
     if known is not None:
         return Called(loader, known.value, parameters=known.parameters)
-    offered = {"batch_size": batch_size}
     if shuffle_seed is not None:
         shuffle_by(shuffle_seed)
     before = globals.marks(target) if path and anew else None
     began, draw_alike = time.perf_counter(), random_state()
-    value = loader(**arguments(loader, target, offered, role="data"))
+    value = load_for(loader, target, batch_size)
     seconds = time.perf_counter() - began
     called = Called(loader, value, seconds, import_seconds, draw_alike=draw_alike)
     if before is not None and seconds >= SLOW_SECONDS:
         called.changed = globals.changed(before, target)
     return called
+
+
+def load_for(loader: Any, target: Target, batch_size: int) -> Any:
+    """What the user's loader returns, told the batch size if it takes one."""
+    return loader(**arguments(loader, target, {"batch_size": batch_size}, role="data"))
 
 
 def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
@@ -71,7 +75,7 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     def value_at(size: int) -> Any:
         set_seed(target.seed)
         called.draw_alike()
-        return called.loader(**arguments(called.loader, target, {"batch_size": size}, role="data"))
+        return load_for(called.loader, target, size)
 
     if globals.sets_what_is_read(target, set()):  # a layer
         return None

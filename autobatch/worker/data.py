@@ -13,7 +13,7 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
-from autobatch.worker.called import Called, builder_of, called_again, takes_batch_size
+from autobatch.worker.called import Called, builder_of, called_again, load_for, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.globals import sets_what_is_read
@@ -24,7 +24,7 @@ from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import arguments, fixed_batch_size, recurrent_states
+from autobatch.worker.target import fixed_batch_size, recurrent_states
 
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
@@ -140,8 +140,7 @@ class _Loading:
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
-        loader, offered = self.called.loader, {"batch_size": size}
-        loaded = loader(**arguments(loader, self.target, offered, role="data"))
+        loaded = load_for(self.called.loader, self.target, size)
         return loaded if index is None else loaded[index]
 
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:

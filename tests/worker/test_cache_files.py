@@ -4,14 +4,13 @@ import runpy
 import textwrap
 
 import pytest
-from asking import SHORT_TRIAL
+from asking import GRADIENTS, SHORT_TRIAL
 from worker.test_users_code import BEGINNING, PROBE, asked
 
 from autobatch.protocol import (
     Benchmark,
     Differentiated,
     Fits,
-    Gradients,
     Inspect,
     Inspected,
     Measured,
@@ -39,15 +38,6 @@ CACHING = """
             return shaped.map(lambda row: (row, row[:1])).cache(str(folder / name))
         return part(many, "training"), part(x, "validation")
     """
-GRADIENTS = Gradients(
-    batch_size=16,
-    learning_rate=0.01,
-    measure_at=(2,),
-    micro_batch_size=4,
-    micro_batches=8,
-    training_samples=64,
-    seed=0,
-)
 RANGE_TEST = RangeTest(
     batch_size=16, learning_rate=0.01, lowest_factor=0.1, highest_factor=10.0, steps=8, seed=0
 )

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from asking import SHORT_TRIAL, ask
+from asking import GRADIENTS, SHORT_TRIAL, ask
 
 from autobatch import tuner
 from autobatch.errors import UserCodeError
@@ -16,7 +16,6 @@ from autobatch.protocol import (
     Benchmark,
     Differentiated,
     Fits,
-    Gradients,
     Inspect,
     Inspected,
     Measured,
@@ -445,16 +444,7 @@ def test_a_schedule_that_is_built_from_what_the_loader_sets_is_seen(tmp_path, ch
 
 def test_gradients_are_of_a_model_that_is_built_for_the_batch_size(tmp_path):
     code = BUILT_FROM_THE_DATA.replace("build()", "build() if len(train) == 4 else None")
-    task = Gradients(
-        batch_size=16,
-        learning_rate=0.01,
-        measure_at=(2,),
-        micro_batch_size=4,
-        micro_batches=8,
-        training_samples=64,
-        seed=0,
-    )
-    found = asked(tmp_path, code, task)
+    found = asked(tmp_path, code, GRADIENTS)
     assert isinstance(found, Differentiated), found
 
 
