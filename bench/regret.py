@@ -52,38 +52,35 @@ class Workload:
     spent_seconds: float = 0.0  # of training and processes, on the grid
     beyond_seconds: float = 0.0  # of them, after the loss was reached
 
-    def curves(
+    def trained(
         self,
         size: int,
         rate: float,
         seconds: float,
-        seeds: range,
+        seed: int,
         settings: dict[str, float] | None = None,
-    ) -> list:
-        """(training seconds, validation loss) for each seed; none where one diverged."""
+    ) -> tuple[list | None, float]:
+        """(training seconds, validation loss), None where it diverged; and the seconds it took."""
         steps = max(1, round(seconds / self.step_seconds[size]))
-        found = []
-        for seed in seeds:
-            task = Trial(
-                batch_size=size,
-                learning_rate=rate,
-                steps=steps,
-                evaluate_at=learning_curves.evaluation_steps(steps),
-                validation_batch_size=1024,
-                seed=seed,
-                settings=settings or {},
-            )
-            entry = self.record.find(task) or self._measure(task)
-            outcome = entry.outcome
-            self.spent_seconds += entry.seconds
-            if isinstance(outcome, Diverged):
-                return []  # one seed that does is enough
-            if not isinstance(outcome, Trained):
-                raise SystemExit(f"{task} failed: {outcome}")
-            step = self.step_seconds[size]
-            curve = [(e.step * step, e.metrics["val_loss"]) for e in outcome.evaluations]
-            found.append(learning_curves.steadied(curve))
-        return found
+        task = Trial(
+            batch_size=size,
+            learning_rate=rate,
+            steps=steps,
+            evaluate_at=learning_curves.evaluation_steps(steps, is_final=True),
+            validation_batch_size=1024,
+            seed=seed,
+            settings=settings or {},
+        )
+        entry = self.record.find(task) or self._measure(task)
+        outcome = entry.outcome
+        self.spent_seconds += entry.seconds
+        if isinstance(outcome, Diverged):
+            return None, entry.seconds
+        if not isinstance(outcome, Trained):
+            raise SystemExit(f"{task} failed: {outcome}")
+        step = self.step_seconds[size]
+        curve = [(e.step * step, e.metrics["val_loss"]) for e in outcome.evaluations]
+        return learning_curves.steadied(curve), entry.seconds
 
     def _measure(self, task: Trial) -> Entry:
         began = time.perf_counter()
@@ -102,12 +99,21 @@ class Workload:
         seeds: range,
         settings: dict[str, float] | None = None,
     ) -> float:
-        """Geometric mean over seeds; infinite where one of them does not get there."""
-        curves = self.curves(size, rate, seconds, seeds, settings)
-        times = [learning_curves.time_to(curve, target) for curve in curves]
-        self.beyond_seconds += sum(seconds - t for t in times if t is not None)
-        if not times or any(t is None for t in times):
-            return math.inf
+        """Geometric mean over seeds; infinite where one of them does not get there.
+
+        The seeds after that one are not trained. Where it took all its time, rather than diverge,
+        they are counted as long as it: a grid would train them.
+        """
+        times = []
+        for seed in seeds:
+            curve, took_seconds = self.trained(size, rate, seconds, seed, settings)
+            reached = curve and learning_curves.time_to(curve, target)
+            if reached is None:
+                untrained = len(seeds) - len(times) - 1
+                self.spent_seconds += took_seconds * untrained if curve else 0.0
+                return math.inf
+            self.beyond_seconds += seconds - reached
+            times.append(reached)
         shortest = self.step_seconds[size]
         return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
 
@@ -161,7 +167,10 @@ def main() -> None:
         inspected = executor.run(Inspect(batch_size=base.batch_size), deadline_seconds=600)
         with Record(kept / "grid", target, free_bytes=0, version="bench") as record:
             work = Workload(executor, record, points, inspected.learning_rate)
-            own = work.curves(base.batch_size, base.learning_rate, given.seconds, seeds)
+            own = [
+                work.trained(base.batch_size, base.learning_rate, given.seconds, seed)[0]
+                for seed in seeds
+            ]
             goal = max(learning_curves.best_cost(curve) for curve in own)
             found = {"autobatch": (ours.batch_size, ours.learning_rate)}
             if not given.without_tuners:
