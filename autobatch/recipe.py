@@ -154,8 +154,8 @@ def _read(kind: type[AnySection], data: object, at: "KeyPath", origins: "Origins
         raise _refused(at, f"cannot be {_show(data)}.", origins, hint)
     for key in data:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            meant = f"Did you mean {near[0]}? " if near else ""
+            near = _elsewhere(key, at) or difflib.get_close_matches(key, known, n=1)
+            meant = f"Did you mean {' or '.join(near)}? " if near else ""
             hint = f"{meant}Allowed here: {', '.join(known)}."
             raise _refused((*at, key), "is not a known key.", origins, hint)
     values = {
@@ -168,6 +168,17 @@ def _read(kind: type[AnySection], data: object, at: "KeyPath", origins: "Origins
             hint = f"Add {name}: {allowed(info.type)}. Meaning: {meaning(info.type)}."
             raise _refused((*at, name), "is missing.", origins, hint)
     return kind(**values)
+
+
+def _elsewhere(name: object, at: "KeyPath") -> list[str]:
+    """Keys of that name in other sections: `seeds` is `trials.seeds` rather than `seed`."""
+    sections = {
+        info.name: {field.name for field in msgspec.structs.fields(info.type)}
+        for info in msgspec.structs.fields(Recipe)
+        if is_section(info.type)
+    }
+    top = [f"{name} outside of {at[0]}"] if at and name in Recipe.__struct_fields__ else []
+    return [f"{section}.{name}" for section, keys in sections.items() if name in keys] + top
 
 
 def _value(kind: Any, value: Any, at: "KeyPath", origins: "Origins") -> Any:

@@ -423,6 +423,17 @@ def test_overrides_are_read_as_yaml() -> None:
         ("device.kind=tpu", 'device.kind cannot be "tpu".\nAllowed: auto, gpu or cpu'),
         ("device.kin=cpu", "device.kin is not a known key.\nDid you mean kind? Allowed here: "),
         ("devise.kind=cpu", "devise is not a known key.\nDid you mean device? Allowed here: "),
+        ("batch_size=64", "batch_size is not a known key.\nDid you mean baseline.batch_size? "),
+        ("seeds=3", "seeds is not a known key.\nDid you mean trials.seeds? "),
+        (
+            "learning_rate=1",
+            "learning_rate is not a known key.\n"
+            "Did you mean baseline.learning_rate or trials.learning_rate? ",
+        ),
+        (
+            "trials.time_limit=9",
+            "trials.time_limit is not a known key.\nDid you mean time_limit outside of trials? ",
+        ),
         ("benchmark.sizes=[8, 0]", "benchmark.sizes[1] cannot be 0.\nAllowed: "),
         ("device.kind.x=1", 'device.kind cannot be {"x": 1}.\nAllowed: auto, gpu or cpu'),
         ("seed.x=1", "x cannot be set in 3, which is a value."),
