@@ -54,7 +54,7 @@ def warnings(
             f"Batch {size} is {evidence.if_yours('yours', 'the baseline')}, and leaves less than "
             f"the headroom of {probed.headroom:.0%} free: {probed.ceiling} keeps it."
         )
-    if choice.setting != evidence.baseline:
+    if evidence.final_seconds > 0:
         found.append(
             f"Trials trained {format_duration(evidence.final_seconds)}; over much longer training "
             "larger batches gain (the noise scale grows). Tune the learning rate again then."

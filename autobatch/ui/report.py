@@ -53,7 +53,7 @@ def _plans(result: Recommendation) -> list[tuple[str, str]]:
     """What goes with the answer: other settings of the optimizer, devices, wishes."""
     plans = [(name, format_average(value)) for name, value in result.hyperparameters.items()]
     if result.gradient_accumulation_steps > 1:
-        plans.append(("gradient accumulation", f"{result.gradient_accumulation_steps} steps"))
+        plans.append(("gradient accumulation", words.accumulation(result)))
     if result.probe.replicas > 1:
         plans.append(("devices", words.shared(result.batch_size, result.probe.replicas)))
     for plan in result.replicas:

@@ -114,6 +114,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             f"[bold green]{result.learning_rate:.4g}[/]   "
             f"[dim]{words.whose(result)} {result.baseline.learning_rate:.4g}[/]",
         ),
+        *_accumulated(result),
         *_shared(result.batch_size, result.probe.replicas),
         ("verdict", escape(words.verdict(result))),
         ("confidence", words.CONFIDENCE[result.confidence]),
@@ -172,6 +173,12 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
 
 def _shared(batch_size: int, replicas: int) -> list[tuple[str, str]]:
     return [("devices", words.shared(batch_size, replicas))] if replicas > 1 and batch_size else []
+
+
+def _accumulated(result: Recommendation) -> list[tuple[str, str]]:
+    if result.gradient_accumulation_steps == 1:
+        return []
+    return [("accumulated", words.accumulation(result))]
 
 
 def _facts(*rows: tuple[str, str]) -> Table:

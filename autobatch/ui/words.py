@@ -101,11 +101,20 @@ def measured_on(result: Recommendation) -> str:
 def throughput(result: Recommendation) -> str:
     """At the size recommended."""
     half = (result.samples_per_second_high - result.samples_per_second_low) / 2
+    steps = counted(result.steps_per_epoch, "step")
+    if result.ragged_samples:
+        steps += f" (the last of {result.ragged_samples})"
     return (
         f"{format_rate(result.samples_per_second)} samples/s "
         f"± {half / result.samples_per_second:.0%}; an epoch is "
-        f"{counted(result.steps_per_epoch, 'step')} in {format_duration(result.epoch_seconds)}"
+        f"{steps} in {format_duration(result.epoch_seconds)}"
     )
+
+
+def accumulation(result: Recommendation) -> str:
+    """How many samples an update has, where it has several batches."""
+    steps = result.gradient_accumulation_steps
+    return f"over {steps} batches: {counted(result.batch_size * steps, 'sample')} an update"
 
 
 def shared(batch_size: int, replicas: int) -> str:

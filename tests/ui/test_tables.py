@@ -75,6 +75,14 @@ def test_where_there_is_room_nothing_is_left_out(recommendation):
     assert "sharpness" not in text  # it was not asked for
 
 
+def test_what_an_update_and_an_epoch_have_of_samples_is_shown(recommendation):
+    accumulated = changed(recommendation, batch_size=64, gradient_accumulation_steps=4)
+    text = shown(tables.recommendation_table(changed(accumulated, ragged_samples=29)), 140)
+    assert "over 4 batches: 256 samples an update" in text
+    assert "(the last of 29)" in text
+    assert "an update" not in shown(tables.recommendation_table(recommendation), 140)
+
+
 def test_sharpness_is_shown_where_it_was_asked_for(recommendation):
     first, *others = recommendation.candidates
     asked = msgspec.structs.replace(
