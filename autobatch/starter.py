@@ -21,7 +21,7 @@ from autobatch.recipe import Recipe, load_recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
-from autobatch.users_file import TO_SPLIT, builders, compiles, defined, loaders
+from autobatch.users_file import TO_SPLIT, builders, defined, loaders
 
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
@@ -233,13 +233,13 @@ def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[s
     path = real_path(at_home(Path(source)))
     if path.suffix != ".py" or is_directory(path) or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []
-    functions, names = defined(path)
+    functions, names, compiles = defined(path)
     if not name and MODEL not in names:
         found = builders(functions)
         hint = (
             f"Name the function that returns the compiled model: autobatch init {source}:FUNCTION"
         )
-        if not found and any(map(compiles, functions.values())):
+        if not found and compiles:
             hint = TO_SPLIT
         name = _only_one(found, f"{source} has no {MODEL}", hint, list(functions))
         on_event(Note(text=f"{source} has no {MODEL}: {name} is taken for it."))

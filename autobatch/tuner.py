@@ -32,7 +32,7 @@ from autobatch.protocol import (
     changed,
     to_json,
 )
-from autobatch.recipe import AssumedBaseline, Recipe
+from autobatch.stages.apart import apart_from_theirs
 from autobatch.stages.ask import Session
 from autobatch.stages.benchmark import benchmark as benchmark_stage
 from autobatch.stages.chosen import lowered, verified_choice
@@ -99,8 +99,8 @@ def _told_when_ended() -> Iterator[list[Struct]]:
 def _tune(session: Session, known: list[Struct]) -> Recommendation:
     inspected = inspect(session)
     refuse_what_cannot_be_tuned(session.recipe, inspected)
-    assumed = _assumed(session.recipe)
-    session.note(*assumed)
+    apart = apart_from_theirs(session)
+    session.note(*apart)
     slowest = step_seconds_at_most(session, inspected)  # that trials can use
     prober = Prober(session, inspected, step_seconds_at_most=slowest)
     probed = prober.run()
@@ -129,19 +129,8 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    warnings = (*chosen.doubts, *recommendation.warnings, *assumed)
+    warnings = (*chosen.doubts, *recommendation.warnings, *apart)
     return changed(recommendation, warnings=warnings)
-
-
-def _assumed(recipe: Recipe) -> tuple[str, ...]:
-    """What to tell users who did not say what they train with: they would take it for theirs."""
-    if not isinstance(recipe.baseline, AssumedBaseline):
-        return ()
-    return (
-        f"Your batch size is taken to be {recipe.baseline.batch_size}, Keras' own default, since "
-        "baseline.batch_size is not set. If you train with another, set that: "
-        "--set baseline.batch_size=N.",
-    )
 
 
 def verify(session: Session, recommended: Recommendation) -> Verification:

@@ -3,7 +3,7 @@
 import ast
 import symtable
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import decode_source
 from pathlib import Path
 
@@ -18,6 +18,10 @@ NO_MODELS = ("re", "regex", "torch")  # modules that have a function `compile`
 TO_SPLIT = (
     "Have `def build_model():` return the compiled model and `def load_data():` the data, and put "
     'the training under `if __name__ == "__main__":`.'
+)
+FOR_ALL = (  # what Keras and the backends read as a model is made or runs, set once for all
+    *("set_global_policy", "set_dtype_policy", "set_floatx", "set_image_data_format"),
+    *("set_jit", "set_float32_matmul_precision"),
 )
 BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # run when called
 
@@ -37,15 +41,16 @@ def refuse_unusable(path: Path) -> None:
         _refuse_training(path)
 
 
-def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
-    """(its own functions, all names that it gives a value to or imports)"""
+def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str], bool]:
+    """(its own functions, all names that it gives a value to or imports, whether it compiles)"""
     try:
         tree, table = parsed(path)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
         raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
-    return _functions(tree), {each.get_name() for each in table.get_symbols() if each.is_local()}
+    names = {each.get_name() for each in table.get_symbols() if each.is_local()}
+    return _functions(tree), names, _compiles(tree)
 
 
 def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
@@ -57,7 +62,9 @@ def builders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     return [
         name
         for name, node in functions.items()
-        if compiles(node) and _returns(node) and not any(_calls(node.body, functions, {name}))
+        if _compiles(node)
+        and _returns(node)
+        and not any(map(_trains, _calls(node.body, functions, {name})))
     ]
 
 
@@ -70,15 +77,80 @@ def loaders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     ]
 
 
-def compiles(function: ast.FunctionDef) -> bool:
+def _compiles(code: ast.AST) -> bool:
     """Whether it calls something's `compile`, as who builds a model does."""
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "compile"
         and ast.unparse(node.func.value) not in NO_MODELS
-        for node in ast.walk(function)
+        for node in ast.walk(code)
     )
+
+
+def unlike_measurements(path: Path, used: Iterable[str], *, is_weighted: bool) -> list[str]:
+    """Sentences on what the file's own training has, and no measurement does.
+
+    That calls `used` of its functions. `is_weighted`: the recipe has class weights.
+    """
+    try:
+        tree, _ = parsed(path)
+    except (SyntaxError, ValueError):  # whoever imports it says so
+        return []
+    functions = _functions(tree)
+    run = [tree.body, *(functions[name].body for name in used if name in functions)]
+    measured = [call for body in run for call in _calls(body, functions, set())]
+    set_there = {_called(call) for call in measured}
+    told = {}
+    for call in _all_calls(tree):
+        name, given = _called(call), _given(call)
+        where = f"{path.name}, line {call.lineno}"
+        if name in FOR_ALL and name not in set_there:
+            told[name] = (
+                f"{where}, calls {name}, which nothing that is measured does: put it at the top of "
+                "the file, or into the function that builds the model."
+            )
+        if not _trains(call):
+            continue
+        if "class_weight" in given and not is_weighted:
+            told["class_weight"] = (
+                f"{where}, trains with class_weight, and what is measured does not: give the "
+                "weights as class_weight in the recipe."
+            )
+        if given.get("shuffle") is False:
+            told["shuffle"] = (
+                f"{where}, trains with shuffle=False; what is measured shuffles arrays, as `fit` "
+                "does by default (but for stateful layers)."
+            )
+    return list(told.values())
+
+
+def batch_sizes(path: Path) -> set[int]:
+    """Numbers that calls of `fit` in it have as their batch size."""
+    try:
+        tree, _ = parsed(path)
+    except (SyntaxError, ValueError):
+        return set()
+    given = [_given(call).get("batch_size") for call in _all_calls(tree) if _trains(call)]
+    return {size for size in given if type(size) is int}
+
+
+def _all_calls(tree: ast.Module) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def _called(call: ast.Call) -> str:
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def _given(call: ast.Call) -> dict[str, object]:
+    """Arguments by name, those that are None left out; of an expression its code."""
+    values = {
+        each.arg: each.value.value if isinstance(each.value, ast.Constant) else each.value
+        for each in call.keywords
+        if each.arg is not None
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _returns(function: ast.FunctionDef) -> bool:
@@ -102,7 +174,7 @@ def _refuse_training(path: Path) -> None:
         tree, _ = parsed(path)
     except (SyntaxError, ValueError):  # whoever imports it says so
         return
-    for call in _calls(tree.body, _functions(tree), set()):
+    for call in filter(_trains, _calls(tree.body, _functions(tree), set())):
         raise RecipeError(
             f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
             "measures imports it.",
@@ -113,7 +185,7 @@ def _refuse_training(path: Path) -> None:
 def _calls(
     statements: list[ast.stmt], functions: dict[str, ast.FunctionDef], seen: set[str]
 ) -> Iterator[ast.Call]:
-    """Of `fit`, that run when `statements` do."""
+    """Those that run when `statements` do."""
     for statement in statements:
         if isinstance(statement, BODIES):
             continue
@@ -122,8 +194,7 @@ def _calls(
         for node in _run(statement):
             if not isinstance(node, ast.Call):
                 continue
-            if _trains(node):
-                yield node
+            yield node
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             if name in functions and name not in seen:
                 yield from _calls(functions[name].body, functions, seen | {name})

@@ -204,10 +204,10 @@ class PretendDevice:
 
 
 @contextmanager
-def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None):
+def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None, target=TARGET):
     """A session with its record in `tmp_path`."""
     recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, overrides)
-    with Record(tmp_path, TARGET, free_bytes=limit_bytes, version="0") as record:
+    with Record(tmp_path, target, free_bytes=limit_bytes, version="0") as record:
         yield Session(
             recipe=recipe,
             executor=device,

@@ -134,6 +134,7 @@ def test_a_baseline_that_is_best_for_certain_is_told_so(tmp_path):
     (told,) = [each for each in found.reasons if each.startswith("After equal training time")]
     assert "the best val_loss of batch" in told
     assert found.loss_difference is None  # that of the recommended
+    assert any("over much longer training larger batches gain" in each for each in found.warnings)
 
 
 def others_level_off():
@@ -419,6 +420,19 @@ def test_the_batch_size_that_is_taken_for_the_users_is_told_before_and_after(
     before = [event.text for event in events if isinstance(event, Note)]
     for told in (before, found.warnings):
         assert any("taken to be 32, Keras' own default" in each for each in told) == is_told
+
+
+def test_what_the_users_own_training_is_given_is_told_before_and_after(tmp_path):
+    training = "def main():\n    net.fit(x, y, batch_size=128, class_weight=weights)\n"
+    (tmp_path / "train.py").write_text(training)
+    target, events = changed(TARGET, folder=str(tmp_path)), []
+    found = tune(
+        tmp_path, PretendDevice(), "baseline.learning_rate=0.02", events=events, target=target
+    )
+    before = [event.text for event in events if isinstance(event, Note)]
+    for told in (before, found.warnings):
+        assert any("--set baseline.batch_size=128" in each for each in told)
+        assert any("train.py, line 2, trains with class_weight" in each for each in told)
 
 
 def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):

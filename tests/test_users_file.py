@@ -1,11 +1,12 @@
 """A file is read before it is run: importing it may train, and write over what was saved."""
 
+import re
 import textwrap
 
 import pytest
 
 from autobatch.errors import RecipeError
-from autobatch.users_file import defined, refuse_unusable
+from autobatch.users_file import batch_sizes, defined, refuse_unusable, unlike_measurements
 
 TRAINING = [
     "model.fit(x, y)",
@@ -44,3 +45,58 @@ def test_odd_escapes_in_a_file_warn_of_nothing(tmp_path, recwarn):
     (tmp_path / "train.py").write_text('def words(): return "\\d"\n')
     assert list(defined(tmp_path / "train.py")[0]) == ["words"]
     assert not recwarn.list
+
+
+TRAINS = "def main():\n    net.fit(x, y, epochs=3, {})\nif __name__ == '__main__':\n    main()"
+POLICY = "keras.mixed_precision.set_global_policy('mixed_float16')"
+
+
+def unlike(path, code, *, is_weighted=False):
+    (path / "train.py").write_text(code)
+    return unlike_measurements(path / "train.py", ["build_model"], is_weighted=is_weighted)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("class_weight=weights", "line 2, trains with class_weight, .* in the recipe"),
+        ("class_weight={0: 1, 1: 9}", "trains with class_weight"),
+        ("shuffle=False", "line 2, trains with shuffle=False"),
+    ],
+)
+def test_what_the_users_own_training_is_given_and_measurements_are_not_is_told(
+    tmp_path, given, told
+):
+    (sentence,) = unlike(tmp_path, TRAINS.format(given))
+    assert re.search(told, sentence)
+
+
+@pytest.mark.parametrize("given", ["class_weight=None", "shuffle=True", "shuffle=shuffled", ""])
+def test_what_changes_nothing_is_not(tmp_path, given):
+    assert not unlike(tmp_path, TRAINS.format(given))
+
+
+def test_class_weights_that_the_recipe_has_are_not_told_of(tmp_path):
+    assert not unlike(tmp_path, TRAINS.format("class_weight=weights"), is_weighted=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told"),
+    [
+        (f"if __name__ == '__main__':\n    {POLICY}", True),
+        (f"def main():\n    {POLICY}", True),
+        (POLICY, False),
+        (f"def build_model():\n    {POLICY}", False),
+        (f"def prepare():\n    {POLICY}\ndef build_model():\n    prepare()", False),
+        (f"{POLICY}\ndef main():\n    {POLICY}", False),
+    ],
+)
+def test_a_policy_that_measurements_do_not_come_to_is_told(tmp_path, code, is_told):
+    told = unlike(tmp_path, code)
+    assert ["line 2, calls set_global_policy" in each for each in told] == [True] * is_told
+
+
+def test_batch_sizes_that_are_written_in_calls_of_fit_are_found(tmp_path):
+    code = "def main():\n    net.fit(x, batch_size=128)\n    scaler.fit(x, batch_size=SIZE)"
+    (tmp_path / "train.py").write_text(code)
+    assert batch_sizes(tmp_path / "train.py") == {128}

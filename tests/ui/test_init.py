@@ -93,6 +93,10 @@ def test_a_file_that_exists_is_not_written_over(tmp_path):
         ("def main(): pass\n", "Its functions: main"),
         ("x = 1\n", "Its functions: none"),
         (
+            "net = network()\nnet.compile('sgd')\nnet.fit(x, epochs=3)\n",
+            "(?s)none.*def build_model",
+        ),
+        (
             "def a(m):\n  m.compile()\n  return m\ndef b(m):\n  m.compile()\n  return m\n",
             "a and b compile models",
         ),
