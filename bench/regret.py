@@ -1,13 +1,14 @@
 """How near to the best of an exhaustive grid does `recommend` come, and for what share of its cost?
 
 For a recipe: `autobatch recommend`; then every batch size times every learning rate of a grid, each
-trained with several seeds, and timed to the loss that the baseline reaches in SECONDS of training
-(steps times the measured step time, so that nothing depends on how busy the machine was). Regret is
-the time at a setting over the least of the grid (which changes nothing but the two; our setting
-has Adam's beta_2 and the like with it). The least of many is lucky: the grid's best few are timed
-once more with fresh seeds, which choose the best of them; that, and what was found, with others
-again, for LONGER times as long, and those times count. Beside it KerasTuner, on the same space,
-with the wall time that `recommend` took: random search and Hyperband.
+trained with several seeds (those that cannot matter are counted, not trained), and timed to the
+loss that the baseline reaches in SECONDS of training (steps times the measured step time, so that
+nothing depends on how busy the machine was). Regret is the time at a setting over the least of the
+grid (which changes nothing but the two; our setting has Adam's beta_2 and the like with it). The
+least of many is lucky: the grid's best few are timed once more with fresh seeds, which choose the
+best of them; that, and what was found, with others again, for LONGER times as long, and those times
+count. Beside it KerasTuner, on the same space, with the wall time that `recommend` took: random
+search and Hyperband.
 
     pip install keras-tuner tensorboard   # it does not run without the second
     python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners] [--keep DIRECTORY]
@@ -118,6 +119,14 @@ class Workload:
         return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
 
 
+def is_too_high(lower: list[float]) -> bool:
+    """Whether rates above need no training, by the times at all lower rates of a size.
+
+    They do not get there, either, once two in a row have not; they are counted as long as the last.
+    """
+    return any(map(math.isfinite, lower)) and all(map(math.isinf, lower[-2:]))
+
+
 def settings(given: str) -> list[tuple[int, float]]:
     pairs = (each.split(":") for each in given.split(","))
     return [(int(size), float(rate)) for size, rate in pairs]
@@ -183,10 +192,17 @@ def main() -> None:
                         told.write_text(json.dumps(chosen))
                     found[kind] = tuple(json.loads(told.read_text()))
             work.spent_seconds = work.beyond_seconds = 0.0
-            grid = {}
+            grid, cell_seconds = {}, 0.0
             rates = [base.learning_rate * factor for factor in FACTORS]
             for size, rate in given.among or itertools.product(sizes, rates):
+                lower = [grid[key] for key in grid if key[0] == size]
+                if not given.among and is_too_high(lower):
+                    grid[size, rate] = math.inf
+                    work.spent_seconds += cell_seconds
+                    continue
+                before_seconds = work.spent_seconds
                 grid[size, rate] = work.time_to(goal, size, rate, given.seconds, seeds)
+                cell_seconds = work.spent_seconds - before_seconds
                 print(f"  {size} {rate:.4g}: {grid[size, rate]:.3g} s", file=sys.stderr)
             spent, beyond = work.spent_seconds, work.beyond_seconds
             again = {
