@@ -36,10 +36,6 @@ class UsageError(AutobatchError):
     exit_code = 2
 
 
-class TimeLimitError(UsageError):
-    """`time_limit` was over before there was an answer."""
-
-
 class NothingFitsError(AutobatchError):
     """Not even the smallest batch of the search range trains within the memory limit.
 

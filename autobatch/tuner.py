@@ -5,7 +5,7 @@ above the executor works on a pretend device too.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -15,13 +15,7 @@ import msgspec
 from autobatch.core import recommend as conclusion
 from autobatch.engine import machine
 from autobatch.engine.record_file import Answer
-from autobatch.errors import (
-    InterruptedRunError,
-    NothingFitsError,
-    RecipeError,
-    UsageError,
-    UserCodeError,
-)
+from autobatch.errors import AutobatchError, UsageError
 from autobatch.protocol import (
     BenchmarkResult,
     Inspected,
@@ -47,10 +41,9 @@ from autobatch.stages.verify import verify as verify_stage
 
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
-    with _told_when_ended() as known:
+    with _told_when_ended(session) as told:
         found = Prober(session, inspect(session), exact=exact).run()
-        known.append(found)
-        session.end_if_stopped()
+        told(found)
     _keep(session, Answer(probe=found))
     return found
 
@@ -60,16 +53,14 @@ def benchmark(session: Session) -> BenchmarkResult:
     sizes = session.recipe.benchmark.sizes
     own = session.recipe.baseline.batch_size
     at_most = None if isinstance(sizes, str) else max(*sizes, own)
-    with _told_when_ended() as known:
+    with _told_when_ended(session) as told:
         inspected = inspect(session)
         probed = Prober(session, inspected, at_most=at_most).run()
-        known.append(probed)
-        session.end_if_stopped()
+        told(probed)
         if isinstance(sizes, str):
             refuse_without_ceiling(probed)
         measured = benchmark_stage(session, inspected, probed)
-        known.append(measured)
-        session.end_if_stopped()
+        told(measured)
     whole = probed if at_most is None else None  # else it says less than an earlier one may
     _keep(session, Answer(probe=whole, benchmark=measured))
     return measured
@@ -77,26 +68,33 @@ def benchmark(session: Session) -> BenchmarkResult:
 
 def tune(session: Session) -> Recommendation:
     """What learns soonest, and so what to type."""
-    with _told_when_ended() as known:
-        recommendation = _tune(session, known)
-        known.append(recommendation)
-        session.end_if_stopped()
+    with _told_when_ended(session) as told:
+        recommendation = _tune(session, told)
+        told(recommendation)
     _keep(session, Answer(recommendation=recommendation))
     return recommendation
 
 
 @contextmanager
-def _told_when_ended() -> Iterator[list[Struct]]:
-    """What ends a run early tells the answers there were by then; they are not recorded as such."""
+def _told_when_ended(session: Session) -> Iterator[Callable[[Struct], None]]:
+    """What ends a run early tells the answers there were by then; they are not recorded as such.
+
+    It yields what is told each of them, and then ends a run that was stopped.
+    """
     known: list[Struct] = []
+
+    def told(answer: Struct) -> None:
+        known.append(answer)
+        session.end_if_stopped()
+
     try:
-        yield known
-    except (InterruptedRunError, NothingFitsError, RecipeError, UsageError, UserCodeError) as end:
+        yield told
+    except AutobatchError as end:
         end.so_far = tuple(known)
         raise
 
 
-def _tune(session: Session, known: list[Struct]) -> Recommendation:
+def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     inspected = inspect(session)
     refuse_what_cannot_be_tuned(session.recipe, inspected)
     apart = apart_from_theirs(session)
@@ -104,12 +102,10 @@ def _tune(session: Session, known: list[Struct]) -> Recommendation:
     slowest = step_seconds_at_most(session, inspected)  # that trials can use
     prober = Prober(session, inspected, step_seconds_at_most=slowest)
     probed = prober.run()
-    known.append(probed)
-    session.end_if_stopped()
+    told(probed)
     refuse_without_ceiling(probed)
     measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
-    known.append(measured)
-    session.end_if_stopped()
+    told(measured)
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:
         probed = lowered(probed, measured, measured.ceiling)
     evidence = run_trials(session, inspected, probed, measured)

@@ -558,7 +558,7 @@ def test_each_error_has_its_exit_code_and_says_what_to_do() -> None:
     }
     assert codes == {
         "AutobatchError": 1, "RecipeError": 2, "UsageError": 2, "NothingFitsError": 3,
-        "UserCodeError": 4, "WrongRunDirectoryError": 5, "DoesNotHoldError": 6, "TimeLimitError": 2,
+        "UserCodeError": 4, "WrongRunDirectoryError": 5, "DoesNotHoldError": 6,
         "InterruptedRunError": 130, "OutsideError": 4,
     }  # fmt: skip
     assert str(errors.UsageError("What.", hint="Do this.")) == "What.\nDo this."

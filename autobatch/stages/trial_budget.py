@@ -4,7 +4,7 @@ from math import floor, inf, log10
 
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence
-from autobatch.errors import TimeLimitError, UsageError
+from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.stages.ask import Session
 from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE
@@ -149,10 +149,10 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
     return left
 
 
-def _time_limit_too_short(session: Session, budget: float, needed: float) -> TimeLimitError:
+def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
     limit = session.recipe.time_limit
     left = f"{format_duration(budget)} of training" if budget > 0 else "no time"
-    return TimeLimitError(
+    return UsageError(
         f"time_limit {format_duration(limit)} leaves {left} for trials. To compare "
         f"anything takes {format_duration(needed)} at least.",
         hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "

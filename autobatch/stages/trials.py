@@ -11,7 +11,7 @@ from typing import NoReturn
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
 from autobatch.core.learning_curves import Curve
-from autobatch.errors import InterruptedRunError, TimeLimitError, UserCodeError
+from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
 from autobatch.protocol import (
     BenchmarkResult,
     Contest,
@@ -161,7 +161,7 @@ class _Trials:
     def refuse_time_limit(self) -> NoReturn:
         finals = (FINALISTS + 1) * self.session.recipe.trials.seeds
         needed = self.session.spent_seconds + self._finals_seconds(finals)
-        raise TimeLimitError(
+        raise UsageError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
             "setting could be compared with the baseline.",
             hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "

@@ -9,23 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from autobatch.errors import (
-    InterruptedRunError,
-    NothingFitsError,
-    RecipeError,
-    TimeLimitError,
-    UsageError,
-    UserCodeError,
-)
-from autobatch.protocol import (
-    Event,
-    Recommendation,
-    StageFinished,
-)
+from autobatch.errors import AutobatchError, InterruptedRunError
+from autobatch.protocol import Event, Recommendation, StageFinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_WHOLE = "The run was interrupted. This is what is known so far; it is no recommendation:"
-OUT_OF_TIME = "time_limit was reached. This is what is known so far; it is no recommendation:"
 CANNOT_GO_ON = "The run cannot go on. This is what is known so far; it is no recommendation:"
 BEST_SO_FAR = "The run was interrupted before all trials were done. The best answer so far:"
 
@@ -77,11 +65,7 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
             with suppress(KeyboardInterrupt):
                 _show(error.so_far[-1])
         raise _interrupted(resumable) from None
-    except TimeLimitError as error:
-        if error.so_far and not quiet:
-            _show(error.so_far[-1], OUT_OF_TIME)
-        raise
-    except (NothingFitsError, RecipeError, UsageError, UserCodeError) as error:
+    except AutobatchError as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], CANNOT_GO_ON)
         raise

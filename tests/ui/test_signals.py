@@ -7,7 +7,7 @@ import pytest
 from pretend import PretendDevice, session
 
 from autobatch import tuner
-from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
+from autobatch.errors import AutobatchError, InterruptedRunError, UsageError, UserCodeError
 from autobatch.protocol import StageFinished
 from autobatch.ui.interruption import interruptible, resume_command
 
@@ -61,7 +61,7 @@ def test_of_what_cannot_be_resumed_nothing_is_said_to_be_kept(when):
     assert "begins anew" in end.value.hint
 
 
-@pytest.mark.parametrize("kind", [UserCodeError, UsageError])
+@pytest.mark.parametrize("kind", [UserCodeError, UsageError, AutobatchError])
 def test_what_is_known_is_shown_before_an_error_unless_quiet(kind, capsys, tmp_path):
     with session(tmp_path, PretendDevice()) as opened:
         found = tuner.probe(opened)
