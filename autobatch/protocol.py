@@ -178,6 +178,11 @@ class Job(Struct):
     device_bytes: int | None = None  # of the smallest GPU used, by its driver, all of it
     backend_is_asked: bool = False  # by name, whatever the user's code sets
 
+    @property
+    def limit_bytes(self) -> int | None:
+        """The hard limit on the memory of the device."""
+        return None if isinstance(self.task, Inspect) else self.task.limit_bytes
+
 
 # --- outcomes --------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     answer, and ends the process.
     """
     backend = backends.load(job.target.backend)
-    on_gpu, limit_bytes = job.target.device == "gpu", getattr(job.task, "limit_bytes", None)
+    on_gpu, limit_bytes = job.target.device == "gpu", job.limit_bytes
     try:
         backend.configure(job.target.device, limit_bytes, job.target.replicas)
         backend.watch_memory(
@@ -234,15 +234,11 @@ def main(
 
 def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:
     """Variables that the framework reads when it is imported, or when it starts."""
-    device = job.target.device
-    limit_bytes = getattr(job.task, "limit_bytes", None)
     notes = str(log) + ASIDE if isinstance(job.task, Probe) else None  # they slow a benchmark
     # A fork has these from its template; a fresh interpreter has imported nothing yet, either.
-    found = backend.template_environment(str(log.parent), device)
+    found = backend.template_environment(str(log.parent), job.target.device)
     found |= {"WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}  # a window would wait to be closed
-    return found | backend.environment(
-        device, limit_bytes, job.target.replicas, notes, job.device_bytes
-    )
+    return found | backend.environment(job, notes)
 
 
 def _end(exit_code: int) -> NoReturn:

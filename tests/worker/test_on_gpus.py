@@ -5,12 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.protocol import Inspect, Job, OutOfMemory, Probe, Target
+from autobatch.protocol import Benchmark, Inspect, Job, OutOfMemory, Probe, Target
 from autobatch.worker import run
 from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 from autobatch.worker.set_too_late import read_by_now, set_since
+
+
+def job_on_gpu(backend, limit_bytes, device_bytes=None):
+    """A job for a GPU that has so much."""
+    target = Target(folder="/", model="m.py:m", backend=backend, device="gpu")
+    task = Benchmark(batch_size=1, seconds=1, limit_bytes=limit_bytes)
+    return Job(target=target, task=task, device_bytes=device_bytes)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +152,7 @@ def test_an_allocator_of_tensorflow_that_heeds_no_limit_gives_way_to_its_usual_o
         monkeypatch.delenv("TF_GPU_ALLOCATOR", raising=False)
         if told:
             monkeypatch.setenv("TF_GPU_ALLOCATOR", told)
-        found = tensorflow.environment("gpu", 1 << 30, 1, None)
+        found = tensorflow.environment(job_on_gpu("tensorflow", 1 << 30), None)
         assert found.get("TF_GPU_ALLOCATOR") == expected
 
 
@@ -243,13 +250,13 @@ def test_jax_opens_those_gpus_alone_that_are_used(monkeypatch, replicas, devices
 def test_an_allocator_of_jax_that_heeds_no_limit_gives_way_to_its_usual_one(monkeypatch):
     monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "cuda_async")
     for limit in (None, 20 << 30):
-        found = jax.environment("gpu", limit, 1, None, 80 << 30)
+        found = jax.environment(job_on_gpu("jax", limit, 80 << 30), None)
         assert found["XLA_PYTHON_CLIENT_ALLOCATOR"] == "default"
 
 
 def test_memory_that_jax_shares_with_the_machine_would_heed_no_limit(monkeypatch):
     monkeypatch.setenv("TF_FORCE_UNIFIED_MEMORY", "1")
-    found = jax.environment("gpu", 20 << 30, 1, None, 80 << 30)
+    found = jax.environment(job_on_gpu("jax", 20 << 30, 80 << 30), None)
     assert found["TF_FORCE_UNIFIED_MEMORY"] == "0"
 
 
@@ -293,13 +300,13 @@ def test_where_xla_does_not_know_what_a_step_needs_it_runs():
 
 
 def test_on_jax_a_limit_is_a_share_and_the_users_own_share_gives_way():
-    found = jax.environment("gpu", 20 << 30, 1, None, 80 << 30)
+    found = jax.environment(job_on_gpu("jax", 20 << 30, 80 << 30), None)
     assert found == {
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.250000",
         "XLA_CLIENT_MEM_FRACTION": "",  # jaxlib refuses both
     }
-    whole = jax.environment("gpu", 90 << 30, 1, None, 80 << 30)
+    whole = jax.environment(job_on_gpu("jax", 90 << 30, 80 << 30), None)
     assert whole["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "1.000000"
     for limit, of in ((None, 80 << 30), (20 << 30, None)):
-        found = jax.environment("gpu", limit, 1, None, of)
+        found = jax.environment(job_on_gpu("jax", limit, of), None)
         assert found == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

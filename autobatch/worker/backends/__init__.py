@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from autobatch.protocol import Abilities
+from autobatch.protocol import Abilities, Job
 
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
 
@@ -70,17 +70,9 @@ class Backend(Protocol):
         `folder` is theirs to keep things in.
         """
 
-    def environment(
-        self,
-        device: str,
-        limit_bytes: int | None,
-        replicas: int,
-        notes: str | None,
-        device_bytes: int | None = None,
-    ) -> dict[str, str]:
+    def environment(self, job: Job, notes: str | None) -> dict[str, str]:
         """Variables that the runtime reads when it initialises.
 
-        `device_bytes` are all that the smallest GPU used has, free or not; None where unknown.
         `notes` is how the paths begin that it may write at; None: it is to write nothing.
         """
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.protocol import Abilities
+from autobatch.protocol import Abilities, Job
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
@@ -51,14 +51,9 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
     }
 
 
-def environment(
-    device: str,
-    limit_bytes: int | None,
-    replicas: int,
-    notes: str | None,
-    device_bytes: int | None = None,
-) -> dict[str, str]:
-    if device == "cpu":
+def environment(job: Job, notes: str | None) -> dict[str, str]:
+    if job.target.device == "cpu":
+        replicas = job.target.replicas
         if replicas == 1:
             return {}
         devices = f"--xla_force_host_platform_device_count={replicas}"
@@ -67,7 +62,7 @@ def environment(
         # too few of them a step waits for ever for the one before it.
         threads = str(THREADS_PER_REPLICA * replicas)
         return {"XLA_FLAGS": flags, "NPROC": threads}
-    return gpu_environment(limit_bytes, device_bytes)
+    return gpu_environment(job.limit_bytes, job.device_bytes)
 
 
 def configure(device: str, limit_bytes: int | None, replicas: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.protocol import Abilities
+from autobatch.protocol import Abilities, Job
 from autobatch.worker.backends import StepCount, adapter, waiting
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
@@ -26,25 +26,19 @@ RESERVE_LESS_BYTES = 4 * MEBIBYTE  # taken by what the runtime allocates first
 
 
 def template_environment(folder: str, device: str) -> dict[str, str]:
-    return {"TF_CPP_MIN_LOG_LEVEL": "1"}  # read when it is imported
+    # Read when it is imported; keeps the allocator's warnings, our evidence.
+    return {"TF_CPP_MIN_LOG_LEVEL": "1"}
 
 
-def environment(
-    device: str,
-    limit_bytes: int | None,
-    replicas: int,
-    notes: str | None,
-    device_bytes: int | None = None,
-) -> dict[str, str]:
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "1"}  # keeps the allocator's warnings, our evidence
-    if device == "cpu":
-        variables["CUDA_VISIBLE_DEVICES"] = "-1"
-        if limit_bytes is not None:
-            variables["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
-            variables["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(max(1, limit_bytes // MEBIBYTE))
-            _dumps.extend([notes] if notes else [])
-        return variables
-    return variables | gpu_environment()
+def environment(job: Job, notes: str | None) -> dict[str, str]:
+    if job.target.device == "gpu":
+        return gpu_environment()
+    variables = {"CUDA_VISIBLE_DEVICES": "-1"}
+    if job.limit_bytes is not None:
+        variables["TF_CPU_ALLOCATOR_USE_BFC"] = "1"
+        variables["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(max(1, job.limit_bytes // MEBIBYTE))
+        _dumps.extend([notes] if notes else [])
+    return variables
 
 
 _dumps: list[str] = []  # one, where an allocation that waits in vain is looked for

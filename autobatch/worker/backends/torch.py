@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.protocol import Abilities
+from autobatch.protocol import Abilities, Job
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
@@ -41,13 +41,7 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
     return {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"} | told
 
 
-def environment(
-    device: str,
-    limit_bytes: int | None,
-    replicas: int,
-    notes: str | None,
-    device_bytes: int | None = None,
-) -> dict[str, str]:
+def environment(job: Job, notes: str | None) -> dict[str, str]:
     return {}
 
 
