@@ -1,5 +1,6 @@
 """What a TARGET, as a user types it, means: which folder, which file in it, which function."""
 
+import os
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,20 +40,8 @@ def at_home(path: Path) -> Path:
         return path
 
 
-def is_directory(path: Path) -> bool:
-    """False, and no error, where a folder above it may not be looked into."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def exists(path: Path) -> bool:
-    """False, and no error, where a folder above it may not be looked into."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
+# False, and no error (unlike those of `Path`), where a folder above may not be looked into.
+is_directory, exists = os.path.isdir, os.path.exists
 
 
 def run_name(target: str) -> str:
