@@ -41,9 +41,6 @@ class Built(ABC):
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.data}
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return math.ceil(self.count / self.size)
-
     def fit_call(self, loader: str) -> str:
         return f"train, validation = {loader}(batch_size={{size}})\nmodel.fit(train)"
 

@@ -34,9 +34,6 @@ class Unbatched:
         batch = self.dataset.padded_batch if self.padded else self.dataset.batch
         return {"x": batch(batch_size).prefetch(tf.data.AUTOTUNE)}
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return -(-self.count // batch_size)
-
     def fit_call(self, loader: str) -> str:
         return f"model.fit(train.{'padded_batch' if self.padded else 'batch'}({{size}}))"
 

@@ -30,7 +30,7 @@ from autobatch.worker.batches import (
 )
 from autobatch.worker.datasets import unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, is_of, leaves
+from autobatch.worker.source import Look, is_of, leaves, steps_per_epoch
 
 SEQUENCES = {"builtins", "array", "collections"}  # where those are that are arrays at once
 OF_ARRAYS = ("__array__", "__array_interface__", "dtype")
@@ -56,7 +56,7 @@ class LoaderBatches(Built):
         return _view(kept=[batch])
 
     def after(self, first: "LoaderBatches") -> "LoaderBatches":
-        view = _view(self.data, self.steps_per_epoch(self.size), kept=[*first.data])
+        view = _view(self.data, steps_per_epoch(self, self.size), kept=[*first.data])
         return replace(self, data=view, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:

@@ -43,8 +43,6 @@ class Source(Protocol):
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """What `fit` and `evaluate` take, in batches of `batch_size`."""
 
-    def steps_per_epoch(self, batch_size: int) -> int: ...
-
     def fit_call(self, loader: str) -> str:
         """What the user types to train on samples that `loader` returns; `{size}` in it."""
 
@@ -82,6 +80,10 @@ class Look:
             if time.monotonic() > until:
                 return count, False
         return count, True
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    return -(-source.count // batch_size)
 
 
 def extent(source: Source) -> Extent:

@@ -50,9 +50,7 @@ def fit(
     `counted` are the steps of an epoch as they were counted, where those are not all.
     """
     energy = EnergyCounter("gpu", nvml=Driver(device.card))
-    known = counted or steps_per_epoch
-    samples = known * SIZE - 3
-    source = SimpleNamespace(count=samples, steps_per_epoch=lambda size: known)
+    source = SimpleNamespace(count=(counted or steps_per_epoch) * SIZE - 3)
     clock = WindowClock(seconds, source, SIZE, device.synchronise, energy, lambda progress: None)
     clock.set_model(device)
     epoch = 0

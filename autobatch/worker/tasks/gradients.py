@@ -24,7 +24,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.called import call_loader
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.seeds import random_state_kept
-from autobatch.worker.source import Source, leaves, rows_of
+from autobatch.worker.source import Source, leaves, rows_of, steps_per_epoch
 from autobatch.worker.target import build_model, fixed_batch_size, has_own
 from autobatch.worker.tasks.watch import Watch, fit
 
@@ -82,7 +82,7 @@ class _Meter(Watch):
         backend: Backend,
         report: Callable[[JobProgress], None],
     ) -> None:
-        super().__init__(train.steps_per_epoch(task.batch_size))
+        super().__init__(steps_per_epoch(train, task.batch_size))
         self.task, self.micro, self.backend, self.report = task, micro, backend, report
         self.class_weight = class_weight
         self.found: list[GradientMoments] = []

@@ -11,6 +11,7 @@ from typing import Any
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker.backends import Backend
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
+from autobatch.worker.source import steps_per_epoch
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Watch, fit
 
@@ -24,7 +25,7 @@ def run(
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at
-    watch = _Losses(task, data.train.steps_per_epoch(size), report)
+    watch = _Losses(task, steps_per_epoch(data.train, size), report)
     try:
         fit(model, data, target, size, watch)
     except Exception as error:  # a check of the user's may have raised where it breaks down

@@ -24,7 +24,7 @@ from autobatch.worker.optimizer import change_settings, scale_learning_rates, se
 from autobatch.worker.sample import sample
 from autobatch.worker.seeds import random_state_kept, set_seed
 from autobatch.worker.sharpness import sharpness
-from autobatch.worker.source import Source, bytes_of
+from autobatch.worker.source import Source, bytes_of, steps_per_epoch
 from autobatch.worker.target import (
     can_evaluate,
     fixed_batch_size,
@@ -166,7 +166,7 @@ class _Evaluator(Unwaited):
         backend: Backend,
         report: Callable[[JobProgress], None],
     ) -> None:
-        super().__init__(data.train.steps_per_epoch(task.batch_size))
+        super().__init__(steps_per_epoch(data.train, task.batch_size))
         self.task, self.inputs, self.report = task, inputs, report
         self.backend, self.validation = backend, validation
         self.evaluations: list[Evaluation] = []

@@ -16,7 +16,7 @@ from autobatch.core.throughput import epoch_rate, starts_are_known
 from autobatch.core.warm_up import WarmUp
 from autobatch.protocol import EpochEnd, JobProgress, Window
 from autobatch.worker.nvidia import EnergyCounter
-from autobatch.worker.source import Source
+from autobatch.worker.source import Source, steps_per_epoch
 from autobatch.worker.tasks.watch import Unwaited
 
 EXECUTIONS = 4  # of an epoch at least, for the first to count as its start
@@ -39,7 +39,7 @@ class WindowClock(Unwaited):
         energy: EnergyCounter,
         report: Callable[[JobProgress], None],
     ) -> None:
-        super().__init__(train.steps_per_epoch(size))
+        super().__init__(steps_per_epoch(train, size))
         self.seconds, self.size = seconds, size
         self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
         self.synchronise, self.energy, self.report = synchronise, energy, report
