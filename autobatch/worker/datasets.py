@@ -9,7 +9,7 @@ import keras
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of
+from autobatch.worker.source import Look, bytes_of, leaves
 
 LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples
 # What passes batches through as they are, among the classes of tf.data.
@@ -92,7 +92,7 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
     if not is_whole:
         notes += (unknown_size_note(source, count, ends=ends),)
         dataset = dataset.take(count) if ends else dataset
-    specs = _specs(dataset)
+    specs = leaves(dataset.element_spec)
     ragged = any(map(_is_ragged_spec, specs))
     shapes = [spec.shape for spec in specs]
     if any(shape.rank is None for shape in shapes):
@@ -140,7 +140,7 @@ def is_batched(dataset: Any, model: keras.Model) -> bool:
         if not any(name.endswith(passing) for passing in TRANSPARENT):
             break
         step = getattr(step, "_input_dataset", None)
-    shapes = [spec.shape for spec in _specs(dataset)]
+    shapes = [spec.shape for spec in leaves(dataset.element_spec)]
     return all(shape.rank and shape[0] is None for shape in shapes)
 
 
@@ -211,10 +211,6 @@ def cardinality(dataset: Any, source: str) -> int | None:
             "through the data again in every epoch.",
         )
     return known if known > 0 else None
-
-
-def _specs(dataset: Any) -> list[Any]:
-    return [spec for spec in keras.tree.flatten(dataset.element_spec) if spec is not None]
 
 
 def _is_ragged_spec(spec: Any) -> bool:
