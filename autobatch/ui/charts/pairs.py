@@ -10,14 +10,13 @@ from autobatch.ui.charts.axes import (
     Table,
     bytes_axis,
     figure,
-    label,
     marks,
     numbers_axis,
     sizes_axis,
     times_axis,
 )
 from autobatch.ui.charts.throughput import delivered
-from autobatch.ui.charts.trials import metric_axis, setting
+from autobatch.ui.charts.trials import Style, curve_line, metric_axis, setting
 from autobatch.ui.findings import Curve, Findings
 from autobatch.units import format_bytes, format_duration, format_rate
 
@@ -61,13 +60,11 @@ def curves_of_both(one: Findings, other: Findings) -> Chart | None:
 
 def _curves(letter: str, curves: Sequence[Curve], color: str, metric: str) -> list[Figure]:
     traces = []
+    style = Style(letter, color, 2, DASHES[color])
     for number, curve in enumerate(curves):
         name = f"{letter}: {setting(curve.batch_size, curve.learning_rate)}"
-        kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
-        texts = [f"{name}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
-        line = {"color": color, "width": 2, "dash": DASHES[color]}
-        group = {"legendgroup": letter, "showlegend": number == 0}
-        traces.append({**marks(name, kept, texts, color), "mode": "lines", "line": line, **group})
+        line = curve_line(curve, metric, name, style, told=name)
+        traces.append({**line, "legendgroup": letter, "showlegend": number == 0})
     return traces
 
 

@@ -15,7 +15,7 @@ from autobatch.ui.charts.axes import (
     upright,
     whiskers,
 )
-from autobatch.ui.charts.trials import ROLES, setting
+from autobatch.ui.charts.trials import STYLES, setting
 from autobatch.units import RATIOS, format_rate
 
 ROW_PIXELS, MARGIN_PIXELS = 46, 90
@@ -109,7 +109,7 @@ def ranking_table(result: Recommendation) -> Table:
 
 def _status(candidate: Candidate, result: Recommendation) -> str:
     if words.is_chosen(candidate, result):
-        return ROLES["chosen"]
+        return STYLES["chosen"].label
     told = {"baseline": words.whose(result), "pruned": "not followed up"}
     if candidate.failure:
         return f"failed: {candidate.failure}"

@@ -1,7 +1,9 @@
 """The metric against training time, a line for every trial."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from math import log10
+from typing import NamedTuple
 
 from autobatch.core.metric import is_maximised
 from autobatch.protocol import Recommendation
@@ -25,26 +27,23 @@ from autobatch.units import format_duration
 BEYOND_START = 0.3  # of what lies between the worst start and the best: what is worse is cut off
 ROOM = 0.04  # of an axis, beyond what it shows
 LOG_RATIO = 5.0  # a metric that spans more than this ratio is shown on a logarithmic axis
-WIDTHS: dict[Role, float] = {
-    "undecided": 1.2,
-    "dropped": 1.0,
-    "finalist": 1.8,
-    "baseline": 2.6,
-    "chosen": 3.0,
-}
-DASHES: dict[Role, str] = {
-    "undecided": "solid",
-    "dropped": "solid",
-    "finalist": "solid",  # and others: FINALIST_DASHES
-    "baseline": "dash",
-    "chosen": "solid",
-}
-ROLES: dict[Role, str] = {
-    "undecided": "",
-    "dropped": "",
-    "finalist": "finalist",
-    "baseline": "yours",
-    "chosen": "recommended",
+
+
+class Style(NamedTuple):
+    """How the curves of a role are drawn, and what tables call it."""
+
+    label: str
+    color: str
+    width: float
+    dash: str = "solid"
+
+
+STYLES: dict[Role, Style] = {
+    "undecided": Style("", "--data", 1.2),
+    "dropped": Style("", "--other", 1.0),
+    "finalist": Style("finalist", "--other", 1.8),  # but for colours and dashes of their own
+    "baseline": Style("yours", "--yours", 2.6, "dash"),
+    "chosen": Style("recommended", "--accent", 3.0),
 }
 FINALIST_COLORS = ("--finalist-1", "--finalist-2", "--finalist-3", "--finalist-4")
 FINALIST_DASHES = ("solid", "dot", "dashdot", "longdash", "longdashdot")
@@ -54,11 +53,11 @@ def trials_chart(found: Findings) -> Chart | None:
     curves = [curve for curve in found.curves if len(curve.seconds) > 1]
     if not curves:
         return None
-    curves.sort(key=lambda curve: WIDTHS[curve.role])
+    curves.sort(key=lambda curve: STYLES[curve.role].width)
     styles = _styles(curves)
     seen: set[str] = set()
     result = found.recommendation
-    own = words.whose(result) if result else ROLES["baseline"]
+    own = words.whose(result) if result else STYLES["baseline"].label
     kept = result is not None and result.verdict != "better"
     traces = []
     for curve in curves:
@@ -100,41 +99,35 @@ def _name(curve: Curve, own: str = "", *, kept: bool = False) -> str:
             return "trials"
 
 
-def _styles(curves: Sequence[Curve]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each finalist: of up to five, no two have the same dashes."""
+def _styles(curves: Sequence[Curve]) -> dict[str, Style]:
+    """Of each finalist: of up to five, no two have the same dashes."""
     finalists = dict.fromkeys(_name(curve) for curve in curves if curve.role == "finalist")
     return {
-        name: (
-            FINALIST_COLORS[number % len(FINALIST_COLORS)],
-            FINALIST_DASHES[number % len(FINALIST_DASHES)],
-        )
-        for number, name in enumerate(finalists)
+        name: STYLES["finalist"]._replace(color=color, dash=dash)
+        for name, color, dash in zip(finalists, cycle(FINALIST_COLORS), cycle(FINALIST_DASHES))
     }
 
 
 def _trace(
-    curve: Curve, name: str, styles: dict[str, tuple[str, str]], metric: str, *, shown: bool
+    curve: Curve, name: str, styles: dict[str, Style], metric: str, *, shown: bool
 ) -> Figure:
-    color = {
-        "chosen": "--accent",
-        "baseline": "--yours",
-        "undecided": "--data",
-        "dropped": "--other",
-    }.get(curve.role, "--other")
-    color, dash = styles.get(name, (color, DASHES[curve.role]))
+    style = styles.get(name, STYLES[curve.role])
     told = f"{setting(curve.batch_size, curve.learning_rate)}, seed {curve.seed}"
-    kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
-    texts = [f"{told}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
-    width = WIDTHS[curve.role]
     return {
-        **marks(name, kept, texts, color, size=3),
-        "mode": "lines",
-        "line": {"color": color, "width": width, "dash": dash},
+        **curve_line(curve, metric, name, style, told=told),
         "opacity": 0.55 if curve.role == "dropped" else 1.0,
         "legendgroup": name,
         "showlegend": shown,
-        "legendrank": 1000 - round(10 * width),
+        "legendrank": 1000 - round(10 * style.width),
     }
+
+
+def curve_line(curve: Curve, metric: str, name: str, style: Style, *, told: str) -> Figure:
+    """A trial, without what was before it began; what is `told` of it at every point."""
+    kept = [(s, v) for s, v in zip(curve.seconds, curve.values, strict=True) if s > 0]
+    texts = [f"{told}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
+    line = {"color": style.color, "width": style.width, "dash": style.dash}
+    return {**marks(name, kept, texts, style.color), "mode": "lines", "line": line}
 
 
 def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
@@ -193,7 +186,7 @@ def _alt(curves: Sequence[Curve], result: Recommendation | None, metric: str) ->
 
 
 def _table(curves: Sequence[Curve], metric: str, own: str) -> Table:
-    ordered = sorted(curves, key=lambda c: (-WIDTHS[c.role], c.batch_size, c.learning_rate))
+    ordered = sorted(curves, key=lambda c: (-STYLES[c.role].width, c.batch_size, c.learning_rate))
     return Table(
         caption="Trials, each with one seed",
         columns=("batch", "rate", "seed", "trained", f"{metric} first", "last", ""),
@@ -205,7 +198,7 @@ def _table(curves: Sequence[Curve], metric: str, own: str) -> Table:
                 format_duration(c.seconds[-1]),
                 f"{c.values[0]:.4g}",
                 f"{c.values[-1]:.4g}",
-                own if c.role == "baseline" else ROLES[c.role],
+                own if c.role == "baseline" else STYLES[c.role].label,
             )
             for c in ordered
         ),
