@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, floor, inf, log2, log10
 from typing import Any
 
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes
 
 Figure = dict[str, Any]
 Axis = dict[str, Any]
@@ -23,6 +23,7 @@ TICKS = (  # of a logarithmic axis that spans fewer decades than this: factors i
     (2.6, (1, 3)),
     (inf, (1,)),
 )
+ROOM = 1.12  # above the most memory shown
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -160,7 +161,7 @@ def note(text: str, **place: Any) -> Figure:
     return {"text": text, "showarrow": False, "font": {"color": "--muted", "size": 12}, **place}
 
 
-def sizes_axis(sizes: Sequence[int], **changes: Any) -> Axis:
+def sizes_axis(sizes: Sequence[int]) -> Axis:
     """Batch sizes, logarithmic; as many named as there is room for, both ends always."""
     low, high = min(sizes), max(sizes)
     room = (log2(high / low) or 1.0) / (SHORT_TICKS if high < 1000 else LONG_TICKS)
@@ -177,28 +178,25 @@ def sizes_axis(sizes: Sequence[int], **changes: Any) -> Axis:
         "tickvals": named[::-1],
         "ticktext": [str(size) for size in named[::-1]],
         "range": [log10(low) - margin, log10(high) + margin],
-        **changes,
     }
 
 
-def bytes_axis(top: float, **changes: Any) -> Axis:
-    """From 0: about five steps, each a power of two of bytes, which is round in every unit."""
+def memory_axes(top: float) -> tuple[Axis, Axis]:
+    """Peaks by batch size, from 0: in about five steps, powers of two, round in every unit."""
+    x: Axis = {"title": "batch size", "rangemode": "tozero", "tickformat": "d", "nticks": 6}
     step = 2.0 ** max(0, round(log2(max(top, 1) / 5)))
     values = [step * k for k in range(ceil(top / step) + 1)]
-    return _ticks(values, lambda count: format_bytes(round(count)), changes)
-
-
-def times_axis(low: float, high: float, **changes: Any) -> Axis:
-    return _ticks(_decades(low, high), format_duration, {"type": "log", **changes})
+    y = _ticks(values, lambda count: format_bytes(round(count)))
+    return x, y | {"title": "peak memory", "range": [0, top * ROOM]}
 
 
 def numbers_axis(low: float, high: float, text: Callable[[float], str], **changes: Any) -> Axis:
     """Logarithmic, each tick as `text` has it."""
-    return _ticks(_decades(low, high), text, {"type": "log", **changes})
+    return _ticks(_decades(low, high), text) | {"type": "log", **changes}
 
 
-def _ticks(values: list[float], text: Callable[[float], str], changes: Axis) -> Axis:
-    return {"tickvals": values, "ticktext": [text(value) for value in values], **changes}
+def _ticks(values: list[float], text: Callable[[float], str]) -> Axis:
+    return {"tickvals": values, "ticktext": [text(value) for value in values]}
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -6,14 +6,13 @@ from autobatch.core.memory_line import MemoryLine, memory_line
 from autobatch.protocol import ProbePoint, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import (
-    Axis,
     Chart,
     Figure,
     Table,
-    bytes_axis,
     figure,
     level,
     marks,
+    memory_axes,
     note,
 )
 from autobatch.ui.findings import Findings
@@ -21,7 +20,6 @@ from autobatch.units import format_bytes, format_duration
 
 FAR = 0.25  # of the limit: peaks below it would lie on the floor of a chart that shows the limit
 OPEN = ("circle-open", "--data")
-ROOM = 1.12  # above the highest thing shown
 
 
 def memory_chart(found: Findings) -> Chart | None:
@@ -37,8 +35,7 @@ def memory_chart(found: Findings) -> Chart | None:
     top = highest if far else max(limit_bytes, highest)
     traces = [*_line_trace(line, points), *_traces(fits, failed)]
     traces += _recommended_trace(found.recommendation)
-    x: Axis = {"title": "batch size", "rangemode": "tozero", "tickformat": "d", "nticks": 6}
-    y = bytes_axis(top, title="peak memory", range=[0, top * ROOM])
+    x, y = memory_axes(top)
     limits = _far_limit(limit_bytes) if far else _limit(limit_bytes, found.headroom or 0.0)
     return Chart(
         id="memory",

@@ -4,26 +4,23 @@ from collections.abc import Sequence
 
 from autobatch.protocol import BenchmarkPoint, ProbePoint
 from autobatch.ui.charts.axes import (
-    Axis,
     Chart,
     Figure,
     Table,
-    bytes_axis,
     figure,
     marks,
+    memory_axes,
     numbers_axis,
     sizes_axis,
-    times_axis,
 )
 from autobatch.ui.charts.throughput import delivered
-from autobatch.ui.charts.trials import Style, curve_line, metric_axis, setting
+from autobatch.ui.charts.trials import Style, curve_line, metric_axis, setting, times_axis
 from autobatch.ui.findings import Curve, Findings
 from autobatch.units import format_bytes, format_duration, format_rate
 
 A, B = "--data", "--yours"
 SYMBOLS = {A: "circle", B: "square"}
 DASHES = {A: "solid", B: "dash"}
-ROOM = 1.12  # above the highest thing shown
 
 
 def curves_of_both(one: Findings, other: Findings) -> Chart | None:
@@ -33,8 +30,7 @@ def curves_of_both(one: Findings, other: Findings) -> Chart | None:
     if not all(chosen) or one.metric != other.metric:
         return None
     traces = [*_curves("A", chosen[0], A, one.metric), *_curves("B", chosen[1], B, one.metric)]
-    first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
-    x = times_axis(first, max(curve.seconds[-1] for curve in curves), title="training time")
+    x = times_axis(curves)
     return Chart(
         id="trials",
         title=f"{one.metric} against training time, as recommended",
@@ -108,8 +104,7 @@ def peaks_of_both(one: Findings, other: Findings) -> Chart | None:
     if not a or not b:
         return None
     top = max(p.peak_bytes or 0 for p in (*a, *b))
-    x: Axis = {"title": "batch size", "rangemode": "tozero", "tickformat": "d", "nticks": 6}
-    y = bytes_axis(top, title="peak memory", range=[0, top * ROOM])
+    x, y = memory_axes(top)
     return Chart(
         id="memory",
         title="Peak memory by batch size",

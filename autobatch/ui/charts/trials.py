@@ -19,7 +19,6 @@ from autobatch.ui.charts.axes import (
     marks,
     note,
     numbers_axis,
-    times_axis,
 )
 from autobatch.ui.findings import Curve, Findings, Role
 from autobatch.units import format_duration
@@ -64,9 +63,7 @@ def trials_chart(found: Findings) -> Chart | None:
         name = _name(curve, own, kept=kept)
         traces.append(_trace(curve, name, styles, found.metric, shown=name not in seen))
         seen.add(name)
-    first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
-    last = max(curve.seconds[-1] for curve in curves)
-    x = times_axis(first, last, title="training time")
+    x = times_axis(curves)
     y = metric_axis(curves, found.metric)
     target = _target(result, curves, y)
     return Chart(
@@ -128,6 +125,12 @@ def curve_line(curve: Curve, metric: str, name: str, style: Style, *, told: str)
     texts = [f"{told}<br>{label(metric)} {v:.4g} after {format_duration(s)}" for s, v in kept]
     line = {"color": style.color, "width": style.width, "dash": style.dash}
     return {**marks(name, kept, texts, style.color), "mode": "lines", "line": line}
+
+
+def times_axis(curves: Sequence[Curve]) -> Axis:
+    first = min(seconds for curve in curves for seconds in curve.seconds if seconds > 0)
+    last = max(curve.seconds[-1] for curve in curves)
+    return numbers_axis(first, last, format_duration, title="training time")
 
 
 def metric_axis(curves: Sequence[Curve], metric: str) -> Axis:
