@@ -176,7 +176,7 @@ def doctor(
     """Show devices, memory and versions, and what would go wrong."""
     from autobatch.doctor.gather import examine
     from autobatch.ui.console import console_for
-    from autobatch.ui.doctor import diagnosis_table
+    from autobatch.ui.doctor_tables import diagnosis_table
 
     diagnosis = examine(target, set_ or [], run_dir)
     if json:

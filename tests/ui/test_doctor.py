@@ -20,7 +20,7 @@ from autobatch.engine.cgroups import ControlGroup
 from autobatch.engine.machine import NO_LIBRARY, Gpu, GpuProcess, Memory
 from autobatch.frameworks import users_backend
 from autobatch.recipe import make_recipe
-from autobatch.ui.doctor import diagnosis_table
+from autobatch.ui.doctor_tables import diagnosis_table
 
 GIB = 1 << 30
 ROOT = Path(__file__).parent.parent.parent
@@ -448,7 +448,7 @@ def test_doctor_needs_no_module_that_windows_has_not():
     code = (
         "import sys\n"
         "sys.modules['fcntl'] = None\n"
-        "import autobatch.ui.cli, autobatch.ui.doctor, autobatch.ui.console\n"
+        "import autobatch.ui.cli, autobatch.ui.doctor_tables, autobatch.ui.console\n"
         "from autobatch.doctor.gather import examine\n"
         "print(examine(None).facts.system)"
     )

@@ -1,7 +1,10 @@
 """A diagnosis as Rich renderables, for stdout."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
 
 from autobatch.doctor.facts import Diagnosis, Facts, Finding
 from autobatch.engine.machine import Gpu
@@ -9,16 +12,10 @@ from autobatch.errors import one_line
 from autobatch.frameworks import DISTRIBUTIONS
 from autobatch.units import counted, format_bytes
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 COMMAND_CELLS = 40
 
 
-def diagnosis_table(diagnosis: Diagnosis) -> "RenderableType":
-    from rich.console import Group
-    from rich.table import Table
-
+def diagnosis_table(diagnosis: Diagnosis) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -41,42 +38,36 @@ def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield (
             "control group",
             f"{format_bytes(group.used_bytes)} used of {format_bytes(group.limit_bytes)} "
-            f"[dim]{_plain(group.path)}[/]",
+            f"[dim]{escape(group.path)}[/]",
         )
     for gpu in facts.gpus:
         yield from _gpu_rows(gpu, used=gpu in facts.usable_gpus)
     if not facts.gpus:
         yield "GPU", "none that NVIDIA's driver reports"
-    yield "device", f"[bold]{diagnosis.device}[/]: {_plain(diagnosis.device_reason)}"
+    yield "device", f"[bold]{diagnosis.device}[/]: {escape(diagnosis.device_reason)}"
     yield (
         "memory limit",
-        f"[bold]{format_bytes(diagnosis.limit_bytes)}[/]: {_plain(diagnosis.limit_reason)}",
+        f"[bold]{format_bytes(diagnosis.limit_bytes)}[/]: {escape(diagnosis.limit_reason)}",
     )
-    yield "backend", f"[bold]{_plain(facts.backend)}[/] ({_plain(facts.backend_from)})"
+    yield "backend", f"[bold]{escape(facts.backend)}[/] ({escape(facts.backend_from)})"
     yield "versions", _versions(facts)
     directory = facts.run_directory
-    yield "records", f"{_plain(directory.path)}, {format_bytes(directory.free_bytes)} free on disk"
+    yield "records", f"{escape(directory.path)}, {format_bytes(directory.free_bytes)} free on disk"
 
 
 def _gpu_rows(gpu: Gpu, *, used: bool) -> Iterator[tuple[str, str]]:
     hidden = "" if used else " [yellow](hidden by CUDA_VISIBLE_DEVICES)[/]"
     yield (
         f"GPU {gpu.index}",
-        f"{_plain(gpu.name)}, {format_bytes(gpu.free_bytes)} free of "
-        f"{format_bytes(gpu.total_bytes)}, driver {_plain(gpu.driver)}{hidden}",
+        f"{escape(gpu.name)}, {format_bytes(gpu.free_bytes)} free of "
+        f"{format_bytes(gpu.total_bytes)}, driver {escape(gpu.driver)}{hidden}",
     )
     if gpu.processes is None:
         yield "", "[dim]the driver does not say who holds memory[/]"
     for process in gpu.processes or ():
         held = "?" if process.held_bytes is None else format_bytes(process.held_bytes)
         command = one_line(process.command or "cannot be seen from here", COMMAND_CELLS)
-        yield "", f"{held} held by {process.pid} [dim]{_plain(command)}[/]"
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        yield "", f"{held} held by {process.pid} [dim]{escape(command)}[/]"
 
 
 def _swap(facts: Facts) -> str:
@@ -93,18 +84,16 @@ def _versions(facts: Facts) -> str:
     for name in ("keras-autobatch", "keras", *backends):
         if name in facts.packages:
             told.append(f"{name} {facts.packages[name]}")
-    return _plain(", ".join(told))
+    return escape(", ".join(told))
 
 
-def _finding(finding: Finding) -> "RenderableType":
-    from rich.table import Table
-
+def _finding(finding: Finding) -> RenderableType:
     style = "red" if finding.severity == "blocks" else "yellow"
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=len("blocks"))
     table.add_column()
-    table.add_row(f"[{style}]{finding.severity}[/]", _plain(finding.fact))
-    table.add_row("", f"→ {_plain(finding.remedy)}")
+    table.add_row(f"[{style}]{finding.severity}[/]", escape(finding.fact))
+    table.add_row("", f"→ {escape(finding.remedy)}")
     return table
 
 
