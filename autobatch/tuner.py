@@ -117,7 +117,6 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
         inspected,
         chosen.probed,
         measured,
-        metric=session.recipe.trials.metric,
         peak_bytes=chosen.peak_bytes,
         is_verified=chosen.is_verified,
         environment=_environment(session, inspected),

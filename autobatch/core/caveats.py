@@ -36,13 +36,12 @@ def warnings(
     probed: ProbeResult,
     measured: BenchmarkResult,
     wished: EffectiveBatch | None,
-    metric: str,
 ) -> tuple[str, ...]:
     size, own = choice.setting.batch_size, evidence.compiled.batch_size
     found = list(evidence.notes)
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
-    found.extend(_on_the_start(evidence, metric))
+    found.extend(_on_the_start(evidence))
     ragged = measured.point(size).ragged_samples if inspected.is_whole else 0
     if ragged == 1 < size / 2 or 0 < ragged < RAGGED_WARNING_SHARE * size:
         found.append(
@@ -65,7 +64,7 @@ def warnings(
             f"Twice this learning rate ({2 * evidence.learning_rate(choice.setting):.3g}) "
             f"{went_wrong}. Should your training become unstable, halve it."
         )
-    found.extend(_on_the_trials(choice, evidence, metric))
+    found.extend(_on_the_trials(choice, evidence))
     if inspected.batch_norm_layers and size != own:
         own_size = evidence.if_yours("your batch size", f"batch {own}")
         found.append(
@@ -91,7 +90,7 @@ def warnings(
     return (*found, *probed.notes, *measured.notes)
 
 
-def _on_the_start(evidence: Evidence, metric: str) -> Iterator[str]:
+def _on_the_start(evidence: Evidence) -> Iterator[str]:
     """Of weights, from seed to seed, and of costs: the first trials have one seed at all sizes."""
     starts = [*evidence.starts.values()]
     if len(starts) > 1 and starts[0] and len({*starts}) == 1:
@@ -110,21 +109,21 @@ def _on_the_start(evidence: Evidence, metric: str) -> Iterator[str]:
             f"{evidence.shown(costs[size]):.4g} at batch {size}" for size in sorted((low, high))
         )
         yield (
-            f"Before any training, with the same seed, {metric} is {told}: it depends on the batch "
-            "size, so that sizes cannot be compared by it. Let trials.metric name one that does "
-            "not."
+            f"Before any training, with the same seed, {evidence.metric} is {told}: it depends on "
+            "the batch size, so that sizes cannot be compared by it. Let trials.metric name one "
+            "that does not."
         )
 
 
-def _on_the_trials(choice: Choice, evidence: Evidence, metric: str) -> Iterator[str]:
+def _on_the_trials(choice: Choice, evidence: Evidence) -> Iterator[str]:
     rise = evidence.rise(choice.setting) if choice.standing.learns else None
     if rise is not None:
         best, last = rise
         own = evidence.if_yours("your setting", "the baseline")
         also = choice.setting != evidence.baseline and evidence.rise(evidence.baseline)
         yield (
-            f"In its trials {metric} got worse again after its best, from {best:.4g} to {last:.4g} "
-            f"at their end{f', as at {own}' if also else ''}. Keep the best weights "
+            f"In its trials {evidence.metric} got worse again after its best, from {best:.4g} to "
+            f"{last:.4g} at their end{f', as at {own}' if also else ''}. Keep the best weights "
             "(EarlyStopping with restore_best_weights, or ModelCheckpoint)."
         )
     for setting, curves in evidence.finals.items():

@@ -8,6 +8,7 @@ from typing import Literal
 from autobatch.core import learning_curves, noise_scale, ranking, scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.learning_curves import Curve
+from autobatch.core.metric import is_maximised
 from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
@@ -35,7 +36,7 @@ class Evidence:
     baseline_learning_rate: float
     compiled: Compiled
     step_seconds: dict[int, float]
-    maximise: bool
+    metric: str
     accumulation_steps: int = 1  # the user's own: batches for one update
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
@@ -59,6 +60,11 @@ class Evidence:
     spare_seeds: float = inf  # for which the time limit leaves time, beyond those
     goes_on: bool = True  # with further seeds; else finalists' trials were shorter than planned
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def maximise(self) -> bool:
+        """Whether more of the metric is better."""
+        return is_maximised(self.metric)
 
     @property
     def initial_cost(self) -> float:

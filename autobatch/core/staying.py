@@ -11,13 +11,13 @@ from autobatch.units import format_duration, ratio
 MOST_SEEDS = 20  # that trials.seeds may be
 
 
-def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
+def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     own, mine = evidence.baseline, evidence.named_baseline
-    goal = f"{metric} {evidence.shown(choice.standing.target):.4g}"
+    goal = f"{evidence.metric} {evidence.shown(choice.standing.target):.4g}"
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
     if choice.standing.speedups:
-        return _why_its_end_matters(choice, evidence, mine, goal, metric) or _the_most_promising(
+        return _why_its_end_matters(choice, evidence, mine, goal) or _the_most_promising(
             choice, evidence, mine, goal
         )
     seeds = len(evidence.finals[own])
@@ -27,7 +27,7 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
             "a time_limit that leaves time for them."
         )
     if not choice.standing.learns:
-        return _why_nothing_can_be_timed(choice, evidence, mine, metric)
+        return _why_nothing_can_be_timed(choice, evidence, mine)
     if not evidence.seeds_differ():
         return (
             f"All {seeds} seeds gave the same training, so that nothing tells what is chance: "
@@ -48,10 +48,10 @@ def why_it_stays(choice: Choice, evidence: Evidence, metric: str) -> str:
     )
 
 
-def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str, metric: str) -> str:
+def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str) -> str:
     """The baseline hardly learns; what does would be a baseline to compare with."""
     told = (
-        f"{mine.capitalize()} does not improve {metric} in "
+        f"{mine.capitalize()} does not improve {evidence.metric} in "
         f"{format_duration(evidence.final_seconds)} of training, or by less than its seeds differ "
         "at the start: there is nothing to be sooner at."
     )
@@ -62,15 +62,13 @@ def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str, met
     best = min(better, key=lambda setting: differences[setting].value)
     rate = evidence.learning_rate(best)
     return (
-        f"{told} {evidence.named(best).capitalize()} does learn, to {metric} "
+        f"{told} {evidence.named(best).capitalize()} does learn, to {evidence.metric} "
         f"{evidence.final_cost(best):.4g}: take it as the baseline, and others are compared with "
         f"it: --set baseline.batch_size={best.batch_size} --set baseline.learning_rate={rate:.3g}."
     )
 
 
-def _why_its_end_matters(
-    choice: Choice, evidence: Evidence, mine: str, goal: str, metric: str
-) -> str | None:
+def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str | None:
     """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
     found = choice.standing
     sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
@@ -100,7 +98,7 @@ def _why_its_end_matters(
     return (
         f"{evidence.named(setting).capitalize()} {soonest} ends "
         f"{'worse' if setting in sooner else 'better'}: after "
-        f"{format_duration(evidence.final_seconds)} of training its {metric} is "
+        f"{format_duration(evidence.final_seconds)} of training its {evidence.metric} is "
         f"{found.share(difference.value)} than {yours}{unit}. {advice}"
     )
 

@@ -30,11 +30,9 @@ NEAR_OPTIMUM = 0.005  # of the least time: what rounds to no per cent
 CRITICAL = "training at it takes twice the fewest possible steps, and twice the fewest samples"
 
 
-def reasons(
-    choice: Choice, evidence: Evidence, measured: BenchmarkResult, metric: str
-) -> tuple[str, ...]:
+def reasons(choice: Choice, evidence: Evidence, measured: BenchmarkResult) -> tuple[str, ...]:
     return (
-        why_this_one(choice, evidence, metric),
+        why_this_one(choice, evidence),
         *share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
@@ -54,21 +52,21 @@ def on_memory(
     )
 
 
-def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
+def why_this_one(choice: Choice, evidence: Evidence) -> str:
     if choice.verdict != "better":
-        return why_it_stays(choice, evidence, metric)
+        return why_it_stays(choice, evidence)
     own, setting = evidence.baseline, choice.setting
     found, speedup = choice.standing, choice.speedup
     seeds = len(evidence.finals[own])
     sentence = (
-        f"{evidence.named(setting).capitalize()} reaches {metric} "
+        f"{evidence.named(setting).capitalize()} reaches {evidence.metric} "
         f"{evidence.shown(found.target):.4g} after {format_duration(found.seconds(setting))} of "
         f"training; {evidence.named_baseline} takes {format_duration(found.seconds(own))}: "
         f"{ratio(speedup.value)} times sooner (95 % interval {ratio(speedup.low)} to "
         f"{ratio(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
     if choice.onward and choice.onward.target < found.target:
-        sentence += _why_of_those(choice, evidence, choice.onward, metric)
+        sentence += _why_of_those(choice, evidence, choice.onward)
     if choice.tied_with:
         *most, last = map(evidence.named, choice.tied_with)
         others = f"{', '.join(most)} and {last}" if most else last
@@ -76,10 +74,10 @@ def why_this_one(choice: Choice, evidence: Evidence, metric: str) -> str:
     return sentence
 
 
-def _why_of_those(choice: Choice, evidence: Evidence, further: Reached, metric: str) -> str:
+def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
     """Several are better than the baseline. `chosen` may not be the soonest of them."""
     chosen, soonest = choice.setting, min(further.times, key=further.seconds)
-    goal = f"{metric} {evidence.shown(further.target):.4g}"
+    goal = f"{evidence.metric} {evidence.shown(further.target):.4g}"
     if chosen not in further.times:
         told = f" Of those that are sooner, {evidence.named(soonest)} is the first at {goal}"
     else:
@@ -106,16 +104,16 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Reached, metric: 
     return told + f": as good as equal, so that the {size} batch is preferred."
 
 
-def after_equal_time(choice: Choice, evidence: Evidence, metric: str) -> tuple[str, ...]:
+def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     """How the metric itself compares, in the language of an equivalence test.
 
     Of the setting that is recommended; where the baseline stays, of the soonest other.
     """
-    setting, whose, found = choice.setting, f"its best {metric}", choice.standing
+    setting, whose, found = choice.setting, f"its best {evidence.metric}", choice.standing
     if setting == evidence.baseline:
         timed = [s for s in found.speedups if s in found.differences]
         setting = max(timed, key=lambda s: found.speedups[s].value, default=setting)
-        whose = f"the best {metric} of {evidence.named(setting)}"
+        whose = f"the best {evidence.metric} of {evidence.named(setting)}"
     difference = found.difference(setting, maximise=evidence.maximise)
     if difference is None:
         return ()

@@ -112,7 +112,7 @@ def plan(
         ),
         step_seconds=step_seconds,
         step_doubts=step_doubts,
-        maximise=is_maximised(recipe.trials.metric),
+        metric=recipe.trials.metric,
         accumulation_steps=inspected.accumulation_steps,
         instead_of=None if size == recipe.baseline.batch_size else recipe.baseline.batch_size,
         notes=notes,

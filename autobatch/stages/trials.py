@@ -46,7 +46,7 @@ def run_trials(
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
         contest=Contest(
-            metric=recipe.trials.metric,
+            metric=evidence.metric,
             maximise=evidence.maximise,
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,
@@ -224,8 +224,7 @@ class _Trials:
         )
         if isinstance(entry.outcome, Diverged):
             if entry.outcome.step == 0:  # whatever the rate
-                metric = self.session.recipe.trials.metric
-                evidence.failed[setting] = f"{metric} is not finite before any training"
+                evidence.failed[setting] = f"{evidence.metric} is not finite before any training"
             return None
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
@@ -240,7 +239,7 @@ class _Trials:
             planned = entry.outcome.steps * step_seconds
             self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
         sign = -1.0 if evidence.maximise else 1.0
-        metric, evaluations = self.session.recipe.trials.metric, entry.outcome.evaluations
+        metric, evaluations = evidence.metric, entry.outcome.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):
             evidence.failed[setting] = f"{metric} was not a finite number"
             return None
@@ -264,7 +263,7 @@ class _Trials:
 
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, Trained) and outcome.evaluations:
-            metric = self.session.recipe.trials.metric
+            metric = self.evidence.metric
             last = outcome.evaluations[-1].metrics.get(metric)
             return f"{metric} is not finite" if last is None else f"{metric} {last:.4g}"
         return why_it_failed(outcome)

@@ -31,7 +31,7 @@ def evidence_of(levels_off=None, speeds=None, noise=0.05):
         baseline_learning_rate=0.01,
         compiled=Compiled(32, 0.01),
         step_seconds={32: 0.001, 64: 0.0015},
-        maximise=False,
+        metric="val_loss",
     )
     found.first = {OWN: 1.5, FAST: 0.04, SAFER: 0.05, LARGE: 0.05, Setting(32, 4): None}
     found.first_curves[OWN] = [(0.0, 2.3)]
@@ -51,7 +51,7 @@ def test_one_seed_that_does_not_get_on_tells_nothing_apart():
     evidence = evidence_of(levels_off={(SAFER, 1): 0.1})
     choice = choose(evidence, ceiling=64)
     assert SAFER not in choice.onward.times
-    told = why_this_one(choice, evidence, "val_loss")
+    told = why_this_one(choice, evidence)
     assert "batch 32 with learning rate 0.08 is the first at val_loss 0.0" in told
     assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (LARGE,))
 
@@ -60,7 +60,7 @@ def test_finalists_that_were_trained_are_counted_wherever_they_got():
     evidence = evidence_of(levels_off={(LARGE, seed): 2.0 for seed in range(SEEDS)})
     choice = choose(evidence, ceiling=64)
     assert LARGE not in choice.standing.times
-    assert "; 4 finalists, 5 seeds each)" in why_this_one(choice, evidence, "val_loss")
+    assert "; 4 finalists, 5 seeds each)" in why_this_one(choice, evidence)
 
 
 def test_what_mostly_does_not_get_on_is_not_as_good():
@@ -79,7 +79,7 @@ def test_a_smaller_batch_that_gave_way_to_its_half_rate_is_not_told_as_equally_s
     evidence = evidence_of(speeds={SAFER: 7.1, LARGE: 8.2}, noise=0.15)
     choice = choose(evidence, ceiling=64)
     assert choice.setting == SAFER
-    told = why_this_one(choice, evidence, "val_loss")
+    told = why_this_one(choice, evidence)
     assert "twice its rate is as good as equal" in told
 
 
@@ -137,9 +137,7 @@ def test_a_gain_within_the_doubt_about_step_times_is_not_sure():
     assert found.standing.speedups[LARGE].low < 1
     assert found.setting.batch_size == 32 and found.verdict == "better"  # of its own steps
     del evidence.finals[FAST], evidence.finals[SAFER]
-    assert "larger benchmark.seconds" in why_this_one(
-        choose(evidence, ceiling=64), evidence, "val_loss"
-    )
+    assert "larger benchmark.seconds" in why_this_one(choose(evidence, ceiling=64), evidence)
 
 
 def test_a_loss_near_nothing_is_compared_by_what_was_learned():
@@ -154,7 +152,7 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
             curves[seed] = [(t, cost**6 / 100) for t, cost in curve]
     choice = choose(evidence, ceiling=64)
     assert choice.standing.share(-0.5) == "0.50% lower"
-    told = after_equal_time(choice, evidence, "val_loss")[0]
+    told = after_equal_time(choice, evidence)[0]
     assert told.endswith("%, as shares of what yours learns).")
 
 
@@ -179,7 +177,7 @@ def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone
 def test_all_that_cannot_be_told_apart_are_listed(settings, told):
     evidence = evidence_of()
     choice = replace(choose(evidence, ceiling=64), tied_with=settings)
-    assert why_this_one(choice, evidence, "val_loss").endswith(f"tell it apart from {told}")
+    assert why_this_one(choice, evidence).endswith(f"tell it apart from {told}")
 
 
 @pytest.mark.parametrize(
@@ -227,9 +225,7 @@ def without(kept, seeds=range(SEEDS)):
 def test_what_stands_for_the_users_own_size_is_not_called_theirs(evidence, part):
     def told():
         choice = choose(evidence, ceiling=64)
-        return " ".join(
-            [why_this_one(choice, evidence, "loss"), *after_equal_time(choice, evidence, "loss")]
-        )
+        return " ".join([why_this_one(choice, evidence), *after_equal_time(choice, evidence)])
 
     assert part in told()
     assert "your batch 32 with learning rate 0.01" in told()
