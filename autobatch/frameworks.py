@@ -29,6 +29,7 @@ DISTRIBUTIONS = {  # what each backend may be installed as
     "jax": ("jax",),
     "torch": ("torch",),
 }
+ALL_DISTRIBUTIONS = tuple(name for names in DISTRIBUTIONS.values() for name in names)
 TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
 PLUGINS_OF_JAX = ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin")
 FOR_GPUS = {  # how to install each so that it can

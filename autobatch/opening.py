@@ -251,10 +251,11 @@ def _digest(question: Target) -> str:
     digest = hashlib.sha256(msgspec.json.encode(asked))
     for path in named_files(question):
         digest.update(path.read_bytes())
-    for package in ("keras", "keras-autobatch", question.backend):
-        digest.update(_version(package).encode())
+    for names in (("keras",), ("keras-autobatch",), frameworks.DISTRIBUTIONS[question.backend]):
+        digest.update(_version(*names).encode())
     return digest.hexdigest()[:8]
 
 
-def _version(package: str) -> str:
-    return next(iter(frameworks.installed((package, f"{package}-cpu")).values()), "unknown")
+def _version(*names: str) -> str:
+    """Of what is installed under one of these names."""
+    return " ".join(frameworks.installed(names).values()) or "unknown"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from commands import autobatch_here
 from pretend import inspected
 
 from autobatch.doctor.gather import examine
@@ -209,3 +210,16 @@ def test_a_path_that_may_not_even_be_looked_for_is_not_there(here):
         refuse_unless_folder(nowhere)
     with pytest.raises(UsageError, match="cannot be read: File name too long"):
         read_recommendation(nowhere)
+
+
+def test_another_nightly_of_a_framework_is_another_run(here, monkeypatch):
+    made("train.py")
+    directories = set()
+    for version in ("9.9.0.dev1", "9.9.0.dev2"):
+        told = f"Metadata-Version: 2.1\nName: tf-nightly\nVersion: {version}\n"
+        made(f"{version}/tf_nightly-{version}.dist-info/METADATA", told)
+        monkeypatch.syspath_prepend(here / version)
+        with open_session("train.py", overrides=["backend=tensorflow"]) as session:
+            directories.add(session.record.directory)
+        assert f"tf-nightly {version}" in autobatch_here("--version", cwd=here)[1]
+    assert len(directories) == 2

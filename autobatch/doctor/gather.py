@@ -19,7 +19,7 @@ from autobatch.doctor.judges import diagnose
 from autobatch.engine import machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
-from autobatch.frameworks import DISTRIBUTIONS, PLUGINS_OF_JAX
+from autobatch.frameworks import ALL_DISTRIBUTIONS, PLUGINS_OF_JAX
 from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
 from autobatch.units import Share
 
@@ -33,7 +33,7 @@ CUDNN_FOLDERS = (  # where distributions of Linux and NVIDIA's installers and im
 PACKAGES = (
     "keras-autobatch",
     "keras",
-    *(name for names in DISTRIBUTIONS.values() for name in names),
+    *ALL_DISTRIBUTIONS,
     *PLUGINS_OF_JAX,
     *CUDNN_DISTRIBUTIONS,
 )

@@ -9,7 +9,7 @@ from rich.table import Table
 from autobatch.doctor.facts import Diagnosis, Facts, Finding
 from autobatch.engine.machine import Gpu
 from autobatch.errors import one_line
-from autobatch.frameworks import DISTRIBUTIONS
+from autobatch.frameworks import ALL_DISTRIBUTIONS
 from autobatch.units import counted, format_bytes
 
 COMMAND_CELLS = 40
@@ -80,8 +80,7 @@ def _swap(facts: Facts) -> str:
 
 def _versions(facts: Facts) -> str:
     told = [f"Python {'.'.join(map(str, facts.python))}"]
-    backends = [name for names in DISTRIBUTIONS.values() for name in names]
-    for name in ("keras-autobatch", "keras", *backends):
+    for name in ("keras-autobatch", "keras", *ALL_DISTRIBUTIONS):
         if name in facts.packages:
             told.append(f"{name} {facts.packages[name]}")
     return escape(", ".join(told))

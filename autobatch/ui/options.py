@@ -17,9 +17,9 @@ def _show_version(asked: bool) -> None:
     import platform
     from importlib.metadata import version
 
-    from autobatch.frameworks import installed
+    from autobatch.frameworks import ALL_DISTRIBUTIONS, installed
 
-    names = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
+    names = ("keras", *ALL_DISTRIBUTIONS)
     found = [f"{name} {release}" for name, release in installed(names).items()]
     with_ = ", ".join([*found, f"Python {platform.python_version()}"])
     typer.echo(f"autobatch {version('keras-autobatch')} ({with_})")
