@@ -89,7 +89,7 @@ def users_callbacks(
 def made_callbacks(target: Target, batch_size: int) -> list[Any]:
     if target.callbacks is None:
         return []
-    maker = find_callable(target, target.callbacks, role="callbacks")
+    maker = find_callable(target, "callbacks")
     made = maker(**arguments(maker, target, {"batch_size": batch_size}, role="callbacks"))
     if not isinstance(made, (list, tuple)) or not all(
         isinstance(each, keras.callbacks.Callback) for each in made

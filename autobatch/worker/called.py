@@ -96,7 +96,7 @@ def builder_of(target: Target) -> Any:
     """The callable that builds the model; None where it is saved."""
     if target.model.partition(":")[0].endswith(".keras"):
         return None
-    return find_callable(target, target.model, role="model")
+    return find_callable(target, "model")
 
 
 def takes_batch_size(function: Any) -> bool:
@@ -108,7 +108,7 @@ def _find_loader(target: Target) -> Any:
     if target.data is None:
         return None
     try:
-        return find_callable(target, target.data, role="data")
+        return find_callable(target, "data")
     except TargetError:
         if target.data_is_optional:
             return None

@@ -116,14 +116,13 @@ def _spaces(target: Target) -> dict[str, dict[str, Any]]:
     And of the functions that it names, wherever they are: those of a script or a notebook are in no
     module here.
     """
-    named = {"model": target.model, "data": target.data, "callbacks": target.callbacks}
-    references = {role: each for role, each in named.items() if each and ":" in each}
     modules = users_modules(named_packages(target))
     spaces = {module.__name__: vars(module) for module in modules}
-    for role, reference in references.items():
-        function = _function(find_callable(target, reference, role=role))
-        if isinstance(function, FunctionType):
-            spaces.setdefault(function.__module__, function.__globals__)
+    for role in ("model", "data", "callbacks"):
+        if ":" in (getattr(target, role) or ""):
+            function = _function(find_callable(target, role))
+            if isinstance(function, FunctionType):
+                spaces.setdefault(function.__module__, function.__globals__)
     return spaces
 
 

@@ -39,13 +39,13 @@ def build_model(
     source = target.model.partition(":")[0]
     with backend.scope():
         if source.endswith(".keras"):
-            for role, reference in (("data", target.data), ("callbacks", target.callbacks)):
-                if reference:  # whose module may register the model's classes
-                    find_callable(target, reference, role=role)
+            for role in ("data", "callbacks"):
+                if getattr(target, role):  # whose module may register the model's classes
+                    find_callable(target, role)
             set_seed(seed)
             model = _load_saved(Path(target.folder, source))
         else:
-            builder = find_callable(target, target.model, role="model")
+            builder = find_callable(target, "model")
             set_seed(seed)
             offered: dict[str, Any] = {"batch_size": batch_size}
             if learning_rate is not None:
@@ -144,8 +144,9 @@ def recurrent_states(model: keras.Model) -> list[Any]:
     ]
 
 
-def find_callable(target: Target, reference: str, *, role: str) -> Callable[..., Any]:
-    """The callable that `reference` names; TargetError says what is there instead."""
+def find_callable(target: Target, role: str) -> Callable[..., Any]:
+    """What it names as its model, data or callbacks; TargetError says what is there instead."""
+    reference: str = getattr(target, role)
     source, _, name = reference.partition(":")
     if not name:
         raise TargetError(

@@ -99,7 +99,7 @@ def sets(tmp_path, monkeypatch):
         path.write_text(BEGINNING + textwrap.dedent(code))
         named = {"data": "sets_globals.py:load", "callbacks": callbacks}
         target = Target(folder=str(tmp_path), model=f"sets_globals.py:{model}", **named)
-        loader = find_callable(target, target.data, role="data")
+        loader = find_callable(target, "data")
         before = globals.marks(target)
         loader()
         return globals.sets_what_is_read(target, globals.changed(before, target))
