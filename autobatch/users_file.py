@@ -204,9 +204,7 @@ def _run(statement: ast.AST) -> Iterator[ast.AST]:
     """All in it, without the bodies of functions."""
     yield statement
     for child in ast.iter_child_nodes(statement):
-        if not isinstance(
-            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
-        ):
+        if not isinstance(child, BODIES):
             yield from _run(child)
 
 

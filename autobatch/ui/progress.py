@@ -34,7 +34,6 @@ Curve = tuple[float, ...]  # the metric at each evaluation
 class Probed:
     """What one batch size was seen to need."""
 
-    batch_size: int
     fits: bool
     peak_bytes: int | None
     answer: str
@@ -202,9 +201,8 @@ class Progress:
         fits = isinstance(outcome, (Fits, Predicted))
         if not fits and before and before.fits and limit and task.limit_bytes < limit:
             return  # it fits; less memory was tried for the headroom
-        self.probed[task.batch_size] = Probed(
-            task.batch_size, fits, getattr(outcome, "peak_bytes", None), answer
-        )
+        peak_bytes = getattr(outcome, "peak_bytes", None)
+        self.probed[task.batch_size] = Probed(fits, peak_bytes, answer)
 
     def _curve(self, outcome: Outcome | None) -> Curve:
         contest = self.stage.contest if self.stage else None
