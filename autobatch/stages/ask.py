@@ -73,7 +73,7 @@ class Session:
 
         Without one they run under the user's own allocator, as the user's training will.
         """
-        on_gpu = self.record.header.target.device == "gpu"
+        on_gpu = self.record.target.device == "gpu"
         asked = self.recipe.device.memory_limit is not None
         return self.limit_bytes if asked or on_gpu else None
 

@@ -85,7 +85,7 @@ def _with_memory(session: Session, entry: Entry, known: Mapping[Task, Entry]) ->
 
 
 def _inspect(session: Session, task: Inspect, *, user_code_may_fail: bool = False) -> Entry:
-    target = session.record.header.target
+    target = session.record.target
     is_own = task.batch_size == session.recipe.baseline.batch_size
     at = "" if is_own else f", batch {task.batch_size}"
     return session.ask(

@@ -259,7 +259,7 @@ class Prober:
             tolerance=self.tolerance,
             multiple=self.replicas,
         )
-        waits = FAILURE_SECONDS[self.session.record.header.target.device]
+        waits = FAILURE_SECONDS[self.session.record.target.device]
         each = self.session.job_seconds + FAILURES_EXPECTED * waits
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)

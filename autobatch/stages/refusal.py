@@ -36,7 +36,7 @@ OF_MACHINE = (
 
 def is_of_machine(outcome: Outcome | None, session: Session) -> TypeGuard[OutOfMemory]:
     """Whether, on a GPU, it was not the GPU's memory that ran out."""
-    on_gpu = session.record.header.target.device == "gpu"
+    on_gpu = session.record.target.device == "gpu"
     return on_gpu and isinstance(outcome, OutOfMemory) and outcome.host_memory
 
 
@@ -76,7 +76,7 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     fresh = others = ""
     if session.more_is_free:
         fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
-    if session.record.header.target.device == "gpu":
+    if session.record.target.device == "gpu":
         others = " `autobatch doctor` says who else holds memory of the GPU."
     raise NothingFitsError(
         f"{NOTHING_FITS} Even a batch of {size} does not: {needs}, and may use {allowed}.",
