@@ -29,7 +29,7 @@ from autobatch.locator import (
     real_path,
     run_name,
 )
-from autobatch.protocol import Note, Recommendation, Target
+from autobatch.protocol import Note, Recommendation, Target, changed
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
@@ -247,7 +247,7 @@ def _directory_of(target: str, question: Target) -> Path:
 
 
 def _digest(question: Target) -> str:
-    asked = msgspec.structs.replace(question, folder="")
+    asked = changed(question, folder="")
     digest = hashlib.sha256(msgspec.json.encode(asked))
     for path in named_files(question):
         digest.update(path.read_bytes())

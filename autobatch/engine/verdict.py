@@ -7,8 +7,6 @@ import re
 import signal
 from pathlib import Path
 
-import msgspec
-
 from autobatch.engine.machine import Gpu
 from autobatch.protocol import (
     OTHER_SHORTAGES,
@@ -19,6 +17,7 @@ from autobatch.protocol import (
     TargetMissing,
     TimedOut,
     UserCodeFailed,
+    changed,
 )
 
 FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
@@ -121,7 +120,7 @@ def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
     tensor from proto", "Dst tensor is not initialized"). The user's own exceptions stay theirs.
     """
     if isinstance(outcome, Measured):
-        return msgspec.structs.replace(outcome, allocator_warnings=len(SHORT.findall(log)))
+        return changed(outcome, allocator_warnings=len(SHORT.findall(log)))
     if not isinstance(outcome, UserCodeFailed):
         return outcome
     lost = _lost_reader(log, outcome.message, kernel_oom_kills)

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import msgspec
 
-from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial
+from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial, changed
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
@@ -101,7 +100,7 @@ def run(
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
-    return msgspec.structs.replace(
+    return changed(
         trained, sharpness=_sharpness(task, target, model, data.train, evaluated, backend)
     )
 
