@@ -16,7 +16,6 @@ from autobatch.protocol import EpochEnd, Interval
 FIRST_SECONDS, MOST_SECONDS = 0.02, 60.0  # between turns
 LEAST_SECONDS = 0.05  # of a wait: shorter ones are not told from what epochs take to begin
 SLACK_SHARE = 0.1  # of its life, by which an iterator's turn is late on a busy machine
-CONFIDENCE = 0.95
 NEVER = Interval(value=0.0, low=0.0, high=0.0)
 
 
@@ -49,7 +48,7 @@ def share_that_wait(ends: Iterable[EpochEnd]) -> Interval:
     waited = [end.waited for end in ends if end.wait_seconds > 0]
     if not any(waited):
         return NEVER
-    z, count = quantiles.student((1 + CONFIDENCE) / 2, 10_000), len(waited)
+    z, count = quantiles.NORMAL, len(waited)
     share = sum(waited) / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)

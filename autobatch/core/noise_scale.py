@@ -16,7 +16,6 @@ from scipy.special import log_ndtr
 from autobatch.core import quantiles
 from autobatch.protocol import GradientMoments, Interval, NoiseScale, changed
 
-CONFIDENCE = 0.95
 BOUND_CONFIDENCE = 0.99  # nominal, of a lower bound: covers 92 to 98 %
 ENOUGH = 4.0  # samples measured, in noise scales: fewer cannot resolve the signal
 LEAST_SIZES = 3  # that were timed, to learn the critical batch from
@@ -73,7 +72,7 @@ def noise_scale(moments: GradientMoments) -> NoiseScale:
     signal_error = _jackknife([s for _, s in parts])
     if signal > 0 and all(t > 0 and s > 0 for t, s in parts):
         value = trace / signal
-        quantile = quantiles.student((1 + CONFIDENCE) / 2, groups - 1)
+        quantile = quantiles.two_sided(groups - 1)
         factor = quantiles.finite_exp(quantile * _jackknife([log(t / s) for t, s in parts]))
         resolved = signal - quantile * signal_error > 0 and samples >= ENOUGH * value
         if resolved or whole:
@@ -98,7 +97,7 @@ def critical_batch(
     S_min (1 + B_c / B); three sizes at least tell something of it.
     """
     if noise is not None and noise.value is not None and noise.high is not None:
-        spread = (log(noise.high) - log(noise.low)) / (2 * 1.96)
+        spread = (log(noise.high) - log(noise.low)) / (2 * quantiles.NORMAL)
         prior = _log_normal(log(noise.value), sqrt(spread**2 + log(CRITICAL_FACTOR) ** 2))
     else:
         prior = _log_normal(log(FALLBACK_CRITICAL_BATCH), log(FALLBACK_FACTOR))

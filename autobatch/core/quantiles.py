@@ -11,6 +11,8 @@ from scipy import optimize, special
 
 NODES = 64  # of each integral
 LARGEST = 300.0  # whose exp, times anything measured, is a float
+CONFIDENCE = 0.95  # of intervals
+NORMAL = 1.96  # standard deviations, each way, of such an interval of a normal number
 
 
 def finite_exp(value: float) -> float:
@@ -21,6 +23,11 @@ def finite_exp(value: float) -> float:
 def student(share: float, degrees: int) -> float:
     """What Student's t, of so many degrees of freedom, is below with a probability of `share`."""
     return float(special.stdtrit(degrees, share))
+
+
+def two_sided(degrees: int, share: float = CONFIDENCE) -> float:
+    """What Student's t is within, on both sides of 0, with a probability of `share`."""
+    return student((1 + share) / 2, degrees)
 
 
 def fisher(share: float, numerator: int, denominator: int) -> float:
@@ -34,7 +41,7 @@ def sidak(share: float, comparisons: int, degrees: int) -> float:
     All at once, on both sides, with a probability of `share` at least, whatever they have in common
     (Sidak 1967, Journal of the American Statistical Association 62, page 626).
     """
-    return student((1 + share ** (1 / comparisons)) / 2, degrees)
+    return two_sided(degrees, share ** (1 / comparisons))
 
 
 @cache

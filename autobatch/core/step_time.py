@@ -12,11 +12,11 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
+from autobatch.core import quantiles
 from autobatch.protocol import BenchmarkPoint, Interval, StepTime
 
 KNEE_SHARE = 0.95  # of the best rate
 DRAWS = 1000
-Z = 1.96  # of a 95 % interval
 LEAST_SPREAD = 0.005  # relative: no rate is known better than that from one process to the next
 MISFIT_SPREADS, MISFIT = 3.0, 0.05  # a point further off than both is not on the line
 MIN_SIZES = 3
@@ -94,5 +94,5 @@ def _rates(points: Sequence[BenchmarkPoint]) -> Array:
 
 def _spreads(points: Sequence[BenchmarkPoint]) -> Array:
     """Relative standard errors, from the intervals."""
-    widths = [log(point.high / point.low) / (2 * Z) for point in points]
+    widths = [log(point.high / point.low) / (2 * quantiles.NORMAL) for point in points]
     return np.array([max(width, LEAST_SPREAD) for width in widths])

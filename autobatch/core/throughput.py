@@ -18,7 +18,6 @@ import numpy as np
 from autobatch.core import epoch_ends, quantiles
 from autobatch.protocol import BenchmarkPoint, Interval, Measured, Window
 
-CONFIDENCE = 0.95
 MEDIAN_DIFFERENCE = 0.954  # median of |a - b| of two normal numbers, in standard deviations
 STARTS_SHARE = 0.05  # of an epoch, to which the mean of what its starts take is to be known
 ROUNDED_FROM = 64
@@ -137,9 +136,7 @@ def start_doubt(starts: Sequence[float]) -> float:
     mean, count = fmean(starts), len(starts)
     if count == 1:
         return mean
-    return min(
-        mean, quantiles.student((1 + CONFIDENCE) / 2, count - 1) * stdev(starts) / sqrt(count)
-    )
+    return min(mean, quantiles.two_sided(count - 1) * stdev(starts) / sqrt(count))
 
 
 def starts_are_known(starts: Sequence[float], epoch_seconds: float, seconds: float) -> bool:
@@ -170,7 +167,7 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     sigma = float(np.median(differences)) / MEDIAN_DIFFERENCE
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
-    return sigma * quantiles.student((1 + CONFIDENCE) / 2, freedom)
+    return sigma * quantiles.two_sided(freedom)
 
 
 def _times(interval: Interval, factor: float) -> Interval:
@@ -200,7 +197,7 @@ def rate_interval(windows: Sequence[Window]) -> Interval:
         return Interval(value=rate, low=rate, high=rate)
     off = seconds - samples / rate  # what each took longer than the rate says
     error = sqrt(float(np.square(off).sum()) / (count * (count - 1))) / float(seconds.mean())
-    width = error * quantiles.student((1 + CONFIDENCE) / 2, count - 1)
+    width = error * quantiles.two_sided(count - 1)
     return Interval(value=rate, low=rate / (1 + width), high=rate * (1 + width))
 
 
@@ -217,7 +214,7 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
     if len(moved) < 2:
         return 0.0
     mean, error = float(np.mean(moved)), float(np.std(moved, ddof=1)) / sqrt(len(moved))
-    if abs(mean) <= error * quantiles.student((1 + CONFIDENCE) / 2, len(moved) - 1):
+    if abs(mean) <= error * quantiles.two_sided(len(moved) - 1):
         return 0.0
     change = exp(mean) - 1
     return change if abs(change) > DRIFT_SHARE else 0.0
