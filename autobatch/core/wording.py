@@ -1,6 +1,6 @@
 """Reasons of a recommendation: sentences with measured numbers."""
 
-from math import inf, isfinite
+from math import isfinite
 
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Evidence, Setting
@@ -227,9 +227,9 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
 
 def noise(found: NoiseScale) -> str:
     """The scale with its interval, in samples; or the bound that is known of it."""
-    if found.value is None:
+    if found.value is None or found.high is None:
         return f"at least {about(found.low)}"
-    return f"{about(found.value)} ({about(found.low)} to {about(found.high or inf)})"
+    return f"{about(found.value)} ({about(found.low)} to {about(found.high)})"
 
 
 def _rate(point: BenchmarkPoint) -> str:

@@ -103,7 +103,8 @@ def _plan_evaluations(
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
     seconds = EVALUATED_SHARE * FINAL_SHARE * first_seconds
     affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
-    known = inspected.validation_samples or affordable
+    known = inspected.validation_samples
+    assert known is not None  # or it was refused
     if affordable < known:
         evidence.validation_samples = 1 << (affordable.bit_length() - 1)
         evidence.notes.append(
