@@ -30,7 +30,7 @@ def snake_case(name: str) -> str:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values here: frozen, keyword-only."""
+    """Base of all values, here and in other modules: frozen, keyword-only."""
 
 
 S = TypeVar("S", bound=Struct)

@@ -13,7 +13,7 @@ from autobatch.engine.machine import (
 from autobatch.frameworks import FOR_GPUS, installed_as
 from autobatch.units import counted
 
-HELD = 0.5  # share of a GPU held by others, likewise
+HELD = 0.5  # share of a GPU held by others above which a user should know
 DRIVER_OF_CUDA_13 = 580  # the oldest
 OF_CUDA_13 = {  # what is installed of each backend for CUDA 13, for 12, and how to go back
     "jax": (

@@ -1,4 +1,4 @@
-"""Options that several commands share: what they are called, and what help says of them."""
+"""Arguments and options of commands: what they are called, and what help says of them."""
 
 from pathlib import Path
 from typing import Annotated

@@ -29,7 +29,6 @@ LIBRARIES = tuple(
     }
 )
 
-
 FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
 FRAME = r'(  File "(.*?)", line \d+, in .*\n(?:    .*\n)*)'  # of a traceback that comes as text
 MESSAGE_LINES = 12  # Keras lists every argument of every call on the way
@@ -85,6 +84,14 @@ def users_traceback(error: BaseException) -> str:
         if not frame.filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
     ]
     return "".join(traceback.format_list(frames))
+
+
+def users_frames(told: str) -> str:
+    """The same of a traceback that comes as text, as from Python code within tf.data."""
+    frames = re.findall(FRAME, told)
+    return "".join(
+        text for text, name in frames if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
+    )
 
 
 def other_framework(error: BaseException, backend: str) -> str | None:
@@ -191,11 +198,3 @@ def remove_generated() -> None:
             for path in (made, cache_from_source(made)):
                 with contextlib.suppress(OSError):
                     Path(path).unlink()
-
-
-def users_frames(told: str) -> str:
-    """The same of a traceback that comes as text, as from Python code within tf.data."""
-    frames = re.findall(FRAME, told)
-    return "".join(
-        text for text, name in frames if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
-    )

@@ -1,8 +1,8 @@
 """What training and validation samples are to the tasks, whatever the user keeps them in.
 
 One implementation per kind: `arrays.py` (arrays in memory), `datasets.py` (an unbatched
-tf.data.Dataset, which we batch), `batches.py`, `pydatasets.py` and `loaders.py` (what was built for
-one batch size by the user).
+tf.data.Dataset, which we batch), `batches.py`, `pydatasets.py`, `loaders.py` and `generators.py`
+(what was built for one batch size by the user).
 """
 
 import sys
