@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from autobatch import frameworks
-from autobatch.engine import machine
+from autobatch.engine import gpus, machine
 from autobatch.errors import UsageError
 from autobatch.protocol import Target
 from autobatch.recipe import Recipe
@@ -24,10 +24,10 @@ def free_bytes(question: Target) -> int:
     """Of the CPU's memory, or of each of the GPUs that are used."""
     if question.device != "gpu":
         return machine.spare_bytes()
-    return free_of(machine.gpus(), question)
+    return free_of(gpus.usable(), question)
 
 
-def free_of(found: list[machine.Gpu], question: Target) -> int:
+def free_of(found: list[gpus.Gpu], question: Target) -> int:
     """Bytes that the user's own training, too, could have on each of the first GPUs.
 
     Raises UsageError where there are too few, or one has no room for any model.
@@ -44,12 +44,12 @@ def free_of(found: list[machine.Gpu], question: Target) -> int:
         )
     used = found[: question.replicas]
     fullest = min(used, key=lambda gpu: gpu.free_bytes)
-    if fullest.free_bytes < machine.NEEDED_ON_GPU_BYTES:
+    if fullest.free_bytes < gpus.NEEDED_ON_GPU_BYTES:
         raise UsageError(
             f"There is no room for a model: {fullest.state}",
-            hint=machine.FREE_A_GPU,
+            hint=gpus.FREE_A_GPU,
         )
-    return machine.least_free(used, share_of_gpu(question.backend), question.backend)
+    return gpus.least_free(used, share_of_gpu(question.backend), question.backend)
 
 
 def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float:
@@ -71,15 +71,15 @@ def share_of_gpu(backend: str, environ: Mapping[str, str] = os.environ) -> float
 def gpu_left_idle(
     question: Target,
     recipe: Recipe,
-    survey: Callable[[], machine.GpuSurvey] = machine.survey,
-    cards: Callable[[], int] = machine.nvidia_cards,
+    survey: Callable[[], gpus.GpuSurvey] = gpus.survey,
+    cards: Callable[[], int] = gpus.nvidia_cards,
 ) -> str | None:
     """A sentence where the CPU was chosen because the GPU that there is cannot be used."""
     if (question.device, recipe.device.kind) != ("cpu", "auto"):
         return None
     found = survey()
     why = None
-    if machine.gpus(found):
+    if gpus.usable(found):
         why = frameworks.cpu_alone_here(question.backend)
     elif not found.gpus and cards():
         why = " ".join(found.problems).removesuffix(".") or "no driver of NVIDIA's answers"
@@ -100,13 +100,13 @@ def made_of_the_cpu(question: Target, recipe: Recipe) -> str | None:
 
 def of_unlike_gpus(
     question: Target,
-    survey: Callable[[], machine.GpuSurvey] = machine.survey,
+    survey: Callable[[], gpus.GpuSurvey] = gpus.survey,
     environ: Mapping[str, str] = os.environ,
 ) -> str | None:
     """A sentence where the GPU looked at may be another than the one that trains."""
     is_named = environ.get("CUDA_VISIBLE_DEVICES", "").strip().startswith(("GPU-", "MIG-"))
     order = environ.get("CUDA_DEVICE_ORDER")
-    if question.device != "gpu" or is_named or not machine.numbered_by_speed(survey().gpus, order):
+    if question.device != "gpu" or is_named or not gpus.numbered_by_speed(survey().gpus, order):
         return None
     return (
         "The GPUs differ, and CUDA numbers them by speed, the driver by their slot: the limit may "

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from autobatch import budget, frameworks
-from autobatch.engine import machine
+from autobatch.engine import gpus, machine
 from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.process import remove_left
 from autobatch.engine.record import Record, new_directory, set_aside
@@ -225,7 +225,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         )
     kind = recipe.device.kind
     if kind == "auto":
-        kind = "cpu" if frameworks.cpu_alone_here(backend) or not machine.gpus() else "gpu"
+        kind = "cpu" if frameworks.cpu_alone_here(backend) or not gpus.usable() else "gpu"
     return Target(
         folder=str(folder),
         model=recipe.model,

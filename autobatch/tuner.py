@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from autobatch.core import recommend as conclusion
-from autobatch.engine import machine
+from autobatch.engine import gpus
 from autobatch.engine.record_file import Answer
 from autobatch.errors import AutobatchError, UsageError
 from autobatch.protocol import (
@@ -161,8 +161,8 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
 
 
 def _driver(inspected: Inspected) -> dict[str, str]:
-    gpus = machine.gpus() if inspected.device_kind == "gpu" else []
-    return {"NVIDIA driver": gpus[0].driver} if gpus else {}
+    used = gpus.usable() if inspected.device_kind == "gpu" else []
+    return {"NVIDIA driver": used[0].driver} if used else {}
 
 
 def _plain(value: object) -> object:

@@ -29,7 +29,7 @@ from questions import MODELS, ON_GPU, Question, folder_of, recipe_in
 from throughput import plain_fit
 
 import autobatch
-from autobatch.engine import machine
+from autobatch.engine import gpus
 
 LIMIT_MIB = 16 * 1024
 SIZES = {"deep_convnet": (32, 128, 512), "transformer": (32, 128, 512)}
@@ -120,12 +120,12 @@ def recommend_one(question: Question) -> None:
 
 def about(backends: list[str]) -> str:
     """What machine and versions the tables are of."""
-    gpus = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in machine.gpus()) or "no GPU"
+    found = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in gpus.usable()) or "no GPU"
     packages = packages_distributions()  # TensorFlow's may be tensorflow or tensorflow-cpu
     versions = ", ".join(
         f"{p} {version(p)}" for name in (*backends, "keras") for p in packages.get(name, ())
     )
-    return f"{gpus}; {versions}; {time.strftime('%Y-%m-%d')}"
+    return f"{found}; {versions}; {time.strftime('%Y-%m-%d')}"
 
 
 def main() -> None:

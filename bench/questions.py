@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kept import Kept
 
-from autobatch.engine import machine
+from autobatch.engine import gpus
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
@@ -78,7 +78,7 @@ class Question:
             return found
         found["ON_GPU"] = "1"
         if self.backend == "jax" and self.limit_mib:
-            share = (self.limit_mib << 20) / machine.gpus()[0].total_bytes
+            share = (self.limit_mib << 20) / gpus.usable()[0].total_bytes
             found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
         return found
 

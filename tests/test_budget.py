@@ -7,7 +7,7 @@ import pytest
 from pretend import TARGET
 
 from autobatch import budget
-from autobatch.engine.machine import Gpu, GpuProcess, GpuSurvey
+from autobatch.engine.gpus import Gpu, GpuProcess, GpuSurvey
 from autobatch.engine.record import Record
 from autobatch.errors import UsageError
 from autobatch.opening import open_run

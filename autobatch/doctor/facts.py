@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from autobatch.engine.machine import Gpu, Memory, least_free, visible
+from autobatch.engine.gpus import Gpu, least_free, visible
+from autobatch.engine.machine import Memory
 from autobatch.frameworks import cpu_alone
 from autobatch.protocol import Struct
 

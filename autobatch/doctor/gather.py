@@ -16,7 +16,7 @@ from autobatch import frameworks
 from autobatch.budget import share_of_gpu
 from autobatch.doctor.facts import Diagnosis, Facts, RunDirectory
 from autobatch.doctor.judges import diagnose
-from autobatch.engine import machine
+from autobatch.engine import gpus, machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
 from autobatch.frameworks import ALL_DISTRIBUTIONS, PLUGINS_OF_JAX
@@ -59,7 +59,7 @@ def gather(
     environ: Mapping[str, str] = os.environ,
     files: Sequence[Path] = (),
 ) -> Facts:
-    survey = machine.survey()
+    survey = gpus.survey()
     users, chosen_by = frameworks.users_backend(environ, files)
     backend = recipe.backend or users
     refusal = _refusal(recipe, backend)
@@ -80,7 +80,7 @@ def gather(
         memory=machine.memory(),
         gpus=survey.gpus,
         gpu_problems=survey.problems,
-        nvidia_cards=machine.nvidia_cards(),
+        nvidia_cards=gpus.nvidia_cards(),
         cudnn=has_cudnn(packages, environ),
         share_of_gpu=share_of_gpu(backend, environ),
         visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),

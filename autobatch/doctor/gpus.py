@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autobatch.doctor.facts import Facts, Finding, blocks, warns
-from autobatch.engine.machine import (
+from autobatch.engine.gpus import (
     FREE_A_GPU,
     NEEDED_ON_GPU_BYTES,
     NO_LIBRARY,

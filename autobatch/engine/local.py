@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from autobatch.engine import machine, verdict
+from autobatch.engine import gpus, verdict
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
 from autobatch.engine.template import changed_variables, last_words, start_template, starting_jobs
@@ -97,7 +97,7 @@ class LocalExecutor:
         resident_limit_bytes: int | None = None,
         on_note: Callable[[str], None] = ignore,
         is_stopped: Callable[[], bool] = never,
-        survey_gpus: Callable[[], machine.GpuSurvey] = machine.survey,
+        survey_gpus: Callable[[], gpus.GpuSurvey] = gpus.survey,
         free_at_first: int = 0,
         extents: Callable[[], tuple[Extent, ...]] = tuple,
         backend_is_asked: bool = False,

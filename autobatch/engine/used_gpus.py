@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from autobatch.engine import machine, verdict
+from autobatch.engine import gpus, verdict
 from autobatch.protocol import Outcome, OutOfMemory, Target, Task
 
 RELEASE_SECONDS = 2.0  # after which a process that has ended holds nothing of a GPU
@@ -14,10 +14,10 @@ class UsedGpus:
     """None where the target's device is the CPU."""
 
     def __init__(
-        self, target: Target, survey: Callable[[], machine.GpuSurvey], free_at_first: int
+        self, target: Target, survey: Callable[[], gpus.GpuSurvey], free_at_first: int
     ) -> None:
         self._survey = survey
-        found = machine.gpus(survey())[: target.replicas] if target.device == "gpu" else []
+        found = gpus.usable(survey())[: target.replicas] if target.device == "gpu" else []
         self._uuids = tuple(gpu.uuid for gpu in found)
         # Before there was a job: at the run's first start, or now.
         self._free_bytes = {gpu.uuid: max(gpu.free_bytes, free_at_first) for gpu in found}
@@ -26,7 +26,7 @@ class UsedGpus:
     def judged(self, task: Task, outcome: Outcome) -> Outcome:
         """What `outcome` means, by what the driver says now that the worker has ended."""
         if self._uuids and isinstance(outcome, verdict.UNEXPLAINED):
-            lost = machine.lost(self._uuids, self._survey())
+            lost = gpus.lost(self._uuids, self._survey())
             if lost:
                 return verdict.of_lost_gpus(outcome, lost)
         limit_bytes = getattr(task, "limit_bytes", None)
@@ -37,7 +37,7 @@ class UsedGpus:
             return verdict.of_taken_memory(outcome, taken) if taken else outcome
         return outcome
 
-    def _taken_by_others(self, limit_bytes: int) -> machine.Gpu | None:
+    def _taken_by_others(self, limit_bytes: int) -> gpus.Gpu | None:
         """A GPU on which nobody could have the limit now, though no worker is there.
 
         Or what was free at first, of which a limit may ask for more.
@@ -51,6 +51,6 @@ class UsedGpus:
                 break
         return taken
 
-    def _is_taken(self, gpu: machine.Gpu, limit_bytes: int) -> bool:
+    def _is_taken(self, gpu: gpus.Gpu, limit_bytes: int) -> bool:
         at_first = self._free_bytes[gpu.uuid]
         return gpu.free_bytes < ENOUGH * min(limit_bytes, at_first)

@@ -7,7 +7,7 @@ import re
 import signal
 from pathlib import Path
 
-from autobatch.engine.machine import Gpu
+from autobatch.engine.gpus import Gpu
 from autobatch.protocol import (
     OTHER_SHORTAGES,
     Crashed,

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autobatch.doctor.facts import Diagnosis, Facts, Finding
-from autobatch.engine.machine import Gpu
+from autobatch.engine.gpus import Gpu
 from autobatch.errors import one_line
 from autobatch.frameworks import ALL_DISTRIBUTIONS
 from autobatch.units import counted, format_bytes

@@ -16,7 +16,7 @@ import pytest
 from asking import HERE, ask
 from control_groups import full_group
 
-from autobatch.engine import local, machine, used_gpus
+from autobatch.engine import gpus, local, used_gpus
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
     Benchmark,
@@ -440,7 +440,7 @@ def workers():
     return found
 
 
-@pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")
+@pytest.mark.skipif(bool(gpus.usable()), reason="there is a GPU")
 def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
     told = []
@@ -478,7 +478,7 @@ def test_a_worker_is_told_how_large_the_smallest_gpu_used_is(tmp_path, monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8,GPU-7")
     sizes = {"GPU-7a": 40 << 30, "GPU-8b": 80 << 30, "GPU-9c": 20 << 30}
     found = tuple(
-        machine.Gpu(name="A", total_bytes=size, free_bytes=size, driver="1", uuid=uuid)
+        gpus.Gpu(name="A", total_bytes=size, free_bytes=size, driver="1", uuid=uuid)
         for uuid, size in sizes.items()
     )
     for replicas, share in ((1, "0.125000"), (2, "0.250000")):
@@ -493,7 +493,7 @@ def test_a_worker_is_told_how_large_the_smallest_gpu_used_is(tmp_path, monkeypat
             target,
             tmp_path,
             start_method="spawn",
-            survey_gpus=lambda: machine.GpuSurvey(gpus=found),
+            survey_gpus=lambda: gpus.GpuSurvey(gpus=found),
         )
         job = executor.job(Probe(batch_size=8, limit_bytes=10 << 30))
         variables = environment(job, backends.load("jax"), tmp_path / "log")
@@ -524,9 +524,9 @@ def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
     monkeypatch.setattr(used_gpus, "RELEASE_SECONDS", 0.0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     surveys = [
-        machine.GpuSurvey(
+        gpus.GpuSurvey(
             gpus=(
-                machine.Gpu(
+                gpus.Gpu(
                     name="A", total_bytes=80 << 30, free_bytes=gib << 30, driver="1", uuid="GPU-7"
                 ),
             )
@@ -561,10 +561,10 @@ def test_a_frameworks_error_may_come_of_memory_that_others_took(
     sizes = iter(free)
 
     def survey():
-        gpu = machine.Gpu(
+        gpu = gpus.Gpu(
             name="A", total_bytes=80 << 30, free_bytes=next(sizes) << 30, driver="1", uuid="GPU-7"
         )
-        return machine.GpuSurvey(gpus=(gpu,))
+        return gpus.GpuSurvey(gpus=(gpu,))
 
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
     used = used_gpus.UsedGpus(target, survey, 70 << 30)
@@ -577,11 +577,11 @@ def test_a_frameworks_error_may_come_of_memory_that_others_took(
         assert found is failed
 
 
-@pytest.mark.skipif(bool(machine.gpus()), reason="there is a GPU")
+@pytest.mark.skipif(bool(gpus.usable()), reason="there is a GPU")
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_gpu_that_disappears_is_told_unless_the_driver_does_not_answer(tmp_path, answers):
-    gpu = machine.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1", uuid="GPU-7")
-    surveys = [machine.GpuSurvey(gpus=(gpu,)), machine.GpuSurvey(answers=answers)]
+    gpu = gpus.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1", uuid="GPU-7")
+    surveys = [gpus.GpuSurvey(gpus=(gpu,)), gpus.GpuSurvey(answers=answers)]
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
     executor = LocalExecutor(target, tmp_path, survey_gpus=lambda: surveys.pop(0))
     outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)

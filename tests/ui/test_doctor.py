@@ -17,7 +17,8 @@ from autobatch.doctor.facts import Facts, RunDirectory
 from autobatch.doctor.gather import gather, has_cudnn, look_at
 from autobatch.doctor.judges import OLDEST_KERAS, OLDEST_TENSORFLOW, PYTHONS, diagnose
 from autobatch.engine.cgroups import ControlGroup
-from autobatch.engine.machine import NO_LIBRARY, Gpu, GpuProcess, Memory
+from autobatch.engine.gpus import NO_LIBRARY, Gpu, GpuProcess
+from autobatch.engine.machine import Memory
 from autobatch.frameworks import users_backend
 from autobatch.recipe import make_recipe
 from autobatch.ui.doctor_tables import diagnosis_table
