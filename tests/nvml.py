@@ -45,8 +45,11 @@ class Driver:
     def nvmlDeviceGetUUID(self, device):
         return device.get("uuid", "GPU-0")
 
-    def nvmlDeviceGetMemoryInfo(self, device):
-        return answer(device["memory"])
+    def nvmlDeviceGetMemoryInfo(self, device, version=None):
+        if version and "reserved" not in device:
+            raise error(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+        found = answer(device["memory"])
+        return SimpleNamespace(**vars(found), reserved=device["reserved"]) if version else found
 
     def nvmlDeviceGetComputeRunningProcesses(self, device):
         return answer(device.get("computing", []))

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from autobatch.engine.machine import memory
 from autobatch.errors import one_line
 from autobatch.protocol import Struct
 from autobatch.units import format_bytes
@@ -159,16 +160,32 @@ def lost(uuids: Iterable[str], found: GpuSurvey) -> tuple[str, ...]:
 
 
 def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    total_bytes, free_bytes = _memory(nvml, handle, errors)
     return Gpu(
         name=nvml.nvmlDeviceGetName(handle),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
+        total_bytes=total_bytes,
+        free_bytes=free_bytes,
         driver=driver,
         index=index,
         uuid=nvml.nvmlDeviceGetUUID(handle),
         processes=_processes(nvml, handle, errors),
     )
+
+
+def _memory(nvml: Any, handle: Any, errors: Any) -> tuple[int, int]:
+    """Bytes in all, as CUDA counts them, and those that are free."""
+    import pynvml
+
+    with suppress(*errors):  # of a driver before 515
+        # Without what the driver reserves: CUDA's total, of which JAX takes its share, has it not.
+        found = nvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        return int(found.total - found.reserved), int(found.free)
+    try:
+        found = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError_NotSupported:  # it has none of its own, but the machine's (GB10)
+        shared = memory()
+        return shared.total_bytes, shared.spare_bytes
+    return int(found.total), int(found.free)
 
 
 def _instances(nvml: Any, handle: Any, errors: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from autobatch.engine.gpus import (
     usable,
     visible,
 )
+from autobatch.engine.machine import memory
 
 
 def gpu(index, uuid):
@@ -30,6 +31,17 @@ def test_each_gpu_is_told_with_its_memory():
     assert (first.name, first.total_bytes, first.free_bytes) == ("NVIDIA A100", 80 * GIB, 79 * GIB)
     assert (first.driver, second.index, second.name) == ("580.65.06", 1, "NVIDIA T4")
     assert driver.open == 0
+
+
+def test_what_the_driver_reserves_is_no_part_of_a_gpu_as_cuda_counts_it():
+    (found,) = survey(Driver(card(reserved=GIB))).gpus
+    assert (found.total_bytes, found.free_bytes) == (79 * GIB, 79 * GIB)
+
+
+def test_a_gpu_without_memory_of_its_own_has_what_the_machine_can_spare():
+    (found,) = survey(Driver(card(memory=error(pynvml.NVML_ERROR_NOT_SUPPORTED)))).gpus
+    assert found.total_bytes == memory().total_bytes
+    assert 0 < found.free_bytes < found.total_bytes
 
 
 @pytest.mark.parametrize(
@@ -62,7 +74,7 @@ def test_a_driver_too_old_for_the_library_is_a_problem():
     "broken",
     [
         error(pynvml.NVML_ERROR_GPU_IS_LOST),
-        card(memory=error(pynvml.NVML_ERROR_NOT_SUPPORTED)),
+        card(memory=error(pynvml.NVML_ERROR_UNKNOWN)),
         card(name=error(pynvml.NVML_ERROR_UNKNOWN)),
     ],
 )
