@@ -90,3 +90,27 @@ def answer(value):
 def card(**changes):
     free = SimpleNamespace(total=80 * GIB, free=79 * GIB)
     return {"name": "NVIDIA A100", "memory": free} | changes
+
+
+class OldLibrary(Driver):
+    """As a `pynvml` package of 2019 has it: names in bytes, and not all functions."""
+
+    nvmlDeviceGetMigMode = nvmlDeviceGetTotalEnergyConsumption = property()  # AttributeError
+
+    def nvmlSystemGetDriverVersion(self):
+        return super().nvmlSystemGetDriverVersion().encode()
+
+    def nvmlDeviceGetName(self, device):
+        return super().nvmlDeviceGetName(device).encode()
+
+    def nvmlDeviceGetUUID(self, device):
+        return super().nvmlDeviceGetUUID(device).encode()
+
+    def nvmlDeviceGetMemoryInfo(self, device):
+        return super().nvmlDeviceGetMemoryInfo(device)
+
+
+def old_library():
+    """What `import pynvml` then finds."""
+    lacks = ("NVMLLibraryMismatchError", "nvmlMemory_v2")
+    return SimpleNamespace(**{k: v for k, v in vars(pynvml).items() if k not in lacks})

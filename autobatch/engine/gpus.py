@@ -124,7 +124,10 @@ def survey(nvml: Any = None) -> GpuSurvey:
     except ImportError:  # from an installation without dependencies
         return GpuSurvey(problems=(NO_LIBRARY,), answers=False)
     nvml = nvml or pynvml
-    errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)  # the second: driver too old
+    # The second where a driver is too old. An old `pynvml` package, which hides NVIDIA's, has
+    # neither that nor all functions.
+    mismatch = getattr(pynvml, "NVMLLibraryMismatchError", pynvml.NVMLError)
+    errors = (pynvml.NVMLError, mismatch, AttributeError)
     try:
         nvml.nvmlInit()
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
@@ -136,7 +139,7 @@ def survey(nvml: Any = None) -> GpuSurvey:
     problems: list[str] = []
     answers = True
     try:
-        driver = nvml.nvmlSystemGetDriverVersion()
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -162,21 +165,26 @@ def lost(uuids: Iterable[str], found: GpuSurvey) -> tuple[str, ...]:
 def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:
     total_bytes, free_bytes = _memory(nvml, handle, errors)
     return Gpu(
-        name=nvml.nvmlDeviceGetName(handle),
+        name=_text(nvml.nvmlDeviceGetName(handle)),
         total_bytes=total_bytes,
         free_bytes=free_bytes,
         driver=driver,
         index=index,
-        uuid=nvml.nvmlDeviceGetUUID(handle),
+        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
         processes=_processes(nvml, handle, errors),
     )
+
+
+def _text(told: str | bytes) -> str:
+    """Of an old `pynvml`, which tells in bytes, too."""
+    return told.decode(errors="replace") if isinstance(told, bytes) else told
 
 
 def _memory(nvml: Any, handle: Any, errors: Any) -> tuple[int, int]:
     """Bytes in all, as CUDA counts them, and those that are free."""
     import pynvml
 
-    with suppress(*errors):  # of a driver before 515
+    with suppress(*errors, TypeError):  # of a driver before 515, or an old `pynvml`
         # Without what the driver reserves: CUDA's total, of which JAX takes its share, has it not.
         found = nvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
         return int(found.total - found.reserved), int(found.free)

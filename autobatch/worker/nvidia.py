@@ -24,7 +24,8 @@ def _named(nvml: Any, name: str) -> Any:
     if name.startswith("GPU-"):  # and perhaps only the beginning of it
         for index in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            if nvml.nvmlDeviceGetUUID(handle).startswith(name):
+            uuid = nvml.nvmlDeviceGetUUID(handle)  # in bytes, of an old `pynvml`
+            if (uuid if isinstance(uuid, str) else uuid.decode()).startswith(name):
                 return handle
     return nvml.nvmlDeviceGetHandleByUUID(name)
 
@@ -44,8 +45,10 @@ class EnergyCounter:
             import pynvml
 
             self._nvml = nvml or pynvml
-            # The second, which is none of the first, where a driver is too old for the library.
-            self._errors = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)
+            # The second, which is none of the first, where a driver is too old for the library. An
+            # old `pynvml` package, which hides NVIDIA's, has neither that nor all functions.
+            mismatch = getattr(pynvml, "NVMLLibraryMismatchError", pynvml.NVMLError)
+            self._errors = (pynvml.NVMLError, mismatch, AttributeError, TypeError)
             if device == "gpu":
                 with contextlib.suppress(*self._errors):
                     self._handles = visible_handles(self._nvml, replicas)

@@ -5,7 +5,7 @@ import sys
 
 import pynvml
 import pytest
-from nvml import GIB, Driver, card, error, process
+from nvml import GIB, Driver, OldLibrary, card, error, old_library, process
 
 from autobatch.engine.gpus import (
     Gpu,
@@ -57,6 +57,15 @@ def test_without_nvidias_library_that_is_the_problem(monkeypatch):
     found = survey()
     assert (found.gpus, found.answers) == ((), False)
     assert found.problems == ("nvidia-ml-py is not installed: GPUs cannot be looked at.",)
+
+
+def test_an_old_library_that_hides_nvidias_still_tells_of_gpus(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", old_library())
+    found = survey(OldLibrary(card(uuid="GPU-7")))
+    assert found.problems == ()
+    (told,) = found.gpus
+    assert (told.name, told.uuid, told.driver) == ("NVIDIA A100", "GPU-7", "580.65.06")
+    assert (told.total_bytes, told.free_bytes) == (80 * GIB, 79 * GIB)
 
 
 def test_a_driver_that_fails_is_a_problem():

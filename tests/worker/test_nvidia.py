@@ -4,7 +4,7 @@ import sys
 
 import pynvml
 import pytest
-from nvml import GIB, Driver, card, error, process
+from nvml import GIB, Driver, OldLibrary, card, error, old_library, process
 
 from autobatch.worker.nvidia import EnergyCounter, visible_handles
 
@@ -55,6 +55,14 @@ def test_without_nvidias_library_nothing_is_known(monkeypatch):
     counter.start()
     counter.trained(10)
     assert counter.joules_per_sample() is None
+
+
+def test_where_an_old_library_hides_nvidias_nothing_is_known(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", old_library())
+    driver = OldLibrary(card(millijoules=1, uuid="GPU-a"))
+    assert counted(driver, spent=5000) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a")
+    assert [found["uuid"] for found in visible_handles(driver)] == ["GPU-a"]
 
 
 def test_on_a_cpu_no_driver_is_asked():
