@@ -51,7 +51,7 @@ class Device(Section, frozen=True, kw_only=True):
         MemoryLimit | None,
         Meta(
             description="a size such as 8GiB, or a share of the default such as 80% (default: "
-            "what is free, less a tenth on a CPU, less up to 1.8 GiB for CUDA's libraries on a GPU)"
+            "what is free, less a tenth on a CPU, less up to 2.4 GiB for CUDA on a GPU)"
         ),
         Meta(description="memory of the device that training may use; batch sizes must fit in it"),
     ] = None

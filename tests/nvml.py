@@ -51,6 +51,9 @@ class Driver:
         found = answer(device["memory"])
         return SimpleNamespace(**vars(found), reserved=device["reserved"]) if version else found
 
+    def nvmlDeviceGetCudaComputeCapability(self, device):
+        return answer(device.get("capability", error(pynvml.NVML_ERROR_NOT_SUPPORTED)))
+
     def nvmlDeviceGetComputeRunningProcesses(self, device):
         return answer(device.get("computing", []))
 

@@ -15,7 +15,7 @@ from autobatch.protocol import Note
 from autobatch.recipe import make_recipe
 
 GIB = 1 << 30
-LEFT = 1800 << 20  # for CUDA's libraries
+CONTEXT, LEFT = 600 << 20, 1800 << 20  # for CUDA, and for its libraries
 ON_GPU = msgspec.structs.replace(TARGET, device="gpu")
 
 
@@ -28,13 +28,22 @@ def gpu(free, index=0, **more):
 def test_the_fullest_of_the_gpus_that_are_used_decides():
     found = [gpu(70), gpu(60), gpu(50)]
     on_torch = msgspec.structs.replace(ON_GPU, backend="torch")
-    assert budget.free_of(found, on_torch) == 70 * GIB
-    assert budget.free_of(found, msgspec.structs.replace(on_torch, replicas=2)) == 60 * GIB
+    assert budget.free_of(found, on_torch) == 70 * GIB - CONTEXT
+    on_two = msgspec.structs.replace(on_torch, replicas=2)
+    assert budget.free_of(found, on_two) == 60 * GIB - CONTEXT
 
 
-@pytest.mark.parametrize(("free", "left"), [(70, 1800), (1.5, 225)])
-def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, left):
-    assert budget.free_of([gpu(free)], ON_GPU) == free * GIB - left * (1 << 20)
+@pytest.mark.parametrize(
+    ("free", "capability", "left"),
+    [
+        *((70, None, 1800), (70, 12, 1800), (70, 9, 1800)),
+        *((70, 8, 1536), (70, 7, 1050), (70, 6, 500)),
+        *((1.5, 8, 225), (2.5, 8, 225)),  # of which the context leaves less than 2 GiB
+    ],
+)
+def test_tensorflow_leaves_of_a_gpu_what_it_would_without_a_limit(free, capability, left):
+    found = [gpu(free, capability=capability)]
+    assert budget.free_of(found, ON_GPU) == free * GIB - CONTEXT - left * (1 << 20)
 
 
 def test_where_gpus_differ_it_is_told_that_another_may_have_been_looked_at():
@@ -95,7 +104,7 @@ def test_jax_is_left_as_much_room_as_tensorflow(monkeypatch):
     for name in budget.SHARES_OF_JAX:
         monkeypatch.delenv(name, raising=False)
     on_jax = msgspec.structs.replace(ON_GPU, backend="jax")
-    assert budget.free_of([gpu(20)], on_jax) == 20 * GIB - LEFT
+    assert budget.free_of([gpu(20)], on_jax) == 20 * GIB - CONTEXT - LEFT
 
 
 def test_a_share_that_is_no_number_is_refused(monkeypatch):

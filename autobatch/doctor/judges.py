@@ -55,11 +55,11 @@ def _limit(facts: Facts) -> tuple[int, str]:
         return asked, "memory_limit of the recipe"
     if facts.device == "gpu":
         share = facts.share_of_gpu
-        reason = "all that is free on the GPU"
+        reason = "what is free on the GPU, less CUDA's context"
         if facts.backend == "tensorflow":
-            reason = "what is free on the GPU, less what TensorFlow leaves of it"
+            reason += " and what TensorFlow leaves of it"
         if facts.backend == "jax":
-            reason = "what is free on the GPU, less what CUDA's libraries need"
+            reason += " and what CUDA's libraries need"
         if share < 1:
             reason += f"; at most the {share:.0%} of the GPU that JAX takes"
     else:

@@ -25,10 +25,15 @@ HIDDEN = "a process that cannot be seen from here"  # of another container or us
 NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASS = "0x03"  # of PCI devices: display controllers, with or without an output
 
-# What TensorFlow leaves at most for CUDA's libraries, of what is free once CUDA has started:
-# MinSystemMemory() of its gpu_device.cc. Given a limit, as here, it leaves nothing by itself; nor
-# does JAX, which takes all of its limit at once: where that is not there, silently less.
-LEFT_BYTES, LEFT_OF_SMALL_BYTES, SMALL_GPU_BYTES = 1800 << 20, 225 << 20, 2 << 30
+# Of CUDA's context, which no limit is on: 300 to 600 MiB by GPU, driver and libraries, as users say
+# (we have not measured any). Were it taken to be free, a limit would be more than can be had.
+CONTEXT_BYTES = 600 << 20
+
+# What TensorFlow leaves for CUDA's libraries of what is free beside the context, by compute
+# capability: MinSystemMemory() of its gpu_device.cc. Given a limit, as here, it leaves nothing by
+# itself; nor does JAX, which takes all of its limit at once: where that is not there, quietly less.
+SMALL_GPU_BYTES, LEFT_OF_SMALL_BYTES = 2 << 30, 225 << 20
+LEFT_BYTES, MOST_LEFT_BYTES = ((6, 500 << 20), (7, 1050 << 20), (8, 1536 << 20)), 1800 << 20
 
 
 class GpuProcess(Struct):
@@ -48,13 +53,14 @@ class Gpu(Struct):
     driver: str
     index: int = 0  # of the driver; MIG instances have that of the GPU they are of
     uuid: str = ""
+    capability: int | None = None  # to compute, its major number; None: not known
     processes: tuple[GpuProcess, ...] | None = ()  # None: the driver does not tell us
 
     def free_within(self, share: float, backend: str) -> int:
         """Bytes that are free of it, for one who takes no more than this share of the whole."""
-        left = 0
+        left = CONTEXT_BYTES
         if backend in ("tensorflow", "jax"):
-            left = LEFT_BYTES if self.free_bytes >= SMALL_GPU_BYTES else LEFT_OF_SMALL_BYTES
+            left += _left_for_libraries(self.free_bytes - left, self.capability)
         return max(0, min(self.free_bytes - left, int(share * self.total_bytes)))
 
     @property
@@ -105,6 +111,13 @@ def visible(found: tuple[Gpu, ...], setting: str | None) -> list[Gpu]:
             break
         chosen.append(gpu)
     return chosen
+
+
+def _left_for_libraries(free_bytes: int, capability: int | None) -> int:
+    if free_bytes < SMALL_GPU_BYTES:
+        return LEFT_OF_SMALL_BYTES
+    known = (left for up_to, left in LEFT_BYTES if capability is not None and capability <= up_to)
+    return next(known, MOST_LEFT_BYTES)
 
 
 def least_free(used: Sequence[Gpu], share: float, backend: str) -> int:
@@ -171,6 +184,7 @@ def _gpu(nvml: Any, handle: Any, index: int, driver: str, errors: Any) -> Gpu:
         driver=driver,
         index=index,
         uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        capability=_capability(nvml, handle, errors),
         processes=_processes(nvml, handle, errors),
     )
 
@@ -194,6 +208,12 @@ def _memory(nvml: Any, handle: Any, errors: Any) -> tuple[int, int]:
         shared = memory()
         return shared.total_bytes, shared.spare_bytes
     return int(found.total), int(found.free)
+
+
+def _capability(nvml: Any, handle: Any, errors: Any) -> int | None:
+    with suppress(*errors):
+        return int(nvml.nvmlDeviceGetCudaComputeCapability(handle)[0])
+    return None
 
 
 def _instances(nvml: Any, handle: Any, errors: Any) -> list[Any]:

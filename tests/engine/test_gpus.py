@@ -8,6 +8,7 @@ import pytest
 from nvml import GIB, Driver, OldLibrary, card, error, old_library, process
 
 from autobatch.engine.gpus import (
+    CONTEXT_BYTES,
     Gpu,
     GpuProcess,
     GpuSurvey,
@@ -117,6 +118,11 @@ def test_a_driver_that_may_not_tell_of_processes_still_tells_of_memory():
     assert (found.processes, found.free_bytes) == (None, 79 * GIB)
 
 
+def test_what_a_gpu_can_compute_is_told_where_the_driver_tells():
+    driver = Driver(card(capability=(8, 6)), card())
+    assert [found.capability for found in survey(driver).gpus] == [8, None]
+
+
 def test_a_partitioned_gpu_is_told_by_its_instances():
     instance = card(name="NVIDIA A100 MIG 1g.10gb", uuid="MIG-1")
     empty = error(pynvml.NVML_ERROR_NOT_FOUND)
@@ -145,13 +151,13 @@ def test_cuda_visible_devices_chooses_as_cuda_does(setting, chosen):
 def test_of_a_nearly_full_gpu_nothing_is_free():
     full = Gpu(name="A", total_bytes=80 * GIB, free_bytes=100 << 20, driver="1")
     assert full.free_within(1.0, "tensorflow") == 0
-    assert full.free_within(1.0, "torch") == 100 << 20
+    assert full.free_within(1.0, "torch") == 0
 
 
 def test_of_several_gpus_the_one_that_can_give_least_counts():
     large = Gpu(name="A", total_bytes=80 * GIB, free_bytes=39 * GIB, driver="1")
     small = Gpu(name="B", total_bytes=40 * GIB, free_bytes=40 * GIB, driver="1")
-    assert least_free([large, small], 1.0, "torch") == 39 * GIB
+    assert least_free([large, small], 1.0, "torch") == 39 * GIB - CONTEXT_BYTES
     assert least_free([large, small], 0.75, "jax") == 30 * GIB
     assert least_free([], 1.0, "torch") == 0
 

@@ -186,7 +186,7 @@ WARNING = [
     ({"wsl": True}, "WSL2: the driver may move GPU memory", "Prefer No Sysmem Fallback"),
     (memory(2 * GIB), "2.0 GiB of memory left of 32.0 GiB in this machine: little", "ps aux"),
     (memory(2 * GIB, limit=64 * GIB), "in the control group /docker/abc: little", "--memory"),
-    ({"limit_asked_bytes": 30 * GIB}, "memory_limit is 30.0 GiB, more than the 21.2 GiB", "Lower"),
+    ({"limit_asked_bytes": 30 * GIB}, "memory_limit is 30.0 GiB, more than the 20.7 GiB", "Lower"),
     (
         {"run_directory": replace(RECORDS, free_bytes=50 << 20)},
         "50.0 MiB of disk space left",
@@ -233,15 +233,15 @@ def test_a_sound_machine_has_no_findings(changes):
 @pytest.mark.parametrize(
     ("changes", "device", "limit_bytes", "reason"),
     [
-        ({}, "gpu", 23 * GIB - (1800 << 20), "less what TensorFlow leaves of it"),
-        ({"backend": "jax"}, "gpu", 23 * GIB - (1800 << 20), "less what CUDA's libraries need"),
-        ({"backend": "torch"}, "gpu", 23 * GIB, "all that is free on the GPU"),
+        ({}, "gpu", 23 * GIB - (2400 << 20), "context and what TensorFlow leaves of it"),
+        ({"backend": "jax"}, "gpu", 23 * GIB - (2400 << 20), "and what CUDA's libraries need"),
+        ({"backend": "torch"}, "gpu", 23 * GIB - (600 << 20), "on the GPU, less CUDA's context"),
         (NO_GPU, "cpu", 18 * GIB, "90% of available memory"),
         (
             {"share_of_gpu": 0.75, "backend": "jax"},
             "gpu",
             18 * GIB,
-            "less what CUDA's libraries need; at most the 75% of the GPU that JAX takes",
+            "and what CUDA's libraries need; at most the 75% of the GPU that JAX takes",
         ),
         (
             packages(keras="3.15.1", tensorflow_cpu="2.21.0"),
