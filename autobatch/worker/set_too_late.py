@@ -11,17 +11,18 @@ READ_AT_IMPORT = (  # of a framework, or of what it computes with
     *("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS"),
     *("XLA_FLAGS", "JAX_ENABLE_X64", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
 )
-READ_AS_A_GPU_STARTS = {
+READ_AS_A_GPU_STARTS: dict[str, tuple[str, ...]] = {
     "jax": (
         *("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"),
         "XLA_CLIENT_MEM_FRACTION",
-    )
+    ),
+    "torch": ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"),
 }
 BACKEND, DEVICES = "KERAS_BACKEND", "CUDA_VISIBLE_DEVICES"
 
 
 def read_by_now(target: Target) -> dict[str, str | None]:
-    names = READ_AT_IMPORT
+    names: tuple[str, ...] = READ_AT_IMPORT
     if target.device == "gpu":
         names += ("CUDA_DEVICE_ORDER", *READ_AS_A_GPU_STARTS.get(target.backend, ()))
     return {name: os.environ.get(name) for name in names}
