@@ -30,10 +30,20 @@ def job_on_gpu(backend, limit_bytes, device_bytes=None):
         "CUDA driver error: out of memory",
         "cuFFT error: CUFFT_ALLOC_FAILED",
         "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "Allocation on device 0 would exceed allowed memory. (out of memory)",
     ],
 )
 def test_all_that_cuda_says_of_memory_is_out_of_memory(line):
     assert torch.out_of_memory_evidence(RuntimeError(f"{line}\nCUDA kernel errors ...")) == line
+
+
+@pytest.mark.parametrize("module", ["torch", "torch.cuda"])
+def test_pytorchs_own_type_of_it_is_out_of_memory_whatever_it_says(module):
+    kind = type("OutOfMemoryError", (RuntimeError,), {"__module__": module})
+    assert torch.out_of_memory_evidence(kind("no room\nmore")) == "no room"
+    assert torch.out_of_memory_evidence(kind()) == "OutOfMemoryError"
+    users = type("OutOfMemoryError", (RuntimeError,), {})
+    assert torch.out_of_memory_evidence(users("no room")) is None
 
 
 def test_other_errors_of_cuda_are_not():
