@@ -7,7 +7,14 @@ import pytest
 
 from autobatch.protocol import Benchmark, Inspect, Job, OutOfMemory, Probe, Target
 from autobatch.worker import run
-from autobatch.worker.backends import compiled_steps, jax, load, tensorflow, torch
+from autobatch.worker.backends import (
+    compiled_steps,
+    jax,
+    load,
+    tensorflow,
+    tensorflow_errors,
+    torch,
+)
 from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 from autobatch.worker.set_too_late import read_by_now, set_since
@@ -85,6 +92,25 @@ def test_errors_of_cuda_of_another_type_are_out_of_memory(line, is_memory):
     assert found == (line if is_memory else None)
     assert tensorflow.out_of_memory_evidence(ValueError(line)) is None
     assert jax.out_of_memory_evidence(XlaRuntimeError(line)) == (line if is_memory else None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Failed to create cuDNN handle: CUDNN_STATUS_INTERNAL_ERROR",
+        "DNN library initialization failed. Look at the errors above for more details.",
+        "CUBLAS_STATUS_NOT_INITIALIZED",
+        "No algorithm worked!  Error messages:",
+    ],
+)
+def test_what_cudas_libraries_say_in_tensorflow_near_the_limit_is_out_of_memory(monkeypatch, line):
+    framework = pytest.importorskip("tensorflow")
+    said = f"Graph execution error:\n\n{line}\n\t [[{{{{node conv2d/Conv2D}}}}]]"
+    for held, limit, is_memory in ((70, 80, True), (10, 80, False), (70, None, False)):
+        monkeypatch.setattr(tensorflow_errors, "held_and_limit", lambda told=(held, limit): told)
+        found = tensorflow.out_of_memory_evidence(framework.errors.UnknownError(None, None, said))
+        assert found == (f"{line} (with 70 bytes of 80 held)" if is_memory else None)
+        assert tensorflow.out_of_memory_evidence(ValueError(line)) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,13 @@ from typing import Any, Protocol, cast
 from autobatch.protocol import Abilities, Job
 
 NEAR_LIMIT = 0.8  # of the limit: an unspecific failure up there is for want of memory
+# By CUDA's libraries, of errors that want of memory is one cause of.
+UNSPECIFIC_OF_CUDA = (
+    *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED"),
+    *("CUBLAS_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_INTERNAL_ERROR"),
+    *("CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED"),
+    *("CUSOLVER_STATUS_INTERNAL_ERROR", "DNN library initialization failed"),
+)
 
 
 @dataclass(frozen=True)

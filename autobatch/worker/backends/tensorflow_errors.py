@@ -1,6 +1,8 @@
 """What TensorFlow's errors say of memory."""
 
 from autobatch.protocol import OTHER_SHORTAGES
+from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, of_held
+from autobatch.worker.backends.tensorflow_gpus import held_and_limit
 from autobatch.worker.frames import error_in_data
 
 # Of CUDA and its libraries, in errors of other types.
@@ -8,6 +10,8 @@ OF_CUDA = (
     *("CUDA_ERROR_OUT_OF_MEMORY", "Status: out of memory"),
     *("_ALLOC_FAILED", "the resource allocation failed"),
 )
+# The last where no way to compute a convolution has room for what it needs beside it.
+UNSPECIFIC = (*UNSPECIFIC_OF_CUDA, "No algorithm worked!")
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:
@@ -19,7 +23,19 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
         told = error_in_data(error)  # of a tf.py_function, too, where it has another type
         if told is not None:
             return told[0] if told[0].startswith("ResourceExhaustedError: ") else None
-        of_cuda = str(error).splitlines() if isinstance(error, tf.errors.OpError) else []
-        return next((s.strip() for s in of_cuda if any(sign in s for sign in OF_CUDA)), None)
-    lines = [line.strip() for line in str(error).splitlines()]
+        return _of_cuda(str(error)) if isinstance(error, tf.errors.OpError) else None
+    lines = _lines(str(error))
     return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])
+
+
+def _of_cuda(text: str) -> str | None:
+    """The line that says so; by what is held, where none says what ran out."""
+    lines = _lines(text)
+    if said := next((line for line in lines if any(sign in line for sign in OF_CUDA)), None):
+        return said
+    found = next((line for line in lines if any(sign in line for sign in UNSPECIFIC)), None)
+    return of_held(found, *held_and_limit()) if found else None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines()]

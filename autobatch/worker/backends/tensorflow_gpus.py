@@ -1,11 +1,13 @@
 """TensorFlow's GPUs: which are used, with how much memory, whatever the user's code says of it."""
 
+import contextlib
 import os
 from typing import Any, NoReturn
 
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 
 ALLOCATOR = "TF_GPU_ALLOCATOR"
+_limits: list[int] = []  # of each GPU: one, where there is any
 
 
 def gpu_environment() -> dict[str, str]:
@@ -36,7 +38,21 @@ def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
         else:
             limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_bytes // (1 << 20))
             tf.config.set_logical_device_configuration(gpu, [limit])
+    _limits.extend([] if limit_bytes is None else [limit_bytes])
     keep_memory_settings()
+
+
+def held_and_limit() -> tuple[int, int | None]:
+    """Bytes at most, of the GPU that held most."""
+    import tensorflow as tf
+
+    if not _limits:
+        return 0, None
+    with contextlib.suppress(RuntimeError, tf.errors.OpError):  # it may not even have started
+        names = [gpu.name.removeprefix("/device:") for gpu in tf.config.list_logical_devices("GPU")]
+        memory = tf.config.experimental.get_memory_info
+        return max((int(memory(name)["peak"]) for name in names), default=0), _limits[0]
+    return 0, _limits[0]
 
 
 def set_allocator() -> None:

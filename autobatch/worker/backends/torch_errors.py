@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from autobatch.worker.backends import of_held
+from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, of_held
 
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
@@ -12,10 +12,7 @@ OUT_OF_MEMORY = (
 )
 UNSPECIFIC = (
     *("could not create a primitive", "could not execute a primitive"),  # oneDNN
-    *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED"),
-    *("CUBLAS_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_INTERNAL_ERROR"),
-    "CUSOLVER_STATUS_INTERNAL_ERROR",
-    *("CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED"),
+    *UNSPECIFIC_OF_CUDA,
     "CUDNN_STATUS_NOT_SUPPORTED",
     *("unable to find an engine", "nable to find a valid cuDNN algorithm"),
 )
