@@ -80,7 +80,7 @@ def gpu_left_idle(
     found = survey()
     why = None
     if gpus.usable(found):
-        why = frameworks.cpu_alone_here(question.backend)
+        why = frameworks.left_alone_here(question.backend)
     elif not found.gpus and cards():
         why = " ".join(found.problems).removesuffix(".") or "no driver of NVIDIA's answers"
     if why is None:

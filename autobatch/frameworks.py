@@ -1,13 +1,16 @@
 """Which backend Keras would use here, and whether what is installed of it can use a GPU.
 
-By the environment, files and the metadata of packages: no framework is imported, and no code of the
-user is run.
+By the environment, files and the metadata of packages: no code of the user is run, and no framework
+is imported (TensorFlow in a process of its own, where nothing else tells what it can).
 """
 
 import ast
+import functools
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +35,16 @@ DISTRIBUTIONS = {  # what each backend may be installed as
 ALL_DISTRIBUTIONS = tuple(name for names in DISTRIBUTIONS.values() for name in names)
 TENSORFLOWS_FOR_GPUS = ("tensorflow", "tf-nightly")
 PLUGINS_OF_JAX = ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin")
+CUDNN_OF_TENSORFLOW = "nvidia-cudnn-cu12"  # as its extra, and-cuda, brings it (2.21)
+CUDNN_FOLDERS = (  # where distributions of Linux and NVIDIA's installers and images put it
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/local/cuda/lib64",
+)
+DEVICES = {"jax": "JAX_PLATFORMS", "torch": "KERAS_TORCH_DEVICE"}  # which they, or Keras, train on
+COUNTS_GPUS = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+COUNT_SECONDS = 120.0  # for TensorFlow to be imported, from a slow disk, too
 FOR_GPUS = {  # how to install each so that it can
     "tensorflow": "tensorflow[and-cuda]",
     "jax": "jax[cuda13]",
@@ -123,9 +136,75 @@ def installed_as(backend: str, packages: Mapping[str, str]) -> list[str]:
     return [name for name in DISTRIBUTIONS.get(backend, ()) if name in packages]
 
 
-def cpu_alone_here(backend: str) -> str | None:
-    """The same as `cpu_alone`, of what is installed."""
-    return cpu_alone(backend, installed((*DISTRIBUTIONS.get(backend, ()), *PLUGINS_OF_JAX)))
+def left_alone_here(backend: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The same as `left_alone`, of what is installed; where need be, TensorFlow is asked."""
+    names = (*DISTRIBUTIONS.get(backend, ()), *PLUGINS_OF_JAX, CUDNN_OF_TENSORFLOW)
+    packages = installed(names)
+    unseen = is_unseen(backend, packages, environ)
+    return left_alone(backend, packages, told_cpu(backend, environ), unseen=unseen)
+
+
+def left_alone(
+    backend: str,
+    packages: Mapping[str, str],
+    told: str | None,
+    *,
+    unseen: bool,
+    architecture: str = platform.machine(),
+) -> str | None:
+    """Why it would not use a GPU that is there; None where it would, or may.
+
+    `told` by the environment to use the CPU; the GPU `unseen`, as it was asked.
+    """
+    if told:
+        return f"the environment has {told}"
+    if alone := cpu_alone(backend, packages, architecture):
+        return alone
+    if not unseen:
+        return None
+    name = installed_as(backend, packages)[0]
+    return f"{name} {packages[name]} came without CUDA's libraries, and does not see it"
+
+
+def told_cpu(backend: str, environ: Mapping[str, str]) -> str | None:
+    """What of the environment has it use the CPU, as in a shell: JAX_PLATFORMS=cpu, say."""
+    name = DEVICES.get(backend, "")
+    first = environ.get(name, "").partition(",")[0].partition(":")[0]
+    return f"{name}={environ[name]}" if first.strip().lower() == "cpu" else None
+
+
+def is_unseen(backend: str, packages: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether TensorFlow does not see a GPU that is there, for want of CUDA's libraries.
+
+    Where its cuDNN is in sight, they are taken to be there. They may be elsewhere, too (conda has
+    them in a place of its own): it is asked.
+    """
+    if backend != "tensorflow" or not installed_as(backend, packages):
+        return False
+    return not (cpu_alone(backend, packages) or has_cudnn(packages, environ) or sees_gpus())
+
+
+@functools.cache
+def sees_gpus() -> bool:
+    """Whether TensorFlow does, in a process of its own; True where there is no answer."""
+    command = [sys.executable, "-P", "-c", COUNTS_GPUS]
+    try:
+        ran = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=COUNT_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return ran.stdout.split()[-1:] != ["0"]
+
+
+def has_cudnn(
+    packages: Mapping[str, str], environ: Mapping[str, str], folders: Iterable[str] = CUDNN_FOLDERS
+) -> bool:
+    """Whether TensorFlow's cuDNN came with pip, or one with the system."""
+    named = [name for name in environ.get("LD_LIBRARY_PATH", "").split(":") if name]
+    return CUDNN_OF_TENSORFLOW in packages or any(
+        next(Path(folder).glob("libcudnn.so*"), None) for folder in (*named, *folders)
+    )
 
 
 def cpu_alone(

@@ -225,7 +225,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         )
     kind = recipe.device.kind
     if kind == "auto":
-        kind = "cpu" if frameworks.cpu_alone_here(backend) or not gpus.usable() else "gpu"
+        kind = "gpu" if gpus.usable() and not frameworks.left_alone_here(backend) else "cpu"
     return Target(
         folder=str(folder),
         model=recipe.model,

@@ -127,6 +127,14 @@ def test_a_gpu_that_no_driver_tells_of_is_not_passed_over_in_silence():
         assert survey(TARGET, asked, cards=lambda: 1) is None
 
 
+def test_a_gpu_that_the_environment_leaves_alone_is_not_passed_over_in_silence(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    on_jax, auto = msgspec.structs.replace(TARGET, backend="jax"), make_recipe({"model": "m.py:m"})
+    told = budget.gpu_left_idle(on_jax, auto, survey=lambda: GpuSurvey(gpus=(gpu(70),)))
+    assert told.startswith("There is a GPU, but the environment has JAX_PLATFORMS=cpu: the CPU is")
+
+
 def test_replicas_made_of_the_cpu_are_told_unless_they_were_asked_for():
     shared = msgspec.structs.replace(TARGET, replicas=4)
     auto = make_recipe({"model": "train.py:build_model"})

@@ -1,10 +1,14 @@
 """The backend that a user's own run of a file would have, without running it."""
 
+from functools import partial
+
 import pytest
 
+from autobatch import frameworks
 from autobatch.doctor.gather import examine
+from autobatch.engine import gpus
 from autobatch.errors import RecipeError
-from autobatch.frameworks import configured_backend, users_backend
+from autobatch.frameworks import configured_backend, is_unseen, told_cpu, users_backend
 from autobatch.opening import question_of, read_target
 
 SETS = 'import os\nos.environ["KERAS_BACKEND"] = "jax"\nimport keras\n'
@@ -65,3 +69,56 @@ def test_a_backend_that_is_not_supported_is_refused_where_code_sets_it(tmp_path)
     (tmp_path / "train.py").write_text(SETS.replace("jax", "openvino"))
     with pytest.raises(RecipeError, match="backend is openvino, which"):
         question_of(*read_target(str(tmp_path / "train.py"), ()))
+
+
+@pytest.mark.parametrize(
+    ("backend", "environ", "told"),
+    [
+        ("jax", {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu"),
+        ("jax", {"JAX_PLATFORMS": "cpu,cuda"}, "JAX_PLATFORMS=cpu,cuda"),
+        ("jax", {"JAX_PLATFORMS": "cuda,cpu"}, None),
+        ("jax", {"KERAS_TORCH_DEVICE": "cpu"}, None),
+        ("torch", {"KERAS_TORCH_DEVICE": "cpu"}, "KERAS_TORCH_DEVICE=cpu"),
+        ("torch", {"KERAS_TORCH_DEVICE": "cuda:0"}, None),
+        ("torch", {}, None),
+        ("tensorflow", {"JAX_PLATFORMS": "cpu"}, None),
+    ],
+)
+def test_a_variable_may_tell_a_backend_to_use_the_cpu(backend, environ, told):
+    assert told_cpu(backend, environ) == told
+
+
+def test_tensorflow_is_asked_for_gpus_where_cudnn_is_nowhere_in_sight(monkeypatch):
+    monkeypatch.setattr(frameworks, "has_cudnn", partial(frameworks.has_cudnn, folders=()))
+    plain = {"tensorflow": "2.21.0+nv25.1", "nvidia-cudnn-cu13": "9.3"}  # for Arm, with PyTorch
+    for sees in (True, False):
+        monkeypatch.setattr(frameworks, "sees_gpus", lambda sees=sees: sees)
+        assert is_unseen("tensorflow", plain, {}) == (not sees)
+        for backend, packages in (
+            ("tensorflow", plain | {"nvidia-cudnn-cu12": "9.3"}),
+            ("tensorflow", {"tensorflow-cpu": "2.21.0"}),  # of which that is known
+            ("tensorflow", {}),
+            ("torch", {"torch": "2.13.0"}),
+        ):
+            assert not is_unseen(backend, packages, {})
+
+
+@pytest.mark.parametrize(("listed", "sees"), [("[1]", True), ("[]", False), ("1 / 0", True)])
+def test_tensorflow_sees_gpus_unless_it_says_that_there_is_none(
+    monkeypatch, tmp_path, listed, sees
+):
+    (tmp_path / "tensorflow.py").write_text(
+        f"class config:\n    list_physical_devices = staticmethod(lambda kind: {listed})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert frameworks.sees_gpus.__wrapped__() == sees
+
+
+@pytest.mark.parametrize(("why", "kind"), [("it is built for the CPU", "cpu"), (None, "gpu")])
+def test_a_gpu_that_the_backend_would_leave_alone_is_not_chosen(monkeypatch, tmp_path, why, kind):
+    (tmp_path / "train.py").write_text("")
+    here = gpus.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1")
+    monkeypatch.setattr(gpus, "usable", lambda: [here])
+    monkeypatch.setattr(frameworks, "left_alone_here", lambda backend: why)
+    question = question_of(*read_target(str(tmp_path / "train.py"), ["backend=tensorflow"]))
+    assert question.device == kind

@@ -4,7 +4,7 @@ from typing import Literal
 
 from autobatch.engine.gpus import Gpu, least_free, visible
 from autobatch.engine.machine import Memory
-from autobatch.frameworks import cpu_alone
+from autobatch.frameworks import left_alone
 from autobatch.protocol import Struct
 
 
@@ -51,7 +51,8 @@ class Facts(Struct):
     gpus: tuple[Gpu, ...] = ()  # all that the driver reports
     gpu_problems: tuple[str, ...] = ()
     nvidia_cards: int = 0  # plugged in, whether or not there is a driver
-    cudnn: bool = False
+    cpu_told: str | None = None  # JAX_PLATFORMS=cpu, say, in the environment
+    unseen: bool = False  # GPUs that there are, by TensorFlow, for want of CUDA's libraries
     share_of_gpu: float = 1.0  # that the framework takes of it at most
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
     device_order: str | None = None  # CUDA_DEVICE_ORDER
@@ -65,14 +66,20 @@ class Facts(Struct):
         return visible(self.gpus, self.visible_devices)
 
     @property
-    def cpu_alone(self) -> str | None:
-        """That what is installed of the backend cannot use a GPU, where that is so."""
-        return cpu_alone(self.backend, self.packages, self.architecture)
+    def left_alone(self) -> str | None:
+        """Why the backend would not use a GPU that is there, where that is so."""
+        return left_alone(
+            self.backend,
+            self.packages,
+            self.cpu_told,
+            unseen=self.unseen,
+            architecture=self.architecture,
+        )
 
     @property
     def device(self) -> Literal["gpu", "cpu"]:
         if self.device_asked == "auto":
-            return "gpu" if self.usable_gpus and not self.cpu_alone else "cpu"
+            return "gpu" if self.usable_gpus and not self.left_alone else "cpu"
         return self.device_asked
 
     @property

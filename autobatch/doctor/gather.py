@@ -1,4 +1,4 @@
-"""Gathers the facts, from files, the driver and the metadata of packages: no framework is imported.
+"""Gathers the facts, from files, the driver and the metadata of packages: it imports no framework.
 
 `autobatch doctor` is `diagnose(gather(...))`.
 """
@@ -19,23 +19,17 @@ from autobatch.doctor.judges import diagnose
 from autobatch.engine import gpus, machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
-from autobatch.frameworks import ALL_DISTRIBUTIONS, PLUGINS_OF_JAX
+from autobatch.frameworks import ALL_DISTRIBUTIONS, CUDNN_OF_TENSORFLOW, PLUGINS_OF_JAX
 from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
 from autobatch.units import Share
 
-CUDNN_DISTRIBUTIONS = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
-CUDNN_FOLDERS = (  # where distributions of Linux and NVIDIA's installers and images put it
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/local/cuda/lib64",
-)
 PACKAGES = (
     "keras-autobatch",
     "keras",
     *ALL_DISTRIBUTIONS,
     *PLUGINS_OF_JAX,
-    *CUDNN_DISTRIBUTIONS,
+    CUDNN_OF_TENSORFLOW,
+    "nvidia-cudnn-cu13",  # that PyTorch is for CUDA 13
 )
 
 
@@ -65,6 +59,8 @@ def gather(
     refusal = _refusal(recipe, backend)
     packages = frameworks.installed(PACKAGES)
     limit = recipe.device.memory_limit
+    hidden_by = environ.get("CUDA_VISIBLE_DEVICES")
+    can_be_used = recipe.device.kind != "cpu" and bool(gpus.visible(survey.gpus, hidden_by))
     return Facts(
         system=platform.system(),
         architecture=platform.machine(),
@@ -81,9 +77,10 @@ def gather(
         gpus=survey.gpus,
         gpu_problems=survey.problems,
         nvidia_cards=gpus.nvidia_cards(),
-        cudnn=has_cudnn(packages, environ),
+        cpu_told=frameworks.told_cpu(backend, environ),
+        unseen=can_be_used and frameworks.is_unseen(backend, packages, environ),
         share_of_gpu=share_of_gpu(backend, environ),
-        visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
+        visible_devices=hidden_by,
         device_order=environ.get("CUDA_DEVICE_ORDER"),
         device_asked=recipe.device.kind,
         replicas=recipe.device.replicas,
@@ -101,16 +98,6 @@ def look_at(directory: Path) -> RunDirectory:
         path=str(directory),
         writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK),
         free_bytes=shutil.disk_usage(there).free,
-    )
-
-
-def has_cudnn(
-    packages: Mapping[str, str], environ: Mapping[str, str], folders: Sequence[str] = CUDNN_FOLDERS
-) -> bool:
-    """Whether cuDNN came with pip, or with the system."""
-    named = [name for name in environ.get("LD_LIBRARY_PATH", "").split(":") if name]
-    return any(name in packages for name in CUDNN_DISTRIBUTIONS) or any(
-        next(Path(folder).glob("libcudnn.so*"), None) for folder in (*named, *folders)
     )
 
 

@@ -94,22 +94,26 @@ def _judge_framework_of_gpu(facts: Facts) -> Iterator[Finding]:
     if facts.device_asked == "cpu":
         return
     yield from _judge_driver(facts)
-    names = installed_as(facts.backend, facts.packages)
-    if facts.cpu_alone:
-        install = f'pip uninstall {names[0]} && pip install "{FOR_GPUS[facts.backend]}"'
-        if facts.device_asked == "gpu":
-            yield blocks(
-                f"device.kind is gpu, but {facts.cpu_alone}.",
-                f"{install}; or train on the CPU: --set device.kind=cpu",
-            )
-        else:
-            yield warns(f"There is a GPU, but {facts.cpu_alone}: the CPU is used.", install)
-    elif facts.backend == "tensorflow" and names and not facts.cudnn:
-        yield warns(
-            f"There is a GPU, but {names[0]} came without CUDA's libraries, and cuDNN is nowhere "
-            "in sight: TensorFlow may not see the GPU.",
-            'pip install "tensorflow[and-cuda]"',
+    why = facts.left_alone
+    if why is None:
+        return
+    if facts.device_asked == "gpu":
+        yield blocks(
+            f"device.kind is gpu, but {why}.",
+            f"{_remedy(facts)}; or train on the CPU: --set device.kind=cpu",
         )
+    else:
+        yield warns(f"There is a GPU, but {why}: the CPU is used.", _remedy(facts))
+
+
+def _remedy(facts: Facts) -> str:
+    """For a backend that leaves a GPU alone."""
+    if facts.cpu_told:
+        return f"unset {facts.cpu_told.partition('=')[0]}"
+    install = f'pip install "{FOR_GPUS[facts.backend]}"'
+    if facts.unseen:
+        return install
+    return f"pip uninstall {installed_as(facts.backend, facts.packages)[0]} && {install}"
 
 
 def _judge_driver(facts: Facts) -> Iterator[Finding]:

@@ -43,8 +43,8 @@ def _device_reason(facts: Facts) -> str:
         return "device.kind asks for it"
     if facts.device == "gpu":
         return facts.usable_gpus[0].name
-    if facts.usable_gpus and facts.cpu_alone:
-        return facts.cpu_alone
+    if facts.usable_gpus and facts.left_alone:
+        return facts.left_alone
     return "the GPUs are hidden or unreadable" if facts.gpus else "no NVIDIA GPU here"
 
 

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from autobatch.doctor.facts import Facts, RunDirectory
-from autobatch.doctor.gather import gather, has_cudnn, look_at
+from autobatch.doctor.gather import gather, look_at
 from autobatch.doctor.judges import OLDEST_KERAS, OLDEST_TENSORFLOW, PYTHONS, diagnose
 from autobatch.engine.cgroups import ControlGroup
 from autobatch.engine.gpus import NO_LIBRARY, Gpu, GpuProcess
 from autobatch.engine.machine import Memory
-from autobatch.frameworks import users_backend
+from autobatch.frameworks import has_cudnn, users_backend
 from autobatch.recipe import make_recipe
 from autobatch.ui.doctor_tables import diagnosis_table
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "autobatch", "doctor"]
 RECORDS = RunDirectory(path="autobatch-runs", writable=True, free_bytes=50 * GIB)
 ROOMY = Memory(total_bytes=32 * GIB, available_bytes=20 * GIB)
-NO_GPU = {"gpus": (), "cudnn": False}
+NO_GPU = {"gpus": ()}
 
 
 def gpu(**changes):
@@ -50,7 +50,6 @@ def facts(**changes):
         "memory": ROOMY,
         "run_directory": RECORDS,
         "gpus": (gpu(),),
-        "cudnn": True,
     }
     return Facts(**plain | changes)
 
@@ -117,6 +116,11 @@ BLOCKING = [
         "device.kind=cpu",
     ),
     (
+        {"device_asked": "gpu", "unseen": True},
+        "device.kind is gpu, but tensorflow 2.21.0 came without CUDA's libraries",
+        'pip install "tensorflow[and-cuda]"; or train on the CPU: --set device.kind=cpu',
+    ),
+    (
         {"gpus": (gpu(free_bytes=GIB // 2),)},
         "GPU 0 has 512.0 MiB free of 24.0 GiB.",
         "CUDA_VISIBLE_DEVICES",
@@ -171,7 +175,21 @@ WARNING = [
         "There is a GPU, but jax 0.10.2 has no plugin for GPUs: the CPU is used.",
         'pip install "jax[cuda13]"',
     ),
-    ({"cudnn": False}, "came without CUDA's libraries", 'pip install "tensorflow[and-cuda]"'),
+    (
+        {"unseen": True},
+        "There is a GPU, but tensorflow 2.21.0 came without CUDA's libraries, and does not see it: "
+        "the CPU is used.",
+        'pip install "tensorflow[and-cuda]"',
+    ),
+    (
+        {
+            "backend": "jax",
+            "cpu_told": "JAX_PLATFORMS=cpu",
+            **packages(keras="3.15.1", jax="0.10.2", jax_cuda13_plugin="0.10.2"),
+        },
+        "There is a GPU, but the environment has JAX_PLATFORMS=cpu: the CPU is used.",
+        "unset JAX_PLATFORMS",
+    ),
     (
         {"gpus": (gpu(free_bytes=4 * GIB, processes=holders((7, "python a.py", 20 * GIB))),)},
         "GPU 0 has 4.0 GiB free of 24.0 GiB; held by python a.py (pid 7, 20.0 GiB).",
@@ -293,7 +311,7 @@ def test_a_driver_that_is_too_old_for_cuda_13_is_told(backend, installed, driver
 
 
 def test_without_nvidias_library_a_card_that_is_there_is_told():
-    blind = {"gpu_problems": (NO_LIBRARY,), "gpus": (), "cudnn": False}
+    blind = {"gpu_problems": (NO_LIBRARY,), **NO_GPU}
     found = diagnose(facts(**blind, nvidia_cards=1)).findings
     assert [each.remedy for each in found if each.fact == NO_LIBRARY] == [
         "pip install nvidia-ml-py"

@@ -24,7 +24,8 @@ def configure_gpus(limit_bytes: int | None, replicas: int) -> None:
     if not gpus:
         raise DeviceError(
             "There is a GPU, but TensorFlow does not see it.",
-            hint="Install tensorflow[and-cuda], or use --set device.kind=cpu.",
+            hint='Install CUDA with it: pip install "tensorflow[and-cuda]"; or train on the CPU: '
+            "--set device.kind=cpu",
         )
     if len(gpus) < replicas:
         raise DeviceError(
