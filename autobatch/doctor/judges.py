@@ -45,7 +45,10 @@ def _device_reason(facts: Facts) -> str:
         return facts.usable_gpus[0].name
     if facts.usable_gpus and facts.left_alone:
         return facts.left_alone
-    return "the GPUs are hidden or unreadable" if facts.gpus else "no NVIDIA GPU here"
+    if facts.gpus:
+        return "the GPUs are hidden or unreadable"
+    apples = "; Apple's is not used" if facts.system == "Darwin" else ""
+    return f"no NVIDIA GPU here{apples}"
 
 
 def _limit(facts: Facts) -> tuple[int, str]:

@@ -279,6 +279,12 @@ def test_the_limit_is_told_with_its_reason(changes, device, limit_bytes, reason)
     assert reason in diagnosis.limit_reason
 
 
+def test_on_a_mac_it_is_told_that_apples_gpu_is_not_used():
+    told = diagnose(facts(system="Darwin", architecture="arm64", **NO_GPU)).device_reason
+    assert told == "no NVIDIA GPU here; Apple's is not used"
+    assert diagnose(facts(**NO_GPU)).device_reason == "no NVIDIA GPU here"
+
+
 @pytest.mark.parametrize("version", ["2.21rc0", "2.21.0rc1", "2.21.0", "2.21"])
 def test_the_first_candidate_of_a_release_is_not_older_than_those_before(version):
     changes = packages(keras=version.replace("2.21", "3.15"), tensorflow=version)

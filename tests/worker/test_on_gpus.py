@@ -183,6 +183,14 @@ def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkey
             tf.config.set_visible_devices(others, "GPU")
 
 
+def test_on_the_cpu_tensorflow_sees_no_gpu_of_whatever_make(monkeypatch):
+    framework = pytest.importorskip("tensorflow")
+    told = []
+    monkeypatch.setattr(framework.config, "set_visible_devices", lambda *given: told.append(given))
+    tensorflow.configure("cpu", None, 1)
+    assert told == [([], "GPU")]
+
+
 def test_an_allocator_of_tensorflow_that_heeds_no_limit_gives_way_to_its_usual_one(monkeypatch):
     for told, expected in (("cuda_malloc_async", ""), ("cuda_malloc", None), (None, None)):
         monkeypatch.delenv("TF_GPU_ALLOCATOR", raising=False)

@@ -173,7 +173,8 @@ def of_held(text: str, held: int, limit: int | None, *, near: bool = True) -> st
 
 
 def hide_gpus_from_tensorflow() -> None:
-    """It may draw another framework's data, and would take all of the GPU's memory for itself."""
+    """Before it starts. Where it only draws another framework's data, it would take all of a GPU's
+    memory for itself."""
     with contextlib.suppress(ImportError):
         import tensorflow as tf
 

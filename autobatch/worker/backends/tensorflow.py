@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.protocol import Abilities, Job
-from autobatch.worker.backends import StepCount, adapter, waiting
+from autobatch.worker.backends import StepCount, adapter, hide_gpus_from_tensorflow, waiting
 from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
@@ -53,6 +53,7 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     if device == "gpu":
         configure_gpus(limit_bytes, replicas)
     else:
+        hide_gpus_from_tensorflow()  # Apple's, which no variable hides
         if replicas > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
             one = tf.config.LogicalDeviceConfiguration()
@@ -110,7 +111,7 @@ def _let_threads_be_set() -> None:
 def device() -> tuple[str, str]:
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
         return "cpu", "CPU"
     details = tf.config.experimental.get_device_details(gpus[0])
