@@ -17,12 +17,23 @@ from autobatch.worker.seeds import random_state_kept
 RADIUS = 1e-3  # of the central difference, in norms of the weights
 ITERATIONS = 30  # at most, of two gradients each
 CLOSE = 0.01  # change of the eigenvalue from one iteration to the next
+FEW_DIGITS = ("float16", "bfloat16")  # of which a difference would be rounding
 
 Vector = list[np.ndarray]
 
 
 def sharpness(model: keras.Model, batch: Any, backend: Backend) -> float | None:
-    """On one batch; None where a gradient is not finite. The model is left as it was."""
+    """On one batch; None where a gradient is not finite, or has too few digits for a difference.
+
+    The model is left as it was.
+    """
+    if any(layer.compute_dtype in FEW_DIGITS for layer in model._flatten_layers()):
+        return None
+    with backend.full_precision():
+        return _largest_eigenvalue(model, batch, backend)
+
+
+def _largest_eigenvalue(model: keras.Model, batch: Any, backend: Backend) -> float | None:
     gradient, restore = _gradient_function(model, batch, backend)
     weights = [keras.ops.convert_to_numpy(v).astype("float32") for v in model.trainable_weights]
     radius = RADIUS * (1.0 + _norm(weights))

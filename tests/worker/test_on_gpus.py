@@ -317,6 +317,26 @@ def test_what_cudnn_says_in_jax_near_the_limit_is_out_of_memory(monkeypatch):
         assert (jax.out_of_memory_evidence(error) is not None) == is_memory
 
 
+@pytest.mark.parametrize(
+    ("module", "reads", "usual"),
+    [
+        (
+            tensorflow,
+            lambda tf: tf.config.experimental.tensor_float_32_execution_enabled(),
+            (False, True),
+        ),
+        (torch, lambda torch: torch.backends.cudnn.allow_tf32, (False, True)),
+        (torch, lambda torch: torch.backends.cuda.matmul.allow_tf32, (False, False)),
+        (jax, lambda jax: jax.config.jax_default_matmul_precision, ("highest", None)),
+    ],
+)
+def test_products_have_all_their_digits_where_that_is_asked_and_no_longer(module, reads, usual):
+    framework = pytest.importorskip(module.__name__.rpartition(".")[2])
+    with module.full_precision():
+        within = reads(framework)
+    assert (within, reads(framework)) == usual
+
+
 def test_keras_is_told_to_use_cuda_so_that_it_does_not_look_for_it(monkeypatch):
     monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
     for device, expected in (("gpu", "cuda"), ("cpu", "cpu")):

@@ -553,6 +553,14 @@ def test_sharpness_of_a_linear_regression_is_its_largest_eigenvalue(tmp_path):
     assert plain.evaluations == found.evaluations
 
 
+@on_backends("tensorflow", "jax")
+def test_sharpness_is_not_looked_for_in_mixed_precision(tmp_path):
+    task = msgspec.structs.replace(TRIAL, validation_batch_size=50, sharpness=True)
+    found = ask_kind(tmp_path, task, "full_options", "arrays")
+    assert found.evaluations
+    assert found.sharpness is None
+
+
 @on_backends("tensorflow", "jax")  # PyTorch has no such executions
 def test_several_steps_an_execution_are_counted_one_by_one(tmp_path):
     target = ("several_steps_an_execution", "arrays")

@@ -137,6 +137,10 @@ class Backend(Protocol):
         scaled. It updates no weight, but what layers keep (moving averages, seeds).
         """
 
+    def full_precision(self) -> AbstractContextManager[None]:
+        """Within, products of float32 numbers have all their digits, also on GPUs that can do with
+        fewer (TF32)."""
+
     def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
         """A function that draws the next batch of an epoch as `fit` does; False at its end."""
 

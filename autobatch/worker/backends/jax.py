@@ -204,6 +204,14 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     return differentiate
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 def only_predict() -> None:
     memory.only_predicts = True
 

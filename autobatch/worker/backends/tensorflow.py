@@ -17,6 +17,7 @@ from autobatch.worker.backends.tensorflow_errors import (
     out_of_memory_evidence as out_of_memory_evidence,
 )
 from autobatch.worker.backends.tensorflow_gpus import configure_gpus, gpu_environment, set_allocator
+from autobatch.worker.backends.tensorflow_gpus import full_precision as full_precision
 
 PRELOAD = ("tensorflow", "keras")
 EQUAL_PARTS = False

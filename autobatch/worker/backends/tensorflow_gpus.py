@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
@@ -54,6 +55,18 @@ def held_and_limit() -> tuple[int, int | None]:
         memory = tf.config.experimental.get_memory_info
         return max((int(memory(name)["peak"]) for name in names), default=0), _limits[0]
     return 0, _limits[0]
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def set_allocator() -> None:

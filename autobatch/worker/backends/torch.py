@@ -172,6 +172,21 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
     return differentiate
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    import torch
+
+    products = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [each.allow_tf32 for each in products]
+    for each in products:
+        each.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for each, allowed in zip(products, before, strict=True):
+            each.allow_tf32 = allowed
+
+
 def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
     batches: Iterator[Any] = iter(_loader(fit_arguments))
     end = object()
