@@ -132,3 +132,36 @@ def test_steps_too_slow_for_two_hundred_are_told(tmp_path):
 def test_an_exact_search_ends_too(tmp_path):
     counts = [len(found.probes) for found in probed(tmp_path, 0.01, exact=True)]
     assert max(counts) <= 64
+
+
+class InPieces(PretendDevice):
+    """Of the memory that it needs it holds four fifths: the rest lies between."""
+
+    def __init__(self):
+        super().__init__(fits_up_to=10**9)
+
+    def _probe(self, task):
+        found = super()._probe(task)
+        if not isinstance(found, Fits):
+            return found
+        held = found.peak_bytes * 4 // 5
+        return changed(found, peak_bytes=held, least_peak_bytes=held)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_holds_less_than_it_needs_keeps_the_headroom_where_it_trains_in_less(tmp_path, exact):
+    with session(tmp_path, InPieces(), limit_bytes=LIMIT_BYTES) as opened:
+        found = tuner.probe(opened, exact=exact)
+    assert 0.98 * EDGE <= found.largest_fitting <= EDGE
+    assert 0.85 * EDGE <= found.ceiling <= 0.9 * EDGE
+    ran_at_last = [p for p in found.probes if p.batch_size == found.ceiling and p.outcome == "fits"]
+    assert ran_at_last[-1].limit_bytes <= 0.9 * LIMIT_BYTES
+
+
+def test_a_size_that_trains_in_less_than_the_limit_is_the_ceiling_itself(tmp_path):
+    """Two samples need three quarters of what there is, three more than all."""
+    device = PretendDevice(fits_up_to=2)
+    with session(tmp_path, device, limit_bytes=(MIB + 200_000) * 4 // 3) as opened:
+        found = tuner.probe(opened)
+    assert (found.largest_fitting, found.ceiling) == (2, 2)
+    assert found.probes[-1].limit_bytes < found.limit_bytes

@@ -120,8 +120,9 @@ class Prober:
         if largest < inside and self.made.doubt is not None:
             self.left_off_at = largest
         budget = int(limit_bytes * (1 - headroom))
-        if self.made.peak(largest) > budget:
-            ceiling = self._keeping(budget, largest)
+        is_bound = self._bounded_by(largest) == "memory"
+        if not self.verification.keeps(largest, budget, is_bound=is_bound):
+            ceiling = self._keeping(budget, largest, is_bound=is_bound)
         keeps = f"; {ceiling or 'no size'} keeps {headroom:.0%} free" if ceiling < largest else ""
         result = self._result(largest, ceiling)
         by = result.bounded_by.replace("_", " ")
@@ -133,7 +134,7 @@ class Prober:
         session.end("probe", f"{told}{keeps}; {peak}")
         return result
 
-    def _keeping(self, budget_bytes: int, largest: int) -> int:
+    def _keeping(self, budget_bytes: int, largest: int, *, is_bound: bool) -> int:
         """A size near the largest that passes within what the headroom leaves; 0: none was found.
 
         What fits without the headroom is an answer all the same.
@@ -143,7 +144,6 @@ class Prober:
             if known:
                 size = self.narrow(budget_bytes).good
             else:
-                is_bound = self._bounded_by(largest) == "memory"
                 size = self.verification.within(budget_bytes, largest, is_bound=is_bound)
             return self.verification.largest(min(size, largest), budget_bytes, refine=known)
         except OutsideError:

@@ -111,7 +111,7 @@ class Probes:
 
         Or time is: then of few.
         """
-        if self._is_ample(size, limit_bytes):
+        if self.is_ample(size, limit_bytes):
             return self.ask(size, limit_bytes, verify=True)
         at_length = _final(size, limit_bytes)
         if self.session.seconds_left() <= 0 and self.session.record.find(at_length) is None:
@@ -138,7 +138,7 @@ class Probes:
         if not ran:
             return jobs_seconds
         task, fits = ran[-1]
-        ample = self._is_ample(task.batch_size, self.session.limit_bytes)
+        ample = self.is_ample(task.batch_size, self.session.limit_bytes)
         longest = (FINAL_SECONDS, FINAL_SECONDS, CONFIRM_SECONDS)
         least = 2 * FEW_STEPS * fits.step_seconds  # of training and of validation
         return jobs_seconds + sum(
@@ -146,7 +146,7 @@ class Probes:
             for each in longest
         )
 
-    def _is_ample(self, size: int, limit_bytes: int) -> bool:
+    def is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""
         return any(
             task.batch_size >= size

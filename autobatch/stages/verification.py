@@ -102,6 +102,18 @@ class Verifier:
                 "creeps up over more, the size that keeps the headroom is the safer one."
             )
 
+    def keeps(self, size: int, budget_bytes: int, *, is_bound: bool) -> bool:
+        """Whether a size that passed under the limit trains within the budget.
+
+        Where memory is what bounds it (`is_bound`) it may need more than it holds, of memory that
+        lies in pieces: that is tried.
+        """
+        if self.made.peak(size) > budget_bytes:
+            return False
+        if self.made.predicts or not is_bound or self.made.is_ample(size, budget_bytes):
+            return True
+        return self.session.seconds_left() <= 0 or self.made.final(size, budget_bytes) is not None
+
     def within(self, budget_bytes: int, largest: int, *, is_bound: bool) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.
 
