@@ -66,6 +66,7 @@ KILLER = "the kernel's out-of-memory killer ended"
 
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
+NO_WAY = "Autotuning failed for HLO"  # by XLA: of those tried, in what memory there was for them
 # After this, BFC asks the device for less: it may well manage.
 BACKS_OFF = "failed to allocate .* from device"
 NO_EVIDENCE = re.compile("|".join(("not a failure", BACKS_OFF, *OTHER_SHORTAGES)))
@@ -128,6 +129,8 @@ def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
         return lost or outcome
     said = _evidence(outcome.message, re.compile("|".join(ALLOCATION)))
     evidence = said or _evidence(log)
+    if evidence is None and NO_WAY in outcome.message and (short := SHORT.search(log)):
+        evidence = short[0]
     return OutOfMemory(evidence=evidence) if evidence else outcome
 
 

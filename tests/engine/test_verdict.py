@@ -33,13 +33,25 @@ def test_a_death_whose_log_tells_of_memory_is_out_of_memory(line):
     assert line[:40] in found.evidence
 
 
+NOT_A_FAILURE = (
+    "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2GiB with freed_by_count=0. "
+    "The caller indicates that this is not a failure, but this may mean that there could be "
+    "performance gains if more memory were available."
+)
+
+
 def test_a_warning_that_is_not_a_failure_is_no_evidence():
-    log = (
-        "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2GiB with freed_by_count=0. "
-        "The caller indicates that this is not a failure, but this may mean that there could be "
-        "performance gains if more memory were available."
-    )
-    assert isinstance(of_dead_process(exit_code=-11, log=log), Crashed)
+    assert isinstance(of_dead_process(exit_code=-11, log=NOT_A_FAILURE), Crashed)
+
+
+def test_that_xla_finds_no_way_to_compute_is_of_memory_where_it_lacked_that_as_it_tried():
+    message = "XlaRuntimeError: INTERNAL: Autotuning failed for HLO: %a: No valid config found!"
+    answer = UserCodeFailed(message=message, framework_error=True)
+    assert of_answer(answer, "") is answer
+    assert isinstance(of_answer(failed(framework_error=True), NOT_A_FAILURE), UserCodeFailed)
+    found = of_answer(answer, f"starting\n{NOT_A_FAILURE}\nended")
+    assert isinstance(found, OutOfMemory)
+    assert found.evidence.startswith("ran out of memory trying to allocate 2GiB")
 
 
 @pytest.mark.parametrize("shortage", ["No space left on device", "Too many open files"])
