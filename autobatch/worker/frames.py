@@ -28,6 +28,7 @@ LIBRARIES = tuple(
         sysconfig.get_path("platlib"),
     }
 )
+INSTALLED = ("/site-packages/", "/dist-packages/")  # elsewhere, too: on PYTHONPATH, or by uv
 
 FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
 FRAME = r'(  File "(.*?)", line \d+, in .*\n(?:    .*\n)*)'  # of a traceback that comes as text
@@ -37,6 +38,17 @@ MESSAGE_LINES = 12  # Keras lists every argument of every call on the way
 def innermost_is_ours(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].filename.startswith(OURS)
+
+
+def is_users(filename: str) -> bool:
+    """Whether code of that file is neither ours nor a library's."""
+    return not filename.startswith(OURS) and not _is_librarys(filename)
+
+
+def _is_librarys(filename: str) -> bool:
+    """Or has no file, or is what TensorFlow made of a function."""
+    known = (*LIBRARIES, "<", GENERATED)
+    return filename.startswith(known) or any(each in filename for each in INSTALLED)
 
 
 def users_message(error: BaseException) -> str:
@@ -79,9 +91,7 @@ def error_in_data(error: BaseException) -> tuple[str, str] | None:
 def users_traceback(error: BaseException) -> str:
     """The frames that are neither ours nor a library's, formatted; empty if there are none."""
     frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((OURS, *LIBRARIES, "<", GENERATED))
+        frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)
     ]
     return "".join(traceback.format_list(frames))
 
@@ -89,9 +99,7 @@ def users_traceback(error: BaseException) -> str:
 def users_frames(told: str) -> str:
     """The same of a traceback that comes as text, as from Python code within tf.data."""
     frames = re.findall(FRAME, told)
-    return "".join(
-        text for text, name in frames if not name.startswith((OURS, *LIBRARIES, "<", GENERATED))
-    )
+    return "".join(text for text, name in frames if is_users(name))
 
 
 def other_framework(error: BaseException, backend: str) -> str | None:
@@ -103,7 +111,7 @@ def other_framework(error: BaseException, backend: str) -> str | None:
         missing = FRAMEWORKS.get((error.name or "").partition(".")[0])
         return missing if missing != backend else None
     frames = traceback.extract_tb(error.__traceback__)
-    if frames and not frames[-1].filename.startswith((*LIBRARIES, "<", GENERATED)):
+    if frames and not _is_librarys(frames[-1].filename):
         return None
     return framework_beside(backend)
 
@@ -160,9 +168,7 @@ def users_modules(packages: Collection[str] = ()) -> list[ModuleType]:
         module
         for name, module in list(sys.modules.items())
         if (file := getattr(module, "__file__", None))
-        and (
-            name.partition(".")[0] in packages or not file.startswith((OURS, *LIBRARIES, GENERATED))
-        )
+        and (name.partition(".")[0] in packages or is_users(file))
     ]
 
 

@@ -2,10 +2,19 @@
 
 import importlib
 import sys
+import traceback
+
+import pytest
 
 from autobatch.protocol import Target
 from autobatch.worker import frames
-from autobatch.worker.frames import users_code, users_message
+from autobatch.worker.frames import (
+    users_code,
+    users_frames,
+    users_message,
+    users_modules,
+    users_traceback,
+)
 
 GRAPH = """Graph execution error:
 
@@ -49,6 +58,24 @@ def test_of_installed_packages_the_code_is_the_users_where_it_is_named(tmp_path,
     for name in ("installed_for_a_test.train", "installed_for_a_test"):
         del sys.modules[name]
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+@pytest.mark.parametrize("packages", ["site-packages", "dist-packages"])
+def test_what_is_installed_is_a_librarys_wherever_it_lies(tmp_path, monkeypatch, packages):
+    """As modules of a cluster are, on PYTHONPATH, and what `uv run --with` lays over the rest."""
+    overlay = tmp_path / "TensorFlow" / "2.15" / "lib" / packages
+    overlay.mkdir(parents=True)
+    (overlay / "laid_over.py").write_text("def fail():\n    raise ValueError('of a library')\n")
+    monkeypatch.syspath_prepend(overlay)
+    module = importlib.import_module("laid_over")
+    try:
+        assert module not in users_modules()
+        with pytest.raises(ValueError, match="of a library") as caught:
+            module.fail()
+        assert "laid_over" not in users_traceback(caught.value)
+        assert "laid_over" not in users_frames("".join(traceback.format_tb(caught.tb)))
+    finally:
+        del sys.modules["laid_over"]
 
 
 def test_what_a_saved_model_holds_is_part_of_the_code(tmp_path):
