@@ -14,6 +14,7 @@ from autobatch.worker.kept import SLOW_SECONDS, kept
 from autobatch.worker.mistakes import TargetError
 from autobatch.worker.seeds import random_state, set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
+from autobatch.worker.trackers import switch_off_autologging
 
 
 @dataclass
@@ -41,6 +42,7 @@ def call_loader(
     builder_of(target)  # it is to be there, before anything that may take long
     import_seconds = time.perf_counter() - began
     loader = _find_loader(target)
+    switch_off_autologging()
     if loader is None:
         return Called(None, import_seconds=import_seconds)
     path = Path(target.kept_data) if target.kept_data else None
