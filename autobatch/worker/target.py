@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ from autobatch.protocol import Target
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import advice_on_framework, framework_beside
 from autobatch.worker.mistakes import TargetError, UserError
+from autobatch.worker.saved import load_saved
 from autobatch.worker.seeds import set_seed
 
 
@@ -43,7 +43,7 @@ def build_model(
                 if getattr(target, role):  # whose module may register the model's classes
                     find_callable(target, role)
             set_seed(seed)
-            model = _load_saved(Path(target.folder, source))
+            model = load_saved(Path(target.folder, source))
         else:
             builder = find_callable(target, "model")
             set_seed(seed)
@@ -237,29 +237,6 @@ def _import(name: str) -> ModuleType:
         raise TargetError(
             f"There is no module {name}.",
             hint="Give a file (train.py:build_model) or a module importable from here.",
-        ) from None
-
-
-def _load_saved(path: Path) -> Any:
-    if not path.is_file():
-        raise TargetError(f"There is no saved model {path}.")
-    try:
-        return keras.saving.load_model(path, safe_mode=True)
-    except (TypeError, ValueError) as error:
-        if "safe_mode" in str(error) or "unsafe" in str(error):
-            raise UserError(
-                f"{path.name} contains code (a Lambda layer), which is not run from a saved model.",
-                hint="Give the Python file that builds the model instead.",
-            ) from None
-        unknown = re.search("Could not locate (class|function) '(.+?)'", str(error))
-        if unknown is None:
-            raise
-        raise UserError(
-            f"{path.name} needs the {unknown[1]} {unknown[2]}, which nothing that was imported "
-            "defines for saved models.",
-            hint="Define it in the file of load_data, which is imported before, with "
-            "@keras.saving.register_keras_serializable(); or give the Python file that builds the "
-            "model.",
         ) from None
 
 
