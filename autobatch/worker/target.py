@@ -190,6 +190,11 @@ def arguments(
             hint=(f"Did you mean {near[0]}? " if near else "")
             + f"Its arguments: {', '.join(parameters) or 'none'}.",
         )
+    if "batch_size" in given and "batch_size" in parameters:
+        raise TargetError(
+            "args: batch_size is given by autobatch, each that it tries.",
+            hint="Leave it out of args; yours is baseline.batch_size.",
+        )
     chosen = {k: v for k, v in offered.items() if k in parameters} | given
     try:
         inspect.signature(function).bind(**chosen)

@@ -22,6 +22,7 @@ from autobatch.protocol import (
     Probe,
     Ranged,
     RangeTest,
+    TargetMissing,
     Trained,
     UserCodeFailed,
     changed,
@@ -381,6 +382,18 @@ def test_an_error_in_training_is_the_users_also_after_they_clear_the_session(
 def test_code_that_needs_to_be_started_otherwise_is_told_how(tmp_path, code, hint):
     found = asked(tmp_path, code, Inspect(batch_size=8))
     assert hint in found.hint
+
+
+def test_a_batch_size_among_the_arguments_is_refused_where_each_that_is_tried_is_given(tmp_path):
+    code = """
+        build = model
+        def model(batch_size=8):
+            return build()
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), args={"batch_size": 64})
+    assert isinstance(found, TargetMissing), found
+    assert "args: batch_size" in found.message
+    assert "baseline.batch_size" in found.hint
 
 
 def test_a_module_that_is_found_from_where_the_command_is_typed_is_told_so(tmp_path, monkeypatch):
