@@ -169,6 +169,11 @@ def find_callable(target: Target, role: str) -> Callable[..., Any]:
             hint=(f"Did you mean {near[0]}? " if near else "")
             + f"Callables there: {', '.join(there) or 'none'}.",
         )
+    if isinstance(found, keras.Model):
+        raise TargetError(
+            f"{role}: {reference} is a model, and each process makes its own.",
+            hint=f"Have `def build_model():` return the compiled model: {source}:build_model.",
+        )
     if not callable(found):
         raise TargetError(f"{role}: {reference} is {_describe(found)}, not a function.")
     callable_found: Callable[..., Any] = found

@@ -396,6 +396,13 @@ def test_a_batch_size_among_the_arguments_is_refused_where_each_that_is_tried_is
     assert "baseline.batch_size" in found.hint
 
 
+def test_a_model_that_is_named_in_place_of_a_function_is_told_what_to_write(tmp_path):
+    found = asked(tmp_path, "network = model()", Inspect(batch_size=8), model="train.py:network")
+    assert isinstance(found, TargetMissing), found
+    assert found.message == "model: train.py:network is a model, and each process makes its own."
+    assert "train.py:build_model" in found.hint
+
+
 def test_a_module_that_is_found_from_where_the_command_is_typed_is_told_so(tmp_path, monkeypatch):
     (tmp_path / "project" / "beside").mkdir(parents=True)
     (tmp_path / "project" / "beside" / "more.py").touch()
