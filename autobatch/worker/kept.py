@@ -4,6 +4,7 @@ Only arrays can be kept (and tuples, lists and dicts of them): they are memory-m
 process reads what it uses, from memory that all processes share.
 """
 
+import mmap
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def keep(
         return f"{told}, and {every}, since it sets what the model is built from."
     if is_for_one_size or not all(map(_is_array, leaves)):
         return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
+    if any(map(_is_mapped, leaves)):
+        return f"{told}, and {every}: of files that it maps into memory no copy is kept."
     needed = bytes_of(loaded)
     aside = path.with_suffix(".tmp")
     try:
@@ -76,3 +79,10 @@ def _is_array(leaf: Any) -> bool:
     return leaf is None or (
         isinstance(leaf, np.ndarray) and (leaf.dtype != object or are_texts(leaf))
     )
+
+
+def _is_mapped(leaf: Any) -> bool:
+    """Whether its data is a file's, as of np.load(..., mmap_mode="r"), or a part of one's."""
+    while isinstance(leaf, np.ndarray):
+        leaf = leaf.base
+    return isinstance(leaf, mmap.mmap)

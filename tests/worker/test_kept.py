@@ -35,6 +35,11 @@ def load_for(batch_size):
 
 def load_dataset():
     return tuple(tf.data.Dataset.from_tensor_slices(part) for part in load_data())
+
+def load_mapped():
+    (x, y), validation = load_data()
+    np.save({calls!r} + ".npy", x)
+    return (np.asarray(np.load({calls!r} + ".npy", mmap_mode="r")[:50]), y), validation
 """
 PROBE = Probe(batch_size=20, limit_bytes=1 << 30, verify=True, seconds=0)
 
@@ -80,6 +85,12 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
     assert (calls, kept) == (2, False)
     told = "Of arrays, without batch_size, that would be paid once"
     assert any(told in note for note in found.notes)
+
+
+def test_a_slow_loader_that_maps_files_into_memory_has_them_not_copied(asking):
+    found, calls, kept = asking(seconds=1.1, loader="load_mapped")
+    assert (calls, kept) == (2, False)
+    assert any("of files that it maps into memory no copy is kept" in note for note in found.notes)
 
 
 SETTING = {
