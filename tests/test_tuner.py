@@ -1407,6 +1407,8 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
         ("val_top-5-accuracy", True),
         ("val_ndcg@10", True),
         ("val_dice_loss", False),
+        ("val_pearson_correlation", True),
+        ("val_concordance_correlation", True),
     ],
 )
 def test_the_last_word_of_a_metric_says_which_way_it_goes(metric, is_maximised):

@@ -6,7 +6,7 @@ from autobatch.errors import UsageError
 
 MAXIMISED = {
     *("accuracy", "acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "similarity"),
-    *("sensitivity", "specificity", "bleu", "rouge", "psnr", "ssim", "dice", "ndcg"),
+    *("sensitivity", "specificity", "bleu", "rouge", "psnr", "ssim", "dice", "ndcg", "correlation"),
 }
 MINIMISED = {
     *("loss", "error", "mae", "mse", "rmse", "mape", "crossentropy", "perplexity", "divergence"),
