@@ -21,7 +21,7 @@ def place_of(target: str) -> tuple[Path, str] | None:
         return path.parent, f"{path.name}:{name or MODEL}"
     if path.suffix == ".keras":
         return path.parent, path.name
-    if name and all(part.isidentifier() for part in source.split(".")):
+    if name and path.suffix != ".ipynb" and all(part.isidentifier() for part in source.split(".")):
         return Path.cwd(), target
     return None
 
@@ -59,6 +59,30 @@ def neighbour(path: Path) -> str:
     if near := get_close_matches(path.name, names, n=1):
         return f"Did you mean {path.parent / near[0]}?"
     return f"It was looked for in {path.parent.absolute()}."
+
+
+def what_to_give(source: str) -> str:
+    """A hint in place of what is no target."""
+    match Path(source).suffix:
+        case ".h5" | ".hdf5":
+            return (
+                "Save it as .keras: keras.saving.load_model(FILE).save('model.keras'); or load it "
+                "in build_model() of a Python file, and give that."
+            )
+        case ".pb":
+            return (
+                "Keras 3 does not train a SavedModel: save the model as .keras where it is made, "
+                "or give the Python file that builds it."
+            )
+        case ".ipynb":
+            return (
+                "Make a Python file of it, jupyter nbconvert --to script "
+                f"{shlex.quote(source)}; or call autobatch.recommend(build_model, data=load_data) "
+                "in the notebook."
+            )
+    return (
+        "Give recipe.yaml, train.py, train.py:build_model, package.module:callable or model.keras."
+    )
 
 
 def look_at(path: Path) -> str:

@@ -28,6 +28,7 @@ from autobatch.locator import (
     place_of,
     real_path,
     run_name,
+    what_to_give,
 )
 from autobatch.protocol import Note, Recommendation, Target, changed
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
@@ -204,8 +205,7 @@ def _place_of(text: str) -> tuple[Path, str]:
     if place is None:
         raise RecipeError(
             f"{text} is none of the targets that autobatch takes.",
-            hint="Give recipe.yaml, train.py, train.py:build_model, package.module:callable or "
-            "model.keras.",
+            hint=what_to_give(source),
         )
     return place
 

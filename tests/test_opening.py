@@ -126,6 +126,22 @@ def test_a_file_that_may_not_be_read_is_refused():
         read_target("train.py", ())
 
 
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("model.h5", "in build_model() of a Python file"),
+        ("saved/saved_model.pb", "save the model as .keras"),
+        ("my notebook.ipynb", "jupyter nbconvert --to script 'my notebook.ipynb'; or call"),
+        ("notebook.ipynb:build_model", "--to script notebook.ipynb; or"),
+        ("model.txt", "Give recipe.yaml, train.py"),
+    ],
+)
+def test_of_what_is_no_target_it_is_said_what_to_give_in_its_place(target, hint):
+    with pytest.raises(RecipeError, match="is none of the targets") as refused:
+        read_target(target, ())
+    assert hint in refused.value.hint
+
+
 def test_a_name_that_is_not_utf_8_is_refused():
     name = os.fsdecode(b"caf\xe9.py")
     made(name)
