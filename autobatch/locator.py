@@ -26,6 +26,18 @@ def place_of(target: str) -> tuple[Path, str] | None:
     return None
 
 
+def file_of(source: str, folder: Path) -> Path | None:
+    """The file that is named, or the module's, where that lies in the folder; None if elsewhere."""
+    if Path(source).suffix in FILES:
+        return folder / source
+    for above in (folder, folder / "src"):
+        module = above.joinpath(*source.split("."))
+        for path in (module / "__init__.py", module.with_name(f"{module.name}.py")):
+            if exists(path):
+                return path
+    return None
+
+
 def real_path(path: Path) -> Path:
     """What a link leads to, as Python sees a script, unless that has another suffix (as in DVC)."""
     real = path.resolve()

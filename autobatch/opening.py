@@ -20,9 +20,9 @@ from autobatch.engine.sources import named_files
 from autobatch.errors import AutobatchError, RecipeError, UsageError
 from autobatch.locator import (
     DATA,
-    FILES,
     at_home,
     exists,
+    file_of,
     is_directory,
     is_recipe,
     place_of,
@@ -188,10 +188,10 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
 
 
 def files_of(recipe: Recipe, folder: Path) -> list[Path]:
-    """Those that it names, the model's first; modules to be imported by name are not among them."""
+    """Those that it names, the model's first; of modules, those that lie in the folder."""
     references = filter(None, (recipe.model, recipe.data, recipe.callbacks))
-    paths = (folder / reference.partition(":")[0] for reference in references)
-    return [path for path in dict.fromkeys(paths) if path.suffix in FILES]
+    paths = (file_of(reference.partition(":")[0], folder) for reference in references)
+    return list(filter(None, dict.fromkeys(paths)))
 
 
 def _place_of(text: str) -> tuple[Path, str]:

@@ -65,6 +65,14 @@ def test_the_first_file_of_a_recipe_that_sets_one_counts_unless_the_recipe_does(
     assert (told.backend, told.backend_from) == ("jax", "the recipe")
 
 
+def test_a_module_in_the_folder_sets_one_as_a_file_does(tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "train.py").write_text(SETS.replace("jax", "tensorflow"))
+    (tmp_path / "recipe.yaml").write_text("model: package.train:build_model\n")
+    told = examine(str(tmp_path / "recipe.yaml")).facts
+    assert (told.backend, told.backend_from) == ("tensorflow", "train.py, line 2")
+
+
 def test_a_backend_that_is_not_supported_is_refused_where_code_sets_it(tmp_path):
     (tmp_path / "train.py").write_text(SETS.replace("jax", "openvino"))
     with pytest.raises(RecipeError, match="backend is openvino, which"):

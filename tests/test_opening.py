@@ -119,6 +119,16 @@ def test_a_file_that_is_not_there_is_refused_at_once_with_the_nearest(here, targ
         assert f"Did you mean {here / 'train.py'}?" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "file", ["package/train.py", "package/train/__init__.py", "src/package/train.py"]
+)
+def test_a_module_that_trains_when_it_is_imported_is_refused_as_a_file_is(here, file):
+    made(file, "import keras\nmodel.fit(x, y)\n")
+    with pytest.raises(RecipeError, match=r"trains when it is imported \(line 2\)"):
+        read_target("package.train:build_model", ())
+    assert read_target("package.elsewhere:build_model", ())[1] == here
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="whoever is root may read everything")
 def test_a_file_that_may_not_be_read_is_refused():
     made("train.py").chmod(0)
