@@ -154,6 +154,20 @@ def advice_on(error: BaseException) -> str | None:
             f"The folder {missing} is here: name your file as a module from here, too, "
             "autobatch recommend folder.module:build_model"
         )
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+        return _advice_on_file(error.filename, error)
+    return None
+
+
+def _advice_on_file(name: str, error: BaseException) -> str | None:
+    """That it lies beside the code that opens it, where it does."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        code = Path(frame.filename)
+        if name and is_users(frame.filename) and (code.parent / name).exists():
+            return (
+                f"Your code runs where the command is typed, in {Path.cwd()}, and {name} lies "
+                f"beside {code.name}: write Path(__file__).parent / {name!r} there."
+            )
     return None
 
 

@@ -413,6 +413,18 @@ def test_a_module_that_is_found_from_where_the_command_is_typed_is_told_so(tmp_p
     assert found.hint is None
 
 
+def test_a_file_that_lies_beside_the_code_and_not_where_the_command_is_typed(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    missing = asked(tmp_path, "open('table.csv')", Inspect(batch_size=8))
+    assert missing.hint is None
+    (tmp_path / "table.csv").write_text("1,2\n")
+    found = asked(tmp_path, "open('table.csv')", Inspect(batch_size=8))
+    assert "table.csv" in found.message
+    assert f"where the command is typed, in {tmp_path / 'elsewhere'}, and " in found.hint
+    assert "beside train.py: write Path(__file__).parent / 'table.csv'" in found.hint
+
+
 @pytest.mark.parametrize(("steps", "follows"), [("640 // batch_size", True), ("640", False)])
 def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, follows):
     code = f"""
