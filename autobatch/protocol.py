@@ -243,6 +243,8 @@ class Inspected(Tagged):
     fit_call: str = "model.fit(x, y, batch_size={size})"
     batch_size: int | None = None  # that it was asked for; None: in older records
     code_files: tuple[str, ...] = ()  # that `code_fingerprint` is of
+    # Files that the code reads: a hash of each, by its path as seen from the target's folder.
+    configuration: dict[str, str] = {}
     settings: dict[str, str] = {}  # of the environment, which a framework reads as it starts
 
     @property

@@ -150,6 +150,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "data": inspected.data_source,
         "data_fingerprint": inspected.data_fingerprint,
         "code_fingerprint": inspected.code_fingerprint,
+        "configuration": inspected.configuration,
         "inspected_batch_size": inspected.batch_size,
         "model": session.record.target.model,
         "folder": session.record.target.folder,

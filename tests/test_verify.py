@@ -126,6 +126,17 @@ def test_another_version_is_told_and_no_matter(tmp_path, recommended):
     assert [(d.name, d.then, d.now) for d in found.differences] == [("keras", "3.0", "4.0")]
 
 
+def test_another_configuration_file_is_told_and_one_that_was_not_read_is_not(tmp_path, recommended):
+    then = {"configuration": {"model.yaml": "1"}}
+    before = changed(recommended, environment=recommended.environment | then)
+    told = "A configuration file that your code reads has changed."
+    for value, words in (("1", []), ("2", [told])):
+        facts = inspected(configuration={"model.yaml": value, "cached.json": "1"})
+        found = verify(tmp_path / value, before, PretendDevice(facts=facts))
+        assert found.holds
+        assert [in_words(each) for each in found.differences] == words
+
+
 def test_another_cpu_is_told_and_no_matter(tmp_path, recommended):
     before = changed(
         recommended, environment=recommended.environment | {"device": "CPU: A, 2 cores"}

@@ -10,6 +10,7 @@ from autobatch.protocol import Difference
 CHANGED = {
     "code_fingerprint": "a Python file of yours has changed, or one that it imports, or the saved "
     "model",
+    "configuration": "a configuration file that your code reads has changed",
     "data_fingerprint": "the data has changed (shapes, types, or rows at its ends)",
 }
 UNCHANGED = "Nothing: versions, device, model and data are the same."
@@ -54,6 +55,10 @@ def in_words(difference: Difference) -> str:
 def _difference(name: str, recorded: Any, present: Any) -> str:
     """In words, of the keys of the target as the recipe has them."""
     name = name.removeprefix("target.")
+    if name.startswith("configuration."):
+        file = name.removeprefix("configuration.")
+        told = f"{file}, which your code reads, has changed"
+        return told if present else f"your code no longer reads {file}"
     if name.startswith("versions."):
         name = f"the version of {name.removeprefix('versions.')}"
     if name.startswith("settings."):

@@ -113,6 +113,8 @@ class Record:
         if isinstance(entry.task, Inspect) and isinstance(entry.outcome, Inspected):
             self._check_identity(entry)
             self._sources.add(map(Path, entry.outcome.code_files))
+            read = entry.outcome.configuration
+            self._sources.add(Path(self.target.folder, name) for name in read)
         self._append(entry)
         self._remember(entry)
 
@@ -136,9 +138,13 @@ class Record:
             return
         same = self.find(entry.task)
         before = same or self._entries[_key(first)]
+        then, now = (getattr(each.outcome, "configuration", {}) for each in (before, entry))
+        # What was not read then may be what was written then, for the next time.
+        configuration = {"configuration": (then, {name: now.get(name) for name in then})}
         refuse_difference(
             self.directory,
-            {
+            configuration
+            | {
                 name: (getattr(before.outcome, name), getattr(entry.outcome, name))
                 for name in (IDENTITY if same else AT_ANY_SIZE)
             },

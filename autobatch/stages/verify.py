@@ -21,7 +21,7 @@ from autobatch.units import format_bytes, format_rate
 ROUNDS = 3  # processes that time it: rates differ between them
 # With another value of these the recommendation does not hold; the others are told.
 MATTERS = ("optimizer", "parameters", "precision", "data_fingerprint", "replicas")
-TOLD = ("model", "code_fingerprint", "device", "jit_compile")
+TOLD = ("model", "code_fingerprint", "configuration", "device", "jit_compile")
 
 
 def verify(
@@ -46,6 +46,8 @@ def verify(
     point, untimed = _timed(timer, size) if fits else (None, ())
     now = environment | {"optimizer": inspected.optimizer}
     then = recommended.environment | {"optimizer": recommended.optimizer}
+    read = _named(environment, "configuration")  # now; of what was read then, as code may make more
+    now["configuration"] = {name: read.get(name) for name in _named(then, "configuration")}
     different = _differences(then, now)
     speed = _speed(point, recommended)
     unlike = any(each.matters for each in different)

@@ -198,13 +198,38 @@ def test_other_data_or_another_model_is_refused_with_the_difference_named(tmp_pa
         record.add(entry(task, inspected(**change)))
 
 
-@pytest.mark.parametrize("name", ["train.py", "layers.py"])
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"a.yaml": "2", "b.json": "1"}, r": a\.yaml, which your code reads, has changed"),
+        ({"a.yaml": "1"}, r": your code no longer reads b\.json"),
+    ],
+)
+def test_configuration_that_was_read_is_to_be_read_again_as_it_was(tmp_path, now, told):
+    task = Inspect(batch_size=32)
+    fill(tmp_path, entry(task, inspected(configuration={"a.yaml": "1", "b.json": "1"})))
+    with pytest.raises(WrongRunDirectoryError, match=told):
+        fill(tmp_path, entry(task, inspected(configuration=now)))
+
+
+def test_configuration_that_is_first_read_later_may_have_been_written_before(tmp_path):
+    first, later, changed = (
+        entry(Inspect(batch_size=32), inspected(configuration=read))
+        for read in ({}, {"cached.json": "1"}, {"cached.json": "2"})
+    )
+    fill(tmp_path, first, later)
+    with pytest.raises(WrongRunDirectoryError, match="which your code reads, has changed"):
+        fill(tmp_path, changed)
+
+
+@pytest.mark.parametrize("name", ["train.py", "layers.py", "model.yaml"])
 def test_what_was_measured_as_the_code_changed_is_refused(tmp_path, name):
-    file, layers = (tmp_path / each for each in ("train.py", "layers.py"))
-    for each in (file, layers):
+    file, layers, read = (tmp_path / each for each in ("train.py", "layers.py", "model.yaml"))
+    for each in (file, layers, read):
         each.write_text("WIDTH = 4")
     target = msgspec.structs.replace(TARGET, folder=str(tmp_path))
-    known = entry(Inspect(batch_size=32), inspected(code_files=(str(layers),)))
+    facts = inspected(code_files=(str(layers),), configuration={read.name: "abc"})
+    known = entry(Inspect(batch_size=32), facts)
     with open_record(tmp_path / "run", target) as record:
         record.add(known)
         os.utime(tmp_path / name, ns=(1, 1))  # saved as it was

@@ -17,6 +17,7 @@ from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
 from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
+from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import users_code, users_files
@@ -42,7 +43,7 @@ FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
-    before = read_by_now(target)
+    before, configuration = read_by_now(target), Configuration(target)
     called = call_loader(target, batch_size=size, anew=True)
     build = partial(build_model, target, backend, seed=target.seed, batch_size=size)
     model = build()
@@ -132,6 +133,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
         batch_size=size,
         code_files=tuple(users_files(target)),
+        configuration=configuration.read(),
         settings={name: value for name in READ_AT_IMPORT if (value := before[name])},
     )
 
