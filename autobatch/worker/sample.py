@@ -3,10 +3,11 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from autobatch.worker.backends import Backend
 from autobatch.worker.batches import cut, inner_shapes, rows_of_batch
-from autobatch.worker.source import Source, is_ragged, leaves, rows_of
+from autobatch.worker.source import Source, is_ragged, is_tensor, leaves, rows_of
 
 
 def sample(
@@ -17,17 +18,45 @@ def sample(
     In several, and at least so many, where the user's batches cannot be joined: their samples
     vary in shape.
     """
+    arguments = source.fit_arguments(count) | {"class_weight": class_weight}
+    found = _drawn(arguments, count, backend)
+    return [_joined(found)] if _are_alike(found) else found
+
+
+def groups(source: Source, count: int, size: int, backend: Backend) -> list[Any]:
+    """So many samples in batches of `size`, without the rest that fills none.
+
+    They are alike however large the user's batches are, but for those that cannot be joined.
+    Several are in the machine's memory: the device may have no room for them beside a training.
+    """
+    found = _drawn(source.fit_arguments(size), count, backend, on_host=count > size)
+    if not _are_alike(found):
+        return found
+    whole = _joined(found)
+    rows = rows_of_batch(whole)
+    if rows <= size:
+        return [whole]
+    return [_rows(whole, start, start + size) for start in range(0, rows - size + 1, size)]
+
+
+def _drawn(
+    arguments: dict[str, Any], count: int, backend: Backend, *, on_host: bool = False
+) -> list[Any]:
+    """`count` samples in the batches that they come in."""
     found: list[Any] = []
     rows = 0
-    for batch in backend.batches(source.fit_arguments(count) | {"class_weight": class_weight}):
-        found.append(batch)
+    for batch in backend.batches(arguments):
+        found.append(keras.tree.map_structure(_on_host, batch) if on_host else batch)
         rows += rows_of_batch(batch)
         if rows >= count:
             break
     if rows > count and all(map(_is_plain, found)):
         found[-1] = cut(found[-1], rows_of_batch(found[-1]) - (rows - count))
-    alike = len({inner_shapes(batch) for batch in found}) == 1 and all(map(_is_plain, found))
-    return [_joined(found)] if alike else found
+    return found
+
+
+def _are_alike(batches: list[Any]) -> bool:
+    return len({inner_shapes(batch) for batch in batches}) == 1 and all(map(_is_plain, batches))
 
 
 def _is_plain(batch: Any) -> bool:
@@ -39,10 +68,25 @@ def _is_plain(batch: Any) -> bool:
     )
 
 
+def _on_host(leaf: Any) -> Any:
+    return leaf if leaf is None or is_tensor(leaf) else keras.ops.convert_to_numpy(leaf)
+
+
+def _rows(batch: Any, start: int, stop: int) -> Any:
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else leaf[start:stop], batch
+    )
+
+
 def _joined(batches: list[Any]) -> Any:
     if len(batches) == 1:
         return batches[0]
-    return keras.tree.map_structure(
-        lambda *parts: None if parts[0] is None else keras.ops.concatenate(parts, axis=0),
-        *batches,
-    )
+
+    def joined(*parts: Any) -> Any:
+        if parts[0] is None:
+            return None
+        if isinstance(parts[0], np.ndarray):
+            return np.concatenate(parts)
+        return keras.ops.concatenate(parts, axis=0)
+
+    return keras.tree.map_structure(joined, *batches)

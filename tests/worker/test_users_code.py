@@ -123,6 +123,15 @@ def test_normalization_is_evaluated_alike_whatever_the_batches_that_the_user_bui
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_normalization_is_evaluated_by_more_samples_than_a_small_batch_has(tmp_path):
+    """Those that begin the training data are the same; what it goes on with decides, too."""
+    task = changed(SHORT_TRIAL, batch_size=2, steps=1, evaluate_at=(0,), validation_batch_size=4)
+    train = "((np.concatenate([x[:4], {} * x[4:]]), x[:, :1]), (x, x[:, :1]))"
+    codes = [NORMALISED.replace("((x, x[:, :1]),) * 2", train.format(k)) for k in (1, 3)]
+    one, other = (asked(tmp_path, code, task).evaluations[0].metrics for code in codes)
+    assert one["val_loss"] != pytest.approx(other["val_loss"], rel=0.01)
+
+
 def test_a_dataset_is_shuffled_by_the_seed_of_the_trial_and_split_by_that_of_the_run(tmp_path):
     code = """
         import tensorflow as tf

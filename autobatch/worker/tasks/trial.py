@@ -20,7 +20,7 @@ from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
-from autobatch.worker.sample import sample
+from autobatch.worker.sample import groups, sample
 from autobatch.worker.seeds import random_state_kept, set_seed
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of, steps_per_epoch
@@ -72,7 +72,8 @@ def run(
     inputs: list[Any] = []
     if can_reestimate(model):
         most = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
-        found = sample(data.train, fixed or min(most, evaluated), backend)
+        size = fixed or min(most, evaluated)
+        found = groups(data.train, max(most, size), size, backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
         inputs = inputs if is_called_with(model, inputs[0]) else []
     rates = set_rates(model)
