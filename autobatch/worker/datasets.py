@@ -152,16 +152,6 @@ def is_cached(dataset: Any) -> bool:
     return any(map(is_cached, dataset._inputs()))
 
 
-def shuffles(dataset: Any) -> bool:
-    """Whether a shuffle is among its last transformations: each pass has another order."""
-    step = dataset
-    while step is not None:
-        if "Shuffle" in type(step).__name__:
-            return True
-        step = getattr(step, "_input_dataset", None)
-    return False
-
-
 def _batched_by_rank(dataset: Any, model: keras.Model) -> bool | None:
     inputs = getattr(model, "inputs", None)
     element = dataset.element_spec

@@ -2,8 +2,9 @@
 
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.batches import Built
-from autobatch.worker.datasets import Unbatched, shuffles
+from autobatch.worker.datasets import Unbatched
 from autobatch.worker.mistakes import UserError
+from autobatch.worker.order import shuffles
 from autobatch.worker.source import Source
 
 VALIDATION_SHARE = 0.2  # split off where the user has none, from the end, as Keras does

@@ -33,6 +33,7 @@ from autobatch.worker.optimizer import (
     rate_exponent,
     settings,
 )
+from autobatch.worker.order import order_notes
 from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
 from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
@@ -67,6 +68,9 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     notes = (
         *data.notes,
         *notes,
+        *order_notes(
+            data.train, model, size, is_split=data.has_validation and len(data.extents) == 1
+        ),
         *_import_notes(target, called),
         *set_since(before),
         *cache_files.notes(),

@@ -1,0 +1,103 @@
+"""Training data that comes in one order is told from what is shuffled, by whatever chooses."""
+
+import keras
+import pytest
+import tensorflow as tf
+from asking import ask
+from kinds import dense, rows
+from worker.test_targets import HERE
+
+from autobatch.protocol import Inspect, Inspected
+from autobatch.worker.batches import of_dataset
+from autobatch.worker.datasets import unbatched
+from autobatch.worker.order import keeps_order, order_notes, shuffles
+from autobatch.worker.source import Look
+
+TOLD = "The training data is not shuffled: it comes in the same order"
+
+
+def ordered(count=50):
+    return tf.data.Dataset.from_tensor_slices(rows(count))
+
+
+def shuffled():
+    return ordered().shuffle(50)
+
+
+def windows():
+    return tf.data.Dataset.range(50).window(3, 1).flat_map(lambda each: each.batch(3))
+
+
+def shuffled_within():
+    return tf.data.Dataset.range(3).interleave(lambda _: tf.data.Dataset.range(9).shuffle(9))
+
+
+def generated():
+    """In whatever order its code has it."""
+    signature = tf.TensorSpec((), "int64")
+    return tf.data.Dataset.from_generator(lambda: range(9), output_signature=signature)
+
+
+def generated_within():
+    return tf.data.Dataset.range(3).interleave(lambda _: generated())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "is_shuffled", "keeps"),
+    [
+        (ordered(), False, True),
+        (ordered().cache().map(lambda x, y: (2 * x, y)).batch(5).prefetch(1), False, True),
+        (windows(), False, True),
+        (shuffled().batch(5).prefetch(1), True, False),
+        (tf.data.Dataset.zip((shuffled(), shuffled())), True, False),
+        (shuffled_within(), False, False),
+        (generated().batch(3), False, False),
+        (generated_within(), False, False),
+        (tf.data.Dataset.sample_from_datasets([ordered(), ordered()]), False, False),
+    ],
+)
+def test_an_order_is_kept_where_nothing_is_seen_to_choose_it(dataset, is_shuffled, keeps):
+    assert (shuffles(dataset), keeps_order(dataset)) == (is_shuffled, keeps)
+
+
+def stateful():
+    layers = keras.layers
+    inputs = keras.Input(batch_shape=(20, 4, 1))
+    return keras.Model(inputs, layers.Dense(1)(layers.GRU(2, stateful=True)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "size", "is_told"),
+    [
+        (ordered(), dense, 20, True),
+        (ordered(), dense, 50, False),  # all in one batch
+        (ordered(), stateful, 20, False),
+        (shuffled(), dense, 20, False),
+    ],
+)
+def test_an_order_that_is_kept_is_told_where_it_matters(dataset, model, size, is_told):
+    for train in (
+        unbatched(dataset, "data", Look(5.0), ends=False),
+        of_dataset(dataset.batch(size), size, "data", Look(5.0), ends=False),
+    ):
+        told = order_notes(train, model(), size, is_split=False)
+        assert [note.startswith(TOLD) for note in told] == [True] * is_told
+
+
+@pytest.mark.parametrize(
+    ("data", "is_told"),
+    [
+        ("feeds.py:unbatched", True),
+        ("feeds.py:batched", True),
+        ("feeds.py:one_dataset", True),
+        ("feeds.py:generators", False),
+        ("kinds.py:arrays", False),
+    ],
+)
+def test_it_is_told_when_data_is_inspected(tmp_path, data, is_told):
+    target = {"folder": HERE, "model": "kinds.py:dense", "data": data}
+    found, _ = ask(tmp_path, Inspect(batch_size=20), **target)
+    assert isinstance(found, Inspected), found
+    told = [note for note in found.notes if note.startswith(TOLD)]
+    assert len(told) == is_told
+    assert any("what shuffles is not split" in note for note in told) == ("one_" in data)
