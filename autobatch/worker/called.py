@@ -49,7 +49,7 @@ def call_loader(
     known = kept(path) if path and not anew else None
     if known is not None:
         return Called(loader, known.value, parameters=known.parameters)
-    if shuffle_seed is not None:
+    if anew or shuffle_seed is not None:
         shuffle_by(shuffle_seed)
     before = globals.marks(target) if path and anew else None
     began, draw_alike = time.perf_counter(), random_state()

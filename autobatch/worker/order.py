@@ -1,7 +1,7 @@
 """The order that samples of a tf.data.Dataset come in, and what to say where it is always one."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -15,15 +15,24 @@ CHOOSING = ("Shuffle", "Generator", "DirectedInterleave")  # the last: sample_fr
 
 def shuffles(dataset: Any) -> bool:
     """Whether a shuffle is among its transformations: each pass has another order."""
-    return any("Shuffle" in type(step).__name__ for step in _steps(dataset))
+    return any(map(_is_shuffle, _steps(dataset)))
 
 
-def keeps_order(dataset: Any) -> bool:
-    """Whether each pass is known to be in one order: no shuffle, and nobody else, chooses it."""
-    names = {type(step).__name__ for step in _steps(dataset)}
-    for step in _steps(dataset):
-        names.update(_operations(step))
-    return not any("Dataset" in name and word in name for name in names for word in CHOOSING)
+def order_of(dataset: Any) -> Literal["kept", "set", "free"]:
+    """Whether every pass is known to be in one order; or to be in one with all seeds.
+
+    That is where no shuffle, and nobody else, chooses it; and where only shuffles do that were
+    given a seed, or are for all epochs.
+    """
+    found = list(_steps(dataset))
+    names = {type(step).__name__ for step in found if not _is_shuffle(step)}
+    names.update(name for step in found for name in _operations(step))
+    if any("Dataset" in name and word in name for name in names for word in CHOOSING):
+        return "free"
+    if not any(map(_is_shuffle, found)):
+        return "kept"
+    is_set = all(getattr(step, "order_is_set", False) for step in found if _is_shuffle(step))
+    return "set" if is_set else "free"
 
 
 def order_notes(
@@ -33,14 +42,17 @@ def order_notes(
     dataset = _dataset_of(train)
     if dataset is None or train.count <= size or recurrent_states(model):
         return ()
-    if not keeps_order(dataset):
-        return ()
     both = ", and return (train, validation): what shuffles is not split" if is_split else ""
-    return (
-        "The training data is not shuffled: it comes in the same order in every epoch and with "
-        "every seed, as `fit` takes it. Put .shuffle(N) into load_data if your training "
+    told = {
+        "kept": "The training data is not shuffled: it comes in the same order in every epoch and "
+        "with every seed, as `fit` takes it. Put .shuffle(N) into load_data if your training "
         f"shuffles{both}.",
-    )
+        "set": "All seeds of trials see the training data in the same order, since .shuffle in "
+        "load_data is given a seed (or reshuffle_each_iteration=False): intervals hold no luck of "
+        "that order. Without it they do.",
+    }
+    order = order_of(dataset)
+    return (told[order],) if order in told else ()
 
 
 def _dataset_of(source: Source) -> Any:
@@ -57,6 +69,10 @@ def _steps(dataset: Any) -> Iterator[Any]:
     yield dataset
     for each in dataset._inputs():
         yield from _steps(each)
+
+
+def _is_shuffle(step: Any) -> bool:
+    return "Shuffle" in type(step).__name__
 
 
 def _operations(step: Any) -> Iterator[str]:

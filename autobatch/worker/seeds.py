@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+# image_dataset_from_directory and the like: what they shuffle by it was split before.
+KERAS_UTILITIES = "keras.src.utils."
+
 
 def set_seed(seed: int) -> None:
     """Of all that Keras seeds, and of PyTorch where the user's code has imported it."""
@@ -22,12 +25,15 @@ def set_seed(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def shuffle_by(seed: int) -> None:
+def shuffle_by(seed: int | None) -> None:
     """From now on a tf.data.Dataset that shuffles each epoch anew, without a seed, does so by it.
 
     It has a seed of its own from when it is made; and the loader is called with that of the run, as
     what it splits at random is to be split alike. No two shuffle alike: of two that are zipped,
-    each sample would be paired with itself.
+    each sample would be paired with itself. A seed that Keras' utilities give is mixed with it; one
+    that the user gives is left, by which samples may be split. With `seed` None nothing changes.
+
+    Of each it is known from now on whether it has the same order with all seeds: `order_is_set`.
     """
     tf = sys.modules.get("tensorflow")
     if tf is None:
@@ -42,12 +48,27 @@ def shuffle_by(seed: int) -> None:
         reshuffle_each_iteration: bool | None = None,
         name: str | None = None,
     ) -> Any:
-        if seed is None and reshuffle_each_iteration is not False:
-            seed = int(seeds.integers(2**31))
-        return theirs(dataset, buffer_size, seed, reshuffle_each_iteration, name)
+        caller = str(sys._getframe(1).f_globals.get("__name__"))
+        is_set = seed is not None and not caller.startswith(KERAS_UTILITIES)
+        is_set = is_set or reshuffle_each_iteration is False
+        seed = seed if is_set else anew(seed)
+        made = theirs(dataset, buffer_size, seed, reshuffle_each_iteration, name)
+        made.order_is_set = is_set
+        return made
 
-    seeds = np.random.default_rng(seed)
+    anew: Callable[[Any], Any] = (lambda given: given) if seed is None else _mixed_with(seed)
     tf.data.Dataset.shuffle = shuffle
+
+
+def _mixed_with(seed: int) -> Callable[[int | None], int]:
+    """A function that gives another seed each time, or one by the seed that it is given."""
+    seeds = np.random.default_rng(seed)
+
+    def mixed(given: int | None) -> int:
+        drawn_from = seeds if given is None else np.random.default_rng([seed, given])
+        return int(drawn_from.integers(2**31))
+
+    return mixed
 
 
 @contextlib.contextmanager

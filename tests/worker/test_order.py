@@ -10,7 +10,8 @@ from worker.test_targets import HERE
 from autobatch.protocol import Inspect, Inspected
 from autobatch.worker.batches import of_dataset
 from autobatch.worker.datasets import unbatched
-from autobatch.worker.order import keeps_order, order_notes, shuffles
+from autobatch.worker.order import order_notes, order_of, shuffles
+from autobatch.worker.seeds import shuffle_by
 from autobatch.worker.source import Look
 
 TOLD = "The training data is not shuffled: it comes in the same order"
@@ -43,21 +44,45 @@ def generated_within():
 
 
 @pytest.mark.parametrize(
-    ("dataset", "is_shuffled", "keeps"),
+    ("dataset", "is_shuffled", "order"),
     [
-        (ordered(), False, True),
-        (ordered().cache().map(lambda x, y: (2 * x, y)).batch(5).prefetch(1), False, True),
-        (windows(), False, True),
-        (shuffled().batch(5).prefetch(1), True, False),
-        (tf.data.Dataset.zip((shuffled(), shuffled())), True, False),
-        (shuffled_within(), False, False),
-        (generated().batch(3), False, False),
-        (generated_within(), False, False),
-        (tf.data.Dataset.sample_from_datasets([ordered(), ordered()]), False, False),
+        (ordered(), False, "kept"),
+        (ordered().cache().map(lambda x, y: (2 * x, y)).batch(5).prefetch(1), False, "kept"),
+        (windows(), False, "kept"),
+        (shuffled().batch(5).prefetch(1), True, "free"),
+        (tf.data.Dataset.zip((shuffled(), shuffled())), True, "free"),
+        (shuffled_within(), False, "free"),
+        (generated().batch(3), False, "free"),
+        (generated_within(), False, "free"),
+        (tf.data.Dataset.sample_from_datasets([ordered(), ordered()]), False, "free"),
     ],
 )
-def test_an_order_is_kept_where_nothing_is_seen_to_choose_it(dataset, is_shuffled, keeps):
-    assert (shuffles(dataset), keeps_order(dataset)) == (is_shuffled, keeps)
+def test_an_order_is_kept_where_nothing_is_seen_to_choose_it(dataset, is_shuffled, order):
+    assert (shuffles(dataset), order_of(dataset)) == (is_shuffled, order)
+
+
+def by_keras(**options):
+    x, y = rows(50)
+    return keras.utils.timeseries_dataset_from_array(x, y, 1, **options)
+
+
+@pytest.mark.parametrize("of_trial", [None, 3])
+def test_an_order_is_set_where_all_shuffles_of_the_users_have_a_seed(monkeypatch, of_trial):
+    monkeypatch.setattr(tf.data.Dataset, "shuffle", tf.data.Dataset.shuffle)
+    shuffle_by(of_trial)
+    for dataset, order in (
+        (ordered().shuffle(50, seed=1), "set"),
+        (ordered().shuffle(50, reshuffle_each_iteration=False).batch(5), "set"),
+        (ordered().shuffle(50, seed=1).skip(10).shuffle(50), "free"),
+        (generated().shuffle(50, seed=1), "free"),
+        (by_keras(shuffle=True), "free"),
+        (by_keras(shuffle=True, seed=1), "free"),
+        (by_keras(), "kept"),
+    ):
+        assert order_of(dataset) == order
+    train = unbatched(ordered().shuffle(50, seed=1), "data", Look(5.0), ends=False)
+    (told,) = order_notes(train, dense(), 20, is_split=False)
+    assert "intervals hold no luck of that order" in told
 
 
 def stateful():

@@ -244,6 +244,28 @@ def test_who_cannot_load_for_another_batch_size_is_validated_at_the_trials(tmp_p
     assert isinstance(found, Trained), found
 
 
+@pytest.mark.parametrize("given", ["None", "7"])
+def test_what_keras_shuffles_itself_differs_with_the_seed_of_the_trial(tmp_path, given):
+    """It gives each shuffle a seed: one that it drew, or the user's, by which it also splits."""
+    code = f"""
+        import tensorflow as tf
+        build = model
+        def model():
+            keras.utils.set_random_seed(42)
+            return build()
+        def data(batch_size):
+            windows = keras.utils.timeseries_dataset_from_array(
+                x, x[:, :1], 1, batch_size=batch_size, shuffle=True, seed={given}
+            )
+            return windows.map(lambda rows, y: (rows[:, 0], y)), (x[:16], x[:16, :1])
+        """
+    seeds = (1, 2, 1)
+    one, other, again = (asked(tmp_path, code, changed(SHORT_TRIAL, seed=each)) for each in seeds)
+    assert one.evaluations == again.evaluations
+    assert one.evaluations[0] == other.evaluations[0]
+    assert one.evaluations[-1] != other.evaluations[-1]
+
+
 def test_datasets_that_are_shuffled_in_one_trial_differ_in_their_orders(tmp_path):
     code = """
         import tensorflow as tf
