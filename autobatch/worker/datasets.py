@@ -9,9 +9,9 @@ import keras
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, leaves
+from autobatch.worker.source import Look, bytes_of, is_tensor, leaves
 
-LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples
+LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether any is longer
 # What passes batches through as they are, among the classes of tf.data.
 TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Map", "Shard")
 
@@ -24,7 +24,7 @@ class Unbatched:
     dataset: Any
     count: int
     padded: bool = False
-    uneven: bool = False
+    varied: bool = False
     notes: tuple[str, ...] = ()
     is_whole: bool = True
 
@@ -35,7 +35,8 @@ class Unbatched:
         return {"x": batch(batch_size).prefetch(tf.data.AUTOTUNE)}
 
     def fit_call(self, loader: str) -> str:
-        return f"model.fit(train.{'padded_batch' if self.padded else 'batch'}({{size}}))"
+        batch = "padded_batch" if self.padded and self.varied else "batch"
+        return f"model.fit(train.{batch}({{size}}))"
 
     def part(self, count: int) -> "Unbatched":
         count = min(count, self.count) if self.is_whole else count
@@ -47,7 +48,7 @@ class Unbatched:
 
     def longest(self, batch_size: int) -> "Unbatched":
         """The largest of the samples looked at, in memory."""
-        if not self.uneven:
+        if not self.varied:
             return self
         import tensorflow as tf
 
@@ -103,8 +104,9 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
             "tf.py_function or tf.numpy_function.",
         )
     padded = not ragged and any(None in shape for shape in shapes)
-    uneven = padded or ragged or any(spec.dtype.name == "string" for spec in specs)
-    if uneven:
+    may_vary = padded or ragged or any(spec.dtype.name == "string" for spec in specs)
+    varied = may_vary and (look.known.varied if look.known else _vary(dataset))
+    if varied:
         how = "as ragged" if ragged else "as texts"
         if padded:
             how = "batches are padded with zeros to their longest sample"
@@ -112,7 +114,22 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
             f"{source}: samples vary in length ({how}); probes use the longest of the first "
             f"{min(count, LOOK_SAMPLES)} (or of those seen in {LOOK_SECONDS:g} s).",
         )
-    return Unbatched(dataset, count, padded, uneven, notes, is_whole)
+    return Unbatched(dataset, count, padded, varied, notes, is_whole)
+
+
+def _vary(dataset: Any) -> bool:
+    """Whether samples are seen to differ in size: it may know less than they have in common."""
+    first: list[Any] = []
+    until = time.monotonic() + LOOK_SECONDS
+    for sample in dataset.take(LOOK_SAMPLES):
+        parts = leaves(sample)
+        sizes = [bytes_of(leaf) if is_tensor(leaf) else tuple(leaf.shape) for leaf in parts]
+        first = first or sizes
+        if sizes != first:
+            return True
+        if time.monotonic() > until:
+            break
+    return False
 
 
 def unknown_size_note(source: str, count: int, *, ends: bool) -> str:

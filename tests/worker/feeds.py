@@ -349,3 +349,14 @@ def one_by_one():
 
 def columns_one_by_one():
     return (OneByOne(), rows(SAMPLES)[1]), None
+
+
+def windows():
+    """Of four numbers each, which a dataset that makes them does not know."""
+
+    def part(count):
+        numbers = tf.data.Dataset.range(count + 3).window(4, 1, drop_remainder=True)
+        each = numbers.flat_map(lambda window: window.batch(4))
+        return each.map(lambda row: (tf.cast(row, "float32"), tf.cast(row[:1], "float32")))
+
+    return part(SAMPLES), part(20)

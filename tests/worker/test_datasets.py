@@ -1,0 +1,62 @@
+"""Samples that a tf.data.Dataset gives one by one vary in length where they are seen to."""
+
+import pytest
+import tensorflow as tf
+from asking import ask
+from feeds import windows
+from kinds import SAMPLES, seldom_long_in_a_dataset, text_dataset, unpadded_text
+from worker.test_targets import HERE, LIMIT
+
+from autobatch.protocol import Extent, Fits, Inspect, Inspected, Probe
+from autobatch.worker.datasets import unbatched
+from autobatch.worker.source import Look
+
+
+def looked_at(dataset, known=None):
+    return unbatched(dataset, "data", Look(5.0, known), ends=False)
+
+
+def ragged(lengths):
+    return tf.data.Dataset.from_tensor_slices(tf.ragged.constant([[1] * n for n in lengths]))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "varied", "batch"),
+    [
+        (windows()[0], False, "batch"),
+        (text_dataset([[1, 2]] * 50), False, "batch"),
+        (unpadded_text()[0], True, "padded_batch"),
+        (ragged([2, 2]), False, "batch"),
+        (ragged([2, 3]), True, "batch"),
+        (tf.data.Dataset.from_tensor_slices(["ab", "cd"]), False, "batch"),
+        (seldom_long_in_a_dataset()[0], True, "batch"),
+    ],
+)
+def test_samples_vary_where_they_are_seen_to(dataset, varied, batch):
+    found = looked_at(dataset)
+    assert (found.varied, found.fit_call("data")) == (varied, f"model.fit(train.{batch}({{size}}))")
+    assert any("vary in length" in note for note in found.notes) == varied
+    assert (found.longest(1) is not found) == varied
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_whether_they_vary_is_looked_for_once(varied):
+    def drawn():
+        raise AssertionError("a sample was drawn")
+
+    signature = tf.TensorSpec((None,), "float32")
+    dataset = tf.data.Dataset.from_generator(drawn, output_signature=signature)
+    known = Extent(samples=50, is_whole=True, varied=varied)
+    assert looked_at(dataset, known).varied == varied
+
+
+def test_windows_of_one_length_are_inspected_and_probed_as_such(tmp_path):
+    target = {"folder": HERE, "model": "kinds.py:dense", "data": "feeds.py:windows"}
+    found, _ = ask(tmp_path, Inspect(batch_size=20), **target)
+    assert isinstance(found, Inspected), found
+    assert (found.fit_call, found.train_samples) == ("model.fit(train.batch({size}))", SAMPLES)
+    assert not any("vary in length" in note for note in found.notes)
+    probe = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0)
+    fits, _ = ask(tmp_path, probe, extents=found.extents, **target)
+    assert isinstance(fits, Fits), fits
+    assert (fits.ragged_samples, fits.validated) == (10, True)
