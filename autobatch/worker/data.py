@@ -208,7 +208,7 @@ class _Loading:
         look, ends, fixed = self.look(index or 0), index == 1, _has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
-                return datasets.unbatched(part, name, look, ends=ends)
+                return datasets.unbatched(part, name, look, self.model, ends=ends)
             size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
             asks = takes_batch_size(self.called.loader) and not ends
             of_one = partial(self.call_again, 1, index) if asks else None

@@ -12,6 +12,8 @@ from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, is_tensor, leaves
 
 LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether any is longer
+# Layers to which a text is one of many, however long it is.
+LOOKUPS = ("StringLookup", "Hashing", "HashedCrossing")
 # What passes batches through as they are, among the classes of tf.data.
 TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Map", "Shard")
 
@@ -86,7 +88,9 @@ def is_dataset(value: Any) -> bool:
     )
 
 
-def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched:
+def unbatched(
+    dataset: Any, source: str, look: Look, model: Any = None, *, ends: bool
+) -> Unbatched:
     """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
     count, is_whole = _count(dataset, source, look)
     notes: tuple[str, ...] = ()
@@ -104,8 +108,9 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
             "tf.py_function or tf.numpy_function.",
         )
     padded = not ragged and any(None in shape for shape in shapes)
-    may_vary = padded or ragged or any(spec.dtype.name == "string" for spec in specs)
-    varied = may_vary and (look.known.varied if look.known else _vary(dataset))
+    texts = any(spec.dtype.name == "string" for spec in specs) and not _looks_up_texts(model)
+    may_vary = padded or ragged or texts
+    varied = may_vary and (look.known.varied if look.known else _vary(dataset, texts=texts))
     if varied:
         how = "as ragged" if ragged else "as texts"
         if padded:
@@ -117,12 +122,12 @@ def unbatched(dataset: Any, source: str, look: Look, *, ends: bool) -> Unbatched
     return Unbatched(dataset, count, padded, varied, notes, is_whole)
 
 
-def _vary(dataset: Any) -> bool:
+def _vary(dataset: Any, *, texts: bool) -> bool:
     """Whether samples are seen to differ in size: it may know less than they have in common."""
     first: list[Any] = []
     until = time.monotonic() + LOOK_SECONDS
     for sample in dataset.take(LOOK_SAMPLES):
-        parts = leaves(sample)
+        parts = [leaf for leaf in leaves(sample) if texts or leaf.dtype.name != "string"]
         sizes = [bytes_of(leaf) if is_tensor(leaf) else tuple(leaf.shape) for leaf in parts]
         first = first or sizes
         if sizes != first:
@@ -130,6 +135,20 @@ def _vary(dataset: Any) -> bool:
         if time.monotonic() > until:
             break
     return False
+
+
+def _looks_up_texts(model: Any) -> bool:
+    """Whether layers are known to look up whatever texts it takes: their length is no matter."""
+    graph = getattr(model, "_functional", None) or model  # of a Sequential, or its own
+    inputs, operations = (getattr(graph, name, None) or () for name in ("inputs", "operations"))
+    texts = {id(each) for each in inputs if each.dtype == "string"}
+    readers = {
+        type(node.operation).__name__
+        for operation in operations
+        for node in operation._inbound_nodes
+        if not texts.isdisjoint(map(id, node.input_tensors))
+    }
+    return bool(readers) and readers <= {*LOOKUPS}
 
 
 def unknown_size_note(source: str, count: int, *, ends: bool) -> str:

@@ -315,6 +315,18 @@ def words_in_arrays():
     return (written(SAMPLES), labels(SAMPLES)), (tf.constant(written(20)), labels(20))
 
 
+def looking_up(others=()):
+    """Each text is one of a few; beside it are those that other layers read."""
+    text = keras.Input((), dtype="string", name="text")
+    found = [layers.Embedding(4, 3)(layers.StringLookup(vocabulary=["a", "b a"])(text))]
+    beside = [keras.Input((), dtype="string") for _ in others]
+    for layer, other in zip(others, beside, strict=True):
+        found.append(layers.Flatten()(layers.Embedding(4, 3)(layer(other))))
+    joined = layers.Concatenate()(found) if beside else found[0]
+    model = keras.Model([text, *beside] if beside else text, layers.Dense(1, "sigmoid")(joined))
+    return compiled(model, "binary_crossentropy")
+
+
 def wordy_of_any_length():
     """Each batch is as wide as its longest text."""
     words = layers.TextVectorization(vocabulary=["a", "b"])

@@ -1,10 +1,19 @@
 """Samples that a tf.data.Dataset gives one by one vary in length where they are seen to."""
 
+import keras
 import pytest
 import tensorflow as tf
 from asking import ask
 from feeds import windows
-from kinds import SAMPLES, seldom_long_in_a_dataset, text_dataset, unpadded_text
+from kinds import (
+    SAMPLES,
+    dense,
+    looking_up,
+    seldom_long_in_a_dataset,
+    text_dataset,
+    unpadded_text,
+    wordy,
+)
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Extent, Fits, Inspect, Inspected, Probe
@@ -60,3 +69,24 @@ def test_windows_of_one_length_are_inspected_and_probed_as_such(tmp_path):
     fits, _ = ask(tmp_path, probe, extents=found.extents, **target)
     assert isinstance(fits, Fits), fits
     assert (fits.ragged_samples, fits.validated) == (10, True)
+
+
+def looking_up_and_reading():
+    words = keras.layers.TextVectorization(vocabulary=["a"], output_sequence_length=4)
+    return looking_up([words])
+
+
+@pytest.mark.parametrize(
+    ("model", "varied"),
+    [(looking_up, False), (looking_up_and_reading, True), (wordy, True), (dense, True)],
+)
+def test_of_texts_that_are_looked_up_the_length_is_no_matter(model, varied):
+    dataset = seldom_long_in_a_dataset()[0]
+    assert unbatched(dataset, "data", Look(5.0), model(), ends=False).varied == varied
+
+
+def test_texts_that_are_looked_up_are_inspected_as_such(tmp_path):
+    target = {"model": "kinds.py:looking_up", "data": "kinds.py:seldom_long_in_a_dataset"}
+    found, _ = ask(tmp_path, Inspect(batch_size=20), folder=HERE, **target)
+    assert isinstance(found, Inspected), found
+    assert not any("vary in length" in note for note in found.notes)
