@@ -28,7 +28,7 @@ from autobatch.worker.batches import (
     rows_of_batch,
     samples_in,
 )
-from autobatch.worker.datasets import unknown_size_note
+from autobatch.worker.datasets import is_dataset, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, is_of, leaves, steps_per_epoch
 
@@ -89,13 +89,24 @@ def is_loader(value: Any) -> bool:
 
 
 def is_unbatched(value: Any) -> bool:
-    """True for a torch Dataset, and for others of which NumPy would get the rows one by one."""
+    """True for a torch Dataset, and for others whose samples or batches are got one by one."""
     if is_of("torch.utils.data", "Dataset", value):
         return True
     if isinstance(value, (Mapping, list, tuple)) or type(value).__module__ in SEQUENCES:
         return False
-    is_walked = hasattr(value, "__len__") and hasattr(value, "__getitem__")
-    return is_walked and not any(hasattr(value, name) for name in OF_ARRAYS)
+    is_array = any(hasattr(value, name) for name in OF_ARRAYS)
+    return not is_array and (_has_samples(value) or _is_stream(value))
+
+
+def _has_samples(value: Any) -> bool:
+    """Any of which can be asked for, as of Hugging Face's datasets."""
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def _is_stream(value: Any) -> bool:
+    """True for what can be gone through, as their datasets that are streamed, and Grain's."""
+    is_known = isinstance(value, Iterator) or is_loader(value) or is_dataset(value)
+    return hasattr(value, "__iter__") and not is_known
 
 
 def refuse_unbatched(part: Any, source: str) -> None:
@@ -105,7 +116,8 @@ def refuse_unbatched(part: Any, source: str) -> None:
         what = f"{type(leaf).__module__}.{name}"
         hint = (
             'Give arrays (of a Hugging Face dataset, those in dataset.with_format("numpy")[:]), a '
-            "tf.data.Dataset, a PyDataset or a DataLoader."
+            "tf.data.Dataset (`dataset.to_tf_dataset(batch_size=batch_size)`, in `def "
+            "load_data(batch_size):`), a PyDataset or a DataLoader."
         )
         if is_of("torch.utils.data", "Dataset", leaf):
             what = f"torch Dataset ({name})"
@@ -114,6 +126,14 @@ def refuse_unbatched(part: Any, source: str) -> None:
                 "Write `def load_data(batch_size):`, and return DataLoaders of that size for "
                 f"(train, validation): DataLoader(dataset, batch_size=batch_size{shuffle}). Or "
                 "return arrays."
+            )
+        elif not _has_samples(leaf):
+            hint = (
+                "Write `def load_data(batch_size):`, and return, for training and for validation, "
+                "a generator of batches (x, y) of that size: `(batch for batch in loader)`, or, of "
+                'a Hugging Face dataset, `((batch["x"], batch["y"]) for batch in '
+                'dataset.with_format("numpy").iter(batch_size))`. Or return a tf.data.Dataset or a '
+                "torch DataLoader."
             )
         raise UserError(
             f"{source} has a {what} where Keras trains on batches or arrays.", hint=hint

@@ -360,3 +360,18 @@ def windows():
         return each.map(lambda row: (tf.cast(row, "float32"), tf.cast(row[:1], "float32")))
 
     return part(SAMPLES), part(20)
+
+
+class Streamed:
+    """As a dataset of Hugging Face that is streamed, or Grain's loader."""
+
+    def __iter__(self):
+        yield from zip(*rows(), strict=True)
+
+
+def streamed():
+    return Streamed(), dataset(20)
+
+
+def streamed_for_validation():
+    return dataset(), Streamed()

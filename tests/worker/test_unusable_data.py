@@ -1,10 +1,15 @@
 """Data that cannot be trained on is refused with what is wrong, in the user's words."""
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from asking import ask
+from feeds import OneByOne, Streamed, generator
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, UserCodeFailed
+from autobatch.worker.loaders import is_unbatched
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,8 @@ from autobatch.protocol import Benchmark, Inspect, Measured, Probe, TimedOut, Us
             "training data has a feeds.OneByOne where Keras trains on batches or arrays",
         ),
         ("columns_one_by_one", "training data has a feeds.OneByOne where"),
+        ("streamed", "training data has a feeds.Streamed where Keras trains on batches or arrays"),
+        ("streamed_for_validation", "validation data has a feeds.Streamed where"),
         ("ten_samples", "no batch at batch_size=20"),
     ],
 )
@@ -38,6 +45,22 @@ def test_unusable_data_is_refused_when_it_is_inspected(tmp_path, data, words):
     )
     assert isinstance(found, UserCodeFailed), found
     assert words in found.message
+    assert ("(batch for batch in loader)" in str(found.hint)) == ("Streamed" in words)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((each, True) for each in (OneByOne(), Streamed())),
+        *((each, False) for each in ("text", [1.0], (1.0,), {"x": 1.0}, {1.0}, range(9))),
+        *((each, False) for each in (np.ones(9), tf.ones(9), tf.ragged.constant([[1], []]))),
+        *((each, False) for each in (tf.data.Dataset.range(9), generator(9, 3))),
+        (keras.Variable([1.0, 2.0]), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_gives_its_samples_one_by_one_is_told_from_what_keras_takes(value, expected):
+    assert is_unbatched(value) == expected
 
 
 @pytest.mark.parametrize(
