@@ -1,7 +1,9 @@
 """Code as users write it, which trains as it stands, and is to be measured as it stands."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -27,8 +29,11 @@ from autobatch.protocol import (
     UserCodeFailed,
     changed,
 )
+from autobatch.worker.backends import StepCount
 from autobatch.worker.datasets import is_batched
+from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import batch_norm_layers, optimizers
+from autobatch.worker.tasks import probe
 
 BEGINNING = """
 import keras, numpy as np
@@ -923,6 +928,51 @@ def test_a_step_that_keras_cannot_call_on_the_backend_is_refused(on_each_backend
         f"Own.train_step takes ({taken}), and on {on_each_backend} Keras gives it ({given})."
     )
     assert f"--set backend={other}" in found.hint
+
+
+WITHOUT_ITS_STEP = """
+        import tensorflow as tf
+
+        class Own(keras.Sequential):
+            def make_train_function(self, force=False):
+                ran = []
+
+                def train(batches):
+                    x, y = next(batches)
+                    ran.append(x)
+                    assert len(ran) < 10, "it goes on in vain"
+                    with tf.GradientTape() as tape:
+                        loss = keras.ops.mean((self(x, training=True) - y) ** 2)
+                    weights = self.trainable_weights
+                    self.optimizer.apply(tape.gradient(loss, weights), weights)
+                    return {"loss": loss}
+
+                self.train_function = train
+
+        def model():
+            found = Own([keras.Input((4,)), keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+"""
+
+
+def test_a_probe_of_a_model_that_trains_without_its_train_step_is_refused(tmp_path):
+    found = asked(tmp_path, WITHOUT_ITS_STEP, PROBE)
+    assert isinstance(found, UserCodeFailed), found
+    assert "trained without its train_step" in found.message
+    assert "override train_step" in found.hint
+
+
+def test_a_probe_with_fewer_full_steps_than_it_needs_proves_nothing():
+    data = SimpleNamespace(source="train.py:data")
+    ran = StepCount(full=2, steps=9, smallest=7, largest=16)
+    with pytest.raises(UserError) as refused:
+        probe._check(ran, 16, 3, data)
+    assert refused.value.message == (
+        "train.py:data: 2 training steps ran on 16 samples, where 3 were needed; "
+        "batches had 7 to 16 samples."
+    )
+    probe._check(replace(ran, full=3), 16, 3, data)
 
 
 def test_a_loss_on_jax_as_keras_guide_has_it_trains_and_is_not_evaluated(on_each_backend, tmp_path):

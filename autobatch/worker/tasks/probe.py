@@ -203,6 +203,8 @@ class _StepClock(Watch):
         self.done = self._enough()
 
     def _enough(self) -> bool:
+        if self._counted == 0:  # none of the steps that ran, nor will be
+            return True
         in_time = time.perf_counter() - self._settling_since < self._enough_seconds
         enough = max(self._needed, self._enough_steps) if in_time else self._needed
         return self._full >= enough and not (
