@@ -691,6 +691,24 @@ def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(tmp_path):
     assert told[2].message == "The model in uncompiled.keras is not compiled."
 
 
+@on_backends("tensorflow")  # Keras refuses it alike on others
+def test_code_in_a_saved_model_is_refused_and_not_run(tmp_path):
+    written = tmp_path / "written"
+    writes = keras.layers.Lambda(
+        lambda x, path=str(written): __import__("pathlib").Path(path).touch() or x
+    )
+    model = keras.Sequential([keras.Input((4,)), writes, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "model.keras")
+    written.unlink()  # it ran where it was made
+    task = Inspect(batch_size=20)
+    found, _ = ask(tmp_path, task, folder=tmp_path, model="model.keras", data=None)
+    assert isinstance(found, UserCodeFailed), found
+    assert found.message.startswith("model.keras contains code (a Lambda layer)")
+    assert "Python file" in found.hint
+    assert not written.exists()
+
+
 @pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
 @on_backends("tensorflow")
 def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
