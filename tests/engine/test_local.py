@@ -47,6 +47,32 @@ def test_a_worker_answers_and_its_prints_go_to_the_log(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+TELLING = """
+import os
+import keras
+
+with open(f"{os.path.dirname(__file__)}/imported", "a") as imported:
+    imported.write(f"{os.getpid()} {os.getppid()}\\n")
+
+def model():
+    found = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+"""
+
+
+def test_each_job_has_a_process_of_its_own_that_imports_the_users_module_anew(tmp_path):
+    (tmp_path / "train.py").write_text(TELLING)
+    target = Target(folder=str(tmp_path), model="train.py:model")
+    executor = LocalExecutor(target, tmp_path / "logs")
+    for _ in range(2):
+        assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
+    told = [line.split() for line in (tmp_path / "imported").read_text().splitlines()]
+    (one, template), (other, same) = [tuple(map(int, pids)) for pids in told]
+    assert one != other
+    assert template == same == forkserver._forkserver._forkserver_pid
+
+
 def test_a_probe_proves_the_full_steps_that_it_ran(tmp_path):
     outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB))
     assert isinstance(outcome, Fits)

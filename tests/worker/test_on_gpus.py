@@ -346,6 +346,12 @@ def test_keras_is_told_to_use_cuda_so_that_it_does_not_look_for_it(monkeypatch):
         assert torch.template_environment("/logs", device)["KERAS_TORCH_DEVICE"] == expected
 
 
+def test_pytorch_looks_for_a_gpu_without_starting_cuda_which_forks_could_not_use():
+    for device in ("gpu", "cpu"):
+        told = torch.template_environment("/logs", device)
+        assert told["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+
+
 @pytest.mark.parametrize("told", ["cpu", "cuda:1"])
 def test_a_gpu_is_refused_where_keras_was_told_to_use_another_device(monkeypatch, told):
     pytest.importorskip("torch")
