@@ -112,6 +112,14 @@ def test_equal_times_do_not_crash_and_are_no_difference():
     assert (found["b"].low, found["b"].value, found["b"].high) == (1, 1, 1)
 
 
+def test_the_interval_of_a_difference_in_loss_is_students_of_pairs_at_90_percent():
+    costs, own = [1.02, 0.98, 1.05, 1.01], [1.0, 0.97, 1.01, 1.03]
+    found = ranking.loss_difference(costs, own)
+    shares = np.subtract(costs, own) / np.mean(own)
+    low, high = stats.t.interval(0.9, len(own) - 1, shares.mean(), stats.sem(shares))
+    assert (found.low, found.value, found.high) == pytest.approx((low, shares.mean(), high))
+
+
 def test_of_however_wide_an_interval_the_bounds_are_numbers():
     times = {"a": [1.0, 1e200], "b": [1e200, 1.0]}
     bound = ranking.speedups(times, baseline="a")["b"].high

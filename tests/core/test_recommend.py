@@ -156,6 +156,24 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
     assert told.endswith("%, as shares of what yours learns).")
 
 
+@pytest.mark.parametrize(
+    ("ends", "luck", "is_said"),
+    [(1.005, 0.001, True), (0.995, 0.001, True), (1.005, 0.012, False), (1.03, 0.001, False)],
+)
+def test_no_practical_difference_is_said_of_what_is_within_2_percent_for_certain(
+    ends, luck, is_said
+):
+    """By Student's t of five seeds the luck of 1.2 % is one of 1.8 % of the mean, at 90 %."""
+    levels_off = {(OWN, seed): 1.0 for seed in range(SEEDS)} | {
+        (setting, seed): ends + luck * (seed - 2)
+        for setting in (FAST, SAFER, LARGE)
+        for seed in range(SEEDS)
+    }
+    evidence = evidence_of(levels_off=levels_off)
+    (told,) = after_equal_time(choose(evidence, ceiling=64), evidence, "val_loss")
+    assert told.endswith("). No practical difference.") == is_said
+
+
 def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone_gains():
     evidence = evidence_of(speeds={LARGE: 14.0, SAFER: 7.0})
     choice = choose(evidence, ceiling=64)
