@@ -250,3 +250,25 @@ def test_what_stands_for_the_users_own_size_is_not_called_theirs(evidence, part)
     evidence.instead_of = 512
     assert "the baseline (batch 32 with learning rate 0.01)" in told()
     assert "your" not in told()
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (evidence_of(), "better"),
+        (evidence_of(speeds=SLOWER), "tie"),
+        (evidence_of(speeds={FAST: 1.1, SAFER: 1.1, LARGE: 1.1}, noise=0.3), "inconclusive"),
+    ],
+)
+@pytest.mark.parametrize("order", [(4, 3, 2, 1, 0), (2, 0, 3, 1, 4)])
+def test_neither_the_order_of_candidates_nor_that_of_seeds_decides(evidence, verdict, order):
+    found = choose(evidence, ceiling=64)
+    turned = {
+        setting: {seed: evidence.finals[setting][label] for seed, label in enumerate(order)}
+        for setting in reversed(evidence.finals)
+    }
+    again = choose(replace(evidence, finals=turned), ceiling=64)
+    assert found.verdict == again.verdict == verdict
+    assert (again.setting, again.tied_with) == (found.setting, found.tied_with)
+    for setting, speedup in found.standing.speedups.items():
+        assert again.standing.speedups[setting].low == pytest.approx(speedup.low)
