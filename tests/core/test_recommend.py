@@ -5,10 +5,12 @@ from math import exp, log
 
 import numpy as np
 import pytest
+from pretend import inspected
 
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
+from autobatch.core.snippet import moving_momentum
 from autobatch.core.wording import after_equal_time, share_of_the_rate, why_this_one
 
 OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Setting(64, 3)
@@ -272,3 +274,13 @@ def test_neither_the_order_of_candidates_nor_that_of_seeds_decides(evidence, ver
     assert (again.setting, again.tied_with) == (found.setting, found.tied_with)
     for setting, speedup in found.standing.speedups.items():
         assert again.standing.speedups[setting].low == pytest.approx(speedup.low)
+
+
+@pytest.mark.parametrize(("size", "unscaled"), [(32, 0.002), (256, 0.457), (1024, 0.826)])
+def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(size, unscaled):
+    """What 20 000 samples leave of the initial moving averages."""
+    evidence, steps = evidence_of(), 20000 // size
+    choice = replace(choose(evidence, ceiling=64), setting=Setting(size, 0))
+    assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
+    momentum = moving_momentum(choice, evidence, inspected(batch_norm_momentum=0.99))
+    assert momentum**steps == pytest.approx(0.002, abs=0.0005)

@@ -5,7 +5,6 @@ from math import erf, inf, sqrt
 import numpy as np
 import pytest
 
-from autobatch.core.compiled import Compiled
 from autobatch.core.scaling import (
     RULES,
     gain,
@@ -42,15 +41,6 @@ def test_rules_compose_and_leave_the_same_size_alone(rule):
 def test_linear_and_square_root():
     assert scaled(0.1, "linear", old_batch=256, new_batch=8192) == pytest.approx(3.2)
     assert scaled(1e-3, "sqrt", old_batch=32, new_batch=128) == pytest.approx(2e-3)
-
-
-@pytest.mark.parametrize(("batch", "unscaled"), [(32, 0.002), (256, 0.457), (1024, 0.826)])
-def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(batch, unscaled):
-    """What 20 000 samples leave of the initial moving averages."""
-    steps = 20000 // batch
-    assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
-    momentum = 0.99 ** Compiled(32, 0.01).kappa(batch)
-    assert momentum**steps == pytest.approx(0.002, abs=0.0005)
 
 
 @pytest.mark.parametrize(
