@@ -27,7 +27,15 @@ def test_the_optimum_is_the_geometric_mean_of_half_saturation_and_critical_batch
     """Alpha 5 ms, beta 20 us, B_c 800."""
     assert time_to_target.optimal_batch(HARDWARE, 800) == pytest.approx(447.21, abs=0.01)
     assert time_to_target.optimal_batch(step_time(5e-3, 0), 800) == inf
+    assert time_to_target.optimal_batch(HARDWARE, 250) == pytest.approx(250)  # half saturation
     assert time_to_target.optimal_batch(HARDWARE, 0) == 0
+
+
+def test_the_least_time_is_that_of_overhead_and_samples_together():
+    """In least steps, 0.0388885 s: as a share of a step of 0.5 s at the critical batch, twice."""
+    seconds = {447.21: 5e-3 + 20e-6 * 447.21, 800: 0.5}
+    found = time_to_target.relative_times(seconds, 800)
+    assert 1 / found[800] == pytest.approx(0.0388885, rel=1e-5)
 
 
 @pytest.mark.parametrize(
