@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import msgspec
 import psutil
@@ -24,7 +25,7 @@ from commands import (
 )
 
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.protocol import Recommendation
+from autobatch.protocol import ProbePoint, ProbeResult, Recommendation
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 TUTORIAL = README[README.index("## Your own model") : README.index("## Commands")]
@@ -89,20 +90,41 @@ def test_recommend_prints_the_whole_recommendation_as_json(tutorial):
     assert result.environment["versions"]["keras"]
 
 
+STABLE = {
+    "": "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
+    "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
+    "candidates tied_with probe benchmark reasons warnings environment wall_seconds "
+    "schema_version",
+    "baseline": "batch_size learning_rate val_loss",
+    "speedup": "value low high",
+    "noise_scale": "value low high",
+    "candidates": "batch_size learning_rate seeds val_loss time_to_target_seconds status",
+    "probe": "largest_fitting ceiling limit_bytes headroom bounded_by verified probes wall_seconds",
+    "probe probes": "batch_size outcome peak_bytes seconds",
+    "benchmark": "points knee best bound_by wall_seconds",
+    "benchmark points": "batch_size samples_per_second low high device_samples_per_second "
+    "step_seconds peak_bytes",
+}
+STABLE_VALUES = {
+    (ProbePoint, "outcome"): "fits predicted out_of_memory over_budget user_code_failed timed_out "
+    "crashed",
+    (ProbeResult, "bounded_by"): "memory host_memory samples range failure time trials",
+    (Recommendation, "verdict"): "better tie inconclusive",
+}
+
+
 def test_the_stable_names_are_all_there(tutorial):
-    stdout = tutorial.answer
-    names = (
-        "batch_size learning_rate optimizer learning_rate_rule gradient_accumulation_steps "
-        "per_replica_batch_size baseline val_loss speedup verdict confidence noise_scale "
-        "candidates tied_with probe benchmark reasons warnings environment wall_seconds "
-        "schema_version"
-    )
-    found = json.loads(stdout)
-    assert set(names.split()) <= found.keys()
-    probe = "largest_fitting ceiling limit_bytes headroom bounded_by verified probes wall_seconds"
-    assert set(probe.split()) <= found["probe"].keys()
-    point = "batch_size samples_per_second low high device_samples_per_second step_seconds"
-    assert {*point.split(), "peak_bytes"} <= found["benchmark"]["points"][0].keys()
+    for place, names in STABLE.items():
+        found = json.loads(tutorial.answer)
+        for name in place.split():
+            found = found[name]
+        parts = found if isinstance(found, list) else [found]
+        assert parts and all(set(names.split()) <= each.keys() for each in parts), place
+
+
+def test_the_stable_values_are_those_there_are():
+    for (kind, name), values in STABLE_VALUES.items():
+        assert {*get_args(get_type_hints(kind)[name])} == set(values.split()), name
 
 
 def test_a_second_start_gives_the_same_answer_from_the_record(tutorial):
