@@ -5,7 +5,9 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,8 +18,23 @@ from hypothesis import strategies as st
 from autobatch import errors
 from autobatch.core import staying
 from autobatch.errors import RecipeError
-from autobatch.recipe import Recipe, load_recipe, make_recipe, recipe_schema, refuse_unsupported
-from autobatch.recipe_keys import Baseline, BatchSizes, BenchmarkSettings, Device, Trials
+from autobatch.recipe import (
+    Recipe,
+    is_section,
+    load_recipe,
+    make_recipe,
+    recipe_schema,
+    refuse_unsupported,
+)
+from autobatch.recipe_keys import (
+    Baseline,
+    BatchSizes,
+    BenchmarkSettings,
+    Device,
+    Section,
+    Trials,
+    Wishes,
+)
 from autobatch.units import ByteSize, Duration, Share
 
 REPOSITORY = Path(__file__).parent.parent
@@ -41,9 +58,15 @@ trials:
   seeds: 5
   learning_rate: none
   metric: val_accuracy
+  sharpness: true
+recommend: {prefer: large, effective_batch: 1024}
 engine: ray
 time_limit: 2h
 seed: 7
+"""
+PREDICTING = """\
+model: digits.py:build_model
+recommend: {replicas: [1, 2, 4]}  # not beside device.replicas
 """
 TOP_KEYS = (
     "model, data, args, callbacks, class_weight, backend, baseline, device, batch_sizes, "
@@ -94,11 +117,32 @@ def test_every_key_of_the_format_is_read() -> None:
         ),
         batch_sizes=BatchSizes(min=8, max=4096),
         benchmark=BenchmarkSettings(sizes=[32, 64], seconds=Duration(0.5)),
-        trials=Trials(budget=Duration(5400), seeds=5, learning_rate="none", metric="val_accuracy"),
+        trials=Trials(
+            budget=Duration(5400),
+            seeds=5,
+            learning_rate="none",
+            metric="val_accuracy",
+            sharpness=True,
+        ),
+        recommend=Wishes(prefer="large", effective_batch=1024),
         engine="ray",
         time_limit=Duration(7200),
         seed=7,
     )
+    assert load(PREDICTING).recommend == Wishes(replicas=[1, 2, 4])
+
+
+def left_out(kind: type[Section], *written: dict[str, Any]) -> Iterator[str]:
+    """Keys of a section that none of these has."""
+    for key in msgspec.structs.fields(kind):
+        if is_section(key.type):
+            yield from left_out(key.type, *(each.get(key.name, {}) for each in written))
+        elif not any(key.name in each for each in written):
+            yield f"{kind.__name__}.{key.name}"
+
+
+def test_no_key_is_left_out_of_the_recipes_of_every_key() -> None:
+    assert list(left_out(Recipe, yaml.safe_load(EVERY_KEY), yaml.safe_load(PREDICTING))) == []
 
 
 def test_only_the_model_is_required_and_the_rest_has_defaults() -> None:
