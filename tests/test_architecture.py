@@ -136,3 +136,21 @@ def test_help_imports_nothing_heavy():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_begins_without_a_framework_in_its_own_process(tmp_path):
+    """Before its template, which is ended here, has imported one either."""
+    code = (
+        "import os, signal, sys\n"
+        "from multiprocessing import forkserver\n"
+        "from pathlib import Path\n"
+        "import autobatch.opening, autobatch.tuner\n"
+        "from autobatch.engine.local import LocalExecutor\n"
+        "from autobatch.protocol import Target\n"
+        "LocalExecutor(Target(folder='.', model='train.py:model'), Path('logs'))\n"
+        "os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)\n"
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
