@@ -15,6 +15,7 @@ import pytest
 from commands import autobatch_here, run_shown, shown_in
 
 from autobatch import protocol
+from autobatch.core.learning_curves import evaluation_steps
 from autobatch.core.scaling import RULES, rule_for
 from autobatch.doctor import facts
 from autobatch.engine import runs
@@ -76,6 +77,13 @@ def test_the_rules_by_optimizer_are_the_real_ones():
     told = {name: rule for names, rule in rows for name in names.split(", ")}
     assert told.pop("all others") == rule_for("Unheard", "auto")[0]
     assert told == RULES
+
+
+def test_trials_are_validated_as_often_as_the_page_on_budgets_says():
+    page = (ROOT / "docs" / "budgets.md").read_text()
+    told = re.search(r"trial is validated (\d+) times, a\s+first\s+trial (\d+) times", page)
+    often, seldom = (len(evaluation_steps(1000, is_final=final)) for final in (True, False))
+    assert told is not None and told.groups() == (str(often), str(seldom))
 
 
 def test_the_benchmarks_that_are_named_are_there():
