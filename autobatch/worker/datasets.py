@@ -88,9 +88,7 @@ def is_dataset(value: Any) -> bool:
     )
 
 
-def unbatched(
-    dataset: Any, source: str, look: Look, model: Any = None, *, ends: bool
-) -> Unbatched:
+def unbatched(dataset: Any, source: str, look: Look, model: Any = None, *, ends: bool) -> Unbatched:
     """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
     count, is_whole = _count(dataset, source, look)
     notes: tuple[str, ...] = ()

@@ -35,9 +35,7 @@ def order_of(dataset: Any) -> Literal["kept", "set", "free"]:
     return "set" if is_set else "free"
 
 
-def order_notes(
-    train: Source, model: keras.Model, size: int, *, is_split: bool
-) -> tuple[str, ...]:
+def order_notes(train: Source, model: keras.Model, size: int, *, is_split: bool) -> tuple[str, ...]:
     """Where training data of more than one batch is in one order, and need not be."""
     dataset = _dataset_of(train)
     if dataset is None or train.count <= size or recurrent_states(model):

@@ -73,9 +73,7 @@ def _on_host(leaf: Any) -> Any:
 
 
 def _rows(batch: Any, start: int, stop: int) -> Any:
-    return keras.tree.map_structure(
-        lambda leaf: None if leaf is None else leaf[start:stop], batch
-    )
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], batch)
 
 
 def _joined(batches: list[Any]) -> Any:
