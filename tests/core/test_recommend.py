@@ -172,7 +172,7 @@ def test_no_practical_difference_is_said_of_what_is_within_2_percent_for_certain
         for seed in range(SEEDS)
     }
     evidence = evidence_of(levels_off=levels_off)
-    (told,) = after_equal_time(choose(evidence, ceiling=64), evidence, "val_loss")
+    (told,) = after_equal_time(choose(evidence, ceiling=64), evidence)
     assert told.endswith("). No practical difference.") == is_said
 
 

@@ -694,9 +694,8 @@ def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(tmp_path):
 @on_backends("tensorflow")  # Keras refuses it alike on others
 def test_code_in_a_saved_model_is_refused_and_not_run(tmp_path):
     written = tmp_path / "written"
-    writes = keras.layers.Lambda(
-        lambda x, path=str(written): __import__("pathlib").Path(path).touch() or x
-    )
+    path = str(written)  # not a default, which Keras would not load
+    writes = keras.layers.Lambda(lambda x: __import__("pathlib").Path(path).touch() or x)
     model = keras.Sequential([keras.Input((4,)), writes, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     model.save(tmp_path / "model.keras")
