@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "recipe": (*BASE, "recipe_keys", "recipe_source"),
     "worker": ("protocol", "units", "core"),
     "engine": (*BASE, "locator"),
-    "stages": (*BASE, "core", "recipe", "engine", "users_file"),
+    "stages": (*BASE, "locator", "core", "recipe", "engine", "users_file"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "users_file": (*BASE, "locator"),
     "frameworks": ("users_file",),

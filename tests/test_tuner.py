@@ -53,6 +53,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.recipe import make_recipe
+from autobatch.stages.apart import apart_from_theirs
 from autobatch.stages.ask import Session
 
 
@@ -433,6 +434,17 @@ def test_what_the_users_own_training_is_given_is_told_before_and_after(tmp_path)
     for told in (before, found.warnings):
         assert any("--set baseline.batch_size=128" in each for each in told)
         assert any("train.py, line 2, trains with class_weight" in each for each in told)
+
+
+def test_a_module_that_is_named_is_read_for_it_too_and_by_the_functions_that_are_its_own(tmp_path):
+    policy = "def build_model():\n    keras.config.set_floatx('float16')\n"
+    (tmp_path / "net.py").write_text(policy)
+    (tmp_path / "net_data.py").write_text(f"{policy}def load_data(): ...\n")
+    target, named = changed(TARGET, folder=str(tmp_path)), "net:build_model"
+    overrides = [f"model={named}", "data=net_data:load_data"]
+    with session(tmp_path, PretendDevice(), overrides, target=target) as opened:
+        _, told = apart_from_theirs(opened)
+    assert told.startswith("net_data.py, line 2, calls set_floatx")
 
 
 def test_every_finalist_has_fresh_seeds_and_equal_training_time(tmp_path):

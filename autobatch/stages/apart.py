@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from autobatch.engine.sources import named_files
+from autobatch.locator import file_of
 from autobatch.recipe import AssumedBaseline
 from autobatch.stages.ask import Session
 from autobatch.users_file import batch_sizes, unlike_measurements
@@ -10,7 +10,10 @@ from autobatch.users_file import batch_sizes, unlike_measurements
 
 def apart_from_theirs(session: Session) -> tuple[str, ...]:
     """Sentences: who takes the baseline for their own setting is to know where it is not."""
-    files = [path for path in named_files(session.record.target) if path.suffix == ".py"]
+    folder = Path(session.record.target.folder)
+    found = (file_of(source, folder) for source, _ in _references(session))
+    files = [path for path in dict.fromkeys(found) if path and path.suffix == ".py"]
+    files = [path for path in files if path.is_file()]
     return (*_assumed(session, files), *_left_out(session, files))
 
 
@@ -31,11 +34,17 @@ def _assumed(session: Session, files: list[Path]) -> list[str]:
 
 
 def _left_out(session: Session, files: list[Path]) -> list[str]:
-    recipe = session.recipe
-    references = [each for each in (recipe.model, recipe.data, recipe.callbacks) if each]
-    found = []
+    folder, found = Path(session.record.target.folder), list[str]()
     for path in files:
-        own = (each.rpartition(":") for each in references)
-        used = [name for source, _, name in own if source.endswith(path.name)]
-        found += unlike_measurements(path, used, is_weighted=bool(recipe.class_weight))
+        used = [name for source, name in _references(session) if file_of(source, folder) == path]
+        is_weighted = bool(session.recipe.class_weight)
+        found += unlike_measurements(path, used, is_weighted=is_weighted)
     return found
+
+
+def _references(session: Session) -> list[tuple[str, str]]:
+    """(file or module, function) of each that the recipe names."""
+    recipe = session.recipe
+    named = filter(None, (recipe.model, recipe.data, recipe.callbacks))
+    split = (each.rpartition(":") for each in named)
+    return [(source, name) for source, _, name in split if source]

@@ -44,7 +44,7 @@ class Configuration:
         """Called for all that Python tells of, until the end: it is to be quick."""
         if not self._looks_on:
             return
-        if event == "open":
+        if event == "open" and len(arguments) == 3 and isinstance(arguments[2], int):
             name, _, flags = arguments
             self._keep(name, self._written if flags & WRITES else self._opened)
         elif event == "os.rename":

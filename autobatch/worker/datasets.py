@@ -138,8 +138,10 @@ def _vary(dataset: Any, *, texts: bool) -> bool:
 def _looks_up_texts(model: Any) -> bool:
     """Whether layers are known to look up whatever texts it takes: their length is no matter."""
     graph = getattr(model, "_functional", None) or model  # of a Sequential, or its own
-    inputs, operations = (getattr(graph, name, None) or () for name in ("inputs", "operations"))
-    texts = {id(each) for each in inputs if each.dtype == "string"}
+    operations = getattr(graph, "operations", None)
+    if not isinstance(operations, list):  # no graph: its `inputs` may be anything of the user's
+        return False
+    texts = {id(each) for each in graph.inputs if each.dtype == "string"}
     readers = {
         type(node.operation).__name__
         for operation in operations

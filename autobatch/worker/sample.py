@@ -30,7 +30,7 @@ def groups(source: Source, count: int, size: int, backend: Backend) -> list[Any]
     Several are in the machine's memory: the device may have no room for them beside a training.
     """
     found = _drawn(source.fit_arguments(size), count, backend, on_host=count > size)
-    if not _are_alike(found):
+    if not _are_alike(found) or any(_is_sparse(leaf) for batch in found for leaf in leaves(batch)):
         return found
     whole = _joined(found)
     rows = rows_of_batch(whole)
@@ -69,7 +69,12 @@ def _is_plain(batch: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> Any:
-    return leaf if leaf is None or is_tensor(leaf) else keras.ops.convert_to_numpy(leaf)
+    kept = leaf is None or is_tensor(leaf) or _is_sparse(leaf)  # which NumPy would make dense
+    return leaf if kept else keras.ops.convert_to_numpy(leaf)
+
+
+def _is_sparse(leaf: Any) -> bool:
+    return type(leaf).__name__ == "SparseTensor"
 
 
 def _rows(batch: Any, start: int, stop: int) -> Any:

@@ -90,3 +90,14 @@ def test_texts_that_are_looked_up_are_inspected_as_such(tmp_path):
     found, _ = ask(tmp_path, Inspect(batch_size=20), folder=HERE, **target)
     assert isinstance(found, Inspected), found
     assert not any("vary in length" in note for note in found.notes)
+
+
+class Named(keras.Model):
+    """Has an attribute that a functional model has, too."""
+
+    inputs = ("title", "body")
+
+
+def test_what_a_model_of_ones_own_calls_its_inputs_is_no_matter():
+    texts = tf.data.Dataset.from_tensor_slices([["a"], ["b c"]])
+    assert unbatched(texts, "train", Look(5.0), Named(), ends=False).count == 2
