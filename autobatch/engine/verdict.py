@@ -184,8 +184,8 @@ def _evidence(log: str, signs: re.Pattern[str] = OUT_OF_MEMORY) -> str | None:
 def _lost_reader(log: str, message: str = "", kernel_oom_kills: int = 0) -> OutOfMemory | None:
     """The outcome where a process that read data for this one lacked memory, as either tells."""
     signs = [line for line in f"{log}\n{message}".splitlines() if READERS.search(line)]
-    if kernel_oom_kills:
-        signs += [line for line in message.splitlines() if GONE.search(line)]
+    if kernel_oom_kills and not signs:  # of any process on this machine: it says less
+        signs = [line for line in message.splitlines() if GONE.search(line)]
     return OutOfMemory(evidence=signs[-1].strip()[:500], host_memory=True) if signs else None
 
 
