@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from autobatch.errors import AutobatchError, FromOption
 from autobatch.protocol import (
@@ -106,12 +106,13 @@ def recommend(
     data: Any = None,
     overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
-    fresh: bool = False,
+    fresh: bool | Literal["trials"] = False,
     on_event: Callable[[Event], None] = _ignore,
 ) -> Recommendation:
     """A batch size and a learning rate, with the evidence. Arguments as for `probe`.
 
-    The HTML page of it is report.html in the run directory, which its `environment` names.
+    With `fresh="trials"` these are trained anew, and what was measured before them is kept. The
+    HTML page of it is report.html in the run directory, which its `environment` names.
     """
     from autobatch import tuner
     from autobatch.ui.report import add_report
@@ -178,7 +179,7 @@ def _in_session(
     data: Any,
     overrides: Sequence[str] | str,
     run_directory: str | Path | None,
-    fresh: bool,
+    fresh: bool | Literal["trials"],
     on_event: Callable[[Event], None],
 ) -> Result:
     from autobatch.objects import target_of

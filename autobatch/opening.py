@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -13,8 +14,9 @@ from autobatch import budget, frameworks
 from autobatch.engine import gpus, machine
 from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.process import remove_left
-from autobatch.engine.record import Record, new_directory, set_aside
+from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.run_directory import begin_again, new_directory, set_aside
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
 from autobatch.engine.sources import named_files
 from autobatch.errors import AutobatchError, RecipeError, UsageError
@@ -35,6 +37,8 @@ from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupporte
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
 
+Fresh = bool | Literal["trials"]
+
 NAME_IT = "Name it: --target recipe.yaml."
 
 
@@ -44,18 +48,20 @@ def open_session(
     *,
     overrides: Sequence[str] = (),
     run_directory: Path | None = None,
-    fresh: bool = False,
+    fresh: Fresh = False,
     on_event: OnEvent = ignore,
     is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Session]:
     """Everything that one command needs, for a TARGET as the user types it.
 
-    Once `is_stopped()`, no job is started, and the one that runs is ended.
+    A `fresh` run keeps nothing of the one before; with "trials" all but them. Once `is_stopped()`,
+    no job is started, and the one that runs is ended.
     """
     recipe, question = _asked(target, overrides)
     directory = at_home(run_directory) if run_directory else _directory_of(target, question)
-    if fresh:
-        set_aside(directory)
+    renew = begin_again if fresh == "trials" else set_aside
+    if fresh and (aside := renew(directory)):
+        on_event(Note(text=f"What was measured before is kept in {aside}."))
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session
 

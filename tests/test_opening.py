@@ -10,8 +10,9 @@ from commands import autobatch_here
 from pretend import inspected
 
 from autobatch.doctor.gather import examine
-from autobatch.engine.record import Record, set_aside
+from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME, Header
+from autobatch.engine.run_directory import set_aside
 from autobatch.engine.runs import read_recommendation, refuse_unless_folder, runs_in
 from autobatch.errors import RecipeError, UsageError
 from autobatch.opening import open_session, question_of, read_target, run_of

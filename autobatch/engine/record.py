@@ -9,17 +9,13 @@ The lines themselves are in record_file.py.
 """
 
 import contextlib
-import fcntl
 import os
-import time
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from autobatch.engine.difference import refuse_difference
-from autobatch.engine.process import remove_left
 from autobatch.engine.record_file import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -29,9 +25,9 @@ from autobatch.engine.record_file import (
     Line,
     decode,
 )
+from autobatch.engine.run_directory import lock, now
 from autobatch.engine.sources import Sources, named_files
 from autobatch.errors import UsageError
-from autobatch.locator import exists
 from autobatch.protocol import (
     Crashed,
     Extent,
@@ -72,13 +68,13 @@ class Record:
         self._entries: dict[bytes, Entry] = {}
         self._first_seconds: dict[bytes, float] = {}
         try:
-            _lock(self._file, directory)
+            lock(self._file, directory)
             header = self._load()
             if header is None:
                 header = Header(
                     format_version=FORMAT_VERSION,
                     autobatch_version=version,
-                    created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    created=now(),
                     target=target,
                     free_bytes=free_bytes,
                 )
@@ -188,71 +184,6 @@ def _may_pass(outcome: Outcome) -> bool:
     """Worth asking again: the cause may be gone, as others' hold on the machine's memory."""
     is_of_machine = isinstance(outcome, OutOfMemory) and outcome.host_memory
     return is_of_machine or isinstance(outcome, TRANSIENT)
-
-
-def new_directory(wanted: Path) -> Path:
-    """An empty directory for a run: `wanted`, or the first with a number that is not there.
-
-    Made here, and not only named: runs that begin at the same time get one each.
-    """
-    directory, number = wanted, 1
-    with contextlib.suppress(OSError):  # whoever opens the record in it says why
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with contextlib.suppress(FileExistsError):
-                directory.mkdir()
-                break
-            number += 1
-            directory = wanted.with_name(f"{wanted.name}-{number}")
-    return directory
-
-
-def set_aside(directory: Path) -> None:
-    """Move an old run away, unless a process is at work on it; nothing measured is lost."""
-    if not exists(directory):
-        return  # whoever opens the record in it says why, where it may not be looked into
-    if not (directory / FILE_NAME).is_file():
-        raise UsageError(
-            f"{directory} is not a run directory (it has no {FILE_NAME}); --fresh leaves it alone.",
-            hint="Give another with --run-dir DIR.",
-        )
-    try:
-        with (directory / FILE_NAME).open("ab", buffering=0) as file:
-            _lock(file, directory)
-        remove_left(directory / "logs")
-        number = 1
-        while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
-            number += 1
-        directory.rename(aside)
-    except (OSError, ValueError) as error:  # ValueError: "." has no name
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"{directory} cannot be set aside: {reason}.",
-            hint="Give another directory with --run-dir DIR.",
-        ) from None
-
-
-def _lock(file: FileIO, directory: Path) -> None:
-    """One process alone writes; its id lies beside the record, for whoever comes second."""
-    holder = directory / "process-id"
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        try:
-            process = f" (process {int(holder.read_text())})"
-        except (OSError, ValueError):
-            process = ""
-        raise UsageError(
-            f"Another autobatch{process} is at work in {directory}.",
-            hint="Wait for it, or give another directory with --run-dir DIR.",
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            f"{directory} is on a file system that cannot lock files: {error.strerror}.",
-            hint="Give a directory on another one with --run-dir DIR.",
-        ) from None
-    with contextlib.suppress(OSError):  # without room it is not told
-        holder.write_text(str(os.getpid()))
 
 
 def _key(task: Task) -> bytes:

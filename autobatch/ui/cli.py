@@ -16,10 +16,12 @@ from autobatch.ui import run_commands
 from autobatch.ui.console import lasting_streams
 from autobatch.ui.options import (
     TARGET_HELP,
+    DataFunction,
     EffectiveBatch,
     Exact,
     Force,
     Fresh,
+    FreshTrials,
     Json,
     Prefer,
     Quiet,
@@ -35,6 +37,7 @@ from autobatch.ui.spelling import spell_on_stdout
 from autobatch.ui.windows import refuse_windows
 
 if TYPE_CHECKING:
+    from autobatch import opening
     from autobatch.protocol import ProbeResult, Struct
     from autobatch.stages.ask import Session
 
@@ -59,6 +62,7 @@ def recommend(
     json: Json = False,
     run_dir: RunDirectory = None,
     fresh: Fresh = False,
+    fresh_trials: FreshTrials = False,
     set_: Set = None,
     quiet: Quiet = False,
     prefer: Prefer = None,
@@ -79,7 +83,8 @@ def recommend(
     ]
     if tensorboard is not None:
         refuse_without_writer()
-    run = _carry_out(tuner.tune, target, settings, run_dir, fresh, json, quiet)
+    anew: opening.Fresh = "trials" if fresh_trials and not fresh else fresh
+    run = _carry_out(tuner.tune, target, settings, run_dir, anew, json, quiet)
     if tensorboard is not None:
         told = write_events(run, tensorboard)
         if not quiet or told.startswith(NOT_WRITTEN):
@@ -135,13 +140,7 @@ def init(
             help="What to write a recipe for: train.py[:build_model] or model.keras.",
         ),
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[FILE.py:]FUNCTION",
-            help="The function that loads the data, if it is not load_data.",
-        ),
-    ] = None,
+    data: DataFunction = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write to FILE instead of recipe.yaml beside TARGET."),
@@ -220,7 +219,7 @@ def _carry_out(
     target: str,
     overrides: list[str],
     run_directory: Path | None,
-    fresh: bool,
+    fresh: "opening.Fresh",
     json: bool,
     quiet: bool,
 ) -> Path:

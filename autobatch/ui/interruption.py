@@ -12,6 +12,7 @@ from types import FrameType
 from autobatch.errors import AutobatchError, InterruptedRunError
 from autobatch.protocol import Event, Recommendation, StageFinished
 
+ANEW = ("--fresh", "--fresh-trials")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_WHOLE = "The run was interrupted. This is what is known so far; it is no recommendation:"
 CANNOT_GO_ON = "The run cannot go on. This is what is known so far; it is no recommendation:"
@@ -83,13 +84,13 @@ def _interrupted(resumable: bool) -> InterruptedRunError:
 
 
 def resume_command(argv: Sequence[str]) -> str:
-    """What to type; without --fresh, which would set aside what was measured."""
+    """What to type; without what would set aside what was measured."""
     program, name = [argv[0]], Path(argv[0]).name
     if name == "__main__.py":
         program = ["python", "-m", "autobatch"]
     elif shutil.which(name) == argv[0]:
         program = [name]
-    return shlex.join([*program, *(each for each in argv[1:] if each != "--fresh")])
+    return shlex.join([*program, *(each for each in argv[1:] if each not in ANEW)])
 
 
 def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:

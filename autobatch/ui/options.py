@@ -94,6 +94,15 @@ Fresh = Annotated[
         rich_help_panel=RECORD,
     ),
 ]
+FreshTrials = Annotated[
+    bool,
+    typer.Option(
+        "--fresh-trials",
+        help="Train all trials anew, with the sizes and step times that were measured: the same "
+        "seed gives the same losses.",
+        rich_help_panel=RECORD,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool,
@@ -117,6 +126,13 @@ Runs = Annotated[
 ]
 Compare = Annotated[
     bool, typer.Option("--compare", help="Show two runs side by side: give two RUNs.")
+]
+DataFunction = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[FILE.py:]FUNCTION",
+        help="The function that loads the data, if it is not load_data.",
+    ),
 ]
 Output = Annotated[
     Path | None,

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from pretend import TARGET, inspected
 
-from autobatch.engine.record import Record, new_directory, set_aside
+from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION, Answer, Entry, read_record
+from autobatch.engine.run_directory import begin_again, new_directory, set_aside
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Benchmark,
@@ -21,6 +22,7 @@ from autobatch.protocol import (
     Probe,
     ProbeResult,
     Target,
+    Trained,
     Trial,
 )
 
@@ -320,6 +322,42 @@ def test_a_record_that_is_worked_on_is_not_set_aside(tmp_path):
     set_aside(run)
     assert not run.exists()
     assert (tmp_path / "run.old-1" / FILE_NAME).is_file()
+
+
+TRIAL = Trial(
+    batch_size=8,
+    learning_rate=0.1,
+    steps=2,
+    evaluate_at=(2,),
+    validation_batch_size=8,
+    seed=1,
+)
+
+
+def test_a_run_that_begins_again_keeps_all_but_trials_and_the_old_one_all(tmp_path):
+    run = tmp_path / "run"
+    (run / "logs").mkdir(parents=True)
+    for name in ("0001-probe.log", "0002-trial.log"):
+        (run / "logs" / name).write_text(name)
+    trained = Trained(evaluations=(), train_seconds=1.0, steps=2)
+    trial = Entry(task=TRIAL, outcome=trained, seconds=2.0, log="0002-trial.log")
+    whole = fill(run, entry(), trial).read_text()
+    with open_record(run), pytest.raises(UsageError, match="is at work"):
+        begin_again(run)
+    old = begin_again(run)
+    assert old == tmp_path / "run.old-1"
+    assert (old / FILE_NAME).read_text() == whole
+    with open_record(run, free_bytes=9) as record:
+        assert (record.find(PROBE), record.find(TRIAL)) == (entry(), None)
+        assert record.header.free_bytes == 1000  # the limit that the sizes were probed under
+    assert [each.name for each in (run / "logs").iterdir()] == ["0001-probe.log"]
+
+
+def test_a_run_that_begins_again_needs_no_old_one_and_leaves_other_folders_alone(tmp_path):
+    assert begin_again(tmp_path / "run") is None
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(UsageError, match="is not a run directory"):
+        begin_again(tmp_path / "thesis")
 
 
 def test_runs_that_want_the_same_directory_get_one_each(tmp_path):

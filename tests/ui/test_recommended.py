@@ -161,24 +161,26 @@ def test_quiet_keeps_the_files_for_tensorboard_quiet_too(tutorial):
     assert list((tutorial.folder / "events").iterdir())
 
 
-def test_another_run_on_the_same_measurements_has_the_same_trials_and_answer(tutorial):
+def evaluated_in(lines):
+    """What trials found, by their tasks."""
+    entries = [json.loads(line) for line in lines if '"type":"trial"' in line]
+    return {json.dumps(e["task"]): e["outcome"]["evaluations"] for e in entries}
+
+
+def test_trials_that_are_trained_anew_report_the_same_losses_and_so_the_same_answer(tutorial):
     folder, first = tutorial.folder, tutorial.answer
-    again, measured = folder / "again", measured_in(lines(folder))
+    again, measured = folder / "again", lines(folder)
     again.mkdir()
-    sizes, kept = set(), []
-    for line in lines(folder):
-        task = json.loads(line).get("task", {})
-        is_known = not kept or task.get("type") in ("probe", "benchmark")
-        if task.get("type") == "trial":  # anew: the first of each size, and one seed of finalists
-            is_known = task["batch_size"] in sizes and task["seed"] != 1
-            sizes.add(task["batch_size"])
-        if is_known:
-            kept.append(line)
-    (again / FILE_NAME).write_text("\n".join(kept) + "\n")
+    (again / FILE_NAME).write_text("\n".join(measured) + "\n")
     arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json")
-    code, stdout, stderr = autobatch_here(*arguments, "--run-dir", again, cwd=folder)
+    code, stdout, stderr = autobatch_here(
+        *arguments, "--run-dir", again, "--fresh-trials", cwd=folder
+    )
     assert code == 0, stderr
-    assert measured_in((again / FILE_NAME).read_text().splitlines()) == measured
+    assert f"What was measured before is kept in {again}.old-1." in " ".join(stderr.split())
+    found = (again / FILE_NAME).read_text().splitlines()
+    assert measured_in(found) == measured_in(measured)
+    assert evaluated_in(found) == evaluated_in(measured)
     names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
     assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
 

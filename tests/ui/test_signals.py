@@ -85,8 +85,9 @@ def test_a_signal_that_was_ignored_from_the_start_still_is():
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_command_to_resume_can_be_pasted_and_sets_nothing_aside():
-    given = ["probe", "my recipe.yaml", "--fresh", "--set", "args={width: 9}"]
+@pytest.mark.parametrize("anew", [(), ("--fresh",), ("--fresh-trials",)])
+def test_the_command_to_resume_can_be_pasted_and_sets_nothing_aside(anew):
+    given = ["probe", "my recipe.yaml", *anew, "--set", "args={width: 9}"]
     shown = "probe 'my recipe.yaml' --set 'args={width: 9}'"
     assert resume_command(["/site/autobatch/__main__.py", *given]) == f"python -m autobatch {shown}"
     assert resume_command(["./bin/autobatch", "probe"]) == "./bin/autobatch probe"
