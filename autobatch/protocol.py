@@ -801,7 +801,31 @@ class Verification(Struct):
     wall_seconds: float
 
 
-def encoded(message: Struct) -> bytes:
+class WrittenRecipe(Struct):
+    """What `init` wrote, and what it saw of the model, the data and the device."""
+
+    path: str
+    model: str  # as the recipe names it, e.g. "train.py:build_model"
+    data: str | None
+    backend: str
+    model_name: str
+    parameters: int
+    optimizer: str
+    learning_rate: float | None  # of a schedule, its peak; None where the optimizer has none
+    metrics: tuple[str, ...]  # names that `trials.metric` may have
+    train_samples: int | None
+    validation_samples: int | None
+    device_name: str
+    limit_bytes: int
+
+
+class WrittenReport(Struct):
+    """What `report` wrote."""
+
+    path: str
+
+
+def encoded(message: Struct | tuple[Struct, ...]) -> bytes:
     """As JSON, whatever is in its texts."""
     try:
         return msgspec.json.encode(message)
@@ -812,4 +836,4 @@ def encoded(message: Struct) -> bytes:
 
 def to_json(value: Struct | tuple[Struct, ...]) -> str:
     """`value` as indented JSON, tags and all."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return msgspec.json.format(encoded(value), indent=2).decode()

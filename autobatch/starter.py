@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import shlex
 import shutil
 import tempfile
 import time
@@ -16,8 +15,8 @@ from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
-from autobatch.protocol import Inspected, Note
-from autobatch.recipe import Recipe, load_recipe
+from autobatch.protocol import Inspected, Note, WrittenRecipe
+from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.units import format_bytes
@@ -35,8 +34,8 @@ def write_recipe(
     data: str | None = None,
     force: bool = False,
     on_event: OnEvent = ignore,
-) -> Path:
-    """Look at `target`, write a recipe for it, beside it unless told otherwise; its path.
+) -> WrittenRecipe:
+    """Look at `target`, and write a recipe for it, beside it unless told otherwise.
 
     `data` names the function that loads the data: train.py:load_data, or load_data alone where it
     is in the target's own file. The recipe has what `overrides` set.
@@ -61,25 +60,42 @@ def write_recipe(
             target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
         ) as session:
             inspected = tuner.inspect(session)
-            limit_bytes = session.limit_bytes
+            limit_bytes, backend = session.limit_bytes, session.record.target.backend
     except KeyboardInterrupt:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     shutil.rmtree(scratch)
-    has_data = inspected.train_samples is not None
     there = path.resolve().parent
-    model, data = (
-        _seen_from(there, folder, reference) for reference in (recipe.model, recipe.data or "")
-    )
-    text = recipe_text(
-        model, data if has_data else None, inspected, limit_bytes, _backend_line(recipe, folder)
-    )
+    model = _seen_from(there, folder, recipe.model)
+    data = None
+    if inspected.train_samples is not None:
+        data = _seen_from(there, folder, recipe.data or "")
+    text = recipe_text(model, data, inspected, limit_bytes, _backend_line(recipe, folder))
     text = _with_settings(text, overrides, lambda reference: _seen_from(there, folder, reference))
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _not_written(path, error.strerror) from None
-    return path
+    return WrittenRecipe(
+        path=_from_here(path),
+        model=model,
+        data=data,
+        backend=backend,
+        model_name=inspected.model_name,
+        parameters=inspected.parameters,
+        optimizer=inspected.optimizer,
+        learning_rate=inspected.learning_rate,
+        metrics=inspected.metrics,
+        train_samples=inspected.train_samples,
+        validation_samples=inspected.validation_samples,
+        device_name=inspected.device_name,
+        limit_bytes=limit_bytes,
+    )
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _refuse_unwritable(path: Path) -> None:
@@ -94,19 +110,6 @@ def _refuse_unwritable(path: Path) -> None:
 
 def _not_written(path: Path, why: str | None) -> UsageError:
     return UsageError(f"Cannot write {path}: {why}.", hint="Give another with --output FILE.")
-
-
-def next_step(recipe: Path, shown: str, overrides: Sequence[str] = ()) -> str:
-    """What to do with the recipe that was written, whose path is `shown`."""
-    command = f"autobatch recommend {shlex.quote(shown)}"
-    if load_recipe(recipe).data is None:
-        return (
-            "recommend needs a function that returns (train, validation). Name it under `data:` in "
-            f"{shown}; then: {command}\nWithout it: autobatch probe {shlex.quote(shown)}"
-        )
-    if {"baseline", "baseline.batch_size"} & {each.partition("=")[0].strip() for each in overrides}:
-        return f"Now: {command}"
-    return f"Set baseline.batch_size in {shown} to what you train with; then: {command}"
 
 
 def recipe_text(

@@ -7,19 +7,16 @@ The result goes to stdout, the story to stderr. Heavy modules are imported insid
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from autobatch.errors import AutobatchError, FromOption, UserCodeError
-from autobatch.ui import run_commands
+from autobatch.ui import prepare_commands, run_commands
 from autobatch.ui.console import lasting_streams
 from autobatch.ui.options import (
-    TARGET_HELP,
-    DataFunction,
     EffectiveBatch,
     Exact,
-    Force,
     Fresh,
     FreshTrials,
     Json,
@@ -48,7 +45,6 @@ app = typer.Typer(
 )
 
 MEASURE, PREPARE, LOOK_BACK = "Measure", "Prepare", "Look back"  # panels of --help
-NOT_READY = 2  # the exit code of `doctor`: as for what cannot be used as it stands
 
 
 @app.callback()
@@ -129,81 +125,9 @@ def benchmark(
 
 
 app.command(rich_help_panel=MEASURE)(run_commands.verify)
-
-
-@app.command(rich_help_panel=PREPARE)
-def init(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="What to write a recipe for: train.py[:build_model] or model.keras.",
-        ),
-    ],
-    data: DataFunction = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write to FILE instead of recipe.yaml beside TARGET."),
-    ] = None,
-    force: Force = False,
-    set_: Set = None,
-    quiet: Quiet = False,
-) -> None:
-    """Look at a Python file or a saved model, and write a commented recipe for it."""
-    from autobatch.starter import next_step, write_recipe
-    from autobatch.ui.display import Display
-    from autobatch.ui.interruption import interruptible
-
-    with interruptible(quiet=quiet, resumable=False), Display(quiet=quiet) as display:
-        written = write_recipe(
-            target, output, overrides=set_ or [], data=data, force=force, on_event=display.show
-        )
-    here = Path.cwd()
-    shown = str(written.relative_to(here) if written.is_relative_to(here) else written)
-    typer.echo(shown)
-    if not quiet:
-        typer.echo(next_step(written, shown, set_ or []), err=True)
-
-
-@app.command(rich_help_panel=PREPARE)
-def doctor(
-    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP)] = None,
-    json: Json = False,
-    run_dir: RunDirectory = None,
-    set_: Set = None,
-) -> None:
-    """Show devices, memory and versions, and what would go wrong."""
-    from autobatch.doctor.gather import examine
-    from autobatch.ui.console import console_for
-    from autobatch.ui.doctor_tables import diagnosis_table
-
-    diagnosis = examine(target, set_ or [], run_dir)
-    if json:
-        run_commands.echo_json(diagnosis)
-    else:
-        console_for().print(diagnosis_table(diagnosis))
-    raise typer.Exit(0 if diagnosis.ready else NOT_READY)
-
-
-@app.command(rich_help_panel=PREPARE)
-def schema(
-    markdown: Annotated[
-        bool,
-        typer.Option("--markdown", help="Print a reference for reading instead, in Markdown."),
-    ] = False,
-) -> None:
-    """Print the JSON Schema of recipes, for editors."""
-    import json
-
-    from autobatch.recipe import recipe_schema
-    from autobatch.ui.reference import recipe_reference
-
-    if markdown:
-        typer.echo(recipe_reference(), nl=False)
-        return
-    typer.echo(json.dumps(recipe_schema(), indent=2))
-
-
+app.command(rich_help_panel=PREPARE)(prepare_commands.init)
+app.command(rich_help_panel=PREPARE)(prepare_commands.doctor)
+app.command(rich_help_panel=PREPARE)(prepare_commands.schema)
 app.command(rich_help_panel=LOOK_BACK)(run_commands.runs)
 app.command(rich_help_panel=LOOK_BACK)(run_commands.report)
 

@@ -1,4 +1,4 @@
-"""Where tables go; and that no stream ends a run, whatever becomes of it."""
+"""Where tables and JSON go; and that no stream ends a run, whatever becomes of it."""
 
 import io
 import os
@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
+
 from autobatch.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from autobatch.protocol import Struct
 
 FILE_CELLS = 120  # of a line
 
@@ -24,6 +28,13 @@ def console_for(*, stderr: bool = False) -> "Console":
     if not console.file.isatty():  # `is_terminal` says yes to FORCE_COLOR, too, as in CI
         console.width = max(console.width, FILE_CELLS)
     return console
+
+
+def echo_json(value: "Struct | tuple[Struct, ...]") -> None:
+    """On stdout. JSON is UTF-8, whatever the encoding of that."""
+    from autobatch.protocol import to_json
+
+    typer.echo(to_json(value).encode())
 
 
 class LastingFile(io.FileIO):

@@ -127,13 +127,6 @@ Runs = Annotated[
 Compare = Annotated[
     bool, typer.Option("--compare", help="Show two runs side by side: give two RUNs.")
 ]
-DataFunction = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[FILE.py:]FUNCTION",
-        help="The function that loads the data, if it is not load_data.",
-    ),
-]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autobatch.errors import DoesNotHoldError
+from autobatch.ui.console import console_for, echo_json
 from autobatch.ui.options import (
     Compare,
     Force,
@@ -85,10 +86,10 @@ def runs(
         typer.Argument(metavar="FOLDER", help="List the runs in FOLDER instead of autobatch-runs."),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the runs so far, the latest first."""
     from autobatch.engine.runs import RUNS, refuse_unless_folder, runs_in
-    from autobatch.ui.console import console_for
     from autobatch.ui.run_tables import runs_list
 
     if folder is not None:
@@ -98,33 +99,34 @@ def runs(
         echo_json(found)
     elif found:
         console_for().print(runs_list(found))
-    else:
+    elif not quiet:
         typer.echo(f"There are no runs in {folder or RUNS}.", err=True)
 
 
 def report(
-    runs: Runs, compare: Compare = False, output: Output = None, force: Force = False
+    runs: Runs,
+    compare: Compare = False,
+    output: Output = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write an HTML report of a run, or of two side by side."""
+    from autobatch.protocol import WrittenReport
     from autobatch.ui.report import report
 
     path = report(runs, compare=compare, output=output, force=force)
-    typer.echo(os.fsencode(path))  # as it is, also where it is not valid UTF-8
+    if json:
+        echo_json(WrittenReport(path=str(path)))
+    else:
+        typer.echo(os.fsencode(path))  # as it is, also where it is not valid UTF-8
 
 
 def show(result: "Struct", json: bool) -> None:
     """Print a result on stdout, as a table or as JSON."""
-    from autobatch.ui.console import console_for
     from autobatch.ui.run_tables import table_of
 
     if json:
         echo_json(result)
     else:
         console_for().print(table_of(result))
-
-
-def echo_json(value: "Struct | tuple[Struct, ...]") -> None:
-    """JSON is UTF-8, whatever the encoding of stdout."""
-    from autobatch.protocol import to_json
-
-    typer.echo(to_json(value).encode())

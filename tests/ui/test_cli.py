@@ -7,9 +7,11 @@ import re
 import msgspec
 import pytest
 from commands import HERE, QUICK, autobatch, autobatch_here, settings
+from typer.main import get_command
 
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, ProbeResult
+from autobatch.ui.cli import app
 from autobatch.ui.windows import refuse_windows
 
 
@@ -149,6 +151,15 @@ def test_schema_prints_a_json_schema(tmp_path):
     code, stdout, _ = autobatch_here("schema", cwd=tmp_path)
     assert code == 0
     assert "batch_sizes" in json.dumps(json.loads(stdout))
+    assert autobatch_here("schema", "--json", cwd=tmp_path) == (0, stdout, "")
+    code, stdout, stderr = autobatch_here("schema", "--json", "--markdown", cwd=tmp_path)
+    assert (code, stdout) == (2, "")
+    assert "do not go together" in stderr
+
+
+def test_every_command_takes_json_and_quiet():
+    for name, command in get_command(app).commands.items():
+        assert {"json", "quiet"} <= {each.name for each in command.params}, name
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """`autobatch init` looks at what the user has, and writes a recipe that works as it stands."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 from commands import autobatch_here, settings
 
 from autobatch.errors import RecipeError, UsageError
-from autobatch.protocol import Note
+from autobatch.protocol import Note, WrittenRecipe
 from autobatch.recipe import load_recipe
 from autobatch.starter import recipe_text, write_recipe
 
@@ -26,6 +29,11 @@ def file(folder, model="build_model", data="load_data"):
     path = folder / "train.py"
     path.write_text(NETWORK.replace("MODEL", model).replace("DATA", data))
     return path
+
+
+def written(path, *arguments, **options):
+    """The recipe for that file, as it is read again."""
+    return load_recipe(Path(write_recipe(str(path), *arguments, **options).path))
 
 
 def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
@@ -63,19 +71,29 @@ def test_quiet_prints_what_was_written_and_no_more(tmp_path):
     assert told == (0, "recipe.yaml\n", "")
 
 
+def test_json_has_the_path_and_what_was_seen(tmp_path):
+    file(tmp_path)
+    code, stdout, stderr = autobatch_here("init", "train.py", "--json", cwd=tmp_path)
+    assert (code, "Set baseline.batch_size" in stderr) == (0, True)
+    found = msgspec.json.decode(stdout, type=WrittenRecipe)
+    assert found.path == "recipe.yaml"
+    assert (found.model, found.data) == ("train.py:build_model", "train.py:load_data")
+    assert (found.parameters, found.optimizer) == (4, "SGD")
+    assert found.learning_rate == pytest.approx(0.01)
+    assert (found.train_samples, found.validation_samples) == (20, 5)
+    assert "val_mae" in found.metrics
+
+
 def test_functions_of_other_names_are_found_where_there_is_one_of_each(tmp_path):
-    path = write_recipe(str(file(tmp_path, "make_net", "my_dataset")), tmp_path / "other.yaml")
-    recipe = load_recipe(path)
+    recipe = written(file(tmp_path, "make_net", "my_dataset"), tmp_path / "other.yaml")
     assert (recipe.model, recipe.data) == ("train.py:make_net", "train.py:my_dataset")
 
 
 def test_a_recipe_in_another_folder_finds_the_file_all_the_same(tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "jobs").mkdir()
-    path = write_recipe(
-        str(file(tmp_path / "code", data="fetch")), tmp_path / "jobs" / "a.yaml", data="fetch"
-    )
-    recipe = load_recipe(path)
+    path = file(tmp_path / "code", data="fetch")
+    recipe = written(path, tmp_path / "jobs" / "a.yaml", data="fetch")
     assert (recipe.model, recipe.data) == ("../code/train.py:build_model", "../code/train.py:fetch")
 
 
@@ -140,7 +158,7 @@ def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
     path = file(tmp_path, "make_net")
     others = "import re\ndef words(): return re.compile('a')\n"
     path.write_text(path.read_text() + others + TRAINING)
-    assert load_recipe(write_recipe(str(path))).model == "train.py:make_net"
+    assert written(path).model == "train.py:make_net"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +177,7 @@ def test_only_what_can_be_called_for_data_is_taken_for_its_loader(
     path = file(tmp_path, data="twenty")
     path.write_text(f"{path.read_text()}{function}\n")
     told = []
-    recipe = load_recipe(write_recipe(str(path), on_event=told.append))
+    recipe = written(path, on_event=told.append)
     assert recipe.data == ("train.py:my_data" if is_taken else None)
     notes = [event.text for event in told if isinstance(event, Note)]
     assert any("has no load_data: my_data is taken for it" in text for text in notes) is is_taken
@@ -172,7 +190,7 @@ def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
         "from models import build_model\nif True:\n    from models import load_data\n"
         "def augment_data(x): return x\n"
     )
-    recipe = load_recipe(write_recipe(str(tmp_path / "train.py")))
+    recipe = written(tmp_path / "train.py")
     assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
 
 
@@ -210,15 +228,14 @@ def test_the_backend_that_was_chosen_stands_in_the_recipe(
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     path = file(tmp_path)
     path.write_text(first_lines + path.read_text())
-    text = write_recipe(str(path), overrides=overrides).read_text()
-    assert load_recipe(tmp_path / "recipe.yaml").backend == "tensorflow"
-    assert by in text
+    assert written(path, overrides=overrides).backend == "tensorflow"
+    assert by in (tmp_path / "recipe.yaml").read_text()
 
 
 def test_a_backend_that_nobody_chose_does_not(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    assert load_recipe(write_recipe(str(file(tmp_path)))).backend is None
+    assert written(file(tmp_path)).backend is None
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def test_the_page_goes_into_the_run_and_its_path_to_stdout(run, tmp_path, named)
     assert (run / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_json_has_the_path_of_the_page(run, tmp_path):
+    code, stdout, stderr = autobatch_here("report", "mine", "--json", cwd=tmp_path)
+    assert (code, json.loads(stdout)) == (0, {"path": "autobatch-runs/mine/report.html"})
+    assert stderr == ""
+
+
 def damage(path):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:6], lines[6][:20], *lines[7:]]) + "\n")
@@ -99,6 +105,8 @@ def test_a_path_that_is_not_utf_8_is_kept_as_it_is(run, tmp_path):
     command = [*COMMAND, "report", odd]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert ran.stdout == os.fsencode(odd / "report.html") + b"\n"
+    ran = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(ran.stdout)["path"].endswith("odd-?/report.html")
     assert "odd-\N{REPLACEMENT CHARACTER}" in (odd / "report.html").read_text()
     (odd / FILE_NAME).unlink()
     refused = subprocess.run(command, cwd=tmp_path, capture_output=True)

@@ -214,3 +214,4 @@ def test_a_folder_that_is_not_there_is_a_mistake_and_an_empty_one_is_not(tmp_pat
     assert (code, stderr) == (2, "autobatch: There is no folder typo.\n")
     assert autobatch_here("runs", ".", cwd=tmp_path)[0] == 0
     assert autobatch_here("runs", cwd=tmp_path)[0] == 0
+    assert autobatch_here("runs", "--quiet", cwd=tmp_path) == (0, "", "")
