@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autobatch import frameworks, tuner
+from autobatch import frameworks
 from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
@@ -19,6 +19,7 @@ from autobatch.protocol import Inspected, Note, WrittenRecipe
 from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
+from autobatch.stages.inspection import inspect
 from autobatch.units import format_bytes
 from autobatch.users_file import TO_SPLIT, builders, defined, loaders
 
@@ -59,7 +60,7 @@ def write_recipe(
         with open_session(
             target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
         ) as session:
-            inspected = tuner.inspect(session)
+            inspected = inspect(session)
             limit_bytes, backend = session.limit_bytes, session.record.target.backend
     except KeyboardInterrupt:
         shutil.rmtree(scratch, ignore_errors=True)

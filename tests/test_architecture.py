@@ -10,6 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "autobatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 270
+RECORD = Path(__file__).parent / "engine" / "records" / "recommended.jsonl"
+HEAVY = {
+    *("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "ray", "plotly", "yaml", "psutil")
+}
 
 # Which of our own modules each part may import, besides its own.
 BASE = ("errors", "protocol", "units")
@@ -46,7 +50,6 @@ MAY_IMPORT = {
         "recipe_source",
         "engine",
         "stages",
-        "tuner",
         "frameworks",
         "opening",
         "users_file",
@@ -125,17 +128,55 @@ def test_modules_stay_small(path):
         assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
-def test_help_imports_nothing_heavy():
+def imported_by(*arguments, cwd):
+    """(What a command imports of what takes long, and all that it prints)"""
     code = (
         "import sys\n"
-        "sys.argv = ['autobatch', '--help']\n"
+        f"sys.argv = ['autobatch', *{arguments}]\n"
         "from autobatch.ui.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'ray', 'plotly', 'yaml', 'psutil'}\n"
-        "print(sorted(heavy & sys.modules.keys()))"
+        f"print(*sorted({HEAVY} & sys.modules.keys()))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines()[-1] == "[]"
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    *printed, names = ran.stdout.splitlines()
+    return {*names.split()}, "\n".join(printed) + ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["init", "--help"]])
+def test_help_imports_nothing_heavy(tmp_path, arguments):
+    names, printed = imported_by(*arguments, cwd=tmp_path)
+    assert names == set()
+    assert "Usage:" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["schema"], "batch_sizes"),
+        (["runs"], "sooner"),
+        (["report", "typo"], "There is no run typo"),
+        (["report", "empty"], "holds no measurement yet"),
+        (["report", "--compare", "made", "empty"], "holds no measurement yet"),
+        (["report", "made", "--output", "recipe.yaml"], "exists already"),
+        (["verify", "empty"], "holds no recommendation yet"),
+        (["probe", "nowhere.yaml"], "There is no file nowhere.yaml"),
+        (["benchmark", "recipe.yaml"], "batch_size is not a known key"),
+        (["recommend", "recipe.yaml"], "batch_size is not a known key"),
+        (["init", "train.py"], "Its functions: none"),
+        (["doctor", "recipe.yaml"], "batch_size is not a known key"),
+    ],
+)
+def test_what_measures_nothing_and_what_is_refused_needs_no_numpy(tmp_path, arguments, told):
+    (tmp_path / "recipe.yaml").write_text("model: train.py:build\nbatch_size: {max: 8}\n")
+    (tmp_path / "train.py").write_text("")
+    made = RECORD.read_text()
+    for name, text in (("made", made), ("empty", made.splitlines()[0] + "\n")):
+        (tmp_path / "autobatch-runs" / name).mkdir(parents=True)
+        (tmp_path / "autobatch-runs" / name / "record.jsonl").write_text(text)
+    names, printed = imported_by(*arguments, cwd=tmp_path)
+    assert told in printed
+    assert names <= {"yaml", "psutil"}
 
 
 def test_a_run_begins_without_a_framework_in_its_own_process(tmp_path):

@@ -17,6 +17,16 @@ MAX_WASTED = 3  # predictions that did not halve the bracket
 GEOMETRIC = 4  # a bracket wider than this ratio is bisected on the logarithmic scale
 MAX_PROBES = 64  # a bracket of 2**32 bisected twice over: never reached by a sane search
 
+BOUND_BY = {  # `bounded_by`, what ended the search, in words
+    "memory": "device memory",
+    "samples": "the number of training samples",
+    "range": "batch_sizes.max",
+    "host_memory": "the memory of the machine",
+    "trials": "the length of trials, too short for larger ones (`autobatch probe` finds what fits)",
+    "time": "the time it had: the search was not finished",
+    "failure": "a failure without a sign of out-of-memory (see the notes)",
+}
+
 
 class Bracket(Struct):
     """`good` fits (0: nothing does); `bad` does not (None: everything up to the bound fits)."""

@@ -5,6 +5,7 @@ from math import isfinite
 from autobatch.core import ranking, time_to_target
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook
+from autobatch.core.search import BOUND_BY
 from autobatch.core.standing import Choice, Reached
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import (
@@ -14,16 +15,6 @@ from autobatch.protocol import (
     ProbeResult,
 )
 from autobatch.units import about, format_bytes, format_duration, format_rate, ratio
-
-BOUND_BY = {
-    "memory": "device memory",
-    "samples": "the number of training samples",
-    "range": "batch_sizes.max",
-    "host_memory": "the memory of the machine",
-    "trials": "the length of trials, too short for larger ones (`autobatch probe` finds what fits)",
-    "time": "the time it had: the search was not finished",
-    "failure": "a failure without a sign of out-of-memory (see the notes)",
-}
 
 NEAR_OPTIMUM = 0.005  # of the least time: what rounds to no per cent
 

@@ -1,7 +1,7 @@
 """The command line: build inputs, call one function, show what it returns.
 
 The result goes to stdout, the story to stderr. Heavy modules are imported inside functions, so that
-`autobatch --help` is there at once.
+`autobatch --help` is there at once, and what cannot be used is refused before NumPy and SciPy load.
 """
 
 import sys
@@ -35,7 +35,7 @@ from autobatch.ui.windows import refuse_windows
 
 if TYPE_CHECKING:
     from autobatch import opening
-    from autobatch.protocol import ProbeResult, Struct
+    from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Struct
     from autobatch.stages.ask import Session
 
 app = typer.Typer(
@@ -67,9 +67,13 @@ def recommend(
     tensorboard: TensorBoard = None,
 ) -> None:
     """Recommend a batch size and a learning rate, with the evidence."""
-    from autobatch import tuner
     from autobatch.engine.tensorboard import NOT_WRITTEN, refuse_without_writer, write_events
     from autobatch.ui.report import add_report
+
+    def work(session: "Session") -> "Recommendation":
+        from autobatch import tuner
+
+        return tuner.tune(session)
 
     settings = [
         *(set_ or []),
@@ -80,7 +84,7 @@ def recommend(
     if tensorboard is not None:
         refuse_without_writer()
     anew: opening.Fresh = "trials" if fresh_trials and not fresh else fresh
-    run = _carry_out(tuner.tune, target, settings, run_dir, anew, json, quiet)
+    run = _carry_out(work, target, settings, run_dir, anew, json, quiet)
     if tensorboard is not None:
         told = write_events(run, tensorboard)
         if not quiet or told.startswith(NOT_WRITTEN):
@@ -99,9 +103,10 @@ def probe(
     quiet: Quiet = False,
 ) -> None:
     """Find the largest batch that fits in device memory."""
-    from autobatch import tuner
 
     def work(session: "Session") -> "ProbeResult":
+        from autobatch import tuner
+
         return tuner.probe(session, exact=exact)
 
     _carry_out(work, target, set_ or [], run_dir, fresh, json, quiet)
@@ -118,10 +123,14 @@ def benchmark(
     sizes: Sizes = None,
 ) -> None:
     """Measure how many samples per second training delivers at each batch size."""
-    from autobatch import tuner
+
+    def work(session: "Session") -> "BenchmarkResult":
+        from autobatch import tuner
+
+        return tuner.benchmark(session)
 
     settings = [*(set_ or []), *_setting("--sizes", sizes, "benchmark.sizes=[{}]")]
-    _carry_out(tuner.benchmark, target, settings, run_dir, fresh, json, quiet)
+    _carry_out(work, target, settings, run_dir, fresh, json, quiet)
 
 
 app.command(rich_help_panel=MEASURE)(run_commands.verify)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from math import isclose
 from statistics import fmean
 
-from autobatch.core.throughput import delivered
 from autobatch.protocol import (
     Benchmark,
     Contest,
@@ -190,6 +189,8 @@ class Progress:
                 self._file_probe(task, event.outcome, event.answer)
             case Benchmark(batch_size=size, steps_per_execution=None):
                 if isinstance(event.outcome, Measured):
+                    from autobatch.core.throughput import delivered  # with NumPy and SciPy
+
                     self.rates.setdefault(size, []).append(delivered(event.outcome).value)
             case Trial(batch_size=size, learning_rate=rate, seed=seed):
                 found = self.trials.setdefault((size, rate), {})

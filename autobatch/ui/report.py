@@ -17,8 +17,6 @@ from autobatch.opening import run_of
 from autobatch.protocol import Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
-from autobatch.ui.findings import findings
-from autobatch.ui.sections import sections
 from autobatch.units import counted, format_average, ratio
 
 if TYPE_CHECKING:
@@ -32,6 +30,9 @@ HEAD_BYTES = 2000  # of a page, within which that line is
 
 def render(content: Content, name: str) -> str:
     """The report of one run, as HTML."""
+    from autobatch.ui.findings import findings  # with NumPy and SciPy, which no refusal needs
+    from autobatch.ui.sections import sections
+
     found = findings(content, name)
     shown = sections(found)
     result = found.recommendation
@@ -144,11 +145,13 @@ def report(runs: list[str], *, compare: bool, output: Path | None, force: bool) 
     directories = [run_of(run) for run in runs]
     if not compare:
         return write_report(directories[0], output, force=force)
-    from autobatch.ui.compare import render_comparison
-
-    one, other = (findings(_record(d), shown_name(d)) for d in directories)
+    contents = [(_record(directory), shown_name(directory)) for directory in directories]
     path = output or directories[0] / f"compared-with-{directories[1].resolve().name}.html"
     _refuse_others(path, force, ours=output is None)
+    from autobatch.ui.compare import render_comparison
+    from autobatch.ui.findings import findings
+
+    one, other = (findings(content, name) for content, name in contents)
     return write(path, render_comparison(one, other))
 
 

@@ -43,7 +43,6 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check whether a recommended batch size still fits and runs as fast, here and now."""
-    from autobatch import tuner
     from autobatch.opening import open_verification, recommendation_in
     from autobatch.ui.display import Display
     from autobatch.ui.interruption import interruptible
@@ -61,6 +60,8 @@ def verify(
             is_stopped=interruption.is_asked,
         ) as session,
     ):
+        from autobatch import tuner
+
         result = tuner.verify(session, recommended)
     show(result, json)
     if not result.holds:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from autobatch.core.metric import is_maximised
-from autobatch.core.wording import BOUND_BY as BOUND_BY
+from autobatch.core.search import BOUND_BY as BOUND_BY
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
