@@ -12,7 +12,7 @@ from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.core.snippet import snippet
-from autobatch.core.standing import Choice, Standing, onward, standing
+from autobatch.core.standing import Choice, Reached, Standing, onward, standing
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
@@ -36,7 +36,7 @@ def choose(
 
     Of those within 10 % of it, the smallest batch, which is robust to errors of the learning rate
     and needs least memory; or the largest. Half its learning rate, if twice its rate no longer
-    learns and the half is as good for all that the seeds can tell.
+    learns and the half is within 10 % of it, too.
 
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
     chosen alone would take no account of the choice. And it needs that after equal time it is not
@@ -63,18 +63,22 @@ def choose(
     sign = -1 if prefer == "large" else 1
     chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
 
+    def compared(one: Setting, other: Setting) -> Reached:
+        """What gets there with some seeds only is judged earlier."""
+        return going_on if {one, other} <= going_on.times.keys() else found
+
     def are_alike(one: Setting, other: Setting) -> bool:
-        """For all that the seeds can tell; what gets there with some only is judged earlier."""
-        if other in going_on.later:
-            return False
-        both_get_there = {one, other} <= going_on.times.keys()
-        times = going_on.times if both_get_there else found.times
-        doubt = evidence.step_doubt(one, other)
-        return not ranking.told_apart(times, one, other, doubt=doubt)
+        """For all that the seeds can tell."""
+        times, doubt = compared(one, other).times, evidence.step_doubt(one, other)
+        return other not in going_on.later and not ranking.told_apart(
+            times, one, other, doubt=doubt
+        )
 
     safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if evidence.on_the_brink(chosen) and safer in surely_better and are_alike(chosen, safer):
-        chosen = safer
+    if evidence.on_the_brink(chosen) and safer in surely_better and safer not in going_on.later:
+        by = compared(chosen, safer)
+        if by.seconds(safer) <= ranking.TIE * by.seconds(chosen):
+            chosen = safer
     ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
     further = going_on if len(surely_better) > 1 else None
     return Choice(chosen, "better", surely_better[chosen], ties, found, further)

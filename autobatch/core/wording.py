@@ -69,8 +69,10 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
     """Several are better than the baseline. `chosen` may not be the soonest of them."""
     chosen, soonest = choice.setting, min(further.times, key=further.seconds)
     goal = f"{evidence.metric} {evidence.shown(further.target):.4g}"
+    equal = "as good as equal"
     if chosen not in further.times:
         told = f" Of those that are sooner, {evidence.named(soonest)} is the first at {goal}"
+        equal += " before that"
     else:
         told = (
             f" Of those that are sooner, it goes on to {goal} in "
@@ -81,15 +83,12 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
             return f"{told}, {alone}."
         told += f", {evidence.named(soonest)} in {format_duration(further.seconds(soonest))}"
     if chosen.batch_size == soonest.batch_size:
-        return told + (
-            ": the seeds do not tell them apart, and the lower learning rate is further from where "
-            "training breaks down."
-        )
+        return f"{told}: {equal}, and the lower rate is further from where training breaks down."
     at_most = ranking.TIE * further.seconds(soonest)
     if chosen not in further.times or further.seconds(chosen) > at_most:
         return told + (
             f": batch {chosen.batch_size} with twice its rate is as good as equal, but close to "
-            "where training breaks down, and the seeds do not tell the two apart."
+            "where training breaks down, and this rate is as good as that."
         )
     size = "smaller" if chosen.batch_size < soonest.batch_size else "larger"
     return told + f": as good as equal, so that the {size} batch is preferred."
