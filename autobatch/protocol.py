@@ -807,6 +807,7 @@ class WrittenRecipe(Struct):
     path: str
     model: str  # as the recipe names it, e.g. "train.py:build_model"
     data: str | None
+    batch_size: int | None  # that calls of `fit` in these files have; None: not one number
     backend: str
     model_name: str
     parameters: int

@@ -15,13 +15,13 @@ from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
-from autobatch.protocol import Inspected, Note, WrittenRecipe
+from autobatch.protocol import Note, WrittenRecipe
 from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent
 from autobatch.stages.inspection import inspect
 from autobatch.units import format_bytes
-from autobatch.users_file import TO_SPLIT, builders, defined, loaders
+from autobatch.users_file import TO_SPLIT, batch_sizes, builders, defined, loaders
 
 PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
 Line = tuple[str, str]  # (YAML, comment)
@@ -67,20 +67,12 @@ def write_recipe(
         raise
     shutil.rmtree(scratch)
     there = path.resolve().parent
-    model = _seen_from(there, folder, recipe.model)
-    data = None
-    if inspected.train_samples is not None:
-        data = _seen_from(there, folder, recipe.data or "")
-    text = recipe_text(model, data, inspected, limit_bytes, _backend_line(recipe, folder))
-    text = _with_settings(text, overrides, lambda reference: _seen_from(there, folder, reference))
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _not_written(path, error.strerror) from None
-    return WrittenRecipe(
+    has_data = inspected.train_samples is not None
+    written = WrittenRecipe(
         path=_from_here(path),
-        model=model,
-        data=data,
+        model=_seen_from(there, folder, recipe.model),
+        data=_seen_from(there, folder, recipe.data or "") if has_data else None,
+        batch_size=_batch_size(recipe, folder),
         backend=backend,
         model_name=inspected.model_name,
         parameters=inspected.parameters,
@@ -92,6 +84,13 @@ def write_recipe(
         device_name=inspected.device_name,
         limit_bytes=limit_bytes,
     )
+    text = recipe_text(written, _backend_line(recipe, folder))
+    text = _with_settings(text, overrides, lambda reference: _seen_from(there, folder, reference))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _not_written(path, error.strerror) from None
+    return written
 
 
 def _from_here(path: Path) -> str:
@@ -113,27 +112,20 @@ def _not_written(path: Path, why: str | None) -> UsageError:
     return UsageError(f"Cannot write {path}: {why}.", hint="Give another with --output FILE.")
 
 
-def recipe_text(
-    model: str,
-    data: str | None,
-    inspected: Inspected,
-    limit_bytes: int,
-    backend: Line | None = None,
-) -> str:
+def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
     """The recipe, with what was seen in its comments."""
-    found = inspected
     rate = "none" if found.learning_rate is None else f"{found.learning_rate:.4g}"
     metrics = ", ".join(name for name in found.metrics if name != "val_loss")
     data_line = (
         ("# data: train.py:load_data", "none found; recommend needs (train, validation)")
-        if data is None
+        if found.data is None
         else (
-            f"data: {_yaml(data)}",
+            f"data: {_yaml(found.data)}",
             f"{found.train_samples:,} training, {found.validation_samples or 0:,} validation "
             "samples",
         )
     )
-    bound = "" if data is None else f"; never above the {found.train_samples:,} training samples"
+    bound = "" if found.data is None else f"; never above the {found.train_samples:,} samples"
     sections: list[list[Line]] = [
         [
             (
@@ -145,7 +137,7 @@ def recipe_text(
         ],
         [
             (
-                f"model: {_yaml(model)}",
+                f"model: {_yaml(found.model)}",
                 f"{found.model_name}: {found.parameters:,} parameters, {found.optimizer}",
             ),
             data_line,
@@ -156,8 +148,10 @@ def recipe_text(
         [
             ("baseline:", "the answer is compared with it"),
             (
-                "  batch_size: 32",
-                "SET THIS: what you train with today; 32 is Keras' default",
+                f"  batch_size: {found.batch_size or 32}",
+                "as your code gives fit: what you train with today"
+                if found.batch_size
+                else "SET THIS: what you train with today; 32 is Keras' default",
             ),
             ("  # learning_rate: 0.001", f"default: that of the compiled optimizer, {rate}"),
         ],
@@ -166,7 +160,7 @@ def recipe_text(
             ("  kind: auto", f"auto, gpu (NVIDIA) or cpu; here: {found.device_name}"),
             (
                 "  # memory_limit: 8GiB",
-                f"or 80% of the default, {format_bytes(limit_bytes)}",
+                f"or 80% of the default, {format_bytes(found.limit_bytes)}",
             ),
             ("  headroom: 10%", "of the limit, kept free by what is recommended"),
         ],
@@ -183,6 +177,13 @@ def recipe_text(
         ],
     ]
     return "\n\n".join("\n".join(map(_written, lines)) for lines in sections) + "\n"
+
+
+def _batch_size(recipe: Recipe, folder: Path) -> int | None:
+    """The one number that calls of `fit` in the user's files have; None where there is not one."""
+    files = [path for path in files_of(recipe, folder) if path.suffix == ".py"]
+    found = set[int]().union(*map(batch_sizes, files))
+    return found.pop() if len(found) == 1 else None
 
 
 def _backend_line(recipe: Recipe, folder: Path) -> Line | None:

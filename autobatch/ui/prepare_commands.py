@@ -72,6 +72,11 @@ def _next_step(written: "WrittenRecipe", overrides: Sequence[str]) -> str:
         )
     if {"baseline", "baseline.batch_size"} & {each.partition("=")[0].strip() for each in overrides}:
         return f"Now: {command}"
+    if written.batch_size:
+        return (
+            f"Its baseline is batch {written.batch_size}, as your code gives fit. If that is what "
+            f"you train with: {command}"
+        )
     return f"Set baseline.batch_size in {written.path} to what you train with; then: {command}"
 
 

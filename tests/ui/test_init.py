@@ -50,6 +50,22 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
 
 
+@pytest.mark.parametrize(
+    ("sizes", "found"), [((64,), 64), ((64, 64), 64), ((64, 128), None), (("size",), None)]
+)
+def test_the_batch_size_that_the_file_gives_fit_is_the_baseline(tmp_path, sizes, found):
+    path = file(tmp_path)
+    calls = [f"    build_model().fit(*load_data()[0], batch_size={size})\n" for size in sizes]
+    training = "".join(calls)
+    path.write_text(f"{path.read_text()}\nif __name__ == '__main__':\n{training}")
+    code, stdout, stderr = autobatch_here("init", "train.py", "--json", cwd=tmp_path)
+    assert code == 0, stderr
+    assert msgspec.json.decode(stdout, type=WrittenRecipe).batch_size == found
+    assert load_recipe(tmp_path / "recipe.yaml").baseline.batch_size == (found or 32)
+    assert ("SET THIS" in (tmp_path / "recipe.yaml").read_text()) == (found is None)
+    assert (f"Its baseline is batch {found}, as your code gives fit" in stderr) == bool(found)
+
+
 def test_who_sets_the_batch_size_is_not_told_to(tmp_path):
     file(tmp_path)
     told = autobatch_here("init", "train.py", *settings("baseline.batch_size=8"), cwd=tmp_path)
@@ -258,11 +274,28 @@ def test_a_recipe_is_no_target(tmp_path):
         write_recipe("recipe.yaml")
 
 
+SEEN = WrittenRecipe(
+    path="recipe.yaml",
+    model="train.py:build_model",
+    data="train.py:load_data",
+    batch_size=None,
+    backend="tensorflow",
+    model_name="network",
+    parameters=4,
+    optimizer="SGD",
+    learning_rate=0.01,
+    metrics=("val_loss",),
+    train_samples=20,
+    validation_samples=5,
+    device_name="CPU",
+    limit_bytes=1 << 30,
+)
+
+
 @pytest.mark.parametrize("name", ["a b/träin.py:f", "- x.py:f", "#.py:f", "model 1.keras"])
 def test_names_that_yaml_would_misread_are_quoted(tmp_path, name):
-    from pretend import inspected
-
     path = tmp_path / "recipe.yaml"
     data = name if ":" in name else "x y.py:f"  # a saved model has no data
-    path.write_text(recipe_text(name, data, inspected(), 1 << 30))
+    seen = msgspec.structs.replace(SEEN, model=name, data=data)
+    path.write_text(recipe_text(seen))
     assert (load_recipe(path).model, load_recipe(path).data) == (name, data)
