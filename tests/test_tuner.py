@@ -1283,6 +1283,41 @@ def test_a_failure_from_some_size_on_bounds_the_search_and_is_not_called_memory(
     assert told.startswith("Batch 64 and ") and "larger that were tried: " in told
 
 
+def failing_where(device, fails):
+    """With the user's own exception, at sizes of which `fails` is true."""
+    answer = device._probe
+    failure = UserCodeFailed(message="ValueError: cannot reshape")
+    device._probe = lambda task: failure if fails(task.batch_size) else answer(task)
+    return device
+
+
+@pytest.mark.parametrize("predicts", [False, True])
+@pytest.mark.parametrize(("groups_of", "replicas"), [(2, 1), (16, 1), (6, 3)])
+def test_code_that_takes_multiples_alone_is_no_bound_from_above(
+    tmp_path, groups_of, replicas, predicts
+):
+    facts = predictable() if predicts else inspected()
+    facts = msgspec.structs.replace(facts, train_samples=100_000)
+    device = failing_where(PretendDevice(facts=facts), lambda size: size % groups_of)
+    settings = ("baseline.batch_size=48", f"device.replicas={replicas}")
+    found = probe(tmp_path, device, *settings)
+    assert found.largest_fitting % groups_of == 0
+    assert 0.98 * 3000 - 48 < found.largest_fitting <= 3000
+    assert found.bounded_by == "memory"
+    assert len(found.probes) <= 24
+    if groups_of > 2:  # sizes that are tried may all be even
+        assert any(f"only multiples of {16 * replicas} are" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("most", [900, 1023, 1024, 1200])
+def test_code_that_takes_no_more_than_some_number_is_not_said_to_take_multiples(tmp_path, most):
+    device = failing_where(PretendDevice(), lambda size: size > most)
+    found = probe(tmp_path, device)
+    assert 0.99 * most <= found.largest_fitting <= most
+    assert found.bounded_by == "failure"
+    assert not any("multiples" in note for note in found.notes)
+
+
 def test_a_process_that_ended_is_one_way_of_failing_whatever_its_number(tmp_path):
     ended = "RuntimeError: DataLoader worker (pid(s) {}) exited unexpectedly"
     device = PretendDevice(fits_up_to=10**9)

@@ -1,8 +1,9 @@
 """What fits? A bracketed search over measured peaks, each in a fresh process; then verified."""
 
+from contextlib import suppress
 from math import inf
 
-from autobatch.core.search import Bracket, bracket_of, largest_fitting, tries_left
+from autobatch.core.search import Bracket, largest_fitting, tries_left
 from autobatch.errors import (
     InterruptedRunError,
     NothingFitsError,
@@ -16,10 +17,10 @@ from autobatch.protocol import (
     OutOfMemory,
     Predicted,
     ProbeResult,
-    UserCodeFailed,
 )
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
+from autobatch.stages.asked_sizes import AskedSizes
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.refusal import NOTHING_FITS, refuse, refuse_range
 from autobatch.stages.remarks import remarks
@@ -40,6 +41,10 @@ class _OutOfTimeError(Exception):
     """Ends the narrowing; what fits is verified all the same."""
 
 
+class _OtherSizesError(Exception):
+    """Begins the narrowing again, with what is known, among other sizes."""
+
+
 class Prober:
     """The search for one model: which size to try next, and what is concluded.
 
@@ -58,22 +63,21 @@ class Prober:
         self.session, self.exact, self.at_most = session, exact, at_most
         self.samples = inspected.train_samples
         sizes = session.recipe.batch_sizes
-        self.replicas = session.recipe.device.replicas  # every size is a multiple of them
-        self.lower = -(-sizes.min // self.replicas) * self.replicas
-        self.most = min(sizes.max, max(at_most or sizes.max, self.lower))
-        self.upper = min(self.most, self.samples or self.most) // self.replicas * self.replicas
+        replicas = session.recipe.device.replicas
+        least = -(-sizes.min // replicas) * replicas
+        self.most = min(sizes.max, max(at_most or sizes.max, least))
         self.step_seconds_at_most, self.is_too_slow_above = step_seconds_at_most, False
         self.start = session.recipe.baseline.batch_size
         self.made = Probes(session, inspected.abilities)
+        upper = min(self.most, self.samples or self.most)
+        self.sizes = AskedSizes(self.made, lower=least, upper=upper, multiple=replicas)
         self.edge = 0.0 if exact or self.made.predicts else EDGE
         tolerance = 0.0 if exact else TOLERANCE
         self.tolerance = tolerance - self.edge  # of the search, which leaves the edge its share
-        self.verification = Verifier(
-            self.made, lower=self.lower, replicas=self.replicas, tolerance=tolerance
-        )
+        self.verification = Verifier(self.made, self.sizes, tolerance=tolerance)
         self.left_off_at: int | None = None  # the largest that fitted when time ran out
         self.proved: int | None = None  # the largest, verified
-        if self.upper < self.lower:
+        if self.sizes.upper < self.sizes.lower:
             refuse_range(session.recipe, self.samples)
 
     def run(self) -> ProbeResult:
@@ -84,7 +88,7 @@ class Prober:
         try:
             return self._run()
         except InterruptedRunError:
-            found = unfinished.answer(self.made, self.lower, self.upper, self.proved)
+            found = unfinished.answer(self.made, self.sizes.lower, self.sizes.upper, self.proved)
             if found is None:
                 raise
             largest, ceiling, told = found
@@ -92,20 +96,20 @@ class Prober:
             return self._result(largest, ceiling, told)
 
     def _run(self) -> ProbeResult:
-        session = self.session
+        session, sizes = self.session, self.sizes
         limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
         jobs, seconds = self._cost_left(limit_bytes)
-        told = f"limit {format_bytes(limit_bytes)}, sizes {self.lower} to {self.upper}"
+        told = f"limit {format_bytes(limit_bytes)}, sizes {sizes.lower} to {sizes.upper}"
         session.begin("probe", jobs, seconds, told)
         worth = largest_worth_a_trial(
             self.made,
-            self.verification.shared(min(max(self.start, self.lower), self.upper)),
-            self.upper,
+            sizes.at_most(min(self.start, sizes.upper)),
+            sizes.upper,
             limit_bytes,
             self.step_seconds_at_most,
         )
         if worth is not None:
-            self.upper, self.is_too_slow_above = self.verification.shared(worth), True
+            sizes.upper, self.is_too_slow_above = sizes.at_most(worth), True
         found = self.narrow(limit_bytes).good
         inside = self._off_the_edge(found)
         ceiling = largest = self.proved = self.verification.confirmed(
@@ -162,7 +166,7 @@ class Prober:
             ceiling_peak_bytes=self.made.peak(ceiling) if ceiling else 0,
             limit_bytes=self.session.limit_bytes,
             headroom=float(self.session.recipe.device.headroom),
-            replicas=self.replicas,
+            replicas=self.session.recipe.device.replicas,
             bounded_by=self._bounded_by(largest) if is_proved else "time",
             verified=is_proved and self.made.doubt is None,
             probes=tuple(self.made.points),
@@ -171,11 +175,11 @@ class Prober:
         )
 
     def _off_the_edge(self, size: int) -> int:
-        less = self.verification.shared(size - int(size * self.edge) + self.replicas - 1)
+        less = self.sizes.at_most(size - int(size * self.edge) + self.sizes.multiple - 1)
         return less if self._bounded_by(size) in MEMORY else size
 
     def _bounded_by(self, largest: int) -> Bound:
-        if largest == self.upper:
+        if largest == self.sizes.upper:
             few = self.samples is not None and self.samples <= self.most
             return "trials" if self.is_too_slow_above else "samples" if few else "range"
         if largest == self.left_off_at:
@@ -183,7 +187,9 @@ class Prober:
         above = {
             task.batch_size: entry.outcome
             for task, entry in self.made.entries.items()
-            if task.batch_size > largest and not isinstance(entry.outcome, (Fits, Predicted))
+            if task.batch_size > largest
+            and task.batch_size % self.sizes.multiple == 0
+            and not isinstance(entry.outcome, (Fits, Predicted))
         }
         failed = above[min(above)] if above else None
         if isinstance(failed, NOT_ABOUT_MEMORY):
@@ -202,62 +208,49 @@ class Prober:
 
         def needed(size: int) -> int | None:
             self.session.expect("probe", *self._cost_left(budget_bytes))
-            known = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
+            known = self.sizes.bracket(budget_bytes)
             if known.good and self.session.seconds_left() <= 0:
                 raise _OutOfTimeError
-            if self.made.predicts:
-                return self.made.predict(size, budget_bytes)
             is_near = known.bad is not None and known.bad - known.good <= NEAR * known.good
-            fits = self.made.ask(size, budget_bytes, verify=is_near)
-            return None if fits is None else fits.needed_bytes
+            peak = self.sizes.peak(size, budget_bytes, verify=is_near)
+            if peak is None and self.sizes.keep_to_multiples(budget_bytes):
+                raise _OtherSizesError
+            return peak
 
         try:
             while True:
-                found = largest_fitting(
-                    needed,
-                    lower=self.lower,
-                    upper=self.upper,
-                    start=self.start,
-                    limit_bytes=budget_bytes,
-                    tolerance=self.tolerance,
-                    known=self.made.known(budget_bytes),
-                    multiple=self.replicas,
-                )
-                if found.good or not self._begins_larger():
-                    break
+                with suppress(_OtherSizesError):
+                    found = largest_fitting(
+                        needed,
+                        lower=self.sizes.lower,
+                        upper=self.sizes.upper,
+                        start=self.start,
+                        limit_bytes=budget_bytes,
+                        tolerance=self.tolerance,
+                        known=self.sizes.known(budget_bytes),
+                        multiple=self.sizes.multiple,
+                    )
+                    if found.good or not self.sizes.begin_larger():
+                        break
         except _OutOfTimeError:
-            found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
+            found = self.sizes.bracket(budget_bytes)
             if budget_bytes == self.session.limit_bytes:
                 self.left_off_at = found.good
             fits = "fits" if budget_bytes == self.session.limit_bytes else "keeps the headroom"
             why = self.session.why_it_ends()
             self.made.notes.append(unfinished.sentence(found, why, fits))
         if found.good == 0:
-            refuse(self.made, self.lower, budget_bytes)
+            refuse(self.made, self.sizes.lower, budget_bytes)
         return found
-
-    def _begins_larger(self) -> bool:
-        """Whether to look on above the smallest size: the user's code failed there, and not memory.
-
-        A model may need several samples (a loss over pairs of them): that is no bound from above.
-        """
-        entry, short = self.made.failed(self.lower), self.made.smallest_without_memory()
-        if entry is None or not isinstance(entry.outcome, UserCodeFailed) or short is None:
-            return False
-        if 2 * self.lower >= short:
-            return False
-        self.lower = self.verification.lower = 2 * self.lower
-        return True
 
     def _cost_left(self, budget_bytes: int) -> tuple[int, float]:
         """(jobs, seconds) that are probably left, by what was seen so far."""
-        found = bracket_of(self.made.known(budget_bytes), self.lower, self.upper)
         jobs = tries_left(
-            found,
-            lower=self.lower,
-            upper=self.upper,
+            self.sizes.bracket(budget_bytes),
+            lower=self.sizes.lower,
+            upper=self.sizes.upper,
             tolerance=self.tolerance,
-            multiple=self.replicas,
+            multiple=self.sizes.multiple,
         )
         waits = FAILURE_SECONDS[self.session.record.target.device]
         each = self.session.job_seconds + FAILURES_EXPECTED * waits

@@ -6,6 +6,7 @@ from math import inf
 from autobatch.core.search import step_of, where_line_meets
 from autobatch.protocol import VERIFY_STEPS, Fits, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
+from autobatch.stages.asked_sizes import AskedSizes
 from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
 from autobatch.stages.refusal import refuse
 from autobatch.units import format_bytes
@@ -21,14 +22,9 @@ WALKED = 1.1  # a step of a per cent is somewhat more than one of what it leads 
 class Verifier:
     """Of sizes that the search named; steps down from one that does not pass, and says so."""
 
-    def __init__(self, made: Probes, *, lower: int, replicas: int, tolerance: float) -> None:
-        self.made, self.session = made, made.session
-        self.lower, self.replicas = lower, replicas
+    def __init__(self, made: Probes, sizes: AskedSizes, *, tolerance: float) -> None:
+        self.made, self.session, self.sizes = made, made.session, sizes
         self.tolerance = tolerance  # relative; 0: to the sample
-
-    def shared(self, size: float) -> int:
-        """A size at most so large that the replicas can share; the least there is at least."""
-        return max(self.lower, int(size) // self.replicas * self.replicas)
 
     def confirmed(self, size: int, limit_bytes: int, is_bound: Callable[[int], bool]) -> int:
         """A size that passes verification in two processes, where memory is what bounds it.
@@ -52,11 +48,12 @@ class Verifier:
         while self._fails_elsewhere(good, limit_bytes, 1 if downs == 0 else 2):
             first, bad = first or good, good
             self._expect_more()
-            if good == self.lower:
-                refuse(self.made, self.lower, limit_bytes)
+            if good == self.sizes.lower:
+                refuse(self.made, self.sizes.lower, limit_bytes)
             share = STEPS_DOWN[min(downs, len(STEPS_DOWN) - 1)]
-            below = good - self.replicas * 2**downs if self.tolerance == 0 else good * share
-            good, _ = self._largest(self.shared(min(below, self._at_most(good))), limit_bytes)
+            below = good - self.sizes.multiple * 2**downs if self.tolerance == 0 else good * share
+            tried = self.sizes.at_most(min(below, self._at_most(good)))
+            good, _ = self._largest(tried, limit_bytes)
             downs += 1
         if downs > 1:
 
@@ -72,10 +69,10 @@ class Verifier:
         self, good: int, bad: int, passes: Callable[[int], bool], tolerance: float
     ) -> tuple[int, int]:
         """A size that passes and one that does not, nearer to each other: as far as time allows."""
-        while bad - good > max(self.replicas, step_of(good, tolerance)):
+        while bad - good > max(self.sizes.multiple, step_of(good, tolerance)):
             if self.session.seconds_left() <= 0:
                 break
-            middle = self.shared((good + bad) // 2)
+            middle = self.sizes.at_most((good + bad) // 2)
             if passes(middle):
                 good = middle
             else:
@@ -129,7 +126,7 @@ class Verifier:
         if is_bound:
             needs[largest] = self.session.limit_bytes
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
-        return self.shared(min(size * (1 - MARGIN), largest))
+        return self.sizes.at_most(min(size * (1 - MARGIN), largest))
 
     def largest(self, size: int, budget_bytes: int, *, refine: bool = True) -> int:
         """`size`, or a smaller one that passes verification within the budget.
@@ -156,11 +153,11 @@ class Verifier:
     def _first_passing(self, size: int, budget_bytes: int) -> tuple[int, int]:
         """The first from `size` downwards, and the last that did not pass."""
         shares = (1.0, *STEPS_DOWN, *(0.5**power for power in range(1, size.bit_length() + 1)))
-        bad, most = size + self.replicas, inf
+        bad, most = size + self.sizes.multiple, inf
         for share in shares:
-            tried = self.shared(size * share)
+            tried = self.sizes.at_most(size * share)
             if bad <= size:
-                tried = self.shared(min(tried, self._at_most(size), most))
+                tried = self.sizes.at_most(min(tried, self._at_most(size), most))
             if tried >= bad:
                 continue
             if self.made.final(tried, budget_bytes) is not None:
@@ -177,13 +174,13 @@ class Verifier:
             if is_in_doubt and self.made.final(least := self._least(bad), budget_bytes) is None:
                 self.session.raise_for_user(failure)
                 refuse(self.made, least, budget_bytes)
-        refuse(self.made, self.lower, budget_bytes)
+        refuse(self.made, self.sizes.lower, budget_bytes)
 
     def _least(self, bad: int) -> int:
         """Below `bad`, of the sizes that trained: smaller ones may be too small for the model."""
         entries = self.made.entries.items()
         trained = {task.batch_size for task, e in entries if isinstance(e.outcome, Fits)}
-        return min((size for size in trained if size < bad), default=self.lower)
+        return min((size for size in trained if size < bad), default=self.sizes.lower)
 
     def _at_most(self, failed: int) -> float:
         """Of what is below a size that failed: what is verified briefly is to be no near thing."""
