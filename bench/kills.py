@@ -34,7 +34,10 @@ KINDS = ("tool", "worker", "group")
 EARLIEST, LATEST = 0.3, 12.0  # seconds after a start, or after the last kill
 REAP_SECONDS = 20.0
 ANSWER = ("batch_size", "learning_rate", "verdict", "speedup", "noise_scale", "candidates")
-FINISHED = {"fits", "out_of_memory", "over_budget", "measured", "trained", "diverged", "ranged"}
+FINISHED = {
+    *("fits", "out_of_memory", "over_budget", "predicted", "measured"),
+    *("trained", "diverged", "differentiated", "ranged"),
+}
 
 
 class Run:
