@@ -8,14 +8,12 @@ end it, and the search is stopped when the time is up. Prints [batch size, rate]
 import contextlib
 import importlib
 import json
+import os
 import sys
 import tempfile
 import time
 
-import keras
-import keras_tuner
-
-from autobatch.opening import read_target
+from autobatch.opening import question_of, read_target
 
 EPOCHS = 8
 
@@ -23,6 +21,10 @@ EPOCHS = 8
 def main() -> None:
     kind, recipe_file, sizes, own, rate, seconds, *overrides = sys.argv[1:]
     recipe, folder = read_target(recipe_file, overrides)
+    os.environ["KERAS_BACKEND"] = question_of(recipe, folder).backend
+    import keras
+    import keras_tuner
+
     sys.path.insert(0, str(folder))
 
     def call(reference: str, **arguments):
