@@ -74,5 +74,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["fit"]:
         fit(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
-        given = [int(each) for each in sys.argv[1:]] or [20, 32, 512]
-        main(given[0], given[1:])
+        given = [int(each) for each in sys.argv[1:]]
+        main(given[0] if given else 20, given[1:] or [32, 512])

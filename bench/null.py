@@ -32,10 +32,11 @@ def main() -> None:
             found = [recommend(Path(scratch, str(run)), kind(luck, faster)) for run in range(runs)]
         told = [each.speedup for each in found if each.verdict == "better"]
         held = sum(each.low <= faster <= each.high for each in told)
-        mean = float(np.mean([each.value for each in told]))
+        mean = f"{np.mean([each.value for each in told]):.2f}x" if told else ""
         loss = "smooth" if kind is Equal else "wobbling"
-        better, holds = f"{len(told) / runs:.1%}", f"{held / len(told):.0%} of {len(told)}"
-        print(f"| {loss} | {faster:g}x | {better} of {runs} | {holds} | {mean:.2f}x |")
+        better = f"{len(told) / runs:.1%}"
+        holds = f"{held / len(told):.0%} of {len(told)}" if told else ""
+        print(f"| {loss} | {faster:g}x | {better} of {runs} | {holds} | {mean} |")
 
 
 if __name__ == "__main__":
