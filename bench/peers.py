@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 FIT_STEPS = 200
 STEPS = 3  # what Lightning's finder runs of each size
-LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # in MiB, as in bench/probe.py
+LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # MiB, as in questions.py
 DATA = 4096 - 512  # training samples, as there
 FINDERS = {
     "binsearch": "Lightning, binsearch",

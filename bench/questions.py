@@ -11,8 +11,6 @@ from pathlib import Path
 
 from kept import Kept
 
-from autobatch.engine import gpus
-
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
 FIT_STEPS = 200
@@ -78,6 +76,8 @@ class Question:
             return found
         found["ON_GPU"] = "1"
         if self.backend == "jax" and self.limit_mib:
+            from autobatch.engine import gpus  # not at the top: fit.py has nothing of autobatch
+
             share = (self.limit_mib << 20) / gpus.usable()[0].total_bytes
             found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.6f}"
         return found

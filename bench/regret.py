@@ -12,7 +12,7 @@ search and Hyperband.
 
     pip install keras-tuner tensorboard   # it does not run without the second
     python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners] [--keep DIRECTORY]
-        [--among SIZE:RATE,SIZE:RATE...]
+        [--among SIZE:RATE,SIZE:RATE...] [--set KEY=VALUE]...
 
 With --keep it goes on where it was ended. With --among the grid is those settings alone, such as an
 earlier one found to be best; the share of its cost then says nothing.
