@@ -10,6 +10,7 @@ at a turn of the thread that tunes the pipeline (autobatch/core/epoch_ends.py).
 import subprocess
 import sys
 import time
+from typing import Any
 
 KINDS = ("arrays", "tf.data", "tf.data, not tuned")
 
@@ -32,9 +33,13 @@ def fit(kind: str, size: int, epochs: int) -> None:
     from autobatch.core.epoch_ends import epoch_end
 
     class Epochs(keras.callbacks.Callback):
-        began, ended, lived, pauses = 0.0, 0.0, [], []
+        def __init__(self) -> None:
+            super().__init__()
+            self.began = self.ended = 0.0
+            self.lived: list[float] = []
+            self.pauses: list[float] = []
 
-        def on_train_batch_begin(self, batch, logs=None):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if batch == 0:
                 now = time.perf_counter()
                 if self.ended:
@@ -42,16 +47,16 @@ def fit(kind: str, size: int, epochs: int) -> None:
                     self.pauses.append(now - self.ended)
                 self.began = now
 
-        def on_train_batch_end(self, batch, logs=None):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if not self.ended and batch == 0:  # it was compiled before it drew a batch
                 self.began = time.perf_counter()
 
-        def on_epoch_end(self, epoch, logs=None):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.ended = time.perf_counter()
 
     (x, y), _ = which_module.load_data()
     model, watch = which_module.build_model(), Epochs()
-    arguments = {"x": x, "y": y, "batch_size": size}
+    arguments: dict[str, Any] = {"x": x, "y": y, "batch_size": size}
     if kind != "arrays":
         options = tf.data.Options()
         options.autotune.enabled = kind == "tf.data"

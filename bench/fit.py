@@ -17,11 +17,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 WARMUP_SECONDS = 2.0
+
+Part = tuple[Any, Any]  # x and y, of training or validation data
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -33,21 +36,22 @@ class Stopwatch(keras.callbacks.Callback):
         self.began = self.opened = self.done = 0.0
         self.counted = 0
 
-    def on_train_batch_begin(self, batch, logs=None):  # an end of its own would make Keras wait
+    # An end of its own would make Keras wait.
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if batch:
             self.stepped(self.size)
         if batch % 50 == 49:
             self.look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.stepped((self.samples - 1) % self.size + 1)
         self.look()
 
-    def stepped(self, samples):
+    def stepped(self, samples: int) -> None:
         self.began = self.began or time.perf_counter()  # tracing and compilation are over
         self.counted += samples
 
-    def look(self):
+    def look(self) -> None:
         now = time.perf_counter()
         if not self.opened:
             if now - self.began >= WARMUP_SECONDS:
@@ -64,7 +68,7 @@ class AtMost(keras.callbacks.Callback):
         super().__init__()
         self.ends = time.perf_counter() + seconds
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = time.perf_counter() > self.ends
 
 
@@ -116,11 +120,13 @@ def limit_cpu(limit_mib: int) -> None:
             limit_data(limit_mib)
 
 
-def compile_within(limit_mib: int, network, train: tuple, validation: tuple, size: int) -> None:
+def compile_within(
+    limit_mib: int, network: keras.Model, train: Part, validation: Part, size: int
+) -> None:
     """The steps of JAX, in training and in validation; those of a ragged batch need less."""
     import jax
 
-    def batch(part: tuple, count: int) -> tuple:
+    def batch(part: Part, count: int) -> tuple[Any, Any, None]:
         x, y = keras.tree.map_structure(lambda leaf: jax.numpy.asarray(leaf[:count]), part)
         return x, y, None
 
@@ -153,7 +159,7 @@ def main() -> None:
         data = "digits.py:load_flat"
     sys.path.insert(0, str(folder))
 
-    def call(reference: str):
+    def call(reference: str) -> Any:
         module, _, function = reference.partition(":")
         return getattr(importlib.import_module(module.removesuffix(".py")), function)()
 
@@ -167,7 +173,7 @@ def main() -> None:
         train = validation = (x.astype("float32"), np.zeros(len(x), "int64"))
     else:
         train, validation = call(data)
-    arguments = {"x": train[0], "y": train[1], "batch_size": size, "verbose": 0}
+    arguments: dict[str, Any] = {"x": train[0], "y": train[1], "batch_size": size, "verbose": 0}
     if is_timed:
         watch = Stopwatch(len(train[1]), size, float(long[:-1]))
         network.fit(**arguments, epochs=10**9, callbacks=[watch])

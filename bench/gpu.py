@@ -73,11 +73,9 @@ def benchmark_one(question: Question) -> None:
 
 def rate_of_fit(question: Question, size: int) -> float:
     """Samples per second of a plain fit."""
-    return float(
-        asking.fits.once(
-            ["rate", *question.key, size],
-            lambda: plain_fit(question.name, size, question.environment()),
-        )
+    return asking.fits.once(
+        ["rate", *question.key, size],
+        lambda: plain_fit(question.name, size, question.environment()),
     )
 
 

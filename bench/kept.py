@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 class Kept:
@@ -25,12 +27,13 @@ class Kept:
         if text and not text.endswith("\n"):
             self._write("\n")
 
-    def once(self, question: list[Any], find_out: Callable[[], Any]) -> Any:
+    def once(self, question: list[Any], find_out: Callable[[], Answer]) -> Answer:
         key = json.dumps(question)
         if key not in self.answers:
-            answer = self.answers[key] = find_out()
-            self._write(json.dumps([question, answer]) + "\n")
-        return self.answers[key]
+            self.answers[key] = find_out()
+            self._write(json.dumps([question, self.answers[key]]) + "\n")
+        answer: Answer = self.answers[key]
+        return answer
 
     def _write(self, text: str) -> None:
         if self.file is not None:

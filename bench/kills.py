@@ -22,7 +22,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psutil
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "digits_mlp.yaml"
@@ -43,16 +45,16 @@ FINISHED = {
 class Run:
     """One run directory, and what was done to it."""
 
-    def __init__(self, directory: Path, counts: Counter, chance: random.Random) -> None:
+    def __init__(self, directory: Path, counts: Counter[str], chance: random.Random) -> None:
         self.directory, self.counts, self.chance = directory, counts, chance
         self.kind = 0
 
-    def start(self) -> subprocess.Popen:
+    def start(self) -> subprocess.Popen[str]:
         settings = [part for setting in SETTINGS for part in ("--set", setting)]
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "autobatch", "recommend", RECIPE),
-                *("--run-dir", self.directory, *settings, "--json", "--quiet"),
+                *(sys.executable, "-m", "autobatch", "recommend", str(RECIPE)),
+                *("--run-dir", str(self.directory), *settings, "--json", "--quiet"),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,13 +62,13 @@ class Run:
             start_new_session=True,
         )
 
-    def undisturbed(self) -> dict:
+    def undisturbed(self) -> dict[str, Any]:
         stdout, stderr = self.start().communicate()
         if not stdout:
             raise SystemExit(f"no answer: {stderr}")
-        return json.loads(stdout)
+        return msgspec.json.decode(stdout, type=dict[str, Any])
 
-    def disturbed(self, kills: int) -> dict | None:
+    def disturbed(self, kills: int) -> dict[str, Any] | None:
         """Its answer; None if `kills` were made before it came to one."""
         process = self.start()
         while self.counts["kills"] < kills:
@@ -77,12 +79,12 @@ class Run:
                 continue
             if not stdout:
                 raise SystemExit(f"ended without an answer: {stderr}")
-            return json.loads(stdout)
+            return msgspec.json.decode(stdout, type=dict[str, Any])
         process.kill()
         process.wait()
         return None
 
-    def kill(self, process: subprocess.Popen) -> subprocess.Popen:
+    def kill(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
         """Kill what is next in turn; the process to go on with."""
         kind = KINDS[self.kind % len(KINDS)]
         tool = psutil.Process(process.pid)
@@ -134,7 +136,7 @@ def with_measurements_of(source: Run, directory: Path) -> None:
     (directory / "record.jsonl").write_text("\n".join(kept) + "\n")
 
 
-def same(one: dict, other: dict) -> bool:
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return {name: one[name] for name in ANSWER} == {name: other[name] for name in ANSWER}
 
 
@@ -143,7 +145,8 @@ def main() -> None:
     parser.add_argument("kills", nargs="?", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    counts, chance, began = Counter(), random.Random(given.seed), time.perf_counter()
+    counts: Counter[str] = Counter()
+    chance, began = random.Random(given.seed), time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         alone = Run(Path(scratch, "alone"), Counter(), chance)
         expected = alone.undisturbed()

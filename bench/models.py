@@ -3,35 +3,39 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+Split = tuple[np.ndarray, np.ndarray]
+Texts = tuple[dict[str, np.ndarray], np.ndarray]
+
 SAMPLES = 4096
 
 
-def _classifier(network, classes=10):
+def _classifier(network: keras.Model) -> keras.Model:
     network.compile(
         keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=False)
     )
     return network
 
 
-def resnet50():
+def resnet50() -> keras.Model:
     """keras.applications' ResNet50 with random weights on 32 x 32 images."""
     return _classifier(
         keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10)
     )
 
 
-def mobilenet_v2():
+def mobilenet_v2() -> keras.Model:
     """keras.applications' MobileNetV2 with random weights on 32 x 32 images."""
     return _classifier(
         keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=10)
     )
 
 
-def images(samples=SAMPLES, size=32):
+def images(samples: int = SAMPLES, size: int = 32) -> tuple[Split, Split]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, size, size, 3), dtype="float32")
     y = rng.integers(0, 10, samples)
@@ -44,7 +48,7 @@ class ProcessorTime(keras.callbacks.Callback):
 
     WARM_UP, EPOCHS = 10, 40
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch == self.WARM_UP:
             self.began = time.process_time()
         elif epoch == self.WARM_UP + self.EPOCHS:
@@ -53,11 +57,11 @@ class ProcessorTime(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def processor_time():
+def processor_time() -> list[ProcessorTime]:
     return [ProcessorTime()]
 
 
-def two_inputs(width=64, length=64):
+def two_inputs(width: int = 64, length: int = 64) -> keras.Model:
     """A transformer that reads a question and a text, given as a dict."""
     question = keras.Input((length,), dtype="int32", name="question")
     text = keras.Input((length,), dtype="int32", name="text")
@@ -74,14 +78,14 @@ def two_inputs(width=64, length=64):
     return model
 
 
-def deep_convnet():
+def deep_convnet() -> keras.Model:
     """ResNet50 on 64 x 64 images: for GPUs."""
     return _classifier(
         keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
     )
 
 
-def patterns(samples=24576, size=64):
+def patterns(samples: int = 24576, size: int = 64) -> tuple[Split, Split]:
     """Images that can be learned: ten patterns under noise."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, samples)
@@ -92,7 +96,9 @@ def patterns(samples=24576, size=64):
     return (x[held_out:], y[held_out:]), (x[:held_out], y[:held_out])
 
 
-def transformer(width=512, depth=6, length=128, words=1000):
+def transformer(
+    width: int = 512, depth: int = 6, length: int = 128, words: int = 1000
+) -> keras.Model:
     """A language model that is pooled into a class: for GPUs."""
     layers = keras.layers
     tokens = keras.Input((length,), dtype="int32")
@@ -112,7 +118,7 @@ def transformer(width=512, depth=6, length=128, words=1000):
     return model
 
 
-def topics(samples=65536, length=128, words=1000):
+def topics(samples: int = 65536, length: int = 128, words: int = 1000) -> tuple[Split, Split]:
     """Texts that can be learned: each topic has a tenth of its words from a list of its own."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, samples)
@@ -123,10 +129,10 @@ def topics(samples=65536, length=128, words=1000):
     return (x[held_out:], y[held_out:]), (x[:held_out], y[:held_out])
 
 
-def question_and_text(samples=SAMPLES, length=64):
+def question_and_text(samples: int = SAMPLES, length: int = 64) -> tuple[Texts, Texts]:
     rng = np.random.default_rng(0)
 
-    def part(count):
+    def part(count: int) -> Texts:
         x = {name: rng.integers(0, 1000, (count, length)) for name in ("question", "text")}
         return x, rng.integers(0, 2, count)
 
@@ -136,7 +142,7 @@ def question_and_text(samples=SAMPLES, length=64):
 class Gan(keras.Model):
     """A generator and a discriminator with an optimizer each, in a train step of its own."""
 
-    def __init__(self, latent=32):
+    def __init__(self, latent: int = 32) -> None:
         super().__init__()
         self.latent = latent
         layers = keras.layers
@@ -161,10 +167,10 @@ class Gan(keras.Model):
         self.generator_optimizer = keras.optimizers.Adam(1e-4)
         self.discriminator_optimizer = keras.optimizers.Adam(1e-4)
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         return self.discriminator(x)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         import tensorflow as tf
 
         real = data[0]
@@ -186,20 +192,20 @@ class Gan(keras.Model):
         return {"loss": loss_d}
 
 
-def gan():
+def gan() -> keras.Model:
     model = Gan()
     model.compile(optimizer="adam", loss="binary_crossentropy")
     return model
 
 
-def small_images(samples=8192):
+def small_images(samples: int = 8192) -> tuple[Split, Split]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, 16, 16, 1), dtype="float32")
     y = np.ones((samples, 1), "float32")
     return (x[:-512], y[:-512]), (x[-512:], y[-512:])
 
 
-def convnet():
+def convnet() -> keras.Model:
     """A small convolution net on 32 x 32 images, on any backend of Keras."""
     layers = keras.layers
     network = keras.Sequential(
@@ -216,34 +222,34 @@ def convnet():
     return _classifier(network)
 
 
-def small():
+def small() -> keras.Model:
     network = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten()])
     network.add(keras.layers.Dense(10, activation="softmax"))
     return _classifier(network)
 
 
-def quick_pipeline(sleep_seconds=0.0):
+def quick_pipeline(sleep_seconds: float = 0.0) -> tuple[Any, Any]:
     """Unbatched; each sample waits in the pipeline for `sleep_seconds`."""
     import tensorflow as tf
 
     (x, y), validation = small_images(2048 + 512)
 
-    def wait(image, label):
+    def wait(image: Any, label: Any) -> tuple[Any, Any]:
         if sleep_seconds:
             tf.py_function(lambda: time.sleep(sleep_seconds), [], [])
         return image, label
 
-    def part(arrays):
+    def part(arrays: Split) -> Any:
         return tf.data.Dataset.from_tensor_slices(arrays)
 
     return part((x, y)).map(wait), part(validation)
 
 
-def sleeping_pipeline():
+def sleeping_pipeline() -> tuple[Any, Any]:
     return quick_pipeline(sleep_seconds=0.001)
 
 
-def digits_in_long_epochs(times=10):
+def digits_in_long_epochs(times: int = 10) -> tuple[Split, Split]:
     """Those of recipes/digits.py, so many times in each epoch."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
     from digits import load_flat

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autobatch.protocol import Recommendation
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from test_null import Equal, Wobbling, recommend
 
@@ -29,7 +31,9 @@ def main() -> None:
     for kind, faster in product((Equal, Wobbling), FASTER):
         luck = np.random.default_rng(2)
         with tempfile.TemporaryDirectory() as scratch:
-            found = [recommend(Path(scratch, str(run)), kind(luck, faster)) for run in range(runs)]
+            found: list[Recommendation] = [
+                recommend(Path(scratch, str(run)), kind(luck, faster)) for run in range(runs)
+            ]
         told = [each.speedup for each in found if each.verdict == "better"]
         held = sum(each.low <= faster <= each.high for each in told)
         mean = f"{np.mean([each.value for each in told]):.2f}x" if told else ""

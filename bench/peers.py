@@ -20,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 FIT_STEPS = 200
@@ -33,6 +35,7 @@ FINDERS = {
     "accelerate": "Accelerate",
 }
 OVERTIME_SECONDS = 5  # of autobatch, after its time_limit: the job that runs, and a verification
+Decorator = Callable[[Callable[[int], int]], Callable[[], int]]
 
 
 class Training:
@@ -51,18 +54,18 @@ class Training:
         self.torch = torch
         self.tried: list[int] = []
 
-    def loader(self, size: int):
+    def loader(self, size: int) -> Any:
         data = self.torch.utils.data
         x, y = self.train
         dataset = data.TensorDataset(self.torch.from_numpy(x), self.torch.from_numpy(y))
         return data.DataLoader(dataset, batch_size=size, shuffle=True)
 
-    def loss(self, batch):
+    def loss(self, batch: Any) -> Any:
         x, y = batch
         chances = self.model(x, training=True)
         return self.torch.nn.functional.nll_loss(self.torch.log(chances + 1e-7), y)
 
-    def optimizer(self):
+    def optimizer(self) -> Any:
         return self.torch.optim.Adam(self.model.parameters(), 1e-3)
 
     def steps(self, size: int) -> None:
@@ -110,14 +113,14 @@ def lightning(name: str, mode: str) -> tuple[int, int]:
             super().__init__()
             self.network, self.batch_size = training.model, 2
 
-        def train_dataloader(self):
+        def train_dataloader(self) -> Any:
             training.tried.append(self.batch_size)
             return training.loader(self.batch_size)
 
-        def training_step(self, batch, index):
+        def training_step(self, batch: Any, index: int) -> Any:
             return training.loss(batch)
 
-        def configure_optimizers(self):
+        def configure_optimizers(self) -> Any:
             return training.optimizer()
 
     trainer = lit.Trainer(
@@ -137,8 +140,9 @@ def accelerate(name: str) -> tuple[int, int]:
     from accelerate.utils import find_executable_batch_size
 
     training = Training(name)
+    until_it_fits: Decorator = find_executable_batch_size(starting_batch_size=DATA)
 
-    @find_executable_batch_size(starting_batch_size=DATA)
+    @until_it_fits
     def train(batch_size: int) -> int:
         training.steps(batch_size)
         return batch_size

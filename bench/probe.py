@@ -103,9 +103,10 @@ class Truth:
                 raise SystemExit(f"{self.question.name}: not even a batch of 1 survives")
             if good == upper or (bad is not None and bad - good <= within):
                 return good
-            if bad is None or good == 0:
-                size = min(good + step, upper) if good else max(1, bad - step)
-                step *= 2
+            if bad is None:
+                size, step = min(good + step, upper), 2 * step
+            elif good == 0:
+                size, step = max(1, bad - step), 2 * step
             else:
                 size = (good + bad) // 2
 

@@ -24,8 +24,9 @@ OUT_OF_MEMORY = (
     *("DNN library initialization failed", "Autotuning failed"),
 )
 
-# name: (folder, model, data or None for synthetic, limit in MiB on the CPU)
-MODELS = {
+# Folder, model, data (None: synthetic), limit in MiB on the CPU (None: it is for GPUs).
+Model = tuple[Path, str, str | None, int | None]
+MODELS: dict[str, Model] = {
     "digits_mlp": (RECIPES, "digits.py:build_mlp", None, 64),
     "digits_cnn": (RECIPES, "digits.py:build_cnn", "digits.py:load_images", 150),
     "source_lm": (RECIPES, "source_lm.py:build_model", "source_lm.py:load_data", 300),
@@ -35,7 +36,7 @@ MODELS = {
     "gan": (HERE, "models.py:gan", "models.py:small_images", 150),
     "convnet": (HERE, "models.py:convnet", "models.py:images", 600),
 }
-ON_GPU = {
+ON_GPU: dict[str, Model] = {
     "deep_convnet": (HERE, "models.py:deep_convnet", "models.py:patterns", None),
     "transformer": (HERE, "models.py:transformer", "models.py:topics", None),
 }

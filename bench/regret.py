@@ -35,9 +35,10 @@ from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
 from autobatch.opening import question_of, read_target
-from autobatch.protocol import Baseline, Diverged, Inspect, Recommendation, Trained, Trial
+from autobatch.protocol import Baseline, Diverged, Inspect, Inspected, Trained, Trial
 
 HERE = Path(__file__).parent
+Setting = tuple[int, float]  # batch size, learning rate
 FACTORS = [2.0**k for k in range(-2, 10)]  # of the baseline's learning rate
 DEADLINE_SECONDS = 3600
 BEST = 5  # of the grid's settings, timed again
@@ -49,7 +50,6 @@ class Workload:
     executor: LocalExecutor
     record: Record
     step_seconds: dict[int, float]
-    learning_rate: float  # as compiled
     spent_seconds: float = 0.0  # of training and processes, on the grid
     beyond_seconds: float = 0.0  # of them, after the loss was reached
 
@@ -60,7 +60,7 @@ class Workload:
         seconds: float,
         seed: int,
         settings: dict[str, float] | None = None,
-    ) -> tuple[list | None, float]:
+    ) -> tuple[learning_curves.Curve | None, float]:
         """(training seconds, validation loss), None where it diverged; and the seconds it took."""
         steps = max(1, round(seconds / self.step_seconds[size]))
         task = Trial(
@@ -91,6 +91,17 @@ class Workload:
         self.record.add(entry)
         return entry
 
+    def reached(self, baseline: Baseline, seconds: float, seeds: range) -> float:
+        """The loss that the baseline reaches in so many seconds with every seed."""
+        losses = []
+        for seed in seeds:
+            size, rate = baseline.batch_size, baseline.learning_rate
+            curve, _ = self.trained(size, rate, seconds, seed)
+            if curve is None:
+                raise SystemExit(f"batch {size} at {rate:.4g} diverges: nothing to compare with")
+            losses.append(learning_curves.best_cost(curve))
+        return max(losses)
+
     def time_to(
         self,
         target: float,
@@ -105,10 +116,10 @@ class Workload:
         The seeds after that one are not trained. Where it took all its time, rather than diverge,
         they are counted as long as it: a grid would train them.
         """
-        times = []
+        times: list[float] = []
         for seed in seeds:
             curve, took_seconds = self.trained(size, rate, seconds, seed, settings)
-            reached = curve and learning_curves.time_to(curve, target)
+            reached = None if curve is None else learning_curves.time_to(curve, target)
             if reached is None:
                 untrained = len(seeds) - len(times) - 1
                 self.spent_seconds += took_seconds * untrained if curve else 0.0
@@ -127,7 +138,7 @@ def is_too_high(lower: list[float]) -> bool:
     return any(map(math.isfinite, lower)) and all(map(math.isinf, lower[-2:]))
 
 
-def settings(given: str) -> list[tuple[int, float]]:
+def settings(given: str) -> list[Setting]:
     pairs = (each.split(":") for each in given.split(","))
     return [(int(size), float(rate)) for size, rate in pairs]
 
@@ -139,12 +150,13 @@ def tuned(
     sizes: list[int],
     base: Baseline,
     seconds: float,
-) -> tuple:
-    """(batch size, learning rate) that KerasTuner finds in `seconds`, in a process of its own."""
+) -> Setting:
+    """What KerasTuner finds in `seconds`, in a process of its own."""
     command = [sys.executable, str(HERE / "tuners.py"), kind, str(recipe), json.dumps(sizes)]
     command += [str(base.batch_size), str(base.learning_rate), str(seconds), *overrides]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    return tuple(json.loads(ended.stdout.splitlines()[-1]))
+    size, rate = json.loads(ended.stdout.splitlines()[-1])
+    return size, rate
 
 
 def main() -> None:
@@ -165,7 +177,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         kept = given.keep or Path(scratch)
         began = time.perf_counter()
-        ours: Recommendation = autobatch.recommend(
+        ours = autobatch.recommend(
             given.recipe, overrides=given.overrides, run_directory=kept / "run"
         )
         wall_seconds = max(time.perf_counter() - began, ours.wall_seconds)
@@ -173,14 +185,12 @@ def main() -> None:
         sizes = [size for size in points if size >= 4 and size & (size - 1) == 0]
         base = ours.baseline
         executor = LocalExecutor(target, kept / "logs")
+        # An inspection also keeps slow data for the processes to come.
         inspected = executor.run(Inspect(batch_size=base.batch_size), deadline_seconds=600)
+        assert isinstance(inspected, Inspected), inspected
         with Record(kept / "grid", target, free_bytes=0, version="bench") as record:
-            work = Workload(executor, record, points, inspected.learning_rate)
-            own = [
-                work.trained(base.batch_size, base.learning_rate, given.seconds, seed)[0]
-                for seed in seeds
-            ]
-            goal = max(learning_curves.best_cost(curve) for curve in own)
+            work = Workload(executor, record, points)
+            goal = work.reached(base, given.seconds, seeds)
             found = {"autobatch": (ours.batch_size, ours.learning_rate)}
             if not given.without_tuners:
                 for kind in ("random search", "Hyperband"):
@@ -190,9 +200,11 @@ def main() -> None:
                             kind, given.recipe, given.overrides, sizes, base, wall_seconds
                         )
                         told.write_text(json.dumps(chosen))
-                    found[kind] = tuple(json.loads(told.read_text()))
+                    size, rate = json.loads(told.read_text())
+                    found[kind] = (size, rate)
             work.spent_seconds = work.beyond_seconds = 0.0
-            grid, cell_seconds = {}, 0.0
+            grid: dict[Setting, float] = {}
+            cell_seconds = 0.0
             rates = [base.learning_rate * factor for factor in FACTORS]
             for size, rate in given.among or itertools.product(sizes, rates):
                 lower = [grid[key] for key in grid if key[0] == size]
@@ -207,9 +219,9 @@ def main() -> None:
             spent, beyond = work.spent_seconds, work.beyond_seconds
             again = {
                 cell: work.time_to(goal, *cell, given.seconds, fresh)
-                for cell in sorted(grid, key=grid.get)[:BEST]
+                for cell in sorted(grid, key=grid.__getitem__)[:BEST]
             }
-            best = min(again, key=again.get)
+            best = min(again, key=again.__getitem__)
             print(
                 f"{given.recipe.stem}: val_loss {goal:.4g}, which batch {base.batch_size} at "
                 f"{base.learning_rate:.4g} reaches in {given.seconds:g} s; grid of {len(grid)} "
@@ -227,21 +239,12 @@ def main() -> None:
                 also = ours.hyperparameters if name == "autobatch" else {}
                 seconds = work.time_to(goal, size, rate, longer, last, also)
                 print(row(name, (size, rate), seconds, least, wall_seconds, cost))
-            own_setting = (base.batch_size, base.learning_rate)
-            print(
-                row(
-                    "as it was",
-                    own_setting,
-                    work.time_to(goal, *own_setting, longer, last),
-                    least,
-                    0,
-                    1,
-                )
-            )
+            own = (base.batch_size, base.learning_rate)
+            print(row("as it was", own, work.time_to(goal, *own, longer, last), least, 0, 1))
             print(f"(inf and nan: not with every seed in {longer:g} s)")
 
 
-def row(name: str, setting: tuple, seconds: float, least: float, wall: float, grid: float) -> str:
+def row(name: str, setting: Setting, seconds: float, least: float, wall: float, grid: float) -> str:
     return (
         f"| {name} | {setting[0]} | {setting[1]:.4g} | {seconds:.3g} s | {seconds / least:.2f} | "
         f"{wall:.0f} s | {wall / grid:.0%} |"

@@ -110,7 +110,7 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
         print(f"| {size} | {truth:,.0f} | {held} of {len(found)} | {width:.1%} | {spread:.1%} |")
 
 
-def diagnosis(repeats: int, _: list[str], backend: str) -> None:
+def diagnosis(repeats: int, _names: list[str], backend: str) -> None:
     print("| job | batch | samples/s | bound by | evidence |")
     print("| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as scratch:

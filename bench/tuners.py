@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from typing import Any
 
 from autobatch.opening import question_of, read_target
 
@@ -25,9 +26,10 @@ def main() -> None:
     import keras
     import keras_tuner
 
+    assert recipe.data is not None  # `recommend`, which comes first, needs it
     sys.path.insert(0, str(folder))
 
-    def call(reference: str, **arguments):
+    def call(reference: str, **arguments: Any) -> Any:
         module, _, function = reference.partition(":")
         return getattr(importlib.import_module(module.removesuffix(".py")), function)(**arguments)
 
@@ -35,7 +37,7 @@ def main() -> None:
     deadline = time.monotonic() + float(seconds)
 
     class Model(keras_tuner.HyperModel):
-        def build(self, hp):
+        def build(self, hp: Any) -> Any:
             hp.Choice("size", json.loads(sizes), default=int(own))
             model = call(recipe.model, **recipe.args)
             model.optimizer.learning_rate = hp.Float(
@@ -47,19 +49,19 @@ def main() -> None:
             )
             return model
 
-        def fit(self, hp, model, *args, **kwargs):
+        def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
             if time.monotonic() > deadline:
                 raise KeyboardInterrupt  # which ends the search; what it found stays
             return model.fit(*args, batch_size=hp.get("size"), **kwargs)
 
     class Clock(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if time.monotonic() > deadline:
                 raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as scratch:
-        common = {"objective": "val_loss", "directory": scratch, "seed": 0, "project_name": "x"}
-        common["max_consecutive_failed_trials"] = 1_000_000
+        common: dict[str, Any] = {"objective": "val_loss", "directory": scratch, "seed": 0}
+        common |= {"project_name": "x", "max_consecutive_failed_trials": 1_000_000}
         tuner = (
             keras_tuner.Hyperband(Model(), max_epochs=EPOCHS, hyperband_iterations=1000, **common)
             if kind == "Hyperband"

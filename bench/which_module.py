@@ -44,7 +44,8 @@ def load_data() -> tuple[Split, Split]:
     files = Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py")
     largest = sorted(files, key=lambda file: file.stat().st_size)[-MODULES:]
     rng = np.random.default_rng(0)
-    training, validation = [], []
+    training: list[np.ndarray] = []
+    validation: list[np.ndarray] = []
     for file in sorted(largest):
         text = np.frombuffer(file.read_bytes(), dtype="uint8")
         blocks = text[: len(text) // BLOCK * BLOCK].reshape(-1, BLOCK)
@@ -58,7 +59,8 @@ def windows(blocks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     """`count` windows, at random places of random blocks."""
     starts = rng.integers(0, BLOCK - LENGTH + 1, count)
     of = rng.integers(0, len(blocks), count)
-    return blocks[of[:, None], starts[:, None] + np.arange(LENGTH)].astype("int32")
+    found: np.ndarray = blocks[of[:, None], starts[:, None] + np.arange(LENGTH)].astype("int32")
+    return found
 
 
 def labelled(modules: list[np.ndarray]) -> Split:
