@@ -187,8 +187,7 @@ def main() -> None:
     if seconds := os.environ.get("AT_MOST_SECONDS"):
         arguments["callbacks"] = [AtMost(float(seconds))]
     arguments["epochs"] = math.ceil(int(long) / math.ceil(len(train[1]) / size))
-    if name != "gan":  # which has no test_step
-        arguments["validation_data"] = validation
+    arguments["validation_data"] = validation
     network.fit(**arguments)
 
 
