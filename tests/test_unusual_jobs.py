@@ -169,7 +169,7 @@ def test_a_wish_that_needs_no_accumulation_says_so_to_who_accumulates(tmp_path):
 
 
 def test_averages_of_weights_go_with_the_batch_where_gradients_are_accumulated(tmp_path):
-    """Keras takes them at each batch, also between updates."""
+    """Keras takes them at each batch, also between updates; what it counts are updates."""
     settings = {"ema_momentum": 0.99, "beta_2": 0.999, "ema_overwrite_frequency": 800}
     facts = inspected(optimizer="Adam", learning_rate=0.001, optimizer_settings=settings)
     wish = tune(tmp_path, PretendDevice(facts=facts), "recommend.effective_batch=8192")
@@ -177,7 +177,8 @@ def test_averages_of_weights_go_with_the_batch_where_gradients_are_accumulated(t
     assert wished.gradient_accumulation_steps == 3
     kappa = wished.batch_size / 32
     assert wished.hyperparameters["ema_momentum"] == pytest.approx(0.99**kappa)
-    assert wished.hyperparameters["ema_overwrite_frequency"] == round(800 / kappa)
+    updates = 800 * 32 / wished.samples
+    assert wished.hyperparameters["ema_overwrite_frequency"] == round(updates)
     assert wished.hyperparameters["beta_2"] == 0.9
 
 
@@ -218,6 +219,12 @@ def test_updates_are_counted_where_they_are_accumulated(tmp_path):
     found = tune(tmp_path / "b", device, named, "time_limit=10h")
     assert min(task.steps for task in device.tasks if isinstance(task, Trial)) >= 160
     assert found.candidates
+
+
+def test_a_warm_up_is_told_in_batches_where_gradients_are_accumulated(tmp_path):
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": 10**6}
+    found = tune(tmp_path, PretendDevice(facts=inspected(accumulation_steps=8, **schedule)))
+    assert "warms up for 1,000,000 batches" in " ".join(found.warnings)
 
 
 def test_an_effective_batch_has_all_that_goes_with_it(tmp_path):

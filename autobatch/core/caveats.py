@@ -165,11 +165,12 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
     )
     sizes = sorted({setting.batch_size for setting in evidence.first})
     if rising := [each for each in sizes if evidence.ends_in_warm_up(each)]:
+        unit = "batches" if inspected.accumulation_steps > 1 else "steps"
         where = "" if rising == sizes else f" at batch {', '.join(map(str, rising))}"
         yield (
-            f"{seen}, which warms up for {inspected.schedule_peak_step:,} steps: no rate above the "
-            f"rule's was tried{where}, as what suits a warm-up is too large for what follows. Tune "
-            "the rate with a shorter warm-up, a longer trials.budget, or without the schedule."
+            f"{seen}, which warms up for {inspected.schedule_peak_step:,} {unit}: no rate above "
+            f"the rule's was tried{where}, as what suits a warm-up is too large for what follows. "
+            "Tune the rate with a shorter warm-up, a longer trials.budget, or without the schedule."
         )
     elif inspected.learning_rate_schedule is not None:
         yield f"{seen}; what follows may suit another factor: a longer trials.budget sees more."

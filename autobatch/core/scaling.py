@@ -32,8 +32,8 @@ RULES: dict[str, Rule] = {
 AVERAGES = ("beta_2", "rho", "ema_momentum")
 # What is added to the root of averaged squared gradients, whose noise falls with the batch.
 EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdamW")
-STEPS = ("ema_overwrite_frequency", "warmup_steps")  # numbers of them, as many in samples
-BY_BATCH = ("ema_momentum", *STEPS)  # Keras counts these at each batch, also between updates
+STEPS = ("ema_overwrite_frequency", "warmup_steps")  # numbers of updates, as many in samples
+BY_BATCH = ("ema_momentum",)  # Keras averages weights at each batch, also between updates
 # Of every optimizer of Keras; those without a rule have settings of their own, too.
 COMMON = ("weight_decay", "ema_momentum", "ema_overwrite_frequency")
 WITHOUT_RULE = ("Adadelta", "Adafactor", "Muon")

@@ -66,10 +66,11 @@ def _parts(model: keras.Model, multiple: Any) -> list[Any]:
 
 def accumulation_steps(model: keras.Model) -> int:
     """Training steps for one update of the weights."""
-    return max(
-        (getattr(each, "gradient_accumulation_steps", None) or 1)
-        for each in (*optimizers(model).values(), None)
-    )
+    return max(map(_accumulated, optimizers(model).values()), default=1)
+
+
+def _accumulated(optimizer: Any) -> int:
+    return getattr(optimizer, "gradient_accumulation_steps", None) or 1
 
 
 def batch_norm_layers(model: keras.Model) -> list[Any]:
@@ -91,13 +92,14 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
 
 
 def peak_step(optimizer: Any) -> int:
-    """Steps from now on until its schedule has about its highest rate; 0 without one.
+    """Batches from now on until its schedule has about its highest rate; 0 without one.
 
     Or until ScheduleFreeAdamW has warmed up.
     """
     start, schedule = _made(optimizer), _schedule(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return max(0, int(_settings(optimizer).get("warmup_steps", 0)) - start)
+        updates = int(_settings(optimizer).get("warmup_steps", 0))
+        return max(0, updates * _accumulated(optimizer) - start)
     step, rate = _peak(schedule, start)  # of one that rises again and again, perhaps not the first
     before = range(0, step, max(1, step // RISE_STEPS))
     return next((each for each in before if _number(schedule(start + each)) >= NEARLY * rate), step)

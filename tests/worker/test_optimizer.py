@@ -109,6 +109,36 @@ def test_an_optimizer_may_warm_up_by_itself():
     assert optimizer.warmup_steps == 125
 
 
+def test_keras_warms_up_by_the_update_where_gradients_are_accumulated():
+    optimizer = keras.optimizers.ScheduleFreeAdamW(
+        0.1, warmup_steps=3, gradient_accumulation_steps=2
+    )
+    batches = peak_step(optimizer)
+    weight = keras.Variable([0.0])
+    optimizer.build([weight])
+    steps = [0.0]
+    for _ in range(batches + 2):
+        optimizer.apply([keras.ops.ones(1)])
+        steps.append(-float(optimizer._momentums[0][0]) - sum(steps))
+    assert batches == 6
+    assert steps[1:] == pytest.approx([0, 0.1 / 3, 0, 0.2 / 3, 0, 0.1, 0, 0.1], abs=1e-5)
+
+
+def test_keras_averages_at_each_batch_and_overwrites_by_the_update():
+    """As `core.scaling.BY_BATCH` has it."""
+    averaged = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}
+    optimizer = keras.optimizers.SGD(1.0, gradient_accumulation_steps=2, **averaged)
+    weight = keras.Variable([0.0])
+    optimizer.build([weight])
+    weights, averages = [], []
+    for _ in range(5):
+        optimizer.apply([keras.ops.ones(1)])
+        weights.append(float(weight[0]))
+        averages.append(float(optimizer._model_variables_moving_average[0][0]))
+    assert averages == [0, -1, -1, -1.5, -1.75]
+    assert weights == [0, -1, -1, -2, -1.75]  # of the third update this is the first batch
+
+
 def test_the_peak_of_a_decay_is_its_start():
     decay = schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])
     assert learning_rate(keras.optimizers.SGD(decay)) == (0.1, "PiecewiseConstantDecay")
