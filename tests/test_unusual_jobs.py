@@ -168,6 +168,35 @@ def test_a_wish_that_needs_no_accumulation_says_so_to_who_accumulates(tmp_path):
     assert "batch_size=64 without gradient_accumulation_steps in the optimizer" in told
 
 
+@pytest.mark.parametrize(
+    ("samples", "follows", "told"),
+    [
+        (8192, False, "batches, also between updates: divide its numbers of steps by {:.4g}"),
+        (8192, True, "batches, also between updates: leave its numbers of steps"),
+        (1024, False, "steps: divide its numbers of steps by {:.4g}"),
+        (1024, True, ""),
+        (32, False, ""),  # the user's own
+    ],
+)
+def test_a_wish_says_what_becomes_of_a_schedule(tmp_path, samples, follows, told):
+    """Keras' schedules count batches, however many of them an update has."""
+    schedule = {"learning_rate_schedule": "CosineDecay", "schedule_follows_batch": follows}
+    device = PretendDevice(facts=inspected(**schedule))
+    found = tune(tmp_path, device, f"recommend.effective_batch={samples}")
+    (wish,) = (each for each in found.warnings if "samples per update" in each)
+    kappa = found.effective_batch.batch_size / 32
+    assert (f"CosineDecay counts {told.format(kappa)}" in wish) if told else "Cosine" not in wish
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layers):
+    facts = inspected(batch_norm_layers=layers, batch_norm_momentum=0.9 if layers else None)
+    found = tune(tmp_path, PretendDevice(facts=facts), "recommend.effective_batch=8192")
+    (wish,) = (each for each in found.warnings if "samples per update" in each)
+    assert ("BatchNormalization still sees the smaller batch" in wish) == bool(layers)
+    assert "The gradients added up take up to" in wish
+
+
 def test_averages_of_weights_go_with_the_batch_where_gradients_are_accumulated(tmp_path):
     """Keras takes them at each batch, also between updates; what it counts are updates."""
     settings = {"ema_momentum": 0.99, "beta_2": 0.999, "ema_overwrite_frequency": 800}

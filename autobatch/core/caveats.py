@@ -225,14 +225,24 @@ def _effective(
             "resolved): try lower rates, too."
         )
     if steps > 1:
-        told += (
-            " BatchNormalization still sees the smaller batch. The gradients added up take up to "
-            f"{format_bytes(inspected.parameter_bytes)} more memory."
-        )
-        if inspected.learning_rate_schedule not in (None, RATE_FUNCTION):
-            told += (
-                f" Your {inspected.learning_rate_schedule} counts batches, also between updates."
-            )
+        if inspected.batch_norm_layers:
+            told += " BatchNormalization still sees the smaller batch."
+        memory = format_bytes(inspected.parameter_bytes)
+        told += f" The gradients added up take up to {memory} more memory."
+    told += _wished_schedule(wished, evidence, inspected)
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
+
+
+def _wished_schedule(wished: EffectiveBatch, evidence: Evidence, inspected: Inspected) -> str:
+    """Its steps are batches of `fit`, however many of them an update has."""
+    schedule, kappa = inspected.learning_rate_schedule, evidence.compiled.kappa(wished.batch_size)
+    is_split = wished.gradient_accumulation_steps > 1
+    is_other = inspected.schedule_counts_steps and kappa != 1
+    if schedule in (None, RATE_FUNCTION) or not (is_split or is_other):
+        return ""
+    told = f" Your {schedule} counts {'batches, also between updates' if is_split else 'steps'}"
+    if is_other:
+        return f"{told}: divide its numbers of steps by {kappa:.4g}."
+    return f"{told}: leave its numbers of steps as they are at batch {wished.batch_size}."
