@@ -1,5 +1,9 @@
 """What a trial changes in an optimizer, whatever way its learning rate was given."""
 
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import keras
 import pytest
 from asking import SHORT_TRIAL, ask
@@ -187,6 +191,17 @@ def test_what_goes_with_the_batch_is_set_before_the_step_is_traced():
     assert given.keys() <= settings(found).keys()
     change_settings(found, given)
     assert settings(found) == given
+
+
+@pytest.mark.parametrize("wrap", [lambda adam: adam, keras.optimizers.LossScaleOptimizer])
+def test_the_lines_of_the_readme_reach_an_optimizer_that_keras_wraps(wrap):
+    """As `compile` does for mixed_float16."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = re.search(r"# Without these.*?(?=model\.fit\()", readme, re.DOTALL)[0]
+    result = SimpleNamespace(learning_rate=0.25, hyperparameters={"beta_2": 0.9})
+    adam = keras.optimizers.Adam()
+    exec(lines, {"model": model(wrap(adam)), "result": result})
+    assert (float(adam.learning_rate), adam.beta_2) == (0.25, 0.9)
 
 
 def test_of_several_optimizers_what_all_have_alike_is_set_in_all():
