@@ -208,7 +208,8 @@ def _settings(optimizer: Any) -> dict[str, float]:
     found = {name: getattr(optimizer, name, None) for name in SETTINGS}
     if not getattr(optimizer, "use_ema", False):
         found = {k: v for k, v in found.items() if not k.startswith("ema_")}
-    if not isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+    # Older versions of Keras lack it.
+    if not isinstance(optimizer, getattr(keras.optimizers, "ScheduleFreeAdamW", ())):
         found.pop("warmup_steps")
     return {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and v}
 

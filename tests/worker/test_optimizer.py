@@ -193,6 +193,13 @@ def test_what_goes_with_the_batch_is_set_before_the_step_is_traced():
     assert settings(found) == given
 
 
+def test_settings_are_had_with_a_keras_that_lacks_the_newest_optimizers(monkeypatch):
+    monkeypatch.delattr(keras.optimizers, "ScheduleFreeAdamW")
+    found = model(keras.optimizers.Adam(0.01))
+    assert settings(found).keys() == {"beta_2", "epsilon"}
+    assert peak_step(found.optimizer) == 0
+
+
 @pytest.mark.parametrize("wrap", [lambda adam: adam, keras.optimizers.LossScaleOptimizer])
 def test_the_lines_of_the_readme_reach_an_optimizer_that_keras_wraps(wrap):
     """As `compile` does for mixed_float16."""
