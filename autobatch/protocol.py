@@ -403,7 +403,7 @@ class GradientMoments(Struct):
     squared_norms: tuple[float, ...]  # (groups,): sum of the micro-batches' |g|^2
     gram: tuple[tuple[float, ...], ...]  # (groups, groups): products of their sums
     training_samples: int
-    preconditioned: bool  # gradients are divided by the root of Adam's second moment
+    preconditioned: bool  # gradients are divided by what Adam and its relatives divide by
 
 
 class Differentiated(Tagged):

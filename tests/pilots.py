@@ -16,6 +16,12 @@ def regression():
     return model
 
 
+def regression_by(optimizer):
+    model = regression()
+    model.compile(getattr(keras.optimizers, optimizer)(1e-12), "mse")
+    return model
+
+
 def half_precision_regression():
     """Its gradients would vanish in float16, were the loss not scaled as in training."""
     keras.config.set_dtype_policy("mixed_float16")

@@ -10,7 +10,7 @@ from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest, Tra
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
 
-def gradients(tmp_path, model, data="pilots.py:samples", **changes):
+def gradients(tmp_path, model, data="pilots.py:samples", *, args=None, **changes):
     settings = {
         "batch_size": 32,
         "learning_rate": 0.01,
@@ -21,7 +21,7 @@ def gradients(tmp_path, model, data="pilots.py:samples", **changes):
         "seed": 0,
     }
     task = Gradients(**(settings | changes))
-    outcome, _ = ask(tmp_path, task, model=f"pilots.py:{model}", data=data)
+    outcome, _ = ask(tmp_path, task, model=f"pilots.py:{model}", data=data, args=args or {})
     assert isinstance(outcome, Differentiated), outcome
     return outcome
 
@@ -52,6 +52,21 @@ def test_adam_is_measured_in_its_own_geometry_and_training_goes_on_undisturbed(t
     assert again.moments[0].squared_norms == pytest.approx(
         outcome.moments[1].squared_norms, rel=1e-4
     )
+
+
+def test_relatives_of_adam_are_measured_in_their_own_geometry(tmp_path):
+    """After one step all of these scale a gradient by its own size, in units of their own."""
+
+    def measured(name):
+        settings = {"learning_rate": 1e-12, "measure_at": (1,), "args": {"optimizer": name}}
+        (moments,) = gradients(tmp_path, "regression_by", **settings).moments
+        assert moments.preconditioned
+        return noise_scale(moments).value
+
+    of_adam = measured("Adam")
+    assert of_adam > 1.5 * 4.2058  # that of gradients as they are
+    for name in ("Adamax", "ScheduleFreeAdamW"):
+        assert measured(name) == pytest.approx(of_adam, rel=1e-3)
 
 
 def test_slices_of_an_embedding_count_as_the_whole_gradient(tmp_path):

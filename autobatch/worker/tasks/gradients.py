@@ -30,7 +30,8 @@ from autobatch.worker.tasks.watch import Watch, fit
 
 GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
 LARGE_PARAMETERS = 50_000_000  # the groups' sums are on the device: as many as the model's weights
-PRECONDITIONED = ("Adam", "AdamW", "Nadam", "RMSprop")  # have `_velocities`, of squared gradients
+# Have `_velocities`, of squared gradients. Lamb has, too, but it scales each layer besides.
+SQUARED = ("Adam", "AdamW", "Nadam", "RMSprop", "ScheduleFreeAdamW")
 
 
 def run(
@@ -166,13 +167,15 @@ def _preconditioner(model: keras.Model) -> list[Any] | None:
     Adam's correction of v's bias is one factor for all, which cancels in the noise scale.
     """
     found = list(optimizers(model).values())
-    if len(found) != 1 or type(found[0]).__name__ not in PRECONDITIONED:
+    if len(found) != 1:
         return None
-    optimizer = found[0]
-    velocities = getattr(optimizer, "_velocities", None)
+    optimizer, kind = found[0], type(found[0]).__name__
+    velocities = getattr(optimizer, "_velocities", None) if kind in SQUARED else None
+    if kind == "Adamax":  # keeps what the others take the root for
+        velocities = [keras.ops.square(each) for each in getattr(optimizer, "_u", [])]
     if not velocities or len(velocities) != len(model.trainable_weights):
         return None
-    inside = type(optimizer).__name__ == "RMSprop"  # where it adds epsilon
+    inside = kind == "RMSprop"  # where it adds epsilon
     return [
         keras.ops.cast(_inverse_root(v, optimizer.epsilon, inside), "float32") for v in velocities
     ]
