@@ -30,9 +30,10 @@ def half_precision_regression():
     return model
 
 
-def fast_regression():
+def fast_regression(accumulated=1):
     model = regression()
-    model.compile(keras.optimizers.SGD(0.01), "mse")
+    steps = accumulated if accumulated > 1 else None
+    model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=steps), "mse")
     return model
 
 

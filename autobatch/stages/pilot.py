@@ -27,7 +27,7 @@ PILOT_SHARE = 3.0  # of the training of one first trial, both jobs together
 LEAST_MICRO_BATCHES, MOST_MICRO_BATCHES = 32, 256
 WANTED_SAMPLES = 4096  # differentiated: resolves a noise scale of 1000
 EARLY_SHARE = 0.1  # of the steps of the late measurement
-RANGE_STEPS = 100
+RANGE_UPDATES = 100  # where gradients are accumulated, each has the rate of its last batch
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 4096.0  # of the baseline's learning rate; 2^12, as the ladder
 
 
@@ -72,12 +72,13 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
 
 def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence) -> float | None:
     """Where training breaks down; None if it does not, or that is not known."""
+    steps = RANGE_UPDATES * inspected.accumulation_steps
     task = RangeTest(
         batch_size=evidence.baseline.batch_size,
         learning_rate=evidence.baseline_learning_rate,
         lowest_factor=LOWEST_FACTOR,
         highest_factor=HIGHEST_FACTOR,
-        steps=RANGE_STEPS,
+        steps=steps,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
@@ -87,7 +88,7 @@ def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence)
         return _range_phrase(outcome, rate)
 
     label = "learning-rate range"
-    return _found(_ask(session, evidence, task, label, phrase, steps=RANGE_STEPS), rate)
+    return _found(_ask(session, evidence, task, label, phrase, steps=steps), rate)
 
 
 def _ask(

@@ -87,17 +87,19 @@ def test_a_training_step_of_ones_own_is_skipped_with_the_reason(tmp_path, model,
     assert f"{name} has a train_step of its own" in outcome.reason
 
 
-def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path):
+@pytest.mark.parametrize(("accumulated", "steps"), [(1, 100), (4, 400)])
+def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path, accumulated, steps):
     """Gradient descent on H diverges beyond 2 / (2 lambda_max), somewhat earlier with noise."""
     task = RangeTest(
         batch_size=32,
         learning_rate=0.01,
         lowest_factor=0.1,
         highest_factor=4096.0,
-        steps=100,
+        steps=steps,
         seed=0,
     )
-    outcome, _ = ask(tmp_path, task, model="pilots.py:fast_regression", data="pilots.py:samples")
+    target = {"model": "pilots.py:fast_regression", "data": "pilots.py:samples"}
+    outcome, _ = ask(tmp_path, task, **target, args={"accumulated": accumulated})
     assert isinstance(outcome, Ranged), outcome
     rates = [0.01 * factor for factor in outcome.factors]
     found = divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
