@@ -122,6 +122,31 @@ def test_adam_with_the_square_root_trains_alike_at_another_size_and_with_other_r
     assert alike("none") == (False, False)
 
 
+def rmsprop(rate, batch, rho, *, samples=12_000, runs=2000):
+    """(mean at half, spread at the end) of x in the valley of `adam`."""
+    rng = np.random.default_rng(0)
+    x, v = np.ones(runs), np.zeros(runs)
+    halfway = 0.0
+    for step in range(1, samples // batch + 1):
+        g = 0.05 * x + rng.normal(size=runs) / sqrt(batch)
+        v = rho * v + (1 - rho) * g * g
+        x = x - rate * g / np.sqrt(v + 1e-7)
+        if step == samples // batch // 2:
+            halfway = float(x.mean())
+    return halfway, float(x.std())
+
+
+@pytest.mark.parametrize("kappa", [4, 16])
+def test_rmsprop_trains_alike_at_another_size_where_rho_stays_an_average(kappa):
+    base = rmsprop(0.01, 4, 0.9)
+    settings = hyperparameters("RMSprop", {"rho": 0.9}, kappa=kappa, rate_ratio=sqrt(kappa))
+    rate = scaled(0.01, "sqrt", old_batch=4, new_batch=4 * kappa)
+    found = rmsprop(rate, 4 * kappa, settings["rho"])
+    assert found == pytest.approx(base, rel=0.1)
+    short = rmsprop(rate, 4 * kappa, 0.9**kappa)
+    assert short[0] > 1.1 * base[0]
+
+
 def adagrad_spread(rate, batch, *, samples=40_000, runs=2000):
     rng = np.random.default_rng(0)
     x, total = np.zeros(runs), np.zeros(runs)
