@@ -324,6 +324,7 @@ class TimedOut(Tagged):
     deadline_seconds: float
     log_tail: str = ""
     where: str | None = None  # in the user's code, e.g. "load_data (train.py, line 12)"
+    oom_kills_elsewhere: int = 0  # of the kernel, for memory, meanwhile: in other control groups
 
 
 class Crashed(Tagged):

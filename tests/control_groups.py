@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 
-def small_group():
-    """Its processes may hold 64 MiB."""
-    return _group("memory", ("memory.limit_in_bytes", "memory.max"), str(64 << 20))
+def small_group(*, is_ours=False):
+    """Its processes may hold 64 MiB. It is beside the group of this process, or within that."""
+    within = own_group() if is_ours else ""
+    limits = ("memory.limit_in_bytes", "memory.max")
+    return _group("memory", limits, str(64 << 20), within=within)
 
 
 def full_group():
@@ -19,11 +21,11 @@ def full_group():
 
 
 @contextlib.contextmanager
-def _group(controller, limits, value):
+def _group(controller, limits, value, *, within=""):
     """With a limit that has one name in version 1 and another in version 2."""
     places = (Path("/sys/fs/cgroup", controller), Path("/sys/fs/cgroup"))
     for place, limit in zip(places, limits, strict=True):
-        group = place / f"autobatch-test-{os.getpid()}"
+        group = place / within / f"autobatch-test-{os.getpid()}"
         try:
             group.mkdir()
             (group / limit).resolve(strict=True).write_text(value)
@@ -36,6 +38,14 @@ def _group(controller, limits, value):
             _remove(group)
         return
     pytest.skip(f"this user may make no control group with a limit on {controller}")
+
+
+def own_group():
+    """The group of this process that governs its memory, from the root as seen here."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    governs = next((names for names in own if "memory" in names.split(",")), "")
+    return own.get(governs, "").lstrip("/")
 
 
 def _remove(group):

@@ -4,6 +4,7 @@ Both versions, as /proc tells where they are: no container's tools need be there
 of files serves the tests.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ LIMITS = {2: ("memory.max", "memory.high"), 1: ("memory.limit_in_bytes",)}
 USAGE = {2: "memory.current", 1: "memory.usage_in_bytes"}
 # Of files, in memory.stat: the kernel takes either back before it kills for memory.
 CACHE = {2: ("inactive_file", "active_file"), 1: ("total_inactive_file", "total_active_file")}
+KILLS = {2: "memory.events", 1: "memory.oom_control"}
 
 
 class ControlGroup(Struct):
@@ -30,7 +32,49 @@ class ControlGroup(Struct):
 
 
 def control_groups(process: Path) -> Iterator[ControlGroup]:
-    """The groups of `process` (a folder of /proc) that limit memory, up to the root as seen here.
+    """The groups of `process` (a folder of /proc) that limit its memory, its own first."""
+    for mount, level in _levels(process):
+        group = _control_group(mount, level)
+        if group:
+            yield group
+
+
+class OomKills(Struct):
+    """How often the kernel's out-of-memory killer has struck."""
+
+    own: int = 0  # in the group of a process and those below; anywhere, where no group counts
+    anywhere: int = 0  # on this machine: in other containers, too
+
+    def since(self, before: "OomKills") -> "OomKills":
+        return OomKills(
+            own=max(0, self.own - before.own),  # a group that is removed takes its count along
+            anywhere=max(0, self.anywhere - before.anywhere),
+        )
+
+
+def oom_kills(process: Path = Path("/proc/self"), machine: Path = Path("/proc/vmstat")) -> OomKills:
+    anywhere = _oom_kills(machine) or 0
+    for mount, level in _levels(process):
+        folders = [Path(mount.point, level)]
+        if mount.version == 1:  # which counts each group apart
+            folders = [Path(top) for top, _, _ in os.walk(folders[0])]
+        told = (_oom_kills(folder / KILLS[mount.version]) for folder in folders)
+        counts = [count for count in told if count is not None]
+        if counts:
+            return OomKills(own=sum(counts), anywhere=anywhere)
+    return OomKills(own=anywhere, anywhere=anywhere)
+
+
+def _oom_kills(path: Path) -> int | None:
+    try:
+        told = (int(line.split()[1]) for line in _lines(path) if line.startswith("oom_kill "))
+        return next(told, None)
+    except (OSError, ValueError):
+        return None
+
+
+def _levels(process: Path) -> Iterator[tuple["_Mount", PurePosixPath]]:
+    """The groups of `process` that govern its memory, from its own up to the root as seen here.
 
     The limit may be at any level. Within a container the path is often that of the host, and the
     mount shows only a part of the tree: its root is then the nearest level there is.
@@ -49,9 +93,7 @@ def control_groups(process: Path) -> Iterator[ControlGroup]:
         seen = below.is_relative_to(mount.root) and ".." not in below.parts
         below = below.relative_to(mount.root) if seen else PurePosixPath()
         for level in (below, *below.parents):
-            group = _control_group(mount, level)
-            if group:
-                yield group
+            yield mount, level
 
 
 class _Mount(Struct):

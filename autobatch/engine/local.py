@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from autobatch.engine import gpus, verdict
+from autobatch.engine.cgroups import oom_kills
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
 from autobatch.engine.template import changed_variables, last_words, start_template, starting_jobs
@@ -196,7 +197,7 @@ class LocalExecutor:
     ) -> Outcome:
         began = turned = time.monotonic()
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
-        oom_kills = verdict.kernel_oom_kills()
+        killed_before = oom_kills()
         assert process.pid is not None
         watch = ResidentWatch(process.pid, self.resident_limit_bytes)
         killed_for_memory: str | None = None
@@ -211,9 +212,9 @@ class LocalExecutor:
             if now >= (deadline + READ_SECONDS if has_message else deadline):
                 printed = _read(log)
                 where = self._where(process, log, printed)
-                killed = verdict.kernel_oom_kills(before=oom_kills)
+                killed = oom_kills().since(killed_before)
                 return verdict.of_timeout(
-                    deadline_seconds, log=printed, where=where, kernel_oom_kills=killed
+                    deadline_seconds, log=printed, where=where, oom_kills=killed
                 )
             if now > wonders_at:
                 wonders_at = inf
@@ -231,11 +232,11 @@ class LocalExecutor:
                         exit_code=process.exitcode,
                         log=_read(log),
                         killed_for_memory=killed_for_memory,
-                        kernel_oom_kills=verdict.kernel_oom_kills(before=oom_kills),
+                        oom_kills=oom_kills().since(killed_before),
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
-                    killed = verdict.kernel_oom_kills(before=oom_kills)
+                    killed = oom_kills().since(killed_before)
                     return verdict.of_answer(message, _read(log), killed)
                 on_progress(message)
                 wonders_at = inf

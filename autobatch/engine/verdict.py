@@ -7,6 +7,7 @@ import re
 import signal
 from pathlib import Path
 
+from autobatch.engine.cgroups import OomKills
 from autobatch.engine.gpus import Gpu
 from autobatch.protocol import (
     OTHER_SHORTAGES,
@@ -63,6 +64,7 @@ GONE = re.compile(
     r"|Connection(Reset|Refused)Error|EOFError"
 )
 KILLER = "the kernel's out-of-memory killer ended"
+NONE_KILLED = OomKills()
 
 # TensorFlow says this when memory is short but it manages: a slow fit, not a failure.
 SHORT = re.compile(r"ran out of memory.*not a failure", re.IGNORECASE)
@@ -77,12 +79,12 @@ def of_dead_process(
     exit_code: int | None,
     log: str,
     killed_for_memory: str | None = None,
-    kernel_oom_kills: int = 0,
+    oom_kills: OomKills = NONE_KILLED,
 ) -> OutOfMemory | Crashed:
     """The outcome of a process that ended without an answer.
 
     `killed_for_memory` is the sentence of our own resident-memory watch, if it ended the process;
-    `kernel_oom_kills` how often the kernel's out-of-memory killer struck while it ran.
+    `oom_kills` how often the kernel's out-of-memory killer struck while it ran.
     `exit_code` is as Python has it: negative for a signal.
     """
     if killed_for_memory is not None:
@@ -91,7 +93,7 @@ def of_dead_process(
         return OutOfMemory(evidence=evidence)
     if lost := _lost_reader(log):
         return lost
-    if exit_code == -signal.SIGKILL and kernel_oom_kills:
+    if exit_code == -signal.SIGKILL and oom_kills.anywhere:
         return OutOfMemory(evidence=f"{KILLER} it (SIGKILL)", host_memory=True)
     died_of_signal = exit_code is not None and exit_code < 0
     return Crashed(
@@ -114,7 +116,7 @@ def of_no_process(error: OSError | EOFError, told: str | None) -> Crashed:
     )
 
 
-def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
+def of_answer(outcome: Outcome, log: str, oom_kills: OomKills = NONE_KILLED) -> Outcome:
     """The outcome that a worker gave, unless that or its log tells of memory.
 
     When an allocation fails, the framework's error may be about what came of it ("Cannot parse
@@ -124,7 +126,7 @@ def of_answer(outcome: Outcome, log: str, kernel_oom_kills: int = 0) -> Outcome:
         return changed(outcome, allocator_warnings=len(SHORT.findall(log)))
     if not isinstance(outcome, UserCodeFailed):
         return outcome
-    lost = _lost_reader(log, outcome.message, kernel_oom_kills)
+    lost = _lost_reader(log, outcome.message, oom_kills)
     if lost or not outcome.framework_error:
         return lost or outcome
     said = _evidence(outcome.message, re.compile("|".join(ALLOCATION)))
@@ -161,17 +163,26 @@ def _said(outcome: Outcome) -> str:
 
 
 def of_timeout(
-    deadline_seconds: float, *, log: str, where: str | None, kernel_oom_kills: int = 0
+    deadline_seconds: float, *, log: str, where: str | None, oom_kills: OomKills = NONE_KILLED
 ) -> OutOfMemory | TimedOut:
-    """The outcome of a process that was ended at its deadline, `where` in the user's code."""
+    """The outcome of a process that was ended at its deadline, `where` in the user's code.
+
+    That the kernel ended a process elsewhere for memory, such as in another container, explains no
+    hang here.
+    """
     if evidence := _evidence(log, ALLOCATION_FAILED):  # and the framework hangs of it
         return OutOfMemory(evidence=evidence)
     if lost := _lost_reader(log):
         return lost
-    if kernel_oom_kills:  # a pool waits for ever for what a process of its own was to read
+    if oom_kills.own:  # a pool waits for ever for what a process of its own was to read
         killer = f"{KILLER} a process while this one ran, which then hung"
         return OutOfMemory(evidence=killer, host_memory=True)
-    return TimedOut(deadline_seconds=deadline_seconds, log_tail=tail(log), where=where)
+    return TimedOut(
+        deadline_seconds=deadline_seconds,
+        log_tail=tail(log),
+        where=where,
+        oom_kills_elsewhere=oom_kills.anywhere,
+    )
 
 
 def _evidence(log: str, signs: re.Pattern[str] = OUT_OF_MEMORY) -> str | None:
@@ -181,10 +192,12 @@ def _evidence(log: str, signs: re.Pattern[str] = OUT_OF_MEMORY) -> str | None:
     return None
 
 
-def _lost_reader(log: str, message: str = "", kernel_oom_kills: int = 0) -> OutOfMemory | None:
+def _lost_reader(
+    log: str, message: str = "", oom_kills: OomKills = NONE_KILLED
+) -> OutOfMemory | None:
     """The outcome where a process that read data for this one lacked memory, as either tells."""
     signs = [line for line in f"{log}\n{message}".splitlines() if READERS.search(line)]
-    if kernel_oom_kills and not signs:  # of any process on this machine: it says less
+    if oom_kills.anywhere and not signs:  # of any process on this machine: it says less
         signs = [line for line in message.splitlines() if GONE.search(line)]
     return OutOfMemory(evidence=signs[-1].strip()[:500], host_memory=True) if signs else None
 
@@ -201,13 +214,3 @@ def users_frame(dump: str, folder: str) -> str | None:
         if Path(path).is_relative_to(folder) and not LIBRARIES.intersection(Path(path).parts):
             return f"{function} ({Path(path).name}, line {line})"
     return None
-
-
-def kernel_oom_kills(*, before: int = 0) -> int:
-    """How often the kernel has killed for memory, in any control group; less those `before`."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    told = (int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-    return next(told, 0) - before

@@ -241,9 +241,10 @@ def why_it_failed(outcome: Outcome) -> str:
             return "out of memory"
         case OverBudget(peak_bytes=peak):
             return f"over the limit, peak {format_bytes(peak)}"
-        case TimedOut(deadline_seconds=seconds, where=where):
+        case TimedOut(deadline_seconds=seconds, where=where, oom_kills_elsewhere=killed):
             told = f"; it hung in {where}" if where else ""
-            return f"no answer in {format_duration(seconds)}{told}"
+            others = "; meanwhile the kernel ended a process of others for memory" if killed else ""
+            return f"no answer in {format_duration(seconds)}{told}{others}"
         case Crashed(signal=number) if number is not None:
             is_named = number in set(signal.Signals)  # those of real time have no names
             return f"crashed ({signal.Signals(number).name if is_named else f'signal {number}'})"

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from control_groups import small_group
+from control_groups import own_group, small_group
 
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
@@ -15,6 +15,7 @@ from autobatch.protocol import (
     OutOfMemory,
     Probe,
     Target,
+    TimedOut,
     UserCodeFailed,
 )
 
@@ -45,9 +46,9 @@ def test_deaths_of_memory_are_out_of_memory_with_their_evidence(tmp_path, model,
 
 
 @pytest.fixture
-def group(monkeypatch):
+def group(request, monkeypatch):
     """That workers, or what they start, may move to."""
-    with small_group() as group:
+    with small_group(is_ours=getattr(request, "param", False)) as group:
         monkeypatch.setenv("SMALL_GROUP", str(group))
         yield
 
@@ -59,14 +60,28 @@ def test_the_kernels_out_of_memory_killer_is_out_of_memory(tmp_path):
     assert "the kernel's out-of-memory killer" in outcome.evidence
 
 
-@pytest.mark.usefixtures("group")
-def test_so_is_a_hang_since_it_killed_a_process_that_was_to_read_data(tmp_path):
+def hang(tmp_path):
     task = Probe(batch_size=8, limit_bytes=512 * MIB)
     data = "deaths.py:data_too_large_for_its_readers"
-    outcome = ask(tmp_path, task, "modest_model", data=data, deadline_seconds=20)
+    return ask(tmp_path, task, "modest_model", data=data, deadline_seconds=20)
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("group", [True], indirect=True)
+def test_so_is_a_hang_since_it_killed_a_process_that_was_to_read_data(tmp_path):
+    outcome = hang(tmp_path)
     assert isinstance(outcome, OutOfMemory), outcome
     assert outcome.host_memory
     assert "killer ended a process while this one ran, which then hung" in outcome.evidence
+
+
+@pytest.mark.usefixtures("group")
+def test_a_hang_while_it_killed_a_process_in_another_group_stays_one(tmp_path):
+    if not own_group():
+        pytest.skip("in the root all groups are ours")
+    outcome = hang(tmp_path)
+    assert isinstance(outcome, TimedOut), outcome
+    assert outcome.oom_kills_elsewhere
 
 
 @pytest.mark.skipif(not SCORE.exists(), reason="it is Linux that has scores")

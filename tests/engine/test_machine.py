@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.engine.cgroups import control_groups
+from autobatch.engine.cgroups import OomKills, control_groups, oom_kills
 from autobatch.engine.machine import CPU_SHARE, Memory, memory, spare_bytes
 
 NO_LIMIT_V1 = 9223372036854771712
@@ -124,6 +124,43 @@ def test_mount_points_with_spaces_are_found(tmp_path):
     line = f"31 22 0:28 / {point} rw - cgroup2 none rw"
     write(tmp_path / "proc", cgroup="0::/job", mountinfo=line)
     assert remaining(tmp_path / "proc") == [1000]
+
+
+def kills(tmp_path, process):
+    write(tmp_path, vmstat="pgfault 8\noom_kill 16")
+    return oom_kills(process, tmp_path / "vmstat")
+
+
+def test_what_the_kernel_kills_is_counted_in_the_own_group_and_on_the_machine(tmp_path):
+    write(tmp_path / "cgroup2", **{"memory.events": "oom_kill 9"})
+    write(tmp_path / "cgroup2/job", **{"memory.events": "oom 3\noom_kill 2\noom_group_kill 1"})
+    process = process_in(tmp_path, "0::/job", V2)
+    assert kills(tmp_path, process) == OomKills(own=2, anywhere=16)
+
+
+def test_where_the_own_group_does_not_govern_memory_the_one_above_counts(tmp_path):
+    write(tmp_path / "cgroup2/user/session", **{"pids.max": "max"})
+    write(tmp_path / "cgroup2/user", **{"memory.events": "oom_kill 1"})
+    assert kills(tmp_path, process_in(tmp_path, "0::/user/session", V2)).own == 1
+
+
+def test_version_1_counts_in_each_group_apart(tmp_path):
+    for group, count in (("", 1), ("job", 2), ("job/step", 4), ("other", 8)):
+        told = f"oom_kill_disable 0\nunder_oom 0\noom_kill {count}"
+        write(tmp_path / "cgroup" / group, **{"memory.oom_control": told})
+    assert kills(tmp_path, process_in(tmp_path, "4:memory:/job", V1)).own == 2 + 4
+
+
+@pytest.mark.parametrize("events", ["", "oom_kill many"])
+def test_where_no_group_counts_all_that_the_machine_kills_may_be_ours(tmp_path, events):
+    write(tmp_path / "cgroup2", **{"memory.events": events})
+    assert kills(tmp_path, process_in(tmp_path, "0::/", V2)) == OomKills(own=16, anywhere=16)
+    assert oom_kills(tmp_path, tmp_path / "none") == OomKills(own=0, anywhere=0)
+
+
+def test_a_count_that_a_removed_group_took_along_hides_nothing_else():
+    before, now = OomKills(own=3, anywhere=5), OomKills(own=1, anywhere=6)
+    assert now.since(before) == OomKills(own=0, anywhere=1)
 
 
 def test_the_tightest_level_sets_what_can_be_spared(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from autobatch.engine.cgroups import OomKills
 from autobatch.engine.verdict import (
     of_answer,
     of_dead_process,
@@ -10,10 +11,14 @@ from autobatch.engine.verdict import (
     of_timeout,
 )
 from autobatch.protocol import Crashed, OutOfMemory, TimedOut, UserCodeFailed
+from autobatch.stages.ask import why_it_failed
 
 TENSORFLOW_OOM = (
     "W tensorflow: Allocator (bfc_cpu_allocator_for_gpu) ran out of memory trying to allocate 2GiB"
 )
+
+ELSEWHERE = OomKills(anywhere=1)
+OWN = OomKills(own=1, anywhere=1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_a_signal_without_evidence_is_a_crash_not_out_of_memory():
 
 
 def test_a_kill_by_the_kernel_for_memory_is_out_of_memory():
-    found = of_dead_process(exit_code=-9, log="", kernel_oom_kills=1)
+    found = of_dead_process(exit_code=-9, log="", oom_kills=ELSEWHERE)
     assert isinstance(found, OutOfMemory)
     assert "kernel" in found.evidence
 
@@ -92,7 +97,7 @@ def test_what_the_user_printed_of_a_handled_error_is_no_evidence():
 
 def test_a_kill_from_outside_is_not():
     assert isinstance(of_dead_process(exit_code=-9, log=""), Crashed)
-    assert isinstance(of_dead_process(exit_code=-11, log="", kernel_oom_kills=1), Crashed)
+    assert isinstance(of_dead_process(exit_code=-11, log="", oom_kills=ELSEWHERE), Crashed)
 
 
 def failed(*, framework_error):
@@ -156,7 +161,7 @@ BUS_ERROR = (
 
 
 @pytest.mark.parametrize(
-    ("message", "kernel_oom_kills", "is_memory"),
+    ("message", "kills", "is_memory"),
     [
         (f"{KILLED}Bus error. It is possible that dataloader's workers are out of", 0, True),
         (f"{KILLED}Killed. ", 0, True),
@@ -165,16 +170,16 @@ BUS_ERROR = (
         *((text, kills, kills > 0) for text in (EXITED, ABRUPT, RESET) for kills in (0, 1)),
     ],
 )
-def test_of_a_process_that_read_data_its_end_tells(message, kernel_oom_kills, is_memory):
+def test_of_a_process_that_read_data_its_end_tells(message, kills, is_memory):
     answer = UserCodeFailed(message=message)
     memory = OutOfMemory(evidence=message.strip(), host_memory=True)
-    assert of_answer(answer, "", kernel_oom_kills) == (memory if is_memory else answer)
+    assert of_answer(answer, "", OomKills(anywhere=kills)) == (memory if is_memory else answer)
 
 
 @pytest.mark.parametrize("line", [BUS_ERROR, SHARED, f"{KILLED}Killed. "])
 def test_so_does_what_it_leaves_in_the_log_whatever_comes_of_that(line):
     memory = OutOfMemory(evidence=line.strip(), host_memory=True)
-    for kills in (0, 1):  # and whatever else on this machine was killed meanwhile
+    for kills in (OomKills(), ELSEWHERE):  # and whatever else on this machine was killed meanwhile
         assert of_answer(UserCodeFailed(message=RESET), f"{line}\nmore", kills) == memory
     assert of_dead_process(exit_code=70, log=line) == memory
     assert of_timeout(60.0, log=line, where=None) == memory
@@ -189,9 +194,18 @@ def test_a_hang_after_a_failed_allocation_is_out_of_memory():
 
 
 def test_a_hang_since_the_kernel_killed_a_process_is_out_of_memory():
-    found = of_timeout(60.0, log="epoch 1", where="fit (a.py, line 1)", kernel_oom_kills=1)
+    found = of_timeout(60.0, log="epoch 1", where="fit (a.py, line 1)", oom_kills=OWN)
     assert isinstance(found, OutOfMemory) and found.host_memory
     assert "the kernel's out-of-memory killer ended a process" in found.evidence
+
+
+def test_a_hang_while_it_killed_one_in_another_container_stays_a_hang_and_says_so():
+    found = of_timeout(60.0, log="", where="load_data (a.py, line 1)", oom_kills=ELSEWHERE)
+    assert isinstance(found, TimedOut)
+    assert why_it_failed(found) == (
+        "no answer in 1 min 00 s; it hung in load_data (a.py, line 1); meanwhile the kernel ended "
+        "a process of others for memory"
+    )
 
 
 def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():
