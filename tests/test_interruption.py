@@ -13,6 +13,7 @@ from autobatch.protocol import (
     Benchmark,
     BenchmarkResult,
     Fits,
+    OutOfMemory,
     Probe,
     ProbeResult,
     Recommendation,
@@ -97,6 +98,24 @@ def test_what_was_proved_by_then_is_the_answer(tmp_path):
     assert found.bounded_by == truth.bounded_by == "memory"
     assert 0 < found.ceiling < found.largest_fitting
     assert "the size that keeps the headroom was not: the run was interr" in found.notes[0]
+
+
+class OfTheMachine(Stopped):
+    """Whose memory has room for 600 samples."""
+
+    def _probe(self, task):
+        out = OutOfMemory(evidence="the kernel's out-of-memory killer", host_memory=True)
+        return out if task.batch_size > 600 else super()._probe(task)
+
+
+def test_what_was_proved_by_then_keeps_the_headroom_of_the_machines_memory_too(tmp_path):
+    device = OfTheMachine(of(Probe), 99)
+    with session(tmp_path / "whole", device, device.is_stopped) as opened:
+        tuner.probe(opened)
+    last = device.tasks[-1]
+    (found,) = interrupted(tmp_path / "part", tuner.probe, OfTheMachine(lambda t: t == last, 1))
+    assert found.bounded_by == "host_memory"
+    assert 0 < found.ceiling <= 0.9 * found.largest_fitting
 
 
 def test_what_was_only_predicted_is_told_too(tmp_path):

@@ -822,14 +822,43 @@ def test_the_step_off_the_edge_is_a_whole_number_of_shares(tmp_path, replicas, l
     assert found.largest_fitting == answer
 
 
-def test_the_machines_memory_may_be_what_bounds_it(tmp_path):
+def on_a_machine_for(size):
     device = PretendDevice(fits_up_to=10**9)
     fits = device._probe
     out = OutOfMemory(evidence="the kernel's out-of-memory killer ended it", host_memory=True)
-    device._probe = lambda task: out if task.batch_size > 600 else fits(task)
-    found = probe(tmp_path, device, limit_bytes=10**10)
+    device._probe = lambda task: out if task.batch_size > size else fits(task)
+    return device
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("settings", "leaves"), [((), 0.9), (("device.headroom=25%",), 0.75)])
+def test_the_machines_memory_may_be_what_bounds_it(tmp_path, settings, leaves, exact):
+    with session(tmp_path, on_a_machine_for(600), settings, limit_bytes=10**10) as opened:
+        found = tuner.probe(opened, exact=exact)
     assert found.bounded_by == "host_memory"
     assert 590 <= found.largest_fitting <= 600
+    assert found.ceiling == int(found.largest_fitting * leaves)
+    verified = [point.batch_size for point in found.probes if point.verify]
+    assert found.verified and {found.largest_fitting, found.ceiling} <= set(verified)
+    told = f"of {found.largest_fitting} samples at most {found.ceiling} are taken to keep"
+    assert any(told in note for note in found.notes)
+
+
+def test_of_the_machines_memory_too_no_headroom_may_be_kept(tmp_path):
+    found = probe(tmp_path, on_a_machine_for(600), "device.headroom=0%", limit_bytes=10**10)
+    assert found.ceiling == found.largest_fitting
+    assert not any("samples at most" in note for note in found.notes)
+
+
+def test_replicas_share_what_keeps_the_headroom_of_the_machines_memory(tmp_path):
+    found = probe(tmp_path, on_a_machine_for(600), "device.replicas=8", limit_bytes=10**10)
+    assert (found.largest_fitting, found.ceiling) == (600, 536)
+
+
+def test_where_the_machine_has_memory_for_the_smallest_size_alone_none_keeps_the_headroom(tmp_path):
+    found = probe(tmp_path, on_a_machine_for(1), limit_bytes=10**10)
+    assert (found.largest_fitting, found.ceiling) == (1, 0)
+    assert any("keeps 10% free. Memory of the machine bounds" in note for note in found.notes)
 
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):

@@ -88,7 +88,7 @@ class Prober:
         try:
             return self._run()
         except InterruptedRunError:
-            found = unfinished.answer(self.made, self.sizes.lower, self.sizes.upper, self.proved)
+            found = unfinished.answer(self.sizes, self.proved, self._bounded_by)
             if found is None:
                 raise
             largest, ceiling, told = found
@@ -124,9 +124,9 @@ class Prober:
         if largest < inside and self.made.doubt is not None:
             self.left_off_at = largest
         budget = int(limit_bytes * (1 - headroom))
-        is_bound = self._bounded_by(largest) == "memory"
-        if not self.verification.keeps(largest, budget, is_bound=is_bound):
-            ceiling = self._keeping(budget, largest, is_bound=is_bound)
+        bound = self._bounded_by(largest)
+        if not self.verification.keeps(largest, budget, bound):
+            ceiling = self._keeping(budget, largest, bound)
         keeps = f"; {ceiling or 'no size'} keeps {headroom:.0%} free" if ceiling < largest else ""
         result = self._result(largest, ceiling)
         by = result.bounded_by.replace("_", " ")
@@ -138,18 +138,19 @@ class Prober:
         session.end("probe", f"{told}{keeps}; {peak}")
         return result
 
-    def _keeping(self, budget_bytes: int, largest: int, *, is_bound: bool) -> int:
+    def _keeping(self, budget_bytes: int, largest: int, bound: Bound) -> int:
         """A size near the largest that passes within what the headroom leaves; 0: none was found.
 
         What fits without the headroom is an answer all the same.
         """
         known = self.exact or self.made.predicts
         try:
+            most = self.verification.leaving(largest) if bound == "host_memory" else largest
             if known:
                 size = self.narrow(budget_bytes).good
             else:
-                size = self.verification.within(budget_bytes, largest, is_bound=is_bound)
-            return self.verification.largest(min(size, largest), budget_bytes, refine=known)
+                size = self.verification.within(budget_bytes, largest, bound)
+            return self.verification.largest(min(size, most), budget_bytes, refine=known)
         except OutsideError:
             raise
         except (NothingFitsError, UserCodeError) as error:

@@ -1,7 +1,10 @@
 """What a search for the largest batch says that was left off: a bracket, and nothing verified."""
 
-from autobatch.core.search import Bracket, bracket_of
-from autobatch.stages.probes import Probes
+from collections.abc import Callable
+
+from autobatch.core.search import Bracket
+from autobatch.protocol import Bound
+from autobatch.stages.asked_sizes import AskedSizes
 
 
 def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
@@ -13,21 +16,24 @@ def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
     return f"{where}: {why}."
 
 
-def answer(made: Probes, lower: int, upper: int, proved: int | None) -> tuple[int, int, str] | None:
+def answer(
+    sizes: AskedSizes, proved: int | None, bounded_by: Callable[[int], Bound]
+) -> tuple[int, int, str] | None:
     """(largest size, ceiling, a sentence on them) so far; None where no size has fitted yet.
 
     The largest is `proved`, if it is known; the ceiling is the largest size whose peak left the
     headroom, 0 if none did.
     """
-    session = made.session
+    made, session = sizes.made, sizes.made.session
     limit_bytes, headroom = session.limit_bytes, session.recipe.device.headroom
-    found = bracket_of(made.known(limit_bytes), lower, upper)
+    found = sizes.bracket(limit_bytes)
     if found.good == 0:
         return None
     budget = int(limit_bytes * (1 - headroom))
-    keeping = [size for size, peak in made.known(budget).items() if peak is not None]
+    keeping = [size for size, peak in sizes.known(budget).items() if peak is not None]
     largest, why = proved or found.good, session.why_it_ends()
-    ceiling = max((size for size in keeping if size <= largest), default=0)
+    leaves = 1 - headroom if bounded_by(largest) == "host_memory" else 1
+    ceiling = max((size for size in keeping if size <= largest * leaves), default=0)
     fits = "fits" if made.ran(found.good) else "is predicted to fit"
     told = f"{sentence(found, why, fits)} Not verified."
     if proved is not None:

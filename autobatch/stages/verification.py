@@ -4,7 +4,8 @@ from collections.abc import Callable
 from math import inf
 
 from autobatch.core.search import step_of, where_line_meets
-from autobatch.protocol import VERIFY_STEPS, Fits, TimedOut, UserCodeFailed
+from autobatch.errors import NothingFitsError
+from autobatch.protocol import VERIFY_STEPS, Bound, Fits, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.asked_sizes import AskedSizes
 from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
@@ -99,31 +100,50 @@ class Verifier:
                 "creeps up over more, the size that keeps the headroom is the safer one."
             )
 
-    def keeps(self, size: int, budget_bytes: int, *, is_bound: bool) -> bool:
+    def keeps(self, size: int, budget_bytes: int, bound: Bound) -> bool:
         """Whether a size that passed under the limit trains within the budget.
 
-        Where memory is what bounds it (`is_bound`) it may need more than it holds, of memory that
-        lies in pieces: that is tried.
+        Where memory is its `bound` it may need more than it holds, of memory that lies in pieces:
+        that is tried. Of the machine's memory, the largest size leaves nothing.
         """
-        if self.made.peak(size) > budget_bytes:
+        leaves_nothing = bound == "host_memory" and self.session.recipe.device.headroom > 0
+        if leaves_nothing or self.made.peak(size) > budget_bytes:
             return False
-        if self.made.predicts or not is_bound or self.made.is_ample(size, budget_bytes):
+        if self.made.predicts or bound != "memory" or self.made.is_ample(size, budget_bytes):
             return True
         return self.session.seconds_left() <= 0 or self.made.final(size, budget_bytes) is not None
 
-    def within(self, budget_bytes: int, largest: int, *, is_bound: bool) -> int:
+    def leaving(self, largest: int) -> int:
+        """The largest size that keeps the headroom where the machine's memory bounds `largest`.
+
+        How much of that a size takes is not measured: it keeps the headroom in samples. Raises
+        NothingFitsError if there is none.
+        """
+        headroom = self.session.recipe.device.headroom
+        size = int(largest * (1 - headroom)) // self.sizes.multiple * self.sizes.multiple
+        if size < self.sizes.lower:
+            raise NothingFitsError(f"Memory of the machine bounds the batch at {largest} already.")
+        if size < largest:
+            self.made.notes.append(
+                "Memory of the machine bounds the batch, and how much of it a size takes is not "
+                f"measured: of {largest} samples at most {size} are taken to keep {headroom:.0%} "
+                "free."
+            )
+        return size
+
+    def within(self, budget_bytes: int, largest: int, bound: Bound) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.
 
         Somewhat less: its verification is the proof, and a failure costs more than it is worth to
-        narrow what is a margin in any case. Where memory is what bounds the largest (`is_bound`),
-        it makes do with what it has.
+        narrow what is a margin in any case. Where memory is the `bound` of the largest, it makes do
+        with what it has.
         """
         needs = {
             task.batch_size: entry.outcome.needed_bytes
             for task, entry in self.made.entries.items()
             if isinstance(entry.outcome, Fits)
         }
-        if is_bound:
+        if bound == "memory":
             needs[largest] = self.session.limit_bytes
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
         return self.sizes.at_most(min(size * (1 - MARGIN), largest))
