@@ -42,7 +42,11 @@ from autobatch.stages.verify import verify as verify_stage
 def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
     with _told_when_ended(session) as told:
-        found = Prober(session, inspect(session), exact=exact).run()
+        inspected = inspect(session)
+        apart = apart_from_theirs(session, of_memory=True)
+        session.note(*apart)
+        found = Prober(session, inspected, exact=exact).run()
+        found = changed(found, notes=(*found.notes, *apart))
         told(found)
     _keep(session, Answer(probe=found))
     return found
@@ -55,11 +59,14 @@ def benchmark(session: Session) -> BenchmarkResult:
     at_most = None if isinstance(sizes, str) else max(*sizes, own)
     with _told_when_ended(session) as told:
         inspected = inspect(session)
+        apart = apart_from_theirs(session)
+        session.note(*apart)
         probed = Prober(session, inspected, at_most=at_most).run()
         told(probed)
         if isinstance(sizes, str):
             refuse_without_ceiling(probed)
         measured = benchmark_stage(session, inspected, probed)
+        measured = changed(measured, notes=(*measured.notes, *apart))
         told(measured)
     whole = probed if at_most is None else None  # else it says less than an earlier one may
     _keep(session, Answer(probe=whole, benchmark=measured))

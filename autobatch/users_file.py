@@ -12,7 +12,7 @@ from autobatch.locator import look_at, neighbour
 
 OF_KERAS = {  # arguments of `fit` that no other library has
     *("epochs", "batch_size", "validation_data", "validation_split", "callbacks"),
-    "steps_per_epoch",
+    *("steps_per_epoch", "validation_batch_size"),
 }
 NO_MODELS = ("re", "regex", "torch")  # modules that have a function `compile`
 TO_SPLIT = (
@@ -88,41 +88,62 @@ def _compiles(code: ast.AST) -> bool:
     )
 
 
-def unlike_measurements(path: Path, used: Iterable[str], *, is_weighted: bool) -> list[str]:
-    """Sentences on what the file's own training has, and no measurement does.
+def unlike_measurements(
+    path: Path, used: Iterable[str], *, is_weighted: bool, batch_size: int
+) -> dict[str, str]:
+    """Sentences on what the file's own training has, and no measurement does, by what it is.
 
-    That calls `used` of its functions. `is_weighted`: the recipe has class weights.
+    That calls `used` of its functions. `is_weighted`: the recipe has class weights. `batch_size` is
+    what they train with where a call has no number.
     """
     try:
         tree, _ = parsed(path)
     except (SyntaxError, ValueError):  # whoever imports it says so
-        return []
+        return {}
     functions = _functions(tree)
     run = [tree.body, *(functions[name].body for name in used if name in functions)]
     measured = [call for body in run for call in _calls(body, functions, set())]
     set_there = {_called(call) for call in measured}
     told = {}
     for call in _all_calls(tree):
-        name, given = _called(call), _given(call)
+        name = _called(call)
         where = f"{path.name}, line {call.lineno}"
         if name in FOR_ALL and name not in set_there:
             told[name] = (
                 f"{where}, calls {name}, which nothing that is measured does: put it at the top of "
                 "the file, or into the function that builds the model."
             )
-        if not _trains(call):
-            continue
-        if "class_weight" in given and not is_weighted:
-            told["class_weight"] = (
-                f"{where}, trains with class_weight, and what is measured does not: give the "
-                "weights as class_weight in the recipe."
-            )
-        if given.get("shuffle") is False:
-            told["shuffle"] = (
-                f"{where}, trains with shuffle=False; what is measured shuffles arrays, as `fit` "
-                "does by default (but for stateful layers)."
-            )
-    return list(told.values())
+        if _trains(call):
+            told |= {
+                what: f"{where}, {how}"
+                for what, how in _unlike_fit(_given(call), batch_size)
+                if not (what == "class_weight" and is_weighted)
+            }
+    return told
+
+
+def _unlike_fit(given: dict[str, object], batch_size: int) -> Iterator[tuple[str, str]]:
+    """What a call of `fit` is given that those of measurements are not."""
+    if "class_weight" in given:
+        yield (
+            "class_weight",
+            "trains with class_weight, and what is measured does not: give the weights as "
+            "class_weight in the recipe.",
+        )
+    if given.get("shuffle") is False:
+        yield (
+            "shuffle",
+            "trains with shuffle=False; what is measured shuffles arrays, as `fit` does by default "
+            "(but for stateful layers).",
+        )
+    validates, trains = given.get("validation_batch_size"), given.get("batch_size")
+    trains = trains if isinstance(trains, int) else batch_size
+    if isinstance(validates, int) and validates > trains:
+        yield (
+            "validation_batch_size",
+            f"validates with validation_batch_size={validates}; where memory is measured, "
+            "validation has batches of the size that is tried: larger ones may need more.",
+        )
 
 
 def batch_sizes(path: Path) -> set[int]:

@@ -436,6 +436,38 @@ def test_what_the_users_own_training_is_given_is_told_before_and_after(tmp_path)
         assert any("train.py, line 2, trains with class_weight" in each for each in told)
 
 
+TRAINED_OTHERWISE = """
+def build_model(): ...
+
+if __name__ == "__main__":
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    build_model().fit(x, y, batch_size=64, shuffle=False, validation_batch_size=512)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (tuner.probe, ["calls set_global_policy", "validation_batch_size=512"]),
+        (
+            tuner.benchmark,
+            [
+                *("baseline.batch_size=64", "calls set_global_policy"),
+                *("shuffle=False", "validation_batch_size=512"),
+            ],
+        ),
+    ],
+)
+def test_probe_and_benchmark_say_what_of_it_concerns_them(tmp_path, work, told):
+    (tmp_path / "train.py").write_text(TRAINED_OTHERWISE)
+    target, events = changed(TARGET, folder=str(tmp_path)), []
+    with session(tmp_path, PretendDevice(), events=events, target=target) as opened:
+        found = work(opened)
+    before = [event.text for event in events if isinstance(event, Note)]
+    for notes in (before[: len(told)], found.notes[-len(told) :]):
+        assert all(words in note for words, note in zip(told, notes, strict=True)), notes
+
+
 def test_a_module_that_is_named_is_read_for_it_too_and_by_the_functions_that_are_its_own(tmp_path):
     policy = "def build_model():\n    keras.config.set_floatx('float16')\n"
     (tmp_path / "net.py").write_text(policy)
@@ -1145,7 +1177,8 @@ def test_sizes_whose_resident_batch_could_not_be_trained_on_are_told_of_once(tmp
         def _benchmark(self, task):
             return changed(super()._benchmark(task), device_windows=())
 
-    with session(tmp_path, Leaking(), ["benchmark.sizes=[16, 64]"]) as opened:
+    settings = ["benchmark.sizes=[16, 64]", "baseline.batch_size=32"]
+    with session(tmp_path, Leaking(), settings) as opened:
         notes = tuner.benchmark(opened).notes
     told = "What holds batch 16, 32, 64 back is not known for certain"
     assert [note.startswith(told) for note in notes] == [True]
@@ -1183,10 +1216,11 @@ def test_epochs_too_long_to_see_begin_are_told_of_where_the_pipeline_begins_slow
             return changed(found, whole_epochs=False, input_start_seconds=self.starts)
 
     device = InLongEpochs()
-    with session(tmp_path / "quick", device, ["benchmark.sizes=[32]"]) as opened:
+    settings = ["benchmark.sizes=[32]", "baseline.batch_size=32"]
+    with session(tmp_path / "quick", device, settings) as opened:
         quick = tuner.benchmark(opened)
     device.starts = 1.0
-    with session(tmp_path / "slow", device, ["benchmark.sizes=[32]"]) as opened:
+    with session(tmp_path / "slow", device, settings) as opened:
         slow = tuner.benchmark(opened)
     assert quick.notes == ()
     assert "the input pipeline alone takes 1.0 s" in slow.notes[0]

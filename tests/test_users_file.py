@@ -53,7 +53,10 @@ POLICY = "keras.mixed_precision.set_global_policy('mixed_float16')"
 
 def unlike(path, code, *, is_weighted=False):
     (path / "train.py").write_text(code)
-    return unlike_measurements(path / "train.py", ["build_model"], is_weighted=is_weighted)
+    told = unlike_measurements(
+        path / "train.py", ["build_model"], is_weighted=is_weighted, batch_size=32
+    )
+    return list(told.values())
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,9 @@ def unlike(path, code, *, is_weighted=False):
         ("class_weight=weights", "line 2, trains with class_weight, .* in the recipe"),
         ("class_weight={0: 1, 1: 9}", "trains with class_weight"),
         ("shuffle=False", "line 2, trains with shuffle=False"),
+        ("validation_batch_size=33", "line 2, validates with validation_batch_size=33"),
+        ("batch_size=8, validation_batch_size=9", "validates with validation_batch_size=9"),
+        ("batch_size=SIZE, validation_batch_size=64", "validates with validation_batch_size=64"),
     ],
 )
 def test_what_the_users_own_training_is_given_and_measurements_are_not_is_told(
@@ -71,7 +77,14 @@ def test_what_the_users_own_training_is_given_and_measurements_are_not_is_told(
     assert re.search(told, sentence)
 
 
-@pytest.mark.parametrize("given", ["class_weight=None", "shuffle=True", "shuffle=shuffled", ""])
+NO_MORE = [
+    *("class_weight=None", "shuffle=True", "shuffle=shuffled", ""),
+    *("validation_batch_size=32", "validation_batch_size=SIZE", "validation_batch_size=None"),
+    "batch_size=64, validation_batch_size=64",
+]
+
+
+@pytest.mark.parametrize("given", NO_MORE)
 def test_what_changes_nothing_is_not(tmp_path, given):
     assert not unlike(tmp_path, TRAINS.format(given))
 

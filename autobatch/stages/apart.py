@@ -8,13 +8,19 @@ from autobatch.stages.ask import Session
 from autobatch.users_file import batch_sizes, unlike_measurements
 
 
-def apart_from_theirs(session: Session) -> tuple[str, ...]:
-    """Sentences: who takes the baseline for their own setting is to know where it is not."""
+def apart_from_theirs(session: Session, *, of_memory: bool = False) -> tuple[str, ...]:
+    """Sentences: who takes the baseline for their own setting is to know where it is not.
+
+    With `of_memory` only those that matter where nothing but memory is measured.
+    """
     folder = Path(session.record.target.folder)
     found = (file_of(source, folder) for source, _ in _references(session))
     files = [path for path in dict.fromkeys(found) if path and path.suffix == ".py"]
     files = [path for path in files if path.is_file()]
-    return (*_assumed(session, files), *_left_out(session, files))
+    left_out = _left_out(session, files)
+    if of_memory:
+        return tuple(told for what, told in left_out if what != "shuffle")
+    return (*_assumed(session, files), *(told for _, told in left_out))
 
 
 def _assumed(session: Session, files: list[Path]) -> list[str]:
@@ -33,12 +39,15 @@ def _assumed(session: Session, files: list[Path]) -> list[str]:
     ]
 
 
-def _left_out(session: Session, files: list[Path]) -> list[str]:
-    folder, found = Path(session.record.target.folder), list[str]()
+def _left_out(session: Session, files: list[Path]) -> list[tuple[str, str]]:
+    """(what is not measured, the sentence on it)"""
+    folder, found = Path(session.record.target.folder), list[tuple[str, str]]()
+    is_weighted = bool(session.recipe.class_weight)
+    size = session.recipe.baseline.batch_size
     for path in files:
         used = [name for source, name in _references(session) if file_of(source, folder) == path]
-        is_weighted = bool(session.recipe.class_weight)
-        found += unlike_measurements(path, used, is_weighted=is_weighted)
+        told = unlike_measurements(path, used, is_weighted=is_weighted, batch_size=size)
+        found += told.items()
     return found
 
 
