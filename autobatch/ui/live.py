@@ -97,14 +97,18 @@ class _Drawing:
 
 
 def _stage_line(progress: Progress, draw: _Drawing) -> Text:
-    """Stage, its share that is done, elapsed and remaining time; and the run's where it fits."""
+    """Stage, its share that is done, its times; where they fit, its jobs, and the run's time."""
     assert progress.stage is not None
     jobs, left = progress.left()
     times = _seconds(progress.elapsed_seconds())
     if left >= 1:
         times += f", {_seconds(left)} to go"
-    cells = draw.cells(STAGE_BAR_CELLS, NAME_CELLS + len(times) + 5)
-    bar = draw.stage_bar((progress.done + progress.share) / max(jobs, 1), cells)
+    counted = f"{progress.done} of about {jobs}, "
+    taken = NAME_CELLS + len(times) + 5
+    if jobs > 1 and taken + len(counted) + LEAST_CELLS <= draw.width:
+        times, taken = counted + times, taken + len(counted)
+    cells = draw.cells(STAGE_BAR_CELLS, taken)
+    bar = draw.stage_bar((progress.done + progress.share) / jobs, cells)
     line = draw.line((f"  {progress.stage.stage:<{NAME_CELLS}} ", "bold"), *bar, (f"  {times}", ""))
     whole = f"; {_seconds(progress.run_seconds())} in all"
     if progress.stages > 1 and line.cell_len + len(whole) <= draw.width:

@@ -71,6 +71,7 @@ class Progress:
     _began: float = 0.0
     _expects: StageExpects | None = None
     _expected_at: float = 0.0
+    _done_then: int = 0
 
     def __post_init__(self) -> None:
         self._run_began = self.clock()
@@ -81,6 +82,7 @@ class Progress:
                 self._begin(event)
             case StageExpects():
                 self._expects, self._expected_at = event, self.clock()
+                self._done_then = self.done
             case JobStarted():
                 if self.stage is None:  # a job on its own, after its stage
                     self._begin(StageStarted(stage=event.stage, jobs=1, expected_seconds=0))
@@ -99,14 +101,16 @@ class Progress:
     def run_seconds(self) -> float:
         return self.clock() - self._run_began
 
-    def left(self) -> tuple[float, float]:
+    def left(self) -> tuple[int, float]:
         """(jobs of the stage in all, seconds to go; 0 where that is not known)."""
         assert self.stage is not None
         done = self.done + self.share
+        least = max(self.done + (self.job is not None), 1)
         if self._expects is not None:
             since = self.clock() - self._expected_at
-            return done + self._expects.jobs_left, max(0.0, self._expects.seconds_left - since)
-        jobs = max(self.stage.jobs, self.done + (self.job is not None), 1)
+            jobs = max(self._done_then + self._expects.jobs_left, least)
+            return jobs, max(0.0, self._expects.seconds_left - since)
+        jobs = max(self.stage.jobs, least)
         measured = self.done - self.reused
         if measured >= 2:  # by then what the jobs of this run took is the better guide
             each = self.elapsed_seconds() / max(measured + self.share, 1)

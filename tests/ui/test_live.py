@@ -17,6 +17,7 @@ from autobatch.protocol import (
     JobStarted,
     OutOfMemory,
     Probe,
+    StageExpects,
     StageStarted,
     Trained,
     Trial,
@@ -77,6 +78,31 @@ def probed(size, outcome):
         task=task,
         outcome=outcome,
     )
+
+
+def test_the_jobs_that_are_done_are_counted_of_those_expected_where_there_is_room():
+    progress = Progress()
+    progress.update(StageStarted(stage="probe", jobs=12, expected_seconds=9, limit_bytes=LIMIT))
+    for size in (1, 2, 4):
+        progress.update(probed(size, OutOfMemory(evidence="OOM")))
+    assert "  3 of about 12, 0 s" in drawn(progress)[0]
+    progress.update(StageExpects(stage="probe", jobs_left=4, seconds_left=9))
+    progress.update(JobStarted(stage="probe", label="8"))
+    progress.update(JobProgress(done=9, total=10))
+    assert "  3 of about 7, 0 s, 9 s to go" in drawn(progress)[0]
+    assert drawn(progress, width=40)[0].endswith("  0 s, 9 s to go")
+
+
+def test_one_job_is_not_counted():
+    progress = Progress()
+    progress.update(StageStarted(stage="inspect", jobs=1, expected_seconds=9))
+    assert "of about" not in drawn(progress)[0]
+
+
+def test_in_80_columns_there_is_room_for_the_count_in_every_stage_of_several_jobs():
+    lines = [line for line, *_ in frames(80) if line and "inspect" not in line]
+    assert {line.split()[0] for line in lines} == {"probe", "benchmark", "trials"}
+    assert all(" of about " in line for line in lines)
 
 
 def test_memory_bars_are_as_long_as_the_share_of_the_limit():
