@@ -64,7 +64,7 @@ def benchmark(session: Session) -> BenchmarkResult:
         probed = Prober(session, inspected, at_most=at_most).run()
         told(probed)
         if isinstance(sizes, str):
-            refuse_without_ceiling(probed)
+            refuse_without_ceiling(session, probed)
         measured = benchmark_stage(session, inspected, probed)
         measured = changed(measured, notes=(*measured.notes, *apart))
         told(measured)
@@ -110,7 +110,7 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     prober = Prober(session, inspected, step_seconds_at_most=slowest)
     probed = prober.run()
     told(probed)
-    refuse_without_ceiling(probed)
+    refuse_without_ceiling(session, probed)
     measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
     told(measured)
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:

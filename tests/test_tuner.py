@@ -930,6 +930,29 @@ def test_of_the_machines_memory_nothing_is_said_that_helps_a_gpu_alone(tmp_path,
     assert "memory_limit" not in refused.value.hint
 
 
+@pytest.mark.parametrize("work", [tuner.probe, tuner.benchmark])  # nothing fits; no size keeps
+@pytest.mark.parametrize(
+    ("device", "free_bytes", "told", "untold"),
+    [
+        ("cpu", TIGHT, "Free memory of the machine and start with --fresh, make", "memory_limit"),
+        ("gpu", TIGHT, "GPU (`autobatch doctor` says who holds it) and start", "memory_limit"),
+        ("cpu", 2 * TIGHT, "Raise device.memory_limit, make the model", "--fresh"),
+    ],
+)
+def test_a_higher_limit_is_advised_only_where_more_is_free(
+    tmp_path, work, device, free_bytes, told, untold
+):
+    pretend = PretendDevice(fits_up_to=0 if work is tuner.probe else 10**9)
+    recipe = make_recipe({"model": "train.py:build_model", "data": "train.py:load_data"}, ())
+    target = changed(TARGET, device=device)
+    with Record(tmp_path, target, free_bytes=free_bytes, version="0") as record:
+        opened = Session(recipe, pretend, record, lambda _: None, limit_bytes=TIGHT)
+        with pytest.raises(NothingFitsError) as refused:
+            work(opened)
+    assert told in refused.value.hint
+    assert untold not in refused.value.hint
+
+
 def test_nothing_fits_says_how_to_have_what_is_free_now(tmp_path):
     for more in (False, True):
         with session(tmp_path / str(more), PretendDevice(fits_up_to=0)) as opened:

@@ -37,7 +37,7 @@ def inspect(session: Session, batch_size: int | None = None) -> Inspected:
         smaller = (
             "Make the model or its inputs smaller; where the model or load_data is built for one "
             f"batch size, lower baseline.batch_size, too ({own.batch_size}). `autobatch doctor` "
-            "says what memory there is, and who holds it."
+            "says what memory there is and, of GPUs, who holds it."
         )
         raise NothingFitsError(
             f"Nothing fits: memory runs out before anything trains, with batch {size} and without "

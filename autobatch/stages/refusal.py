@@ -73,29 +73,43 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
     allowed = format_bytes(budget_bytes)
     if budget_bytes < session.limit_bytes:
         allowed += f" (the limit less {session.recipe.device.headroom:.0%} headroom)"
-    fresh = others = ""
-    if session.more_is_free:
-        fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
-    if session.record.target.device == "gpu":
-        others = " `autobatch doctor` says who else holds memory of the GPU."
     raise NothingFitsError(
         f"{NOTHING_FITS} Even a batch of {size} does not: {needs}, and may use {allowed}.",
-        hint=f"{fresh}Raise device.memory_limit, make the model or its inputs smaller, or use "
-        f"mixed precision.{others}",
+        hint=_remedy(session),
     )
 
 
-def refuse_without_ceiling(probed: ProbeResult) -> None:
+def refuse_without_ceiling(session: Session, probed: ProbeResult) -> None:
     """Where no size keeps the headroom, there is none to go on with."""
     if probed.ceiling:
         return
+    of, remedy = format_bytes(probed.limit_bytes), _remedy(session)
+    if probed.bounded_by == "host_memory":
+        of = "the machine's memory"
+        remedy = OF_MACHINE if session.record.target.device == "gpu" else remedy
     raise NothingFitsError(
-        f"No batch size keeps {probed.headroom:.0%} of {format_bytes(probed.limit_bytes)} free; "
+        f"No batch size keeps {probed.headroom:.0%} of {of} free; "
         f"the {probed.name_of_largest} is {probed.largest_fitting}.",
-        hint="Lower device.headroom (--set device.headroom=0% keeps nothing free), raise "
-        "device.memory_limit, make the model or its inputs smaller, or use mixed precision. "
-        "`autobatch benchmark --sizes` measures sizes that fit without it.",
+        hint="Lower device.headroom (--set device.headroom=0% keeps nothing free). If that is to "
+        f"stay: {remedy} `autobatch benchmark --sizes` measures sizes that fit without it.",
     )
+
+
+def _remedy(session: Session) -> str:
+    """How to have more memory, or to need less.
+
+    A higher limit is none where the limit is all that was free.
+    """
+    fresh, more = "", "Make"
+    if session.more_is_free:
+        fresh = "More memory is free now than at the first start: --fresh measures anew. Else: "
+    if session.limit_bytes < session.record.header.free_bytes:
+        more = "Raise device.memory_limit, make"
+    elif not session.more_is_free:
+        on_gpu = session.record.target.device == "gpu"
+        of = "the GPU (`autobatch doctor` says who holds it)" if on_gpu else "the machine"
+        more = f"Free memory of {of} and start with --fresh, make"
+    return f"{fresh}{more} the model or its inputs smaller, or use mixed precision."
 
 
 def _needs(outcome: Outcome | None) -> str:
