@@ -255,6 +255,8 @@ def test_a_warm_up_is_told_in_batches_where_gradients_are_accumulated(tmp_path):
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_peak_step": 10**6}
     found = tune(tmp_path, PretendDevice(facts=inspected(accumulation_steps=8, **schedule)))
     assert "warms up for 1,000,000 batches" in " ".join(found.warnings)
+
+
 def test_a_range_test_makes_as_many_updates_where_they_are_accumulated(tmp_path):
     device = PretendDevice(facts=inspected(accumulation_steps=8))
     found = tune(tmp_path, device)
