@@ -37,12 +37,17 @@ def fast_regression(accumulated=1):
     return model
 
 
-def samples(count=16384):
+def samples(count=16384, h=H, delta=DELTA):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(count, 4)) * np.sqrt(H)
-    y = -x @ DELTA + np.sqrt(NOISE) * rng.normal(size=count)
+    x = rng.normal(size=(count, len(h))) * np.sqrt(h)
+    y = -x @ delta + np.sqrt(NOISE) * rng.normal(size=count)
     x, y = x.astype("float32"), y.astype("float32")[:, None]
     return (x, y), (x[:512], y[:512])
+
+
+def uneven_samples():
+    """For two weights: the mean gradient of one is 33 times that of the other."""
+    return samples(h=np.array([1, 0.01]), delta=np.array([1, 3]))
 
 
 def sorted_samples():
@@ -50,6 +55,25 @@ def sorted_samples():
     (x, y), validation = samples()
     order = y[:, 0].argsort()
     return (x[order], y[order]), validation
+
+
+def uneven_adam_regression():
+    inputs = keras.Input((2,))
+    zeros = {"use_bias": False, "kernel_initializer": "zeros"}
+    parts = [keras.layers.Dense(1, **zeros)(inputs[:, k : k + 1]) for k in range(2)]
+    model = keras.Model(inputs, keras.layers.add(parts))
+    model.compile(keras.optimizers.Adam(1e-12), "mse")
+    return model
+
+
+def penalised_regression():
+    """At weights of 1, with a penalty that is not small."""
+    ones = {"use_bias": False, "kernel_initializer": "ones"}
+    penalty = keras.regularizers.L2(0.5)
+    model = keras.Sequential([keras.Input((4,))])
+    model.add(keras.layers.Dense(1, kernel_regularizer=penalty, **ones))
+    model.compile(keras.optimizers.SGD(1e-12), "mse")
+    return model
 
 
 def adam_regression():
