@@ -103,9 +103,11 @@ def test_replicas_bring_less_each_and_never_more_than_their_number():
     few = time_to_target.replica_plan((1, 8, 64), seconds, 800, most=32)
     assert [each.batch_size for each in few] == [32, 32, 64]  # one sample each at least
     plan = time_to_target.replica_plan((1, 2, 4, 8), seconds, 800)
-    assert plan[0].predicted_speedup == 1
+    assert [each.per_replica_batch_size for each in plan] == [512, 256, 256, 128]
+    # Of samples per second times Pollux' efficiency, over that of one replica.
     speedups = [each.predicted_speedup for each in plan]
-    assert speedups == sorted(speedups)
+    assert speedups == pytest.approx([1, 1.5059, 2.1664, 2.9000], abs=1e-4)
+    assert all(each.predicted_speedup <= each.replicas for each in (*few, *plan))
     efficiencies = [each.predicted_efficiency for each in plan]
     assert efficiencies == sorted(efficiencies, reverse=True)
     assert all(each.batch_size == each.replicas * each.per_replica_batch_size for each in plan)
