@@ -92,6 +92,24 @@ def test_a_setting_that_is_truly_faster_is_found_and_called_better(tmp_path):
     assert any("Noise scale: 500" in reason for reason in found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("of_gradients", "of_training", "confidence"),
+    [
+        (1000, 1000, "high"),
+        (1100, 1100, "medium"),  # more than the 4,096 samples measured resolve
+        (1000, 5, "medium"),  # no batch would be too large, says the model; 32 is best by trials
+    ],
+)
+def test_confidence_is_high_where_a_resolved_noise_scale_agrees_with_the_trials(
+    tmp_path, of_gradients, of_training, confidence
+):
+    device = PretendDevice(critical_batch=of_training)
+    device._gradients = PretendDevice(critical_batch=of_gradients)._gradients
+    found = tune(tmp_path, device)
+    assert (found.noise_scale.value is None) == (of_gradients == 1100)
+    assert (found.verdict, found.confidence) == ("better", confidence)
+
+
 def test_the_speedup_is_that_of_the_known_curves(tmp_path):
     found = tune(tmp_path, PretendDevice(noise=0.001))
 
