@@ -30,10 +30,27 @@ def test_the_reference_of_recipes_is_the_real_one():
     assert (ROOT / "docs" / "recipe.md").read_text() == recipe_reference()
 
 
+def anchors(page):
+    """Of its headings, as GitHub makes them."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere():
-    for page in PAGES:
-        for link in re.findall(r"\]\(((?!http)[^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    links = [
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text())
+    ]
+    astray = []
+    for page, link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            astray.append(f"{page.name}: {link}")
+    assert astray == []
+    assert sum("#" in link for _, link in links) > 10
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
