@@ -8,6 +8,7 @@ from control_groups import own_group, small_group
 
 from autobatch.engine.local import LocalExecutor
 from autobatch.protocol import (
+    Benchmark,
     Crashed,
     Fits,
     Inspect,
@@ -108,6 +109,20 @@ def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, 
     task = Probe(batch_size=1600, limit_bytes=limit_mib * MIB)
     outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
     assert isinstance(outcome, OutOfMemory), outcome
+
+
+def test_a_segmentation_fault_where_the_allocator_has_nothing_left_is_out_of_memory(tmp_path):
+    """A benchmark is given no early answer. How oneDNN ends is chance: several sizes are asked."""
+    for size in (1600, 800, 400):
+        task = Benchmark(batch_size=size, seconds=0.5, limit_bytes=20 * MIB, repeat=1)
+        outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
+        assert isinstance(outcome, OutOfMemory), outcome
+        assert "OOM when allocating tensor" in outcome.evidence
+        log = max(tmp_path.glob("*-benchmark.log")).read_text()
+        if "Fatal Python error: Segmentation fault" in log:
+            break
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "ran out of memory trying to allocate" in log
 
 
 @pytest.mark.parametrize("gibibytes", [3, 7])
