@@ -20,7 +20,7 @@ MEASURING = ("probe", "benchmark", "recommend", "verify")
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
 FAST = (
     *("benchmark.seconds=200ms", "batch_sizes.min=32", "batch_sizes.max=64"),
-    *("trials.budget=10s", "trials.seeds=2"),
+    *("trials.budget=16s", "trials.seeds=2"),
 )
 
 
