@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -16,7 +15,7 @@ from autobatch.engine.local import LocalExecutor, ignore, never
 from autobatch.engine.process import remove_left
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
-from autobatch.engine.run_directory import begin_again, new_directory, set_aside
+from autobatch.engine.run_directory import Fresh, new_directory, renewed
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
 from autobatch.engine.sources import named_files
 from autobatch.errors import AutobatchError, RecipeError, UsageError
@@ -36,8 +35,6 @@ from autobatch.protocol import Note, Recommendation, Target, changed
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
-
-Fresh = bool | Literal["trials"]
 
 NAME_IT = "Name it: --target recipe.yaml."
 
@@ -59,8 +56,7 @@ def open_session(
     """
     recipe, question = _asked(target, overrides)
     directory = at_home(run_directory) if run_directory else _directory_of(target, question)
-    renew = begin_again if fresh == "trials" else set_aside
-    if fresh and (aside := renew(directory)):
+    if aside := renewed(directory, question, fresh):
         on_event(Note(text=f"What was measured before is kept in {aside}."))
     with open_run(recipe, question, directory, on_event, is_stopped) as session:
         yield session

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from autobatch.errors import WrongRunDirectoryError
-from autobatch.protocol import Difference
+from autobatch.protocol import Difference, Target
 
 # Of which both values would tell nobody anything.
 CHANGED = {
@@ -26,6 +28,12 @@ IN_WORDS = {
 }
 
 
+def refuse_other_target(directory: Path, recorded: Target, present: Target) -> None:
+    """Raise if what is asked about differs, wherever it lies."""
+    then, now = map(_content, (recorded, present))
+    refuse_difference(directory, {"target": (then, now)})
+
+
 def refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> None:
     """Raise if any (recorded, present) pair differs, naming the innermost difference."""
     for name, (recorded, present) in pairs.items():
@@ -43,6 +51,12 @@ def refuse_difference(directory: Path, pairs: dict[str, tuple[Any, Any]]) -> Non
             hint="Start anew with --fresh (the old record is set aside), or give another directory "
             "with --run-dir DIR.",
         )
+
+
+def _content(target: Target) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(target)
+    lies = ("folder", "data_is_optional")  # where data is missing, the inspection says so
+    return {name: value for name, value in content.items() if name not in lies}
 
 
 def in_words(difference: Difference) -> str:

@@ -11,11 +11,10 @@ The lines themselves are in record_file.py.
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from autobatch.engine.difference import refuse_difference
+from autobatch.engine.difference import refuse_difference, refuse_other_target
 from autobatch.engine.record_file import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -79,7 +78,7 @@ class Record:
                     free_bytes=free_bytes,
                 )
                 self._append(header)
-            refuse_difference(directory, {"target": (_content(header.target), _content(target))})
+            refuse_other_target(directory, header.target, target)
         except BaseException:
             self._file.close()
             raise
@@ -188,10 +187,3 @@ def _may_pass(outcome: Outcome) -> bool:
 
 def _key(task: Task) -> bytes:
     return msgspec.json.encode(task)
-
-
-def _content(target: Target) -> dict[str, Any]:
-    """What is asked about, wherever it lies."""
-    content: dict[str, Any] = msgspec.to_builtins(target)
-    lies = ("folder", "data_is_optional")  # where data is missing, the inspection says so
-    return {name: value for name, value in content.items() if name not in lies}

@@ -7,15 +7,18 @@ import shutil
 import time
 from io import FileIO
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from autobatch.engine.difference import refuse_other_target
 from autobatch.engine.process import remove_left
-from autobatch.engine.record_file import FILE_NAME, Header, read_record
+from autobatch.engine.record_file import FILE_NAME, Content, Header, decode
 from autobatch.errors import UsageError
 from autobatch.locator import exists
-from autobatch.protocol import Gradients, RangeTest, Trial, changed
+from autobatch.protocol import Gradients, RangeTest, Target, Trial, changed
 
+Fresh = bool | Literal["trials"]
 TRAINED = (Trial, Gradients, RangeTest)  # what follows from the seed, given sizes and step times
 
 
@@ -61,17 +64,27 @@ def set_aside(directory: Path) -> Path | None:
     return aside
 
 
-def begin_again(directory: Path) -> Path | None:
-    """Set an old run aside, and begin one there that keeps what it measured before its trials.
+def renewed(directory: Path, target: Target, fresh: Fresh) -> Path | None:
+    """Where the old run is now, if there was one and nothing, or not all, of it is to be kept."""
+    if fresh not in (True, False, "trials"):
+        raise UsageError(f'fresh cannot be {fresh!r}: True, False or "trials".')
+    if fresh == "trials":
+        return begin_again(directory, target)
+    return set_aside(directory) if fresh else None
 
-    Where the old one is now; None if there was none.
+
+def begin_again(directory: Path, target: Target) -> Path | None:
+    """Set an old run of `target` aside; begin one that keeps what it measured before its trials.
+
+    Where the old one is now; None if there was none. Raises WrongRunDirectoryError where it is of
+    another target.
     """
-    if not exists(directory / FILE_NAME):
+    old = _content(directory)
+    if old is None or old.header is None:
         return set_aside(directory)
-    old = read_record(directory)
+    refuse_other_target(directory, old.header.target, target)
     aside = set_aside(directory)
-    if aside is None or old.header is None:
-        return aside
+    assert aside is not None  # it was read there
     kept = [entry for entry in old.entries if not isinstance(entry.task, TRAINED)]
     header: Header = changed(old.header, created=now())
     try:
@@ -82,8 +95,22 @@ def begin_again(directory: Path) -> Path | None:
         lines = (msgspec.json.encode(line) + b"\n" for line in (header, *kept))
         (directory / FILE_NAME).write_bytes(b"".join(lines))
     except OSError as error:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(directory)
+            aside.rename(directory)
         raise _cannot_set_aside(directory, error) from None
     return aside
+
+
+def _content(directory: Path) -> Content | None:
+    """Of the record there, if there is one."""
+    path = directory / FILE_NAME
+    if not exists(path):
+        return None
+    try:
+        return decode(path.read_bytes(), path)
+    except OSError as error:
+        raise _cannot_set_aside(directory, error) from None
 
 
 def lock(file: FileIO, directory: Path) -> None:

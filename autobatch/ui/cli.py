@@ -34,7 +34,7 @@ from autobatch.ui.spelling import spell_on_stdout
 from autobatch.ui.windows import refuse_windows
 
 if TYPE_CHECKING:
-    from autobatch import opening
+    from autobatch.engine.run_directory import Fresh as Anew
     from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Struct
     from autobatch.stages.ask import Session
 
@@ -83,7 +83,7 @@ def recommend(
     ]
     if tensorboard is not None:
         refuse_without_writer()
-    anew: opening.Fresh = "trials" if fresh_trials and not fresh else fresh
+    anew: Anew = "trials" if fresh_trials and not fresh else fresh
     run = _carry_out(work, target, settings, run_dir, anew, json, quiet)
     if tensorboard is not None:
         told = write_events(run, tensorboard)
@@ -152,7 +152,7 @@ def _carry_out(
     target: str,
     overrides: list[str],
     run_directory: Path | None,
-    fresh: "opening.Fresh",
+    fresh: "Anew",
     json: bool,
     quiet: bool,
 ) -> Path:

@@ -10,7 +10,7 @@ from pretend import TARGET, inspected
 
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME, FORMAT_VERSION, Answer, Entry, read_record
-from autobatch.engine.run_directory import begin_again, new_directory, set_aside
+from autobatch.engine.run_directory import begin_again, new_directory, renewed, set_aside
 from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.protocol import (
     Benchmark,
@@ -343,8 +343,12 @@ def test_a_run_that_begins_again_keeps_all_but_trials_and_the_old_one_all(tmp_pa
     trial = Entry(task=TRIAL, outcome=trained, seconds=2.0, log="0002-trial.log")
     whole = fill(run, entry(), trial).read_text()
     with open_record(run), pytest.raises(UsageError, match="is at work"):
-        begin_again(run)
-    old = begin_again(run)
+        begin_again(run, TARGET)
+    other = msgspec.structs.replace(TARGET, seed=1)
+    with pytest.raises(WrongRunDirectoryError, match="seed was 0 and is 1"):
+        begin_again(run, other)
+    assert (run / FILE_NAME).read_text() == whole
+    old = begin_again(run, TARGET)
     assert old == tmp_path / "run.old-1"
     assert (old / FILE_NAME).read_text() == whole
     with open_record(run, free_bytes=9) as record:
@@ -354,10 +358,15 @@ def test_a_run_that_begins_again_keeps_all_but_trials_and_the_old_one_all(tmp_pa
 
 
 def test_a_run_that_begins_again_needs_no_old_one_and_leaves_other_folders_alone(tmp_path):
-    assert begin_again(tmp_path / "run") is None
+    assert begin_again(tmp_path / "run", TARGET) is None
     (tmp_path / "thesis").mkdir()
     with pytest.raises(UsageError, match="is not a run directory"):
-        begin_again(tmp_path / "thesis")
+        begin_again(tmp_path / "thesis", TARGET)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / FILE_NAME).touch()  # as it began
+    assert begin_again(tmp_path / "killed", TARGET) == tmp_path / "killed.old-1"
+    with pytest.raises(UsageError, match="fresh cannot be 'trails'"):
+        renewed(tmp_path / "killed", TARGET, "trails")
 
 
 def test_runs_that_want_the_same_directory_get_one_each(tmp_path):
