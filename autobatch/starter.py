@@ -180,10 +180,11 @@ def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
 
 
 def _batch_size(recipe: Recipe, folder: Path) -> int | None:
-    """The one number that calls of `fit` in the user's files have; None where there is not one."""
+    """The one number that all calls of `fit` in the user's files have, and that may be said."""
     files = [path for path in files_of(recipe, folder) if path.suffix == ".py"]
-    found = set[int]().union(*map(batch_sizes, files))
-    return found.pop() if len(found) == 1 else None
+    found = set[int | None]().union(*map(batch_sizes, files))
+    size = found.pop() if len(found) == 1 else None
+    return size if size and size % recipe.device.replicas == 0 else None
 
 
 def _backend_line(recipe: Recipe, folder: Path) -> Line | None:

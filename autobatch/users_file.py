@@ -146,14 +146,14 @@ def _unlike_fit(given: dict[str, object], batch_size: int) -> Iterator[tuple[str
         )
 
 
-def batch_sizes(path: Path) -> set[int]:
-    """Numbers that calls of `fit` in it have as their batch size."""
+def batch_sizes(path: Path) -> set[int | None]:
+    """Numbers that calls of `fit` in it have as their batch size; None: of one that has none."""
     try:
         tree, _ = parsed(path)
     except (SyntaxError, ValueError):
         return set()
     given = [_given(call).get("batch_size") for call in _all_calls(tree) if _trains(call)]
-    return {size for size in given if type(size) is int}
+    return {size if type(size) is int else None for size in given}
 
 
 def _all_calls(tree: ast.Module) -> list[ast.Call]:

@@ -112,4 +112,4 @@ def test_a_policy_that_measurements_do_not_come_to_is_told(tmp_path, code, is_to
 def test_batch_sizes_that_are_written_in_calls_of_fit_are_found(tmp_path):
     code = "def main():\n    net.fit(x, batch_size=128)\n    scaler.fit(x, batch_size=SIZE)"
     (tmp_path / "train.py").write_text(code)
-    assert batch_sizes(tmp_path / "train.py") == {128}
+    assert batch_sizes(tmp_path / "train.py") == {128, None}

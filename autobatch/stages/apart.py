@@ -28,7 +28,8 @@ def _assumed(session: Session, files: list[Path]) -> list[str]:
     if not isinstance(baseline, AssumedBaseline):
         return []
     size = baseline.batch_size
-    written = sorted(set[int]().union(*map(batch_sizes, files)) - {size})
+    given = set[int | None]().union(*map(batch_sizes, files))
+    written = sorted(each for each in given if each not in (None, size))
     if written:
         told = f"Your code gives fit a batch_size of {written[0]}: if that is what you train with"
     else:

@@ -51,7 +51,8 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "found"), [((64,), 64), ((64, 64), 64), ((64, 128), None), (("size",), None)]
+    ("sizes", "found"),
+    [((64,), 64), ((64, 64), 64), ((64, 128), None), (("size",), None), ((64, "size"), None)],
 )
 def test_the_batch_size_that_the_file_gives_fit_is_the_baseline(tmp_path, sizes, found):
     path = file(tmp_path)
