@@ -1396,21 +1396,28 @@ def failing_where(device, fails):
 
 
 @pytest.mark.parametrize("predicts", [False, True])
-@pytest.mark.parametrize(("groups_of", "replicas"), [(2, 1), (16, 1), (6, 3)])
+@pytest.mark.parametrize(
+    ("groups_of", "replicas", "own", "most"),
+    [
+        *((2, 1, 48, 3000), (16, 1, 64, 3000), (12, 1, 48, 3000), (48, 1, 48, 3000)),
+        *((6, 3, 48, 3000), (16, 1, 4096, 5900), (16, 1, 1024, 3000), (16, 1, 32, 3000)),
+    ],
+)
 def test_code_that_takes_multiples_alone_is_no_bound_from_above(
-    tmp_path, groups_of, replicas, predicts
+    tmp_path, groups_of, replicas, own, most, predicts
 ):
     facts = predictable() if predicts else inspected()
     facts = msgspec.structs.replace(facts, train_samples=100_000)
-    device = failing_where(PretendDevice(facts=facts), lambda size: size % groups_of)
-    settings = ("baseline.batch_size=48", f"device.replicas={replicas}")
+    device = PretendDevice(facts=facts, fits_up_to=most)
+    device = failing_where(device, lambda size: size % groups_of)
+    settings = (f"baseline.batch_size={own}", f"device.replicas={replicas}")
     found = probe(tmp_path, device, *settings)
     assert found.largest_fitting % groups_of == 0
-    assert 0.98 * 3000 - 48 < found.largest_fitting <= 3000
+    assert 0.98 * most - groups_of < found.largest_fitting <= most
     assert found.bounded_by == "memory"
     assert len(found.probes) <= 24
     if groups_of > 2:  # sizes that are tried may all be even
-        assert any(f"only multiples of {16 * replicas} are" in note for note in found.notes)
+        assert any(f"only multiples of {groups_of} are" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("most", [900, 1023, 1024, 1200])

@@ -10,7 +10,7 @@ from autobatch.core.search import Bracket, bracket_of
 from autobatch.protocol import Fits, Predicted, UserCodeFailed
 from autobatch.stages.probes import Probes
 
-MOST_POWERS = 3  # that are asked about where the user's code fails at other sizes
+MOST_ASKED = 3  # times, what the user's code takes
 
 
 class AskedSizes:
@@ -20,7 +20,7 @@ class AskedSizes:
         self.made, self.multiple = made, multiple
         self.lower = -(-lower // multiple) * multiple
         self.upper = upper // multiple * multiple
-        self._powers_asked = 0
+        self._asked = 0
 
     def at_most(self, size: float) -> int:
         """The largest up to `size`; the least there is at least."""
@@ -50,42 +50,57 @@ class AskedSizes:
         return True
 
     def keep_to_multiples(self, budget_bytes: int) -> bool:
-        """Whether it has just been found that the user's code fails at other sizes alone.
+        """Whether the search is to begin again, with what was asked about here.
 
-        A power of two (times `multiple`) below the size that failed, and above all that trained,
-        shows it: that trains, and the next size does not. Sizes are then kept to the largest number
-        that all that trained are multiples of, and none that failed is.
+        Where the user's code failed at some size, it is asked about the next above the largest that
+        trained. If it fails there, too, sizes are kept to multiples of what those that trained have
+        in common, halved as often as it then still trains.
         """
         found = self.bracket(budget_bytes)
         if not found.good or found.bad is None or not self._failed_by_code(found.bad):
             return False
-        power = self.multiple << ((found.bad - 1) // self.multiple).bit_length() - 1
-        other = power + self.multiple
-        if power <= found.good or self._powers_asked == MOST_POWERS:
+        if self._asked == MOST_ASKED or self.made.session.seconds_left() <= 0:
             return False
-        self._powers_asked += 1
-        if self.peak(power, budget_bytes, verify=False) is None:
-            return False
-        self.peak(other, budget_bytes, verify=False)
-        common = self._common_multiple()
-        if not self._failed_by_code(other) or common <= self.multiple:
-            return False
-        self.multiple = common
-        self.lower = self.at_most(self.lower + common - 1)
-        self.upper = self.upper // common * common
-        self.made.notes.append(
-            f"Your code failed with batch {other}, and not with {power}: only multiples of "
-            f"{common} are looked at."
-        )
+        self._asked += 1
+        other = found.good + self.multiple
+        if not self._trains(other, budget_bytes) and self._failed_by_code(other):
+            self._keep_to(self._least_common(found.good, budget_bytes), found.good, other)
         return True
 
-    def _common_multiple(self) -> int:
-        """Of all sizes that trained; 1 where a size that failed is one of its multiples, too."""
+    def _least_common(self, good: int, budget_bytes: int) -> int:
+        """Of what the sizes that trained have in common, as many halves as train below `good`."""
+        common = self._common()
+        halvings = 0
+        while common % (self.multiple << halvings + 1) == 0:
+            halvings += 1
+        enough = 0  # halvings, at which it trained
+        while enough < halvings:
+            tried = (enough + halvings + 1) // 2
+            if self._trains(good - (common >> tried), budget_bytes):
+                enough = tried
+            else:
+                halvings = tried - 1
+        return common >> enough
+
+    def _keep_to(self, multiple: int, good: int, other: int) -> None:
+        failed = [t for t, e in self.made.entries.items() if isinstance(e.outcome, UserCodeFailed)]
+        if multiple <= self.multiple or any(task.batch_size % multiple == 0 for task in failed):
+            return
+        self.multiple = multiple
+        self.lower = self.at_most(self.lower + multiple - 1)
+        self.upper = self.upper // multiple * multiple
+        self.made.notes.append(
+            f"Your code failed with batch {other}, and not with {good}: only multiples of "
+            f"{multiple} are looked at."
+        )
+
+    def _common(self) -> int:
+        """The largest number that all sizes that trained are multiples of."""
         entries = self.made.entries.items()
-        trained = (t.batch_size for t, e in entries if isinstance(e.outcome, Fits | Predicted))
-        failed = (t.batch_size for t, e in entries if isinstance(e.outcome, UserCodeFailed))
-        common = gcd(*trained)
-        return 1 if any(size % common == 0 for size in failed) else common
+        return gcd(*(t.batch_size for t, e in entries if isinstance(e.outcome, Fits | Predicted)))
+
+    def _trains(self, size: int, budget_bytes: int) -> bool:
+        return self.peak(size, budget_bytes, verify=False) is not None
 
     def _failed_by_code(self, size: int) -> bool:
         entry = self.made.failed(size)

@@ -203,10 +203,10 @@ def _sizes(
     else:
         sizes = sorted(set(asked))
     above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"
-    if probed.bounded_by == "range":
-        above = f"above batch_sizes.max ({recipe.batch_sizes.max})"
-    if probed.bounded_by == "failure":  # what it was, is in the notes
+    if probed.bounded_by in ("failure", "range"):  # what it was, is in the notes
         above = " ".join((f"{above}.", *probed.notes))
+    if probed.largest_fitting == recipe.batch_sizes.max:
+        above = f"above batch_sizes.max ({recipe.batch_sizes.max})"
     too_few = f"there are {samples} training samples"
     skipped = [
         f"{size}: {too_few if samples is not None and size > samples else above}"

@@ -125,6 +125,8 @@ class Prober:
             self.left_off_at = largest
         budget = int(limit_bytes * (1 - headroom))
         bound = self._bounded_by(largest)
+        if bound == "time" and self._failed_above(largest) == "host_memory":
+            bound = "host_memory"  # it may be just above
         if not self.verification.keeps(largest, budget, bound):
             ceiling = self._keeping(budget, largest, bound)
         keeps = f"; {ceiling or 'no size'} keeps {headroom:.0%} free" if ceiling < largest else ""
@@ -183,8 +185,10 @@ class Prober:
         if largest == self.sizes.upper:
             few = self.samples is not None and self.samples <= self.most
             return "trials" if self.is_too_slow_above else "samples" if few else "range"
-        if largest == self.left_off_at:
-            return "time"
+        return "time" if largest == self.left_off_at else self._failed_above(largest)
+
+    def _failed_above(self, largest: int) -> Bound:
+        """What the next larger size that did not train failed by."""
         above = {
             task.batch_size: entry.outcome
             for task, entry in self.made.entries.items()
