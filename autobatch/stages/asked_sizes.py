@@ -14,11 +14,10 @@ MOST_ASKED = 3  # times, what the user's code takes
 
 
 class AskedSizes:
-    """Multiples of `multiple` from `lower` to `upper`, both included."""
+    """Multiples of `multiple` from `lower`, which is one, to `upper`."""
 
     def __init__(self, made: Probes, *, lower: int, upper: int, multiple: int) -> None:
-        self.made, self.multiple = made, multiple
-        self.lower = -(-lower // multiple) * multiple
+        self.made, self.multiple, self.lower = made, multiple, lower
         self.upper = upper // multiple * multiple
         self._asked = 0
 
