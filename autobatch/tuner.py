@@ -46,7 +46,7 @@ def probe(session: Session, *, exact: bool = False) -> ProbeResult:
         apart = apart_from_theirs(session, of_memory=True)
         session.note(*apart)
         found = Prober(session, inspected, exact=exact).run()
-        found = changed(found, notes=(*found.notes, *apart))
+        found = changed(found, notes=(*found.notes, *inspected.notes, *apart))
         told(found)
     _keep(session, Answer(probe=found))
     return found
@@ -66,7 +66,7 @@ def benchmark(session: Session) -> BenchmarkResult:
         if isinstance(sizes, str):
             refuse_without_ceiling(session, probed)
         measured = benchmark_stage(session, inspected, probed)
-        measured = changed(measured, notes=(*measured.notes, *apart))
+        measured = changed(measured, notes=(*measured.notes, *inspected.notes, *apart))
         told(measured)
     whole = probed if at_most is None else None  # else it says less than an earlier one may
     _keep(session, Answer(probe=whole, benchmark=measured))
@@ -131,7 +131,7 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
         replicas=wishes.replicas,
         effective_batch=wishes.effective_batch,
     )
-    warnings = (*chosen.doubts, *recommendation.warnings, *apart)
+    warnings = (*chosen.doubts, *recommendation.warnings, *inspected.notes, *apart)
     return changed(recommendation, warnings=warnings)
 
 

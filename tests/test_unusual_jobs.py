@@ -96,7 +96,15 @@ def test_an_unknown_optimizer_is_tuned_from_its_own_rate_and_that_is_said(tmp_pa
     found = tune(tmp_path, device)
     assert found.learning_rate_rule == "none"
     assert found.verdict == "better"
-    assert any("Shampoo" in reason for reason in found.reasons)
+    (told,) = [reason for reason in found.reasons if "Shampoo" in reason]
+    rungs = found.learning_rate / found.baseline.learning_rate
+    assert f"({rungs:g} times yours) was chosen" in told
+
+
+def test_what_was_found_on_the_data_is_told_with_the_answer(tmp_path):
+    note = "train.py:load_data returned one dataset: its last 9 of 48 samples (20%) are used"
+    found = tune(tmp_path, PretendDevice(facts=inspected(notes=(note,))))
+    assert note in found.warnings
 
 
 def test_the_largest_of_equals_is_preferred_where_that_is_asked(tmp_path):

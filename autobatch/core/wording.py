@@ -158,10 +158,13 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
         return f"{reason}. The learning rate {stays} {evidence.baseline_learning_rate:.3g}."
     if len(rates) == 1:
         return f"{reason}: {told}, the only rate that was tried."
+    whose = "the rule's"
+    if evidence.rule == "none":
+        whose = evidence.if_yours("yours", "the baseline's")
     return (
         f"{reason}: {told}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "
-        f"({2.0**setting.rung:g} times the rule's) was chosen."
+        f"({2.0**setting.rung:g} times {whose}) was chosen."
     )
 
 
