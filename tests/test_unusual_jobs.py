@@ -568,3 +568,15 @@ def test_the_users_own_size_stays_where_nothing_passes_a_verification_of_its_own
     assert found.batch_size == 32
     assert not any(told.startswith("Memory:") for told in found.reasons)
     assert any("Batch 32 was not verified by itself" in told for told in found.warnings)
+
+
+@pytest.mark.parametrize("replicas", ["[]", "[1, 2]"])
+def test_one_size_alone_may_be_timed_though_it_is_above_the_ceiling(tmp_path, replicas):
+    """It fits, without the headroom, and is the user's own."""
+    asked = ["baseline.batch_size=1100", "benchmark.sizes=[1100]", "time_limit=10h"]
+    asked.append(f"recommend.replicas={replicas}")
+    with session(tmp_path, PretendDevice(), asked, limit_bytes=115_000_000) as opened:
+        found = tuner.tune(opened)
+    assert found.probe.ceiling < found.batch_size == 1100 <= found.probe.largest_fitting
+    assert {each.per_replica_batch_size for each in found.replicas} <= {1100}
+    assert len(found.replicas) == (replicas != "[]") * 2

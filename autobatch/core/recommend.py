@@ -162,7 +162,7 @@ def compose(
         predictions=outlook.predictions,
         hyperparameters=_whole(evidence.hyperparameters(choice.setting.batch_size)),
         loss_difference=_loss_difference(choice, evidence),
-        replicas=_replicas(replicas, outlook, measured, inspected, probed.ceiling),
+        replicas=_replicas(replicas, choice, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
         tied_with=tuple(sorted({each.batch_size for each in choice.tied_with})),
@@ -204,6 +204,7 @@ def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
 
 def _replicas(
     counts: Sequence[int],
+    choice: Choice,
     outlook: Outlook,
     measured: BenchmarkResult,
     inspected: Inspected,
@@ -211,6 +212,8 @@ def _replicas(
 ) -> tuple[Replicas, ...]:
     fitted, critical = measured.step_time, outlook.critical_batch.value
     seconds = {p.batch_size: p.step_seconds for p in measured.points if p.batch_size <= ceiling}
+    chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
+    seconds.setdefault(chosen.batch_size, chosen.step_seconds)
     if fitted is not None and fitted.describes:
         seconds = time_to_target.step_seconds(fitted, largest=ceiling)
     samples = inspected.train_samples if inspected.is_whole else None

@@ -92,6 +92,8 @@ def replica_plan(
         shared = 1 + critical_batch / (replicas * per_replica)
         return step_seconds[per_replica] * shared
 
+    if not counts:
+        return ()
     sizes = sorted(step_seconds)
     alone = min(seconds(1, size) for size in sizes)
     plan = []

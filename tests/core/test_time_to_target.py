@@ -111,3 +111,7 @@ def test_replicas_bring_less_each_and_never_more_than_their_number():
     efficiencies = [each.predicted_efficiency for each in plan]
     assert efficiencies == sorted(efficiencies, reverse=True)
     assert all(each.batch_size == each.replicas * each.per_replica_batch_size for each in plan)
+
+
+def test_of_no_replicas_nothing_is_predicted_whatever_was_timed():
+    assert time_to_target.replica_plan((), {}, 800) == ()
