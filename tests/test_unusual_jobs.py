@@ -22,6 +22,7 @@ from autobatch.protocol import (
     UserCodeFailed,
     changed,
 )
+from autobatch.ui import words
 from autobatch.ui.findings import findings
 
 
@@ -555,6 +556,28 @@ def test_what_runs_out_of_memory_in_a_verification_of_its_own_is_not_recommended
         f"Batch {first.batch_size} was not verified by itself (out of memory); what is "
         "recommended was chosen without it."
     )
+    told = f"batch {first.batch_size} did not pass a verification of its own (out of memory)."
+    assert f"batch {first.batch_size}" not in found.reasons[0].lower()
+    assert found.reasons[1].endswith(told)
+    failures = {c.failure for c in found.candidates if c.batch_size == first.batch_size}
+    assert "in a verification of its own, out of memory" in failures
+
+
+def test_where_only_what_ran_out_of_memory_was_better_that_is_told(tmp_path):
+    class Uneven(PretendDevice):
+        def _probe(self, task):
+            if task.verify and task.batch_size > 32 and any(map(is_trial, self.tasks)):
+                return OutOfMemory(evidence="OOM when allocating tensor")
+            return super()._probe(task)
+
+    def is_trial(task):
+        return isinstance(task, Trial)
+
+    found = tune(tmp_path, Uneven(fits_up_to=300, best_rate=lambda size: 0.01 * size / 32))
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert words.verdict(found).startswith("inconclusive: nothing that can be used beats")
+    assert found.reasons[0].startswith("No other finalist can be used: your batch 32")
+    assert "did not pass a verification of its own" in found.reasons[1]
 
 
 def test_the_users_own_size_stays_where_nothing_passes_a_verification_of_its_own(tmp_path):

@@ -14,7 +14,7 @@ def _failure(evidence: Evidence, setting: Setting) -> tuple[str, str]:
 
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     """Finalists by time to the target, then the pruned by loss, then the diverged."""
-    ranked = []
+    ranked, speedups = [], choice.standing.speedups | choice.standing.given_up
     at_steps = _at_equal(evidence, by_samples=False)
     at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
@@ -28,6 +28,8 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
             status = "baseline"
         elif not times:
             why = evidence.failed.get(setting, "")
+        elif setting.batch_size in choice.unverified:
+            why = f"in a verification of its own, {choice.unverified[setting.batch_size]}"
         ranked.append(
             Candidate(
                 batch_size=setting.batch_size,
@@ -36,7 +38,7 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 val_loss=evidence.final_cost(setting),
                 val_loss_per_seed=tuple(evidence.shown(cost) for cost in costs),
                 time_to_target_seconds=ranking.geometric_mean(times) if times else None,
-                speedup=choice.standing.speedups.get(setting),
+                speedup=speedups.get(setting),
                 val_loss_at_equal_steps=at_steps.get(setting),
                 val_loss_at_equal_samples=at_samples.get(setting),
                 sharpness=evidence.mean_sharpness(setting),

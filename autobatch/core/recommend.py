@@ -3,7 +3,7 @@
 `choose` picks a setting and a verdict; `compose` puts it into words once its memory was verified.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -30,7 +30,11 @@ BELOW_DIVERGENCE = 4.0  # times: no rate that was not tried is nearer to where t
 
 
 def choose(
-    evidence: Evidence, *, ceiling: int, prefer: Literal["small", "large"] = "small"
+    evidence: Evidence,
+    *,
+    ceiling: int,
+    prefer: Literal["small", "large"] = "small",
+    unverified: Mapping[int, str] = {},
 ) -> Choice:
     """Of the settings that are sooner at the baseline's loss, the one that goes on soonest.
 
@@ -45,18 +49,18 @@ def choose(
     more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
     either, the baseline stays.
     """
-    found = standing(evidence)
-    parity = Interval(value=1.0, low=1.0, high=1.0)
-    usable = {s: i for s, i in found.speedups.items() if _is_usable(s, evidence, ceiling)}
+    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling)}
+    found = standing(evidence).without(unusable)
+    parity, usable = Interval(value=1.0, low=1.0, high=1.0), found.speedups
     surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
     going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
     surely_better = going_well or surely_better
     sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
     if not surely_better:
-        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, ceiling) else "inconclusive"
+        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, unusable) else "inconclusive"
         alike = [s for s in sound if usable[s].low <= 1 <= usable[s].high]
         ties = _at_other_sizes(alike, evidence.baseline)
-        return Choice(evidence.baseline, verdict, parity, ties, found)
+        return Choice(evidence.baseline, verdict, parity, ties, found, None, unverified)
     going_on = onward(evidence, found, surely_better)
     seconds = {s: going_on.seconds(s) for s in going_on.times}
     as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
@@ -81,7 +85,7 @@ def choose(
             chosen = safer
     ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
     further = going_on if len(surely_better) > 1 else None
-    return Choice(chosen, "better", surely_better[chosen], ties, found, further)
+    return Choice(chosen, "better", surely_better[chosen], ties, found, further, unverified)
 
 
 def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setting, ...]:
@@ -93,14 +97,14 @@ def _is_usable(setting: Setting, evidence: Evidence, ceiling: int) -> bool:
     return setting.batch_size <= ceiling or setting.batch_size == evidence.baseline.batch_size
 
 
-def _none_is_sooner(evidence: Evidence, found: Standing, ceiling: int) -> bool:
+def _none_is_sooner(evidence: Evidence, found: Standing, unusable: Collection[Setting]) -> bool:
     """Whether for certain no other finalist is more than 10 % sooner than the baseline.
 
     And that none ends better. One that most of three seeds or more do not get to where the baseline
     is in half of its trial, not in all of it, is later.
     """
     own = evidence.baseline
-    others = [s for s in evidence.finals if s != own and _is_usable(s, evidence, ceiling)]
+    others = [s for s in evidence.finals if s != own and s not in unusable]
     seeds = len(evidence.finals[own])
     return bool(others) and all(
         not found.ends_better(s)

@@ -1,7 +1,7 @@
 """The finalists against the baseline: how much sooner, or later, each gets to its loss."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from autobatch.core import learning_curves, ranking
@@ -40,6 +40,21 @@ class Standing(Reached):
     # They are shares of a hundredth of what the baseline learned, of which it ends below that.
     of_what_is_learned: bool = False
     is_the_end: bool = False  # the target: of the baseline's trial
+    given_up: dict[Setting, Interval] = field(default_factory=dict)  # speedups of no use
+
+    def without(self, unusable: Collection[Setting]) -> "Standing":
+        """What is sooner or later of those that can be used; the times are of all."""
+        return replace(
+            self,
+            later=self.later.difference(unusable),
+            speedups={s: i for s, i in self.speedups.items() if s not in unusable},
+            given_up={s: i for s, i in self.speedups.items() if s in unusable},
+        )
+
+    @property
+    def of_use(self) -> str:
+        """Which others a sentence is about, where some were given up."""
+        return " that can be used" if self.given_up else ""
 
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
@@ -89,6 +104,7 @@ class Choice:
     tied_with: tuple[Setting, ...]  # at other sizes, for all that the seeds can tell
     standing: Standing
     onward: Reached | None = None  # of those that are better, where several are
+    unverified: Mapping[int, str] = field(default_factory=dict)  # why, by size: given up for it
 
 
 def standing(evidence: Evidence) -> Standing:

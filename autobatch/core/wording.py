@@ -24,6 +24,7 @@ CRITICAL = "training at it takes twice the fewest possible steps, and twice the 
 def reasons(choice: Choice, evidence: Evidence, measured: BenchmarkResult) -> tuple[str, ...]:
     return (
         why_this_one(choice, evidence),
+        *what_was_given_up(choice, evidence),
         *share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
@@ -63,6 +64,28 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
         others = f"{', '.join(most)} and {last}" if most else last
         sentence += f" {seeds} seeds do not tell it apart from {others}."
     return sentence
+
+
+def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
+    """Of the sizes that were chosen before, and did not pass verification, the soonest."""
+    found = choice.standing
+    better = {
+        setting: interval
+        for setting, interval in found.given_up.items()
+        if setting.batch_size in choice.unverified
+        and interval.low > 1
+        and not found.ends_worse(setting)
+    }
+    if not better:
+        return ()
+    setting = max(better, key=lambda s: better[s].value)
+    interval, size = better[setting], setting.batch_size
+    return (
+        f"{evidence.named(setting).capitalize()} is {ratio(interval.value)} times as soon at "
+        f"{evidence.metric} {evidence.shown(found.target):.4g} (95 % interval "
+        f"{ratio(interval.low)} to {ratio(interval.high)}), but batch {size} did not pass a "
+        f"verification of its own ({choice.unverified[size]}).",
+    )
 
 
 def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:

@@ -31,8 +31,9 @@ def verified_choice(
 ) -> Chosen:
     """Ends with the user's own batch size at the latest, which is what they train with as it is."""
     doubts: list[str] = []
+    unverified: dict[int, str] = {}
     while True:
-        choice = choose(evidence, ceiling=probed.ceiling, prefer=prefer)
+        choice = choose(evidence, ceiling=probed.ceiling, prefer=prefer, unverified=unverified)
         size = choice.setting.batch_size
         peak_bytes, why, of_memory = _verify(made, size)
         if peak_bytes is not None:
@@ -41,6 +42,7 @@ def verified_choice(
         if not of_memory or size in (1, evidence.baseline.batch_size):
             doubts.append(f"{_unverified(size, why)}the peak told is of another size.")
             return Chosen(choice, probed, probed.ceiling_peak_bytes, False, tuple(doubts))
+        unverified[size] = why
         doubts.append(f"{_unverified(size, why)}what is recommended was chosen without it.")
         smaller = [point.batch_size for point in measured.points if point.batch_size < size]
         probed = lowered(probed, measured, max(smaller, default=size - 1))

@@ -41,6 +41,8 @@ def verdict(result: Recommendation) -> str:
     if result.baseline.instead_of is not None:
         kept = f"batch {result.baseline.batch_size}, which stands for yours"
         comma, keep = ",", "use it"
+    given_up = any(c.speedup and c.failure for c in result.candidates)
+    of_use = " that can be used" if given_up else ""
     match result.verdict:
         case "better":
             return (
@@ -48,9 +50,9 @@ def verdict(result: Recommendation) -> str:
                 f"(95 % interval {ratio(speedup.low)}–{ratio(speedup.high)})"
             )
         case "tie":
-            return f"a tie: nothing tried beats {kept}; {keep}"
+            return f"a tie: nothing tried{of_use} beats {kept}; {keep}"
         case "inconclusive":
-            return f"inconclusive: nothing beats {kept}{comma} for certain; {keep}"
+            return f"inconclusive: nothing{of_use} beats {kept}{comma} for certain; {keep}"
 
 
 def yours(result: Recommendation) -> str:

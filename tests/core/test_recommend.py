@@ -11,7 +11,12 @@ from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.recommend import choose
 from autobatch.core.snippet import moving_momentum
-from autobatch.core.wording import after_equal_time, share_of_the_rate, why_this_one
+from autobatch.core.wording import (
+    after_equal_time,
+    share_of_the_rate,
+    what_was_given_up,
+    why_this_one,
+)
 
 OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Setting(64, 3)
 SEEDS = 5
@@ -290,3 +295,34 @@ def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(size
     assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
     momentum = moving_momentum(choice, evidence, inspected(batch_norm_momentum=0.99))
     assert momentum**steps == pytest.approx(0.002, abs=0.0005)
+
+
+NOISY = {FAST: 1.1, SAFER: 1.1, LARGE: 4.0}
+
+
+@pytest.mark.parametrize(
+    ("speeds", "noise", "verdict", "reason"),
+    [
+        (NOISY, 0.3, "inconclusive", "No setting that can be used beats your batch 32"),
+        ({**SLOWER, LARGE: 4.0}, 0.05, "tie", "Nothing tried that can be used beats your batch 32"),
+        ({LARGE: 40.0}, 0.05, "better", "Batch 32 with learning rate 0.04 reaches val_loss"),
+    ],
+)
+def test_what_was_given_up_for_its_memory_is_no_reason_and_is_told(speeds, noise, verdict, reason):
+    evidence = evidence_of(speeds=speeds, noise=noise)
+    assert choose(evidence, ceiling=64).setting == LARGE
+    choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
+    assert (choice.verdict, choice.setting.batch_size) == (verdict, 32)
+    why = why_this_one(choice, evidence)
+    assert why.startswith(reason) and "batch 64" not in why
+    assert "batch 64" not in " ".join(after_equal_time(choice, evidence))
+    (told,) = what_was_given_up(choice, evidence)
+    assert told.startswith("Batch 64 with learning rate 0.16 is ")
+    assert told.endswith("batch 64 did not pass a verification of its own (out of memory).")
+
+
+def test_where_all_others_were_given_up_no_more_training_is_advised():
+    evidence = without([OWN, LARGE])
+    choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
+    told = why_this_one(choice, evidence)
+    assert told.startswith("No other finalist can be used: your batch 32")
