@@ -325,7 +325,7 @@ def test_what_fails_with_one_seed_is_not_called_diverged(tmp_path):
 
     device._trial = fails_once
     found = tune(tmp_path, device)
-    assert "could not be trained with some seeds" in found.reasons[0]
+    assert "could not be trained with some seeds (out of memory)" in found.reasons[0]
     told = [each for each in found.warnings if "with 1 of 5 seeds" in each]
     assert told and all("could not be trained (out of memory)" in each for each in told)
     failures = {c.failure for c in found.candidates if c.batch_size == 256 and c.seeds == 4}

@@ -171,6 +171,28 @@ def test_seeds_with_which_a_finalist_diverges_are_told(tmp_path):
     assert told in found.warnings
 
 
+def test_a_baseline_that_diverges_with_some_seeds_is_told_with_what_to_do(tmp_path):
+    device = PretendDevice()
+    learn = device._trial
+
+    def unstable(task):
+        is_own = (task.batch_size, task.learning_rate) == (32, 0.01)
+        return Diverged(step=1, evaluations=()) if is_own and task.seed == 3 else learn(task)
+
+    device._trial = unstable
+    found = tune(tmp_path / "unstable", device)
+    assert (found.verdict, found.batch_size, found.target_seconds) == ("inconclusive", 32, None)
+    assert "with every seed" not in words.target(found)
+    complete = [c for c in found.candidates if c.status == "finalist" and c.seeds == 5]
+    best = min(complete, key=lambda c: c.val_loss)
+    size, rate = best.batch_size, best.learning_rate
+    assert "diverges with some seeds" in found.reasons[0]
+    assert "Set a lower baseline.learning_rate. Batch" in found.reasons[0]
+    named = [f"baseline.batch_size={size}", f"baseline.learning_rate={rate:.3g}"]
+    assert found.reasons[0].endswith("".join(f" --set {each}" for each in named) + ".")
+    assert tune(tmp_path / "named", device, *named).verdict != "inconclusive"
+
+
 def test_a_wish_that_needs_no_accumulation_says_so_to_who_accumulates(tmp_path):
     device = PretendDevice(facts=inspected(accumulation_steps=4))
     found = tune(tmp_path, device, "recommend.effective_batch=64")

@@ -134,7 +134,7 @@ def compose(
     """The whole recommendation; `is_verified`: its size by itself, with `peak_bytes`."""
     outlook = outlook_of(choice, evidence, measured, ceiling=probed.ceiling)
     wished = _wished(effective_batch, choice, evidence, probed)
-    size = choice.setting.batch_size
+    size, found = choice.setting.batch_size, choice.standing
     point = measured.point(size)
     rate = evidence.learning_rate(choice.setting)
     ragged = point.ragged_samples if inspected.is_whole else 0
@@ -170,8 +170,8 @@ def compose(
         effective_batch=wished,
         candidates=candidates(choice, evidence),
         tied_with=tuple(sorted({each.batch_size for each in choice.tied_with})),
-        target_loss=evidence.shown(choice.standing.target),
-        target_seconds=choice.standing.target_seconds if choice.standing.times else None,
+        target_loss=evidence.shown(found.target),
+        target_seconds=found.target_seconds if evidence.baseline in found.times else None,
         peak_bytes=peak_bytes,
         samples_per_second=point.samples_per_second,
         samples_per_second_low=point.low,

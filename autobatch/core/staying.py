@@ -35,8 +35,7 @@ def why_it_stays(choice: Choice, evidence: Evidence) -> str:
             "a seed of each layer), leave that to `seed` of the recipe."
         )
     if own not in choice.standing.times:
-        how = "could not be trained" if own in evidence.failed else "diverges"
-        return f"{mine.capitalize()} {how} with some seeds: nothing can be compared with it."
+        return _why_nothing_is_compared(evidence, mine)
     if len(evidence.finals) == 1:
         return f"Nothing was compared with {mine}, which stays."
     others = [s for s, curves in evidence.finals.items() if s != own and any(curves.values())]
@@ -63,11 +62,34 @@ def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str) -> 
     if not better:
         return f"{told} Raise trials.budget, or try another baseline.learning_rate."
     best = min(better, key=lambda setting: differences[setting].value)
-    rate = evidence.learning_rate(best)
+    return f"{told} {_instead(best, evidence, 'does learn')}."
+
+
+def _why_nothing_is_compared(evidence: Evidence, mine: str) -> str:
+    """The baseline did not finish with every seed; what did would be one to compare with."""
+    own, why = evidence.baseline, evidence.failed.get(evidence.baseline)
+    told, advice = "diverges with some seeds", " Set a lower baseline.learning_rate."
+    if why is not None:
+        told, advice = f"could not be trained with some seeds ({why})", ""
+    told = f"{mine.capitalize()} {told}: nothing can be compared with it.{advice}"
+    costs = {
+        setting: evidence.shown(evidence.final_cost(setting) or 0.0)  # a cost again
+        for setting, curves in evidence.finals.items()
+        if setting != own and all(curves.values())
+    }
+    if not costs:
+        return told
+    best = min(costs, key=costs.__getitem__)
+    return f"{told} {_instead(best, evidence, 'was trained with every seed')}."
+
+
+def _instead(setting: Setting, evidence: Evidence, how: str) -> str:
+    rate = evidence.learning_rate(setting)
     return (
-        f"{told} {evidence.named(best).capitalize()} does learn, to {evidence.metric} "
-        f"{evidence.final_cost(best):.4g}: take it as the baseline, and others are compared with "
-        f"it: --set baseline.batch_size={best.batch_size} --set baseline.learning_rate={rate:.3g}."
+        f"{evidence.named(setting).capitalize()} {how}, to {evidence.metric} "
+        f"{evidence.final_cost(setting):.4g}: take it as the baseline, and others are compared "
+        f"with it: --set baseline.batch_size={setting.batch_size} "
+        f"--set baseline.learning_rate={rate:.3g}"
     )
 
 
