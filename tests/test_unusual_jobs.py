@@ -10,6 +10,7 @@ from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
+    Crashed,
     Differentiated,
     Diverged,
     Extent,
@@ -17,6 +18,7 @@ from autobatch.protocol import (
     JobFinished,
     OutOfMemory,
     RangeTest,
+    TimedOut,
     Trained,
     Trial,
     UserCodeFailed,
@@ -602,17 +604,77 @@ def test_where_only_what_ran_out_of_memory_was_better_that_is_told(tmp_path):
     assert "did not pass a verification of its own" in found.reasons[1]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (UserCodeFailed(message="ValueError: 127", traceback=""), "your code failed: ValueError"),
+        (Crashed(signal=11, exit_code=None, log_tail=""), "crashed (SIGSEGV)"),
+        (TimedOut(deadline_seconds=60.0), "no answer in 1 min"),
+    ],
+)
+def test_what_fails_in_a_verification_of_its_own_gives_way_also_to_larger_sizes(
+    tmp_path, outcome, why
+):
+    class Failing(PretendDevice):
+        def _probe(self, task):
+            fails = task.verify and task.batch_size in failing
+            return outcome if fails else super()._probe(task)
+
+    failing = set()
+    wish = "recommend.effective_batch=128"
+    first = tune(tmp_path / "whole", Failing(), wish)
+    assert first.batch_size == 128
+    failing = {128}
+    found = tune(tmp_path / "failing", Failing(), wish)
+    assert found.verdict == "better"
+    assert found.batch_size > 128
+    assert found.probe.ceiling == first.probe.ceiling
+    assert found.peak_bytes == (1 << 20) + 100_000 * found.batch_size
+    assert found.warnings[0].startswith(f"Batch 128 was not verified by itself ({why}")
+    assert 128 not in {each.batch_size for each in found.predictions}
+    wished = found.effective_batch
+    assert (wished.batch_size, wished.gradient_accumulation_steps) == (64, 2)
+
+
+def test_a_ceiling_that_fails_in_a_verification_of_its_own_is_lowered(tmp_path):
+    class Failing(PretendDevice):
+        def _probe(self, task):
+            is_it = task.verify and task.limit_bytes == limit_bytes and task.batch_size == ceiling
+            failed = UserCodeFailed(message="ValueError: 127", traceback="")
+            return failed if is_it else super()._probe(task)
+
+    def found(directory):
+        asked = ["recommend.prefer=large", "trials.learning_rate=none"]
+        device = Failing(critical_batch=2000.0, best_rate=lambda size: 0.01)
+        with session(tmp_path / directory, device, asked, limit_bytes=limit_bytes) as opened:
+            return tuner.tune(opened)
+
+    limit_bytes, ceiling = 30_400_000, None
+    first = found("whole")
+    ceiling = first.probe.ceiling
+    assert first.batch_size == ceiling
+    second = found("failing")
+    assert second.probe.ceiling == max(p.batch_size for p in second.benchmark.points[:-1])
+    assert second.batch_size < ceiling
+
+
 def test_the_users_own_size_stays_where_nothing_passes_a_verification_of_its_own(tmp_path):
     class Uneven(PretendDevice):
         def _probe(self, task):
             if any(isinstance(before, Trial) for before in self.tasks):
-                return OutOfMemory(evidence="OOM when allocating tensor")
+                return failed
             return super()._probe(task)
 
-    found = tune(tmp_path, Uneven(fits_up_to=300))
+    failed = OutOfMemory(evidence="OOM when allocating tensor")
+    found = tune(tmp_path / "memory", Uneven(fits_up_to=300))
     assert found.batch_size == 32
     assert not any(told.startswith("Memory:") for told in found.reasons)
     assert any("Batch 32 was not verified by itself" in told for told in found.warnings)
+    failed = UserCodeFailed(message="ValueError: 127", traceback="")
+    found = tune(tmp_path / "code", Uneven(best_rate=lambda size: 0.01))
+    assert found.batch_size == 32
+    assert found.peak_bytes == found.probe.ceiling_peak_bytes
+    assert any("Batch 32 was not verified by itself (your code" in told for told in found.warnings)
 
 
 @pytest.mark.parametrize("replicas", ["[]", "[1, 2]"])

@@ -38,7 +38,8 @@ def outlook_of(
 ) -> Outlook:
     steps = steps_to_target(evidence, choice.standing)
     critical = evidence.critical_batch(steps)
-    seconds = {size: t for size, t in evidence.step_seconds.items() if size <= ceiling}
+    usable = [s for s in evidence.step_seconds if s <= ceiling and s not in choice.unverified]
+    seconds = {size: evidence.step_seconds[size] for size in usable}
     seconds.setdefault(choice.setting.batch_size, evidence.step_seconds[choice.setting.batch_size])
     times = time_to_target.relative_times(seconds, critical.value)
     own = evidence.baseline.batch_size

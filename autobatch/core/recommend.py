@@ -49,7 +49,7 @@ def choose(
     more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
     either, the baseline stays.
     """
-    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling)}
+    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling, unverified)}
     found = standing(evidence).without(unusable)
     parity, usable = Interval(value=1.0, low=1.0, high=1.0), found.speedups
     surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
@@ -92,9 +92,12 @@ def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setti
     return tuple(sorted(s for s in settings if s.batch_size != chosen.batch_size))
 
 
-def _is_usable(setting: Setting, evidence: Evidence, ceiling: int) -> bool:
+def _is_usable(
+    setting: Setting, evidence: Evidence, ceiling: int, unverified: Collection[int]
+) -> bool:
     """The user's own size, which is what stays otherwise, wherever the ceiling is."""
-    return setting.batch_size <= ceiling or setting.batch_size == evidence.baseline.batch_size
+    size = setting.batch_size
+    return size == evidence.baseline.batch_size or (size <= ceiling and size not in unverified)
 
 
 def _none_is_sooner(evidence: Evidence, found: Standing, unusable: Collection[Setting]) -> bool:
@@ -136,13 +139,12 @@ def compose(
     wished = _wished(effective_batch, choice, evidence, probed)
     size, found = choice.setting.batch_size, choice.standing
     point = measured.point(size)
-    rate = evidence.learning_rate(choice.setting)
     ragged = point.ragged_samples if inspected.is_whole else 0
     on_memory = wording.on_memory(choice, probed, peak_bytes, ragged_samples=ragged)
     return Recommendation(
         schema_version=SCHEMA_VERSION,
         batch_size=size,
-        learning_rate=rate,
+        learning_rate=evidence.learning_rate(choice.setting),
         optimizer=inspected.optimizer,
         learning_rate_rule=evidence.rule,
         gradient_accumulation_steps=evidence.accumulation_steps,
@@ -165,7 +167,7 @@ def compose(
         critical_batch=outlook.critical_batch,
         predictions=outlook.predictions,
         hyperparameters=_whole(evidence.hyperparameters(choice.setting.batch_size)),
-        loss_difference=_loss_difference(choice, evidence),
+        loss_difference=found.loss_difference(choice.setting, maximise=evidence.maximise),
         replicas=_replicas(replicas, choice, outlook, measured, inspected, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
@@ -199,13 +201,6 @@ def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "
     return "high" if outlook.agrees else "medium"
 
 
-def _loss_difference(choice: Choice, evidence: Evidence) -> Interval | None:
-    """None too where it is no share of what the baseline ends at."""
-    if choice.standing.of_what_is_learned:
-        return None
-    return choice.standing.difference(choice.setting, maximise=evidence.maximise)
-
-
 def _replicas(
     counts: Sequence[int],
     choice: Choice,
@@ -234,8 +229,10 @@ def _wished(
     """
     if samples is None:
         return None
-    steps = -(-samples // probed.ceiling)
-    size = max(1, round(samples / steps / probed.replicas)) * probed.replicas
+    fewest, replicas = -(-samples // probed.ceiling), probed.replicas
+    parts = ((n, round(samples / n / replicas) * replicas) for n in range(fewest, samples + 1))
+    left = ((n, each) for n, each in parts if each and each not in choice.unverified)
+    steps, size = next(left, (fewest, replicas))
     own_steps = evidence.accumulation_steps
     tried = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(

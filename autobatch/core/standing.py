@@ -71,6 +71,10 @@ class Standing(Reached):
             return found
         return Interval(value=-found.value, low=-found.high, high=-found.low)
 
+    def loss_difference(self, setting: Setting, *, maximise: bool) -> Interval | None:
+        """None too where it is no share of what the baseline ends at."""
+        return None if self.of_what_is_learned else self.difference(setting, maximise=maximise)
+
     def share(self, difference: float) -> str:
         """A difference, or an end of its interval, in per cent of the baseline's loss.
 

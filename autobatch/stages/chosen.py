@@ -1,4 +1,4 @@
-"""What is chosen must pass a verification of its own; where it runs out of memory, another is."""
+"""What is chosen must pass a verification of its own; where it does not, another is chosen."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,14 @@ from autobatch.core.evidence import Evidence
 from autobatch.core.recommend import choose
 from autobatch.core.standing import Choice
 from autobatch.errors import InterruptedRunError
-from autobatch.protocol import BenchmarkResult, OutOfMemory, OverBudget, ProbeResult, changed
+from autobatch.protocol import (
+    BenchmarkResult,
+    Outcome,
+    OutOfMemory,
+    OverBudget,
+    ProbeResult,
+    changed,
+)
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import Probes
 
@@ -35,17 +42,21 @@ def verified_choice(
     while True:
         choice = choose(evidence, ceiling=probed.ceiling, prefer=prefer, unverified=unverified)
         size = choice.setting.batch_size
-        peak_bytes, why, of_memory = _verify(made, size)
+        peak_bytes, failed = _verify(made, size)
         if peak_bytes is not None:
             doubts += [made.doubt] if made.doubt else []
             return Chosen(choice, probed, peak_bytes, True, tuple(doubts))
-        if not of_memory or size in (1, evidence.baseline.batch_size):
+        why = "the run was interrupted before" if failed is None else why_it_failed(failed)
+        if failed is None or size == evidence.baseline.batch_size:
             doubts.append(f"{_unverified(size, why)}the peak told is of another size.")
             return Chosen(choice, probed, probed.ceiling_peak_bytes, False, tuple(doubts))
         unverified[size] = why
         doubts.append(f"{_unverified(size, why)}what is recommended was chosen without it.")
-        smaller = [point.batch_size for point in measured.points if point.batch_size < size]
-        probed = lowered(probed, measured, max(smaller, default=size - 1))
+        if isinstance(failed, (OutOfMemory, OverBudget)) or size == probed.ceiling:
+            smaller = [point.batch_size for point in measured.points if point.batch_size < size]
+            left = [each for each in smaller if each not in unverified]
+            below = max(size - probed.replicas, probed.replicas)
+            probed = lowered(probed, measured, max(left, default=below))
 
 
 def lowered(probed: ProbeResult, measured: BenchmarkResult, ceiling: int) -> ProbeResult:
@@ -59,13 +70,12 @@ def _unverified(size: int, why: str) -> str:
     return f"Batch {size} was not verified by itself ({why}); "
 
 
-def _verify(made: Probes, size: int) -> tuple[int | None, str, bool]:
-    """The peak, if it passes; else why it does not, and whether that is memory."""
+def _verify(made: Probes, size: int) -> tuple[int | None, Outcome | None]:
+    """The peak, if it passes; else what came of it, if the run was not interrupted before."""
     limit_bytes = made.session.limit_bytes
     try:
         if made.final(size, limit_bytes) is not None:
-            return made.peak(size), "", False
+            return made.peak(size), None
     except InterruptedRunError:
-        return None, "the run was interrupted before", False
-    failed = made.failure(size, limit_bytes).outcome
-    return None, why_it_failed(failed), isinstance(failed, (OutOfMemory, OverBudget))
+        return None, None
+    return None, made.failure(size, limit_bytes).outcome
