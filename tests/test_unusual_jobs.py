@@ -602,6 +602,8 @@ def test_where_only_what_ran_out_of_memory_was_better_that_is_told(tmp_path):
     assert words.verdict(found).startswith("inconclusive: nothing that can be used beats")
     assert found.reasons[0].startswith("No other finalist can be used: your batch 32")
     assert "did not pass a verification of its own" in found.reasons[1]
+    (memory,) = [told for told in found.reasons if told.startswith("Memory:")]
+    assert f"The largest seen to fit is {found.probe.largest_fitting}, bounded by" in memory
 
 
 @pytest.mark.parametrize(

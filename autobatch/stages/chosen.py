@@ -60,10 +60,13 @@ def verified_choice(
 
 
 def lowered(probed: ProbeResult, measured: BenchmarkResult, ceiling: int) -> ProbeResult:
-    """With a lower ceiling, and the peak there, if it is known."""
+    """With a lower ceiling, and the peak there, if it is known.
+
+    What fails had passed its probe; so the largest, too, was no more than seen to fit.
+    """
     held = {point.batch_size: point.peak_bytes for point in measured.points}
     peak_bytes = held.get(ceiling) or probed.ceiling_peak_bytes
-    return changed(probed, ceiling=ceiling, ceiling_peak_bytes=peak_bytes)
+    return changed(probed, ceiling=ceiling, ceiling_peak_bytes=peak_bytes, verified=False)
 
 
 def _unverified(size: int, why: str) -> str:
