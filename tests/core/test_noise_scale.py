@@ -122,6 +122,17 @@ def test_all_training_samples_give_the_full_gradient_exactly():
     assert np.mean(traces) == pytest.approx(gradients.var(axis=0, ddof=1).sum(), rel=0.01)
 
 
+def test_a_population_that_was_seen_whole_has_its_noise_scale_however_large_that_is():
+    """M b = N is less than four noise scales, too few of samples that are a part of all."""
+    gradients = np.random.default_rng(0).normal(0.1, 1, size=(256, 12))
+    truth = gradients.var(axis=0, ddof=1).sum() / (gradients.mean(axis=0) ** 2).sum()
+    assert truth > 256 / 4
+    whole = noise_scale.noise_scale(moments(gradients, samples=256))
+    assert whole.value == pytest.approx(truth, rel=1e-9)
+    assert whole.low < truth < whole.high
+    assert noise_scale.noise_scale(moments(gradients)).value is None
+
+
 def test_a_quarter_of_the_samples_is_corrected_for_the_finite_population():
     rng = np.random.default_rng(0)
     gradients = rng.normal(0.1, 1, size=(256, 12))
