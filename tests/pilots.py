@@ -31,9 +31,13 @@ def half_precision_regression():
 
 
 def fast_regression(accumulated=1):
+    return accumulating_regression(0.01, accumulated)
+
+
+def accumulating_regression(rate, accumulated):
     model = regression()
     steps = accumulated if accumulated > 1 else None
-    model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=steps), "mse")
+    model.compile(keras.optimizers.SGD(rate, gradient_accumulation_steps=steps), "mse")
     return model
 
 
@@ -144,12 +148,10 @@ def own_step():
     return model
 
 
-def scheduled_regression():
+def scheduled_regression(accumulated=1):
     """Its rate is 0.05 for 10 steps, then nothing."""
-    model = regression()
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([9], [0.05, 0.0])
-    model.compile(keras.optimizers.SGD(schedule), "mse")
-    return model
+    return accumulating_regression(schedule, accumulated)
 
 
 def adam_alone():

@@ -133,21 +133,26 @@ def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path, accumulat
     assert 0.5 < found < 4
 
 
-@pytest.mark.parametrize(("size", "speed"), [(32, 1.0), (64, 2.0), (8, 0.25)])
-def test_a_schedule_takes_as_many_samples_at_every_size(tmp_path, size, speed):
-    """320 samples of training, then a rate of nothing: the loss stays what it is."""
+@pytest.mark.parametrize(
+    ("size", "speed", "accumulated"), [(32, 1.0, 1), (64, 2.0, 1), (8, 0.25, 1), (32, 1.0, 4)]
+)
+def test_a_schedule_takes_as_many_samples_at_every_size(tmp_path, size, speed, accumulated):
+    """320 samples of training, then a rate of nothing: the loss stays what it is.
+
+    Its steps are batches, also where an update has several.
+    """
     end = 320 // size
     task = Trial(
         batch_size=size,
         learning_rate=0.025,  # half of its own
         steps=2 * end,
-        evaluate_at=(end - 1, end, 2 * end),
+        evaluate_at=(end - accumulated, end, 2 * end),
         validation_batch_size=512,
         seed=0,
         schedule_speed=speed,
     )
     target = {"model": "pilots.py:scheduled_regression", "data": "pilots.py:samples"}
-    outcome, _ = ask(tmp_path, task, **target)
+    outcome, _ = ask(tmp_path, task, **target, args={"accumulated": accumulated})
     assert isinstance(outcome, Trained), outcome
     before, at_end, later = (each.metrics["val_loss"] for each in outcome.evaluations)
     assert before != at_end == later
