@@ -1768,14 +1768,39 @@ def test_a_budget_that_buys_nothing_says_what_would(tmp_path):
     assert "--set trials.budget=" in str(refused.value)
 
 
-def test_a_baseline_that_diverges_is_told(tmp_path):
-    device = PretendDevice(answers={(Trial, 32): [Diverged(step=3, evaluations=())]})
-    with pytest.raises(UserCodeError, match="diverges"):
+def nan_later(task):
+    told = [{"val_loss": 1.0}, *[{"val_acc": 0.5}] * (len(task.evaluate_at) - 1)]
+    evaluations = map(Evaluation, task.evaluate_at, told)
+    return Trained(evaluations=tuple(evaluations), steps=task.steps, train_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "told", "hint"),
+    [
+        (
+            Diverged(step=3, evaluations=()),
+            "it diverges",
+            "Mend the data, or set a lower baseline.learning_rate.",
+        ),
+        (
+            Diverged(step=0, evaluations=()),
+            "val_loss is not finite before any training",
+            "Mend the loss (a logarithm of 0?) or the validation data.",
+        ),
+        (
+            nan_later,
+            "val_loss was not a finite number",
+            "Mend the metric (a division by 0?), or rank by another: --set trials.metric=NAME.",
+        ),
+        (OutOfMemory(evidence="OOM"), "out of memory", "Its log in the run directory says more."),
+    ],
+)
+def test_a_baseline_that_cannot_be_trained_is_told_with_what_to_do(tmp_path, first, told, hint):
+    device = PretendDevice()
+    device._trial = first if callable(first) else lambda task: first
+    with pytest.raises(UserCodeError, match=told) as found:
         tune(tmp_path, device)
-    device = PretendDevice(answers={(Trial, 32): [Diverged(step=0, evaluations=())]})
-    with pytest.raises(UserCodeError, match="val_loss is not finite before any training") as found:
-        tune(tmp_path / "untrained", device)
-    assert "a logarithm of 0" in found.value.hint
+    assert found.value.hint == f"There is nothing to compare with. {hint}"
 
 
 def test_a_baseline_that_does_not_fit_is_replaced_and_that_is_said(tmp_path):

@@ -11,7 +11,7 @@ from typing import NoReturn
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
 from autobatch.core.learning_curves import Curve
-from autobatch.errors import InterruptedRunError, UsageError, UserCodeError
+from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     BenchmarkResult,
     Contest,
@@ -24,6 +24,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.incomparable import NOT_FINITE, NOT_FINITE_UNTRAINED, refuse_baseline
 from autobatch.stages.pilot import pilot
 from autobatch.stages.plan import plan
 from autobatch.stages.trial_budget import FINALISTS, allot, share_what_is_left
@@ -123,7 +124,7 @@ class _Trials:
             curve = self._train(setting, self.session.recipe.seed)
             cost = None if curve is None else learning_curves.best_cost(curve)
             if cost is None and setting == self.evidence.baseline:
-                self._refuse_baseline()
+                refuse_baseline(self.evidence, self.inspected)
             costs[rung] = self.evidence.first[setting] = cost
             if curve is not None:
                 self.evidence.first_curves[setting] = curve
@@ -156,7 +157,7 @@ class _Trials:
             self.session.end_if_stopped()
             self.refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
-            self._refuse_baseline()
+            refuse_baseline(evidence, self.inspected)
 
     def refuse_time_limit(self) -> NoReturn:
         finals = (FINALISTS + 1) * self.session.recipe.trials.seeds
@@ -166,19 +167,6 @@ class _Trials:
             "setting could be compared with the baseline.",
             hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "
             "What was measured is kept.",
-        )
-
-    def _refuse_baseline(self) -> NoReturn:
-        evidence = self.evidence
-        nan = f" The data: {self.inspected.nan}." if self.inspected.nan else ""
-        raise UserCodeError(
-            f"The baseline (batch {evidence.baseline.batch_size}, learning rate "
-            f"{evidence.baseline_learning_rate:.3g}) cannot be trained: "
-            f"{evidence.failed.get(evidence.baseline, 'it diverges')}.{nan}",
-            hint="There is nothing to compare with. Where it diverges, mend the data or set a "
-            "lower baseline.learning_rate; where it is not finite before any training, the loss "
-            "(a logarithm of 0?) or the validation data; else its log in the run directory says "
-            "more.",
         )
 
     def _finals_seconds(self, trials: int) -> float:
@@ -224,7 +212,7 @@ class _Trials:
         )
         if isinstance(entry.outcome, Diverged):
             if entry.outcome.step == 0:  # whatever the rate
-                evidence.failed[setting] = f"{evidence.metric} is not finite before any training"
+                evidence.failed[setting] = f"{evidence.metric} {NOT_FINITE_UNTRAINED}"
             return None
         if not isinstance(entry.outcome, Trained):
             evidence.failed[setting] = why_it_failed(entry.outcome)
@@ -241,7 +229,7 @@ class _Trials:
         sign = -1.0 if evidence.maximise else 1.0
         metric, evaluations = evidence.metric, entry.outcome.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):
-            evidence.failed[setting] = f"{metric} was not a finite number"
+            evidence.failed[setting] = f"{metric} {NOT_FINITE}"
             return None
         curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
         # Executions of several steps may go on beyond its end.

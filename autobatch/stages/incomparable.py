@@ -1,0 +1,31 @@
+"""What ends trials in which nothing can be compared with the baseline: why, and what to do."""
+
+from typing import NoReturn
+
+from autobatch.core.evidence import Evidence
+from autobatch.errors import UserCodeError
+from autobatch.protocol import Inspected
+
+NOT_FINITE_UNTRAINED = "is not finite before any training"
+NOT_FINITE = "was not a finite number"
+
+
+def refuse_baseline(evidence: Evidence, inspected: Inspected) -> NoReturn:
+    """It cannot be trained."""
+    why = evidence.failed.get(evidence.baseline)
+    nan = f" The data: {inspected.nan}." if inspected.nan else ""
+    raise UserCodeError(
+        f"The baseline (batch {evidence.baseline.batch_size}, learning rate "
+        f"{evidence.baseline_learning_rate:.3g}) cannot be trained: {why or 'it diverges'}.{nan}",
+        hint=f"There is nothing to compare with. {_remedy(why, evidence.metric)}",
+    )
+
+
+def _remedy(why: str | None, metric: str) -> str:
+    if why is None:
+        return "Mend the data, or set a lower baseline.learning_rate."
+    if why == f"{metric} {NOT_FINITE_UNTRAINED}":
+        return "Mend the loss (a logarithm of 0?) or the validation data."
+    if why == f"{metric} {NOT_FINITE}":
+        return "Mend the metric (a division by 0?), or rank by another: --set trials.metric=NAME."
+    return "Its log in the run directory says more."
