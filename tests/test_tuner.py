@@ -1497,10 +1497,40 @@ def test_a_metric_of_unknown_direction_is_refused_rather_than_guessed(tmp_path):
 
 
 def test_a_baseline_that_does_not_learn_gives_no_speedup(tmp_path):
-    device = telling(PretendDevice(), lambda task, loss: 1.0)
+    device = telling(PretendDevice(), lambda task, loss: 2.0 - loss)
     found = tune(tmp_path, device)
     assert (found.verdict, found.batch_size) == ("inconclusive", 32)
     assert "does not improve val_loss" in found.reasons[0]
+
+
+@pytest.mark.parametrize("overrides", [[], ["trials.learning_rate=none"]])
+def test_a_loss_that_no_training_changes_ends_the_run_early(tmp_path, overrides):
+    """As where all validation sample weights are 0."""
+    facts = inspected(metrics=("val_loss", "val_accuracy"))
+    device = telling(PretendDevice(facts=facts), lambda task, loss: 0.0)
+    with pytest.raises(UserCodeError, match="val_loss is 0 in all of") as refused:
+        tune(tmp_path, device, *overrides)
+    assert "validation sample weights 0" in refused.value.hint
+    assert refused.value.hint.endswith("--set trials.metric=val_accuracy.")
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    assert {task.seed for task in trials} == {0}
+    assert len({task.batch_size for task in trials}) == (2 if overrides else 1)
+
+
+def test_another_metric_that_stands_still_is_told_so(tmp_path):
+    device = PretendDevice(facts=inspected(metrics=("val_loss", "val_accuracy")))
+
+    def still(task):
+        evaluations = [
+            Evaluation(step=step, metrics={"val_accuracy": 0.9}) for step in task.evaluate_at
+        ]
+        return Trained(evaluations=tuple(evaluations), steps=task.steps, train_seconds=1)
+
+    device._trial = still
+    found = tune(tmp_path, device, "trials.metric=val_accuracy")
+    assert (found.verdict, found.batch_size) == ("inconclusive", 32)
+    assert found.reasons[0].startswith("val_accuracy is 0.9 in every trial, before training and")
+    assert found.reasons[0].endswith("else let trials.metric name another.")
 
 
 def test_a_baseline_that_stays_where_each_seed_started_gives_no_speedup(tmp_path):

@@ -5,7 +5,7 @@ made so that lower is better. Times are steps times the measured step time, so t
 same however busy the machine was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 
 import numpy as np
@@ -68,6 +68,12 @@ def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[fl
 
 def best_cost(curve: Sequence[tuple[float, float]]) -> float:
     return min(cost for _, cost in curve)
+
+
+def only_cost(curves: Iterable[Curve]) -> float | None:
+    """The cost that all of them have throughout; None where any differs, or there is none."""
+    costs = {cost for curve in curves for _, cost in curve}
+    return costs.pop() if len(costs) == 1 else None
 
 
 def cost_at(curve: Sequence[tuple[float, float]], seconds: float) -> float:

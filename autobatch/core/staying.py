@@ -4,6 +4,7 @@ from math import ceil, exp, log
 
 from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.learning_curves import only_cost
 from autobatch.core.standing import Choice
 from autobatch.protocol import Interval
 from autobatch.units import format_duration, ratio
@@ -60,7 +61,9 @@ def _why_nothing_can_be_timed(choice: Choice, evidence: Evidence, mine: str) -> 
     differences = choice.standing.differences
     better = [setting for setting in differences if choice.standing.ends_better(setting)]
     if not better:
-        return f"{told} Raise trials.budget, or try another baseline.learning_rate."
+        return _why_nothing_changes(evidence) or (
+            f"{told} Raise trials.budget, or try another baseline.learning_rate."
+        )
     best = min(better, key=lambda setting: differences[setting].value)
     return f"{told} {_instead(best, evidence, 'does learn')}."
 
@@ -90,6 +93,20 @@ def _instead(setting: Setting, evidence: Evidence, how: str) -> str:
         f"{evidence.final_cost(setting):.4g}: take it as the baseline, and others are compared "
         f"with it: --set baseline.batch_size={setting.batch_size} "
         f"--set baseline.learning_rate={rate:.3g}"
+    )
+
+
+def _why_nothing_changes(evidence: Evidence) -> str | None:
+    """Where the metric is one number throughout all trials."""
+    finals = (curve for curves in evidence.finals.values() for curve in curves.values() if curve)
+    cost = only_cost([*evidence.first_curves.values(), *finals])
+    if cost is None:
+        return None
+    return (
+        f"{evidence.metric} is {evidence.shown(cost):.4g} in every trial, before training and "
+        "after: nothing can be ranked by it. If it does depend on the training (are all validation "
+        "sample weights 0?), a larger trials.budget would show it; else let trials.metric name "
+        "another."
     )
 
 

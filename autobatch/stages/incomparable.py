@@ -3,6 +3,7 @@
 from typing import NoReturn
 
 from autobatch.core.evidence import Evidence
+from autobatch.core.learning_curves import only_cost
 from autobatch.errors import UserCodeError
 from autobatch.protocol import Inspected
 
@@ -29,3 +30,26 @@ def _remedy(why: str | None, metric: str) -> str:
     if why == f"{metric} {NOT_FINITE}":
         return "Mend the metric (a division by 0?), or rank by another: --set trials.metric=NAME."
     return "Its log in the run directory says more."
+
+
+def refuse_what_never_changes(evidence: Evidence, inspected: Inspected) -> None:
+    """A loss that is one number throughout all trials so far, at several rates or sizes.
+
+    Any training moves a loss, if by little. Other metrics may stand still for longer than a trial.
+    """
+    metric, curves = evidence.metric, evidence.first_curves
+    cost = only_cost(curves.values())
+    if cost is None or len(curves) < 2 or not metric.endswith("loss"):
+        return
+    others = [name for name in inspected.metrics if name != metric]
+    hint = (
+        "Are all validation sample weights 0, all weights of the model frozen, or is "
+        f"baseline.learning_rate ({evidence.baseline_learning_rate:.3g}) far too low?"
+    )
+    if others:
+        hint += f" Or rank by another metric: --set trials.metric={others[0]}."
+    raise UserCodeError(
+        f"{metric} is {evidence.shown(cost):.4g} in all of {len(curves)} trials, before training "
+        "and after: it does not depend on the training, and nothing can be ranked by it.",
+        hint=hint,
+    )

@@ -24,7 +24,12 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.incomparable import NOT_FINITE, NOT_FINITE_UNTRAINED, refuse_baseline
+from autobatch.stages.incomparable import (
+    NOT_FINITE,
+    NOT_FINITE_UNTRAINED,
+    refuse_baseline,
+    refuse_what_never_changes,
+)
 from autobatch.stages.pilot import pilot
 from autobatch.stages.plan import plan
 from autobatch.stages.trial_budget import FINALISTS, allot, share_what_is_left
@@ -106,6 +111,7 @@ class _Trials:
             nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
             start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
             best = self._climb_one(size, start, stride)
+            refuse_what_never_changes(self.evidence, self.inspected)
             if best is not None:
                 self.best[size] = best
 
