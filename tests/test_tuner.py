@@ -40,6 +40,7 @@ from autobatch.protocol import (
     OverBudget,
     Probe,
     ProbeResult,
+    Ranged,
     RangeTest,
     Recommendation,
     StageExpects,
@@ -1745,6 +1746,23 @@ def test_one_noise_scale_that_cannot_be_had_does_not_cost_the_other(tmp_path):
     found = tune(tmp_path, device)
     assert found.noise_scale.value == pytest.approx(500, rel=0.1)
     assert found.noise_scale_early == found.noise_scale
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (OutOfMemory(evidence="OOM"), "out of memory"),
+        (Crashed(signal=signal.SIGSEGV, exit_code=None, log_tail=""), "crashed (SIGSEGV)"),
+        (
+            Ranged(factors=(), losses=(), broke_down=True),
+            "its first step had no loss that is a finite number",
+        ),
+    ],
+)
+def test_a_range_test_that_failed_is_told(tmp_path, outcome, why):
+    found = tune(tmp_path, PretendDevice(answers={(RangeTest, 32): [outcome]}))
+    told = f"The learning-rate range test failed ({why}): no upper end of rates is known."
+    assert told in found.warnings
 
 
 def test_a_trial_has_time_for_its_evaluations(tmp_path):

@@ -87,8 +87,14 @@ def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence)
     def phrase(outcome: Outcome) -> str:
         return _range_phrase(outcome, rate)
 
-    label = "learning-rate range"
-    return _found(_ask(session, evidence, task, label, phrase, steps=steps), rate)
+    outcome = _ask(session, evidence, task, "learning-rate range", phrase, steps=steps)
+    if not isinstance(outcome, Ranged) or not outcome.losses:
+        evidence.notes.append(
+            f"The learning-rate range test failed ({phrase(outcome)}): no upper end of rates is "
+            "known."
+        )
+        return None
+    return _found(outcome, rate)
 
 
 def _ask(
@@ -112,9 +118,7 @@ def _ask(
     return entry.outcome
 
 
-def _found(outcome: Outcome, rate: float) -> float | None:
-    if not isinstance(outcome, Ranged) or not outcome.losses:
-        return None
+def _found(outcome: Ranged, rate: float) -> float | None:
     rates = [factor * rate for factor in outcome.factors]
     return range_test.divergence_rate(rates, outcome.losses, broke_down=outcome.broke_down)
 
@@ -136,9 +140,9 @@ def _scale(found: NoiseScale) -> str:
 def _range_phrase(outcome: Outcome, rate: float) -> str:
     if not isinstance(outcome, Ranged):
         return why_it_failed(outcome)
-    found = _found(outcome, rate)
     if not outcome.losses:
         return "its first step had no loss that is a finite number"
+    found = _found(outcome, rate)
     if found is None:
         return f"trains up to {HIGHEST_FACTOR * rate:.3g}"
     return f"breaks down at {found:.3g}"
