@@ -1801,13 +1801,32 @@ def test_finalists_of_one_seed_are_finalists(tmp_path):
     assert {c.seeds for c in finalists} == {1}
 
 
+def trained_for(device):
+    """Seconds, all trials and the pilot."""
+    steps = [
+        (task.batch_size, task.steps)
+        if isinstance(task, Trial | RangeTest)
+        else (task.batch_size, max(task.measure_at) + 2 * task.micro_batches)
+        for task in device.tasks
+        if isinstance(task, Trial | RangeTest | Gradients)
+    ]
+    return sum(count * device.step_seconds(size) for size, count in steps)
+
+
 @pytest.mark.parametrize("exponent", [1, -3])  # by the second, ladders are longer than planned
 def test_all_trials_together_train_no_longer_than_the_budget(tmp_path, exponent):
     device = PretendDevice(best_rate=lambda size: 10 * (size / 32) ** exponent)
     tune(tmp_path, device, "trials.budget=60s")
-    trials = [task for task in device.tasks if isinstance(task, Trial)]
-    trained = sum(task.steps * device.step_seconds(task.batch_size) for task in trials)
-    assert 50 < trained < 58  # and the pilot
+    assert 53 < trained_for(device) <= 60
+
+
+@pytest.mark.parametrize(("parts", "budget"), [(1, 15), (8, 116)])
+def test_nor_do_they_where_the_pilot_takes_as_long_as_many_trials(tmp_path, parts, budget):
+    """With about the fewest steps that a trial may have."""
+    device = PretendDevice(step_seconds=lambda _: 0.01, facts=inspected(accumulation_steps=parts))
+    few = ["batch_sizes.min=16", "batch_sizes.max=64", "time_limit=1h"]
+    tune(tmp_path, device, *few, f"trials.budget={budget}s")
+    assert 0.8 * budget < trained_for(device) <= budget
 
 
 def test_a_budget_that_buys_nothing_says_what_would(tmp_path):

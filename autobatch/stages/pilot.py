@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from autobatch.core import range_test
-from autobatch.core.evidence import Evidence
+from autobatch.core.evidence import MIN_UPDATES, Evidence
 from autobatch.core.noise_scale import noise_scale
 from autobatch.protocol import (
     Differentiated,
@@ -23,12 +23,19 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 
 PILOT_JOBS = 2
-PILOT_SHARE = 3.0  # of the training of one first trial, both jobs together
+PILOT_SHARE = 3.0  # first trials that both jobs take as long as, beside `fixed_steps`
 LEAST_MICRO_BATCHES, MOST_MICRO_BATCHES = 32, 256
 WANTED_SAMPLES = 4096  # differentiated: resolves a noise scale of 1000
 EARLY_SHARE = 0.1  # of the steps of the late measurement
 RANGE_UPDATES = 100  # where gradients are accumulated, each has the rate of its last batch
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 4096.0  # of the baseline's learning rate; 2^12, as the ladder
+
+
+def fixed_steps(accumulation_steps: int, *, searches_rates: bool) -> int:
+    """That both jobs take at most beside PILOT_SHARE first trials, however short these are."""
+    least = MIN_UPDATES * accumulation_steps  # of a first trial, and as many micro-batches twice
+    steps = 2 * max(0, LEAST_MICRO_BATCHES - least)
+    return steps + RANGE_UPDATES * accumulation_steps if searches_rates else steps
 
 
 def pilot(session: Session, inspected: Inspected, evidence: Evidence) -> None:

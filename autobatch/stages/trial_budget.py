@@ -6,8 +6,9 @@ from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
+from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
-from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE
+from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE, fixed_steps
 from autobatch.units import format_duration
 
 FINALISTS = 4  # beside the baseline
@@ -33,10 +34,11 @@ def allot(
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
     step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
     least = evidence.least_steps * step_seconds
-    needed = least * parts
+    pilot_seconds = _pilot_seconds(evidence, session.recipe)
+    needed = least * parts + pilot_seconds
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     left /= 1 + EVALUATED_SHARE
-    first_seconds = max(least, min(trials.budget, left) / parts)
+    first_seconds = max(least, (min(trials.budget, left) - pilot_seconds) / parts)
     _plan_evaluations(evidence, first_seconds, session, inspected, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
@@ -45,14 +47,14 @@ def allot(
     if budget < needed:
         raise UsageError(
             f"trials.budget {format_duration(trials.budget)} buys "
-            f"{int(budget / parts / step_seconds)} steps a trial at "
+            f"{int(max(0.0, budget - pilot_seconds) / parts / step_seconds)} steps a trial at "
             f"{evidence.if_yours('your batch size', f'batch {evidence.baseline.batch_size}')}; "
             f"fewer than {evidence.least_steps} tell nothing.",
             hint="Give at least --set trials.budget="
             f"{int(needed) + 1}s (it is training time, all trials).",
         )
     # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
-    evidence.first_seconds = max(least, _three_digits(budget / parts))
+    evidence.first_seconds = max(least, _three_digits((budget - pilot_seconds) / parts))
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.seeds = trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
@@ -64,7 +66,10 @@ def allot(
 
 
 def _parts_and_jobs(session: Session, sizes: int) -> tuple[float, int]:
-    """(first trials that the whole training is as long as, jobs) with so many sizes."""
+    """(first trials that the whole training is as long as, jobs) with so many sizes.
+
+    Beside what of the pilot is not shorter with them.
+    """
     trials = session.recipe.trials
     ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
     first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (sizes - 1)
@@ -79,8 +84,19 @@ def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
     if wished or not isinstance(recipe.benchmark.sizes, str):
         return inf
     parts, _ = _parts_and_jobs(session, ranking.MAX_SIZES)
-    least_steps = MIN_UPDATES * inspected.accumulation_steps
-    return min(recipe.trials.budget, recipe.time_limit) / parts / least_steps
+    updates, accumulated = MIN_UPDATES * parts, inspected.accumulation_steps
+    steps = updates * accumulated + _fixed_steps(recipe, accumulated)
+    return min(recipe.trials.budget, recipe.time_limit) / steps
+
+
+def _fixed_steps(recipe: Recipe, accumulation_steps: int) -> int:
+    searches_rates = recipe.trials.learning_rate != "none"
+    return fixed_steps(accumulation_steps, searches_rates=searches_rates)
+
+
+def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
+    steps = _fixed_steps(recipe, evidence.accumulation_steps)
+    return steps * evidence.step_seconds[evidence.baseline.batch_size]
 
 
 def _validation_batch(session: Session, ceiling: int) -> int:
@@ -121,13 +137,14 @@ def _three_digits(seconds: float) -> float:
     return floor(seconds / unit + 1e-6) * unit
 
 
-def share_what_is_left(evidence: Evidence, trials: int) -> None:
-    """Among so many trials of finalists, where ladders were longer than expected.
+def share_what_is_left(evidence: Evidence, recipe: Recipe, finalists: int) -> None:
+    """Among the trials of finalists and baseline, where ladders were longer than expected.
 
     Each is as long as planned at most, and as a first trial at least.
     """
     spent = (PILOT_SHARE + len(evidence.first)) * evidence.first_seconds
-    left = (evidence.budget_seconds - spent) / trials
+    spent += _pilot_seconds(evidence, recipe)
+    left = (evidence.budget_seconds - spent) / (finalists * recipe.trials.seeds)
     cut = max(evidence.first_seconds, left)
     if cut < evidence.final_seconds:
         evidence.final_seconds, evidence.goes_on = cut, False

@@ -144,7 +144,7 @@ class _Trials:
         """Finalists and baseline, with fresh seeds: none that chose the finalists."""
         evidence, recipe = self.evidence, self.session.recipe
         finalists = [evidence.baseline, *evidence.finalists(FINALISTS)]
-        share_what_is_left(evidence, len(finalists) * recipe.trials.seeds)
+        share_what_is_left(evidence, recipe, len(finalists))
         for seed in range(recipe.seed + 1, recipe.seed + 1 + recipe.trials.seeds):
             block_seconds = self._finals_seconds(len(finalists))
             is_late = evidence.finals and self.session.seconds_left() < block_seconds / 2
