@@ -333,12 +333,34 @@ def test_what_fails_with_one_seed_is_not_called_diverged(tmp_path):
     assert failures == {"out of memory"}
 
 
-def test_the_least_budget_that_is_named_is_enough(tmp_path):
-    device = PretendDevice(step_seconds=lambda size: 1.2361)
+def refused_hint(tmp_path, device, *settings):
     with pytest.raises(UsageError) as refused:
-        tune(tmp_path / "a", device, "trials.budget=30s", "time_limit=10h")
-    named = re.search(r"--set (\S+\w)", refused.value.hint)[1]
-    assert tune(tmp_path / "b", device, named, "time_limit=10h").candidates
+        tune(tmp_path, device, *settings)
+    return refused.value.hint
+
+
+@pytest.mark.parametrize("settings", [["trials.budget=30s"], [], ["time_limit=100s"]])
+def test_the_least_budget_and_time_limit_that_are_named_are_enough(tmp_path, settings):
+    device = PretendDevice(step_seconds=lambda size: 1.2361)
+    named = re.findall(r"--set (\S+\w)", refused_hint(tmp_path / "a", device, *settings))
+    assert [each.split("=")[0] for each in named] == ["trials.budget", "time_limit"]
+    assert tune(tmp_path / "b", device, *named).candidates
+    hint = refused_hint(tmp_path / "c", device, *settings, "time_limit=10h")
+    assert "time_limit" not in hint
+
+
+def test_seeds_that_would_tell_are_named_with_the_time_limit_that_they_take(tmp_path):
+    device = PretendDevice(
+        noise=0.2,
+        best_rate=lambda size: 0.018 * (size / 32) ** 0.5,
+        step_seconds=lambda size: 0.0002 + 0.001 * size / 32,
+    )
+    found = tune(tmp_path, device, "time_limit=303s", "batch_sizes.max=64")
+    named = re.findall(r"--set (\S+\w)", found.reasons[0])
+    assert [each.split("=")[0] for each in named] == ["trials.seeds", "trials.budget", "time_limit"]
+    again = tune(tmp_path, device, *named, "batch_sizes.max=64")
+    assert {c.seeds for c in again.candidates if c.is_finalist} == {int(named[0].split("=")[1])}
+    assert not any("instead of trials.budget" in each for each in again.warnings)
 
 
 def validated_on(tmp_path, samples, *overrides):

@@ -57,7 +57,9 @@ class Evidence:
     overhead_seconds: float = 0.0  # of a trial beside its training, as expected
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
-    spare_seeds: float = inf  # for which the time limit leaves time, beyond those
+    seed_run_seconds: float = 0.0  # the same, with starts and evaluations
+    run_seconds: float = 0.0  # that the whole run takes as planned
+    time_limit: float = inf  # of it
     goes_on: bool = True  # with further seeds; else finalists' trials were shorter than planned
     notes: list[str] = field(default_factory=list)
 

@@ -10,6 +10,7 @@ from autobatch.protocol import Interval
 from autobatch.units import format_duration, ratio
 
 MOST_SEEDS = 20  # that trials.seeds may be
+SPARE_SECONDS = 60  # of a time_limit that is advised
 
 
 def why_it_stays(choice: Choice, evidence: Evidence) -> str:
@@ -215,10 +216,11 @@ def _what_would_tell(
     # Trials of the same length: those that were made count again, unless they were cut short.
     more = needed - evidence.seeds
     budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100
-    trained = more if evidence.goes_on else needed
+    run_seconds = evidence.run_seconds + more * evidence.seed_run_seconds
+    limit = f" --set time_limit={ceil(run_seconds) + SPARE_SECONDS}s"
     return (
         f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
         f"--set trials.budget={budget:g}s"
-        + (", and a longer time_limit" if trained > evidence.spare_seeds else "")
+        + (limit if run_seconds > evidence.time_limit else "")
         + ("." if evidence.goes_on else " (finalists are trained anew, for longer).")
     )

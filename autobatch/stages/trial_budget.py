@@ -1,9 +1,10 @@
 """How the training that trials.budget pays for is shared among them."""
 
-from math import floor, inf, log10
+from math import ceil, floor, inf, log10
 
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence
+from autobatch.core.staying import SPARE_SECONDS
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe
@@ -32,36 +33,25 @@ def allot(
     trials = session.recipe.trials
     parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
-    step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
-    least = evidence.least_steps * step_seconds
+    least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
     pilot_seconds = _pilot_seconds(evidence, session.recipe)
-    needed = least * parts + pilot_seconds
+    needed = _needed_seconds(session, evidence, len(sizes))
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     left /= 1 + EVALUATED_SHARE
     first_seconds = max(least, (min(trials.budget, left) - pilot_seconds) / parts)
     _plan_evaluations(evidence, first_seconds, session, inspected, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
-    if budget < min(needed, trials.budget):
-        raise _time_limit_too_short(session, budget, needed)
     if budget < needed:
-        raise UsageError(
-            f"trials.budget {format_duration(trials.budget)} buys "
-            f"{int(max(0.0, budget - pilot_seconds) / parts / step_seconds)} steps a trial at "
-            f"{evidence.if_yours('your batch size', f'batch {evidence.baseline.batch_size}')}; "
-            f"fewer than {evidence.least_steps} tell nothing.",
-            hint="Give at least --set trials.budget="
-            f"{int(needed) + 1}s (it is training time, all trials).",
-        )
+        raise _too_little(session, evidence, probed, budget, len(sizes))
     # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
     evidence.first_seconds = max(least, _three_digits((budget - pilot_seconds) / parts))
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.seeds = trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
-    used = session.kept_seconds + jobs * evidence.overhead_seconds + trials.budget
-    evidence.spare_seeds = (session.recipe.time_limit - used) / (
-        evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
-    )
+    evidence.seed_run_seconds = evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
+    evidence.run_seconds = session.kept_seconds + jobs * evidence.overhead_seconds + budget
+    evidence.time_limit = session.recipe.time_limit
     return jobs
 
 
@@ -92,6 +82,13 @@ def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
 def _fixed_steps(recipe: Recipe, accumulation_steps: int) -> int:
     searches_rates = recipe.trials.learning_rate != "none"
     return fixed_steps(accumulation_steps, searches_rates=searches_rates)
+
+
+def _needed_seconds(session: Session, evidence: Evidence, sizes: int) -> float:
+    """Of training, for trials of so many sizes that tell something."""
+    parts, _ = _parts_and_jobs(session, sizes)
+    least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
+    return least * parts + _pilot_seconds(evidence, session.recipe)
 
 
 def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
@@ -167,12 +164,40 @@ def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
     return left
 
 
-def _time_limit_too_short(session: Session, budget: float, needed: float) -> UsageError:
-    limit = session.recipe.time_limit
-    left = f"{format_duration(budget)} of training" if budget > 0 else "no time"
-    return UsageError(
-        f"time_limit {format_duration(limit)} leaves {left} for trials. To compare "
-        f"anything takes {format_duration(needed)} at least.",
-        hint=f"Give about --set time_limit={int(limit + needed - budget) + 60}s. What was measured "
-        "is kept.",
-    )
+def _too_little(
+    session: Session, evidence: Evidence, probed: ProbeResult, budget: float, sizes: int
+) -> UsageError:
+    """By trials.budget or time_limit; with all that is to be given for an answer.
+
+    Where larger sizes were left out for it, they are tried then, too.
+    """
+    recipe, allowed = session.recipe, session.recipe.trials.budget
+    then = ranking.MAX_SIZES if probed.bounded_by == "trials" else sizes
+    needed = _needed_seconds(session, evidence, then)
+    _, jobs = _parts_and_jobs(session, then)
+    whole = session.kept_seconds + jobs * evidence.overhead_seconds + needed
+    give = []
+    if allowed < needed:
+        give.append(
+            f"at least --set trials.budget={int(needed) + 1}s (it is training time, all trials)"
+        )
+    if recipe.time_limit < whole:
+        give.append(f"about --set time_limit={ceil(whole) + SPARE_SECONDS}s")
+    if budget < allowed:
+        left = f"{format_duration(budget)} of training" if budget > 0 else "no time"
+        least = _needed_seconds(session, evidence, sizes)
+        told = (
+            f"time_limit {format_duration(recipe.time_limit)} leaves {left} for trials. To compare "
+            f"anything takes {format_duration(least)} at least."
+        )
+    else:
+        parts, _ = _parts_and_jobs(session, sizes)
+        step_seconds = evidence.step_seconds[evidence.baseline.batch_size]
+        training = max(0.0, budget - _pilot_seconds(evidence, recipe))
+        told = (
+            f"trials.budget {format_duration(allowed)} buys "
+            f"{int(training / parts / step_seconds)} steps a trial at "
+            f"{evidence.if_yours('your batch size', f'batch {evidence.baseline.batch_size}')}; "
+            f"fewer than {evidence.least_steps} tell nothing."
+        )
+    return UsageError(told, hint=f"Give {' and '.join(give)}. What was measured is kept.")
