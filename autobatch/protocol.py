@@ -639,6 +639,9 @@ class Replicas(Struct):
     batch_size: int
     predicted_speedup: float  # in time to the same loss, over one device
     predicted_efficiency: float  # speedup / replicas
+    # The speedup at the ends of the interval of the critical batch.
+    predicted_speedup_low: float | None = None
+    predicted_speedup_high: float | None = None
 
 
 class StepTime(Struct):

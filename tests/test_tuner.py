@@ -56,6 +56,8 @@ from autobatch.protocol import (
 from autobatch.recipe import make_recipe
 from autobatch.stages.apart import apart_from_theirs
 from autobatch.stages.ask import Session
+from autobatch.ui.words import replica_plan
+from autobatch.units import ratio
 
 
 def tune(tmp_path, device, *overrides, **more) -> Recommendation:
@@ -1768,6 +1770,22 @@ def test_one_noise_scale_that_cannot_be_had_does_not_cost_the_other(tmp_path):
     found = tune(tmp_path, device)
     assert found.noise_scale.value == pytest.approx(500, rel=0.1)
     assert found.noise_scale_early == found.noise_scale
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+def test_what_devices_would_bring_is_told_to_be_by_a_guess_where_it_is(tmp_path, resolved):
+    device = PretendDevice()
+    if not resolved:
+        device._gradients = lambda _: Differentiated(moments=(), reason="it has its own step")
+    found = tune(tmp_path, device, "recommend.replicas=[1,8]", "batch_sizes.min=32")
+    told = [each for each in found.reasons if "with more devices follow" in each]
+    assert bool(told) != resolved
+    assert all("since the noise scale was not resolved: " in each for each in told)
+    eight = found.replicas[1]
+    assert 1 < eight.predicted_speedup_low < eight.predicted_speedup < eight.predicted_speedup_high
+    bounds = f"{ratio(eight.predicted_speedup_low)} to {ratio(eight.predicted_speedup_high)} by"
+    assert bounds in replica_plan(eight)[1]
+    assert "by" not in replica_plan(found.replicas[0])[1]
 
 
 @pytest.mark.parametrize(

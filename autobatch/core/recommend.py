@@ -186,6 +186,7 @@ def compose(
             *((on_memory,) if is_verified else ()),
             *wording.after_equal_time(choice, evidence),
             *wording.on_the_model(choice, evidence, outlook),
+            *(wording.on_a_guess(evidence, outlook) if replicas else ()),
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
         environment=environment,
@@ -209,14 +210,14 @@ def _replicas(
     inspected: Inspected,
     ceiling: int,
 ) -> tuple[Replicas, ...]:
-    fitted, critical = measured.step_time, outlook.critical_batch.value
+    fitted, critical = measured.step_time, outlook.critical_batch
     seconds = {p.batch_size: p.step_seconds for p in measured.points if p.batch_size <= ceiling}
     chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
     seconds.setdefault(chosen.batch_size, chosen.step_seconds)
     if fitted is not None and fitted.describes:
         seconds = time_to_target.step_seconds(fitted, largest=ceiling)
     samples = inspected.train_samples if inspected.is_whole else None
-    return time_to_target.replica_plan(counts, seconds, critical, most=samples or inf)
+    return time_to_target.replica_plans(counts, seconds, critical, most=samples or inf)
 
 
 def _wished(

@@ -9,7 +9,7 @@ of this is explanation and starting point; what is recommended was measured.
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
-from autobatch.protocol import Replicas, StepTime
+from autobatch.protocol import Interval, Replicas, StepTime, changed
 
 PAYS = 0.05  # predicted gain that makes a change worth its trouble
 
@@ -111,3 +111,25 @@ def replica_plan(
             )
         )
     return tuple(plan)
+
+
+def replica_plans(
+    counts: Sequence[int],
+    step_seconds: Mapping[int, float],
+    critical_batch: Interval,
+    *,
+    most: float = inf,
+) -> tuple[Replicas, ...]:
+    """`replica_plan`, with the speedups at both ends of what is known of the critical batch."""
+    found, low, high = (
+        replica_plan(counts, step_seconds, critical, most=most)
+        for critical in (critical_batch.value, critical_batch.low, critical_batch.high)
+    )
+    return tuple(
+        changed(
+            plan,
+            predicted_speedup_low=least.predicted_speedup,
+            predicted_speedup_high=best.predicted_speedup,
+        )
+        for plan, least, best in zip(found, low, high, strict=True)
+    )

@@ -241,6 +241,19 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     )
 
 
+def on_a_guess(evidence: Evidence, outlook: Outlook) -> tuple[str, ...]:
+    """What speedups of more devices are predicted by, where no noise scale was resolved."""
+    if any(each.value is not None for each in evidence.noise[-1:]):
+        return ()
+    critical = outlook.critical_batch
+    known = "known from the trials alone" if outlook.from_trials else "a guess"
+    return (
+        "The speedups with more devices follow from the critical batch, which here is "
+        f"{known}, since the noise scale was not resolved: {about(critical.value)} (95 % interval "
+        f"{about(critical.low)} to {about(critical.high)}).",
+    )
+
+
 def noise(found: NoiseScale) -> str:
     """The scale with its interval, in samples; or the bound that is known of it."""
     if found.value is None or found.high is None:

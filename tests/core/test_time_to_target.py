@@ -115,3 +115,18 @@ def test_replicas_bring_less_each_and_never_more_than_their_number():
 
 def test_of_no_replicas_nothing_is_predicted_whatever_was_timed():
     assert time_to_target.replica_plan((), {}, 800) == ()
+
+
+def test_what_replicas_bring_is_told_for_both_ends_of_what_is_known_of_the_critical_batch():
+    seconds = time_to_target.step_seconds(HARDWARE, largest=4096)
+    critical = Interval(value=800, low=50, high=20_000)
+    alone, eight = time_to_target.replica_plans((1, 8), seconds, critical)
+    assert (alone.predicted_speedup_low, alone.predicted_speedup_high) == (1, 1)
+    for found, at in (
+        (eight.predicted_speedup_low, 50),
+        (eight.predicted_speedup, 800),
+        (eight.predicted_speedup_high, 20_000),
+    ):
+        (plan,) = time_to_target.replica_plan((8,), seconds, at)
+        assert found == plan.predicted_speedup
+    assert eight.predicted_speedup_low < 2 < 2.9 < 5 < eight.predicted_speedup_high
