@@ -1609,6 +1609,28 @@ def test_steps_that_take_no_longer_for_larger_batches_are_no_crash(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("fits_up_to", "parts", "is_told"),
+    [(40, 1, True), (3000, 1, False), (40, 4, False)],  # fits as one batch; is done already
+)
+def test_accumulation_that_may_pay_is_told(tmp_path, fits_up_to, parts, is_told):
+    """Steps take 0.1 s, nearly whatever their size, and the critical batch is 1,000."""
+    device = PretendDevice(
+        critical_batch=1000,
+        fits_up_to=fits_up_to,
+        step_seconds=lambda size: 0.1 + 1e-4 * size,
+        facts=inspected(accumulation_steps=parts),
+    )
+    one_seed = ["trials.seeds=1"]  # with which the baseline stays
+    found = tune(tmp_path, device, *one_seed, "trials.budget=20min", "time_limit=1h")
+    (model,) = [each for each in found.reasons if each.startswith("Noise scale")]
+    assert ("Accumulating" in model) == is_told
+    if is_told:
+        told = r"over (\d+) batches would be at most [\d.]+ times as soon, by the model; not tried "
+        batches, samples = re.search(told + r"\(--effective-batch (\d+) says how", model).groups()
+        assert int(samples) == int(batches) * 32
+
+
+@pytest.mark.parametrize(
     ("metric", "is_maximised"),
     [
         ("val_loss", False),

@@ -17,6 +17,14 @@ class Growth:
     late_batch: float
 
 
+@dataclass(frozen=True)
+class Accumulation:
+    """Of gradients of several batches for one update: the best number of them."""
+
+    batches: int  # 1: it does not pay
+    gain: float  # in speed, at most
+
+
 AGREE = 1.125  # times the least predicted time: within a factor of 2 of the optimum
 
 
@@ -27,8 +35,8 @@ class Outlook:
     optimal_batch: float | None  # of the fitted step time; None where there is none
     is_described: bool  # by that fit, all that was measured
     growth: Growth | None  # None: not known
-    # At most, of accumulating over the batch chosen; 0: it does not pay; None: not known.
-    accumulation_gain: float | None
+    ceiling: int  # above which no batch is recommended
+    accumulation: Accumulation | None  # over batches of the size chosen; None: not known
     from_trials: bool  # the critical batch is also theirs
     agrees: bool  # the noise scale was resolved, and predicts the choice to be near the best
 
@@ -61,13 +69,14 @@ def outlook_of(
         optimal_batch=optimum,
         is_described=fitted is not None and fitted.describes,
         growth=_growth(evidence, fitted, ceiling),
-        accumulation_gain=_accumulation_gain(choice, fitted, critical.value),
+        ceiling=ceiling,
+        accumulation=_accumulation(choice, fitted, critical.value),
         from_trials=len(steps) >= noise_scale.LEAST_SIZES,
         agrees=resolved and before[choice.setting.batch_size] <= AGREE,
     )
 
 
-def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float) -> float | None:
+def _accumulation(choice: Choice, fitted: StepTime | None, critical: float) -> Accumulation | None:
     """If all that a step takes beside its samples were the update: an upper bound.
 
     There is none where samples were not seen to take any time.
@@ -76,7 +85,7 @@ def _accumulation_gain(choice: Choice, fitted: StepTime | None, critical: float)
         return None
     update_seconds = fitted.overhead_seconds.value
     size = choice.setting.batch_size
-    return time_to_target.accumulation(size, fitted, update_seconds, critical)[1]
+    return Accumulation(*time_to_target.accumulation(size, fitted, update_seconds, critical))
 
 
 def _growth(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> Growth | None:

@@ -226,8 +226,7 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
             f" With the measured step times{line}, the model puts the optimum near "
             f"{about(outlook.optimal_batch)}{where}; batch {choice.setting.batch_size} is {near}."
         )
-    if outlook.accumulation_gain == 0:
-        told += " Accumulating gradients over several batches would not be faster."
+    told += _on_accumulation(choice, evidence, outlook)
     growth = outlook.growth
     if growth is None:
         return (told,)
@@ -238,6 +237,23 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     return (
         f"{told}near {about(growth.early_batch)} at first, then doubled up to near "
         f"{about(growth.late_batch)}, and the learning rate by the rule with it; not tried.",
+    )
+
+
+def _on_accumulation(choice: Choice, evidence: Evidence, outlook: Outlook) -> str:
+    """What pays is told where as many samples do not fit as one batch, which takes less time."""
+    found = outlook.accumulation
+    if found is None:
+        return ""
+    if found.batches == 1:
+        return " Accumulating gradients over several batches would not be faster."
+    samples = found.batches * choice.setting.batch_size
+    if evidence.accumulation_steps > 1 or samples <= outlook.ceiling:
+        return ""
+    return (
+        f" Accumulating gradients over {found.batches} batches would be at most "
+        f"{ratio(1 + found.gain)} times as soon, by the model; not tried (--effective-batch "
+        f"{samples} says how)."
     )
 
 
