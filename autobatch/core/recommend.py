@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
-from autobatch.core import caveats, ranking, scaling, time_to_target, wording
+from autobatch.core import caveats, outlook_wording, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.outlook import Outlook, outlook_of
@@ -185,8 +185,8 @@ def compose(
             *wording.reasons(choice, evidence, measured),
             *((on_memory,) if is_verified else ()),
             *wording.after_equal_time(choice, evidence),
-            *wording.on_the_model(choice, evidence, outlook),
-            *(wording.on_a_guess(evidence, outlook) if replicas else ()),
+            *outlook_wording.on_the_model(choice, evidence, outlook),
+            *(outlook_wording.on_a_guess(evidence, outlook) if replicas else ()),
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
         environment=environment,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from autobatch.core.wording import noise
+from autobatch.core.outlook_wording import noise
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart, Table

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.core.wording import CRITICAL, noise
+from autobatch.core.outlook_wording import CRITICAL, noise
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart, Table
