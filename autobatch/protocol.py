@@ -196,6 +196,7 @@ class Abilities(Struct):
 
 
 RATE_FUNCTION = "learning-rate function"  # Keras calls it without arguments
+OWN_LOSS = "its own"  # the model is compiled without a loss
 
 
 DataKind = Literal["arrays", "dataset", "PyDataset", "DataLoader", "generator"]

@@ -24,6 +24,7 @@ from autobatch.errors import (
     WrongRunDirectoryError,
 )
 from autobatch.protocol import (
+    OWN_LOSS,
     Abilities,
     Benchmark,
     BenchmarkResult,
@@ -1540,6 +1541,13 @@ def test_a_loss_that_no_training_changes_ends_the_run_early(tmp_path, overrides)
     trials = [task for task in device.tasks if isinstance(task, Trial)]
     assert {task.seed for task in trials} == {0}
     assert len({task.batch_size for task in trials}) == (2 if overrides else 1)
+
+
+def test_of_a_loss_that_test_step_returns_it_is_told_where_keras_looks_for_it(tmp_path):
+    device = telling(PretendDevice(facts=inspected(loss=OWN_LOSS)), lambda task, loss: 0.0)
+    with pytest.raises(UserCodeError) as refused:
+        tune(tmp_path, device)
+    assert "keep a keras.metrics.Mean(name='loss') there" in refused.value.hint
 
 
 def test_another_metric_that_stands_still_is_told_so(tmp_path):

@@ -5,7 +5,7 @@ from typing import NoReturn
 from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import only_cost
 from autobatch.errors import UserCodeError
-from autobatch.protocol import Inspected
+from autobatch.protocol import OWN_LOSS, Inspected
 
 NOT_FINITE_UNTRAINED = "is not finite before any training"
 NOT_FINITE = "was not a finite number"
@@ -46,6 +46,11 @@ def refuse_what_never_changes(evidence: Evidence, inspected: Inspected) -> None:
         "Are all validation sample weights 0, all weights of the model frozen, or is "
         f"baseline.learning_rate ({evidence.baseline_learning_rate:.3g}) far too low?"
     )
+    if inspected.loss == OWN_LOSS:
+        hint += (
+            " Does fit show the same number? Keras shows a loss that test_step returns only where "
+            "the model's `metrics` have it: keep a keras.metrics.Mean(name='loss') there."
+        )
     if others:
         hint += f" Or rank by another metric: --set trials.metric={others[0]}."
     raise UserCodeError(

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.protocol import RATE_FUNCTION, Inspect, Inspected, Target
+from autobatch.protocol import OWN_LOSS, RATE_FUNCTION, Inspect, Inspected, Target
 from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
@@ -260,7 +260,7 @@ def _precision(model: keras.Model) -> str:
 
 def _name(loss: Any) -> str:
     if loss is None:
-        return "its own"
+        return OWN_LOSS
     if isinstance(loss, dict):
         return ", ".join(f"{key}: {_name(each)}" for key, each in sorted(loss.items()))
     if isinstance(loss, (list, tuple)):
