@@ -9,6 +9,7 @@ import numpy as np
 from autobatch.core.scaling import SETTINGS, STEPS
 from autobatch.protocol import RATE_FUNCTION
 from autobatch.worker.mistakes import UserError
+from autobatch.worker.schedules import Growing, Scaled
 
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
@@ -62,6 +63,21 @@ def _parts(model: keras.Model, multiple: Any) -> list[Any]:
             "before returning it.",
         )
     return list(multiple.optimizers)
+
+
+def optimizer_notes(model: keras.Model) -> tuple[str, ...]:
+    """What is told of a model that has several."""
+    found = optimizers(model)
+    if len(found) < 2:
+        return ()
+    told = ", ".join(
+        f"{name} ({type(each).__name__}, {learning_rate(each)[0]:g})"
+        for name, each in found.items()
+    )
+    return (
+        f"The model has {len(found)} optimizers: {told}. The learning rate named is that of the "
+        "first; trials multiply all by the same factor.",
+    )
 
 
 def accumulation_steps(model: keras.Model) -> int:
@@ -186,7 +202,7 @@ def set_rates(model: keras.Model) -> list[float]:
 
 def _scaled(schedule: Any, factor: float, speed: float, start: int) -> Any:
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return _Scaled(schedule, factor, speed, start)
+        return Scaled(schedule, factor, speed, start)
     return lambda: schedule() * factor
 
 
@@ -194,7 +210,7 @@ def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:
     """`first` times each rate, of a schedule its peak, and `ratio` times more at each step."""
     for optimizer in optimizers(model).values():
         rate, _ = learning_rate(optimizer)
-        optimizer.learning_rate = _Growing((rate or 0.0) * first, ratio, _made(optimizer))
+        optimizer.learning_rate = Growing((rate or 0.0) * first, ratio, _made(optimizer))
 
 
 def settings(model: keras.Model) -> dict[str, float]:
@@ -219,37 +235,6 @@ def change_settings(model: keras.Model, changes: dict[str, float]) -> None:
     for optimizer in optimizers(model).values():
         for name, value in changes.items():
             setattr(optimizer, name, int(value) if name in STEPS else value)
-
-
-class _Growing(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, first: float, ratio: float, start: int) -> None:
-        self.first, self.ratio, self.start = first, ratio, start
-
-    def __call__(self, step: Any) -> Any:
-        return self.first * keras.ops.power(
-            self.ratio, keras.ops.cast(step - self.start, "float32")
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {"first": self.first, "ratio": self.ratio, "start": self.start}
-
-
-class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, schedule: Any, factor: float, speed: float, start: int) -> None:
-        self.schedule, self.factor, self.speed, self.start = schedule, factor, speed, start
-
-    def __call__(self, step: Any) -> Any:
-        # A whole step, as schedules may expect: an integer of the counter's own type.
-        sped = keras.ops.cast(keras.ops.cast(step - self.start, "float32") * self.speed, "int32")
-        return self.schedule(self.start + sped) * self.factor
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "schedule": self.schedule,
-            "factor": self.factor,
-            "speed": self.speed,
-            "start": self.start,
-        }
 
 
 def _number(value: Any) -> float:

@@ -28,6 +28,7 @@ from autobatch.worker.optimizer import (
     batch_norm_layers,
     follows_batch,
     learning_rate,
+    optimizer_notes,
     optimizers,
     peak_step,
     rate_exponent,
@@ -75,7 +76,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         *set_since(before),
         *cache_files.notes(),
         *callback_notes(callbacks, averages="ema_momentum" in kept_alike),
-        *_optimizer_notes(model),
+        *optimizer_notes(model),
         *_strategy_notes(model, target),
     )
     momenta = batch_norm_layers(model)
@@ -217,20 +218,6 @@ def _strategy_notes(model: keras.Model, target: Target) -> tuple[str, ...]:
     return (
         f"The model is built under a {type(strategy).__name__} of your own, and measured on one "
         "device: device.replicas in the recipe measures several.",
-    )
-
-
-def _optimizer_notes(model: keras.Model) -> tuple[str, ...]:
-    found = optimizers(model)
-    if len(found) < 2:
-        return ()
-    told = ", ".join(
-        f"{name} ({type(each).__name__}, {learning_rate(each)[0]:g})"
-        for name, each in found.items()
-    )
-    return (
-        f"The model has {len(found)} optimizers: {told}. The learning rate named is that of the "
-        "first; trials multiply all by the same factor.",
     )
 
 
