@@ -116,6 +116,10 @@ class Benchmark(Tagged):
         return self.repeat == 0 and self.steps_per_execution is None
 
 
+# Of the learning rate in trials: as the user's code trains, or as core.warmup_stable_decay has it.
+TrialSchedule = Literal["own", "warmup_stable_decay"]
+
+
 class Trial(Tagged):
     """Train `steps` steps from `seed`; what is the metric after each of `evaluate_at` steps?"""
 
@@ -132,6 +136,7 @@ class Trial(Tagged):
     validation_samples: int | None = None  # to evaluate on; None: all there are
     # Of validation batches that the user's loader builds by batch_size; None: the trial's own.
     built_validation_size: int | None = None
+    schedule: TrialSchedule = "own"  # over all of its steps
 
 
 class Gradients(Tagged):
@@ -247,6 +252,8 @@ class Inspected(Tagged):
     # Files that the code reads: a hash of each, by its path as seen from the target's folder.
     configuration: dict[str, str] = {}
     settings: dict[str, str] = {}  # of the environment, which a framework reads as it starts
+    rate_setters: tuple[str, ...] = ()  # callbacks that set the rate, left out
+    steps_made: int = 0  # by the optimizer of a saved model
 
     @property
     def schedule_counts_steps(self) -> bool:

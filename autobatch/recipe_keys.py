@@ -106,6 +106,15 @@ class Trials(Section, frozen=True, kw_only=True):
         ),
         Meta(description="rule by which the learning rate grows with the batch size"),
     ] = "auto"
+    schedule: Annotated[
+        Literal["own", "warmup_stable_decay"],
+        Meta(
+            description="own or warmup_stable_decay (own: as your code trains; "
+            "warmup_stable_decay: the rate rises over the first 10 % of a trial's steps, stays, "
+            "and falls to 0 over the last 20 %)"
+        ),
+        Meta(description="how the learning rate goes in trials"),
+    ] = "own"
     metric: Annotated[
         str,
         Meta(pattern=r"^val_.+", description="val_ and a metric, such as val_loss or val_accuracy"),

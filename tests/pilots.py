@@ -168,3 +168,42 @@ def several_optimizers():
         keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(adam, chosen)), "mse"
     )
     return model
+
+
+def falling(executed=1):
+    """Its loss is its one weight, which each step lowers by the learning rate."""
+    model = keras.Sequential([keras.Input((1,))])
+    model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
+    sgd = keras.optimizers.SGD(0.5)
+    model.compile(sgd, lambda _, weight: weight, steps_per_execution=executed)
+    return model
+
+
+def ones():
+    x = np.ones((128, 1), "float32")
+    return (x, x), (x[:16], x[:16])
+
+
+class Critic(keras.Model):
+    """A second optimizer of its own makes so many updates in each step; on TensorFlow."""
+
+    def __init__(self, updates):
+        super().__init__()
+        self.dense, self.updates = keras.layers.Dense(1), updates
+        self.critic_optimizer = keras.optimizers.SGD(0.01)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, batch):
+        found = super().train_step(batch)
+        for _ in range(self.updates):
+            weights = self.trainable_variables
+            self.critic_optimizer.apply([keras.ops.zeros_like(w) for w in weights], weights)
+        return found
+
+
+def critic(updates):
+    model = Critic(updates)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model

@@ -57,6 +57,7 @@ trials:
   budget: 1h30min
   seeds: 5
   learning_rate: none
+  schedule: warmup_stable_decay
   metric: val_accuracy
   sharpness: true
 recommend: {prefer: large, effective_batch: 1024}
@@ -121,6 +122,7 @@ def test_every_key_of_the_format_is_read() -> None:
             budget=Duration(5400),
             seeds=5,
             learning_rate="none",
+            schedule="warmup_stable_decay",
             metric="val_accuracy",
             sharpness=True,
         ),

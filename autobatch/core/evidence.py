@@ -9,7 +9,7 @@ from autobatch.core import learning_curves, noise_scale, ranking, scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.learning_curves import Curve
 from autobatch.core.metric import is_maximised
-from autobatch.protocol import Interval, NoiseScale
+from autobatch.protocol import Interval, NoiseScale, TrialSchedule
 
 Verdict = Literal["better", "tie", "inconclusive"]
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
@@ -37,6 +37,7 @@ class Evidence:
     compiled: Compiled
     step_seconds: dict[int, float]
     metric: str
+    schedule: TrialSchedule = "own"  # that all trials train by
     accumulation_steps: int = 1  # the user's own: batches for one update
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training

@@ -12,6 +12,7 @@ from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 
+SCHEDULE_FREE = "ScheduleFreeAdamW"
 ABOUT_ALL = 0.9  # of the samples
 
 
@@ -49,6 +50,31 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
         raise UserCodeError(
             f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
             hint="`autobatch probe` and `autobatch benchmark` work without one.",
+        )
+    if recipe.trials.schedule != "own":
+        _refuse_what_cannot_be_annealed(recipe.trials.schedule, inspected)
+
+
+def _refuse_what_cannot_be_annealed(schedule: str, inspected: Inspected) -> None:
+    told = f"trials.schedule is {schedule}, and"
+    if inspected.learning_rate_schedule:
+        raise UsageError(
+            f"{told} the model is compiled with a {inspected.learning_rate_schedule}, which trials "
+            "keep.",
+            hint="Leave trials.schedule out, or compile the optimizer with a number as its "
+            "learning rate.",
+        )
+    if inspected.rate_setters:
+        raise UsageError(
+            f"{told} a callback of yours sets the learning rate, too: "
+            f"{', '.join(inspected.rate_setters)}.",
+            hint="Leave it out of `callbacks`, or leave trials.schedule out.",
+        )
+    if SCHEDULE_FREE in inspected.optimizer:
+        raise UsageError(
+            f"{told} {SCHEDULE_FREE} averages its weights in place of annealing: with a rate that "
+            "falls, the latest of them would hardly count.",
+            hint="Leave trials.schedule out.",
         )
 
 
@@ -113,6 +139,7 @@ def plan(
         step_seconds=step_seconds,
         step_doubts=step_doubts,
         metric=recipe.trials.metric,
+        schedule=recipe.trials.schedule,
         accumulation_steps=inspected.accumulation_steps,
         instead_of=None if size == recipe.baseline.batch_size else recipe.baseline.batch_size,
         notes=notes,

@@ -206,6 +206,7 @@ class _Trials:
             sharpness=is_final and self.session.recipe.trials.sharpness,
             validation_samples=evidence.validation_samples,
             built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
+            schedule=evidence.schedule,
         )
         entry = self.session.ask(
             "trials",

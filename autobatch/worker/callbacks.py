@@ -128,6 +128,11 @@ def _rate(callback: Any, epoch: int, rate: float) -> float:
     return float(f"{float(keras.ops.convert_to_numpy(found)):.7g}")
 
 
+def rate_setters(made: list[Any]) -> tuple[str, ...]:
+    """Class names of those that are left out, since they set the learning rate."""
+    return tuple(_names(made, RATE_SETTERS))
+
+
 def callback_notes(made: list[Any], *, averages: bool) -> tuple[str, ...]:
     """What is told of the callbacks that are left out. `averages`: an optimizer has use_ema."""
     notes = []
@@ -136,8 +141,7 @@ def callback_notes(made: list[Any], *, averages: bool) -> tuple[str, ...]:
         notes.append(
             f"Callbacks left out, since they would write over your files: {', '.join(writers)}."
         )
-    setters = _names(made, RATE_SETTERS)
-    if setters:
+    if setters := rate_setters(made):
         notes.append(f"Callbacks left out, since they set the learning rate: {', '.join(setters)}.")
     if _names(made, ("EarlyStopping",)):
         notes.append("EarlyStopping does not end a measurement: every one runs to its end.")

@@ -9,11 +9,12 @@ import numpy as np
 from autobatch.core.scaling import SETTINGS, STEPS
 from autobatch.protocol import RATE_FUNCTION
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.schedules import Growing, Scaled
+from autobatch.worker.schedules import Growing, Scaled, WarmupStableDecay
 
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 ROUNDED = 0.05  # of the peak: a schedule's numbers of steps are, to whole ones
+SKIPPED = 0.25  # of a trial's steps: loss scaling leaves out some updates
 FINER = 8  # times, each time its neighbourhood is looked at
 RISE_STEPS, NEARLY = 256, 0.99  # looked at on the way to it; of it
 
@@ -104,7 +105,7 @@ def learning_rate(optimizer: Any) -> tuple[float | None, str | None]:
         return _number(optimizer.learning_rate), None
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return _number(schedule()), RATE_FUNCTION
-    return _peak(schedule, _made(optimizer))[1], type(schedule).__name__
+    return _peak(schedule, steps_made(optimizer))[1], type(schedule).__name__
 
 
 def peak_step(optimizer: Any) -> int:
@@ -112,7 +113,7 @@ def peak_step(optimizer: Any) -> int:
 
     Or until ScheduleFreeAdamW has warmed up.
     """
-    start, schedule = _made(optimizer), _schedule(optimizer)
+    start, schedule = steps_made(optimizer), _schedule(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         updates = int(_settings(optimizer).get("warmup_steps", 0))
         return max(0, updates * _accumulated(optimizer) - start)
@@ -121,7 +122,7 @@ def peak_step(optimizer: Any) -> int:
     return next((each for each in before if _number(schedule(start + each)) >= NEARLY * rate), step)
 
 
-def _made(optimizer: Any) -> int:
+def steps_made(optimizer: Any) -> int:
     """The steps that it has made: of a saved model, not 0."""
     return int(keras.ops.convert_to_numpy(optimizer._iterations))
 
@@ -189,7 +190,7 @@ def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0)
     for optimizer in found:
         schedule = _schedule(optimizer)
         if schedule is not None and (factor, speed) != (1, 1):
-            optimizer.learning_rate = _scaled(schedule, factor, speed, _made(optimizer))
+            optimizer.learning_rate = _scaled(schedule, factor, speed, steps_made(optimizer))
         elif schedule is None and factor != 1:
             optimizer.learning_rate = _number(optimizer.learning_rate) * factor
 
@@ -210,7 +211,28 @@ def grow_learning_rates(model: keras.Model, first: float, ratio: float) -> None:
     """`first` times each rate, of a schedule its peak, and `ratio` times more at each step."""
     for optimizer in optimizers(model).values():
         rate, _ = learning_rate(optimizer)
-        optimizer.learning_rate = Growing((rate or 0.0) * first, ratio, _made(optimizer))
+        optimizer.learning_rate = Growing((rate or 0.0) * first, ratio, steps_made(optimizer))
+
+
+def warm_up_and_anneal(model: keras.Model, steps: int) -> None:
+    """Each rate, which is a number, over the next `steps` steps."""
+    for optimizer in optimizers(model).values():
+        rate, made = _number(optimizer.learning_rate), steps_made(optimizer)
+        optimizer.learning_rate = WarmupStableDecay(rate, steps, made)
+
+
+def went_through(model: keras.Model, steps: int) -> bool:
+    """Whether each optimizer has gone on by as many steps in the schedule that it was given.
+
+    A GAN may train one of several more often.
+    """
+    for optimizer in optimizers(model).values():
+        schedule = _schedule(optimizer)
+        if not isinstance(schedule, WarmupStableDecay):
+            return False
+        if abs(steps_made(optimizer) - schedule.start - steps) > SKIPPED * steps:
+            return False
+    return True
 
 
 def settings(model: keras.Model) -> dict[str, float]:

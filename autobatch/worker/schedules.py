@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from autobatch.core.warmup_stable_decay import lines
+
 
 class Growing(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, first: float, ratio: float, start: int) -> None:
@@ -34,3 +36,15 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
             "speed": self.speed,
             "start": self.start,
         }
+
+
+class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, rate: float, steps: int, start: int) -> None:
+        self.rate, self.steps, self.start = rate, steps, start
+
+    def __call__(self, step: Any) -> Any:
+        rise, fall = lines(keras.ops.cast(step - self.start, "float32"), self.steps)
+        return self.rate * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self.rate, "steps": self.steps, "start": self.start}

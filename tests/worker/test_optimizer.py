@@ -8,7 +8,17 @@ import keras
 import pytest
 from asking import SHORT_TRIAL, ask
 
-from autobatch.protocol import RATE_FUNCTION, Diverged, Inspect, Inspected, Trained, changed
+from autobatch.core.warmup_stable_decay import share
+from autobatch.protocol import (
+    RATE_FUNCTION,
+    Diverged,
+    Inspect,
+    Inspected,
+    Trained,
+    Trial,
+    UserCodeFailed,
+    changed,
+)
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import (
     change_settings,
@@ -19,6 +29,8 @@ from autobatch.worker.optimizer import (
     rate_exponent,
     scale_learning_rates,
     settings,
+    warm_up_and_anneal,
+    went_through,
 )
 
 layers, schedules = keras.layers, keras.optimizers.schedules
@@ -251,3 +263,82 @@ def test_a_trial_whose_loss_overflows_has_diverged(tmp_path):
     assert isinstance(outcome, Diverged), outcome
     assert outcome.step == 4  # of 0, 4 and 7, where it is evaluated
     assert len(outcome.evaluations) == 1
+
+
+ANNEALED = Trial(
+    batch_size=16,
+    learning_rate=0.25,
+    steps=200,
+    evaluate_at=(0, 8, 20, 100, 160, 180, 200),
+    validation_batch_size=16,
+    seed=1,
+    schedule="warmup_stable_decay",
+)
+
+
+@pytest.mark.parametrize("executed", [1, 4])
+def test_an_annealed_trial_steps_by_the_rates_of_its_schedule(on_each_backend, tmp_path, executed):
+    if on_each_backend == "torch":
+        executed = 1  # Keras takes no other
+    target = {
+        "model": "pilots.py:falling",
+        "data": "pilots.py:ones",
+        "args": {"executed": executed},
+    }
+    outcome, _ = ask(tmp_path, ANNEALED, **target)
+    assert isinstance(outcome, Trained), outcome
+    expected = {
+        at: -0.25 * sum(share(step, 200) for step in range(at)) for at in ANNEALED.evaluate_at
+    }
+    found = {each.step: each.metrics["val_loss"] for each in outcome.evaluations}
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def weights_of(optimizer, batches):
+    """After each of so many batches, of gradient 1."""
+    weight = keras.Variable([0.0])
+    optimizer.build([weight])
+    found = [0.0]
+    for _ in range(batches):
+        optimizer.apply([keras.ops.ones(1)], [weight])
+        found.append(float(weight[0]))
+    return found
+
+
+def test_a_saved_model_is_annealed_from_where_it_is():
+    found = model(keras.optimizers.SGD(0.5))
+    found.optimizer._iterations.assign(5000)
+    warm_up_and_anneal(found, 20)
+    expected = -0.5 * sum(share(step, 20) for step in range(20))
+    assert weights_of(found.optimizer, 20)[-1] == pytest.approx(expected, rel=1e-5)
+    assert went_through(found, 20)
+    assert not went_through(found, 40)
+
+
+def test_an_annealed_optimizer_that_accumulates_counts_batches():
+    found = model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))
+    warm_up_and_anneal(found, 20)
+    expected = -0.5 * sum(share(step, 20) for step in range(1, 20, 2))
+    assert weights_of(found.optimizer, 20)[-1] == pytest.approx(expected, rel=1e-5)
+    assert went_through(found, 20)
+
+
+def test_each_of_several_optimizers_is_annealed_from_its_own_rate():
+    found = model(mapped())
+    scale_learning_rates(found, 2 * rates(found)[0])
+    warm_up_and_anneal(found, 100)
+    assert sorted(rates(found)) == pytest.approx([0.02, 0.2])
+
+
+def test_an_optimizer_that_keras_wraps_is_annealed():
+    adam = keras.optimizers.Adam(0.5)
+    warm_up_and_anneal(model(keras.optimizers.LossScaleOptimizer(adam)), 100)
+    assert float(adam.learning_rate) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("updates", "expected"), [(1, Trained), (2, UserCodeFailed)])
+def test_an_optimizer_that_makes_more_updates_than_steps_is_refused(tmp_path, updates, expected):
+    outcome, _ = ask(tmp_path, ANNEALED, model="pilots.py:critic", args={"updates": updates})
+    assert isinstance(outcome, expected), outcome
+    if updates > 1:
+        assert "more or fewer updates than the training has steps" in outcome.message

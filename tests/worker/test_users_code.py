@@ -298,11 +298,16 @@ def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tm
         def callbacks():
             return [WarmsUp()]
         """
-    for task, kind in ((PROBE, Fits), (SHORT_TRIAL, UserCodeFailed)):
-        found = asked(tmp_path, code, task, callbacks="train.py:callbacks")
-        assert isinstance(found, kind), found
-    assert "is set while they train" in found.message
-    assert "`callbacks`" in found.hint
+    annealed = changed(SHORT_TRIAL, schedule="warmup_stable_decay")
+    fits, *trials = (
+        asked(tmp_path, code, task, callbacks="train.py:callbacks")
+        for task in (PROBE, SHORT_TRIAL, annealed)
+    )
+    assert isinstance(fits, Fits), fits
+    for found in trials:
+        assert isinstance(found, UserCodeFailed), found
+        assert "is set while they train" in found.message
+        assert "`callbacks`" in found.hint
 
 
 @pytest.mark.parametrize("drawn", ["np.random.rand()", "__import__('random').random()"])
@@ -727,6 +732,7 @@ def test_the_rate_that_a_callback_sets_is_what_they_train_with(tmp_path, schedul
         """
     found = asked(tmp_path, code, Inspect(batch_size=8), callbacks="train.py:callbacks")
     assert (found.rate_scheduler, found.learning_rate) == ("Stepwise", pytest.approx(rate))
+    assert found.rate_setters == ("Stepwise", "ReduceLROnPlateau")
     assert any("set the learning rate: Stepwise, ReduceLR" in note for note in found.notes)
 
 

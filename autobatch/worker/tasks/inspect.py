@@ -15,7 +15,7 @@ from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
-from autobatch.worker.callbacks import callback_notes, made_callbacks, scheduler
+from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
 from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
@@ -33,6 +33,7 @@ from autobatch.worker.optimizer import (
     peak_step,
     rate_exponent,
     settings,
+    steps_made,
 )
 from autobatch.worker.order import order_notes
 from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
@@ -140,6 +141,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         code_files=tuple(users_files(target)),
         configuration=configuration.read(),
         settings={name: value for name in READ_AT_IMPORT if (value := before[name])},
+        rate_setters=rate_setters(callbacks),
+        steps_made=max(map(steps_made, found), default=0),
     )
 
 

@@ -19,7 +19,7 @@ from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.optimizer import change_settings, scale_learning_rates, set_rates
+from autobatch.worker.optimizer import change_settings
 from autobatch.worker.sample import groups, sample
 from autobatch.worker.seeds import random_state_kept, set_seed
 from autobatch.worker.sharpness import sharpness
@@ -31,6 +31,7 @@ from autobatch.worker.target import (
     recurrent_states,
     scalars,
 )
+from autobatch.worker.tasks import given_rate
 from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Unwaited, fit
@@ -61,7 +62,7 @@ def run(
             f"{type(model).__name__} has a train_step of its own and nothing to evaluate it by.",
             hint="Give it a test_step that returns {'loss': ...}, which trials are ranked by.",
         )
-    scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
+    given_rate.give(model, task)
     change_settings(model, task.settings)
     compiled, few = int(model.steps_per_execution), max(1, task.steps // EXECUTIONS)
     if compiled > few:  # so that it is evaluated about where it is asked to be
@@ -76,22 +77,16 @@ def run(
         found = groups(data.train, max(most, size), size, backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
         inputs = inputs if is_called_with(model, inputs[0]) else []
-    rates = set_rates(model)
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
     given = evaluated_again(model, data.validation, evaluated, most_bytes)
     watch = _Evaluator(task, data, given, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
-    fit(model, data, target, task.batch_size, watch)
-    backend.synchronise()
-    if set_rates(model) != rates:
-        raise UserError(
-            "The learning rate, which is what trials vary, is set while they train, by a callback "
-            "or a training step of your own.",
-            hint="Leave that callback out of `callbacks`; or compile the optimizer with a "
-            "LearningRateSchedule, which trials scale as a whole.",
-        )
+    with given_rate.kept(model, task):
+        fit(model, data, target, task.batch_size, watch)
+        backend.synchronise()
     if watch.diverged_at is not None:
         return Diverged(step=watch.diverged_at, evaluations=tuple(watch.evaluations))
+    given_rate.refuse_other_updates(model, task, watch.steps)
     trained = Trained(
         evaluations=tuple(watch.evaluations),
         steps=watch.steps,

@@ -1,0 +1,55 @@
+"""The learning rate of a trial, which is what trials vary: given, and kept while it trains."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from autobatch.protocol import Trial
+from autobatch.worker.mistakes import UserError
+from autobatch.worker.optimizer import (
+    scale_learning_rates,
+    set_rates,
+    warm_up_and_anneal,
+    went_through,
+)
+
+IS_SET = (
+    "The learning rate, which is what trials vary, is set while they train, by a callback or a "
+    "training step of your own."
+)
+
+
+def give(model: keras.Model, task: Trial) -> None:
+    """By the schedule that the trial has."""
+    scale_learning_rates(model, task.learning_rate, speed=task.schedule_speed)
+    if task.schedule != "own":
+        warm_up_and_anneal(model, task.steps)
+
+
+@contextmanager
+def kept(model: keras.Model, task: Trial) -> Iterator[None]:
+    """Within, it trains. Raises UserError where code of the user's has set another rate."""
+    rates = set_rates(model)
+    try:
+        yield
+    except TypeError as error:
+        if task.schedule == "own" or "not settable" not in str(error):
+            raise
+        raise UserError(IS_SET, hint="Leave that callback out of `callbacks`.") from None
+    if set_rates(model) != rates:
+        raise UserError(
+            IS_SET,
+            hint="Leave that callback out of `callbacks`; or compile the optimizer with a "
+            "LearningRateSchedule, which trials scale as a whole.",
+        )
+
+
+def refuse_other_updates(model: keras.Model, task: Trial, steps: int) -> None:
+    """After all `steps`: an optimizer that trains more often has annealed before the end."""
+    if task.schedule != "own" and not went_through(model, steps):
+        raise UserError(
+            "An optimizer makes more or fewer updates than the training has steps, or its rate is "
+            "set by code of yours: it did not go through trials.schedule once.",
+            hint="Leave trials.schedule out.",
+        )
