@@ -7,7 +7,7 @@ import msgspec
 
 from autobatch.core.outlook_wording import noise
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
-from autobatch.ui import words
+from autobatch.ui import held_back, words
 from autobatch.ui.charts.axes import Chart, Table
 from autobatch.ui.charts.pairs import curves_of_both, peaks_of_both, rates_of_both
 from autobatch.ui.findings import Findings
@@ -108,7 +108,7 @@ BENCHMARKED: tuple[tuple[str, Callable[[BenchmarkResult], str]], ...] = (
     ("knee", lambda b: f"{b.knee} {words.knee(b)}"),
     ("fastest", lambda b: str(b.best)),
     ("a step takes", lambda b: words.step_time(b.step_time) if b.step_time else ""),
-    ("held back by", lambda b: words.HOLDS_BACK[b.bound_by]),
+    ("held back by", lambda b: held_back.HOLDS_BACK[b.bound_by]),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from autobatch.core.outlook_wording import CRITICAL, noise
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
-from autobatch.ui import words
+from autobatch.ui import held_back, words
 from autobatch.ui.charts.axes import Chart, Table
 from autobatch.ui.charts.memory import memory_chart
 from autobatch.ui.charts.model import model_chart
@@ -86,7 +86,7 @@ def _throughput_facts(measured: BenchmarkResult) -> Iterator[tuple[str, str]]:
         yield "devices", words.shared(measured.knee, measured.replicas)
     if measured.step_time:
         yield "a step takes", words.step_time(measured.step_time)
-    yield from words.held_back(measured)
+    yield from held_back.sentences(measured)
 
 
 def _trials(found: Findings) -> Section | None:

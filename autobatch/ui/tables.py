@@ -16,7 +16,7 @@ from autobatch.protocol import (
     ProbeResult,
     Recommendation,
 )
-from autobatch.ui import words
+from autobatch.ui import held_back, words
 from autobatch.ui.narrowing import Column, NarrowingTable
 from autobatch.units import counted, format_bytes, format_duration, format_rate
 
@@ -78,7 +78,7 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
         *([("a step takes", words.step_time(result.step_time))] if result.step_time else []),
         *(
             (name, escape(fact) if name else f"[dim]{escape(fact)}[/]")
-            for name, fact in words.held_back(result)
+            for name, fact in held_back.sentences(result)
         ),
     )
     notes = (*result.notes, *(f"not measured: {reason}" for reason in result.skipped))

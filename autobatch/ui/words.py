@@ -1,7 +1,6 @@
 """Phrases about results, plain text: the terminal's tables and the HTML report say the same."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 
 from autobatch.core.metric import is_maximised
 from autobatch.core.search import BOUND_BY as BOUND_BY
@@ -18,13 +17,6 @@ from autobatch.protocol import (
 from autobatch.units import counted, format_bytes, format_duration, format_rate, format_step, ratio
 
 FITTING = ("fits", "predicted")  # outcomes of probes
-HOLDS_BACK = {
-    "input_pipeline": "the input pipeline: training waits for data",
-    "step_overhead": "the fixed cost of each step: the device waits for Python and launches",
-    "epoch_overhead": "the fixed cost of each epoch, to start and to end: epochs are short here",
-    "compute": "computation: the device is busy",
-    "memory": "memory: too little of it is left at the largest sizes",
-}
 CONFIDENCE = {
     "high": "high: the trials and the model of noise scale and step time agree",
     "medium": "medium: the trials say so; noise scale and step time do not confirm it",
@@ -185,33 +177,6 @@ def step_time(fitted: StepTime) -> str:
     )
     told += ", its share of what epochs take to end and to start included"
     return told if fitted.describes else f"{told}; not all sizes follow that"
-
-
-def held_back(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
-    """What holds back which sizes, by the evidence at the knee or the fastest of them; what to try.
-
-    Each as (name, fact); the name of evidence is empty.
-    """
-    causes = dict.fromkeys(point.bound_by for point in result.points)
-    for cause in causes:
-        if cause is None:
-            continue
-        points = [point for point in result.points if point.bound_by == cause]
-        shown = max(points, key=lambda p: (p.batch_size == result.knee, p.samples_per_second))
-        sizes = f"batch {_sizes(points, result)}: " if len(causes) > 1 else ""
-        yield "held back by", sizes + HOLDS_BACK[cause]
-        yield "", f"at batch {shown.batch_size}, {shown.evidence}"
-        if shown.advice:
-            yield "try", shown.advice
-
-
-def _sizes(points: Sequence[BenchmarkPoint], result: BenchmarkResult) -> str:
-    """A range where all that were measured in it are among them."""
-    first, last = points[0].batch_size, points[-1].batch_size
-    within = [point for point in result.points if first <= point.batch_size <= last]
-    if len(points) > 2 and len(within) == len(points):
-        return f"{first} to {last}"
-    return ", ".join(str(point.batch_size) for point in points)
 
 
 def is_chosen(candidate: Candidate, result: Recommendation) -> bool:
