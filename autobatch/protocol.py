@@ -780,6 +780,8 @@ class Recommendation(Struct):
     snippet: str
     wall_seconds: float
     target_seconds: float | None = None  # of its training; None where nothing was timed
+    # That trials trained by, over their steps, and the snippet sets; None: the user's own.
+    learning_rate_schedule: Literal["warmup_stable_decay"] | None = None
 
 
 class Difference(Struct):

@@ -1,11 +1,22 @@
 """Trials whose learning rate warms up, stays and decays: trials.schedule."""
 
+import json
+import re
+
+import keras
+import numpy as np
 import pytest
+from commands import FAST, HERE, autobatch, settings
 from pretend import PretendDevice, inspected, session
+from targets import model, much_data
 
 from autobatch import tuner
+from autobatch.core.warmup_stable_decay import DECAY, share
+from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError
-from autobatch.protocol import Trial
+from autobatch.protocol import Evaluation, Extent, Trained, Trial
+from autobatch.ui import words
+from autobatch.ui.findings import findings
 
 ANNEALED = "trials.schedule=warmup_stable_decay"
 
@@ -40,3 +51,208 @@ def test_all_trials_train_by_the_schedule_and_nothing_else_does(tmp_path):
     tune(tmp_path, device, ANNEALED)
     schedules = {task.schedule for task in device.tasks if isinstance(task, Trial)}
     assert schedules == {"warmup_stable_decay"}
+
+
+def is_baseline(task):
+    return (task.batch_size, task.learning_rate) == (32, 0.01)
+
+
+class Noisy(PretendDevice):
+    """All learn as fast per second as each other, the others `faster`, and have noise on top.
+
+    Which is a share of the loss, of the baseline `noise`, and falls with the rate.
+    """
+
+    def __init__(self, *, faster=1.0, noise=0.3, others=0.3, spread=0.15, **more):
+        super().__init__(**more)
+        self.spread = spread
+        self.luck, self.faster, self.of = np.random.default_rng(0), faster, (others, noise)
+
+    def _trial(self, task):
+        speed = self.step_seconds(task.batch_size) * float(np.exp(self.luck.normal(0, self.spread)))
+        speed *= 1.0 if is_baseline(task) else self.faster
+        noise = self.of[is_baseline(task)]
+
+        def loss(step):
+            anneals = task.schedule == "warmup_stable_decay"
+            rate = share(step, task.steps) if anneals else 1.0
+            return (1 + speed * step) ** -0.5 * (1 + noise * rate * (step > 0))
+
+        def told(step):
+            return {"val_loss": loss(step), "val_accuracy": 1 - loss(step) / 2}
+
+        found = [Evaluation(step=step, metrics=told(step)) for step in task.evaluate_at]
+        return Trained(evaluations=tuple(found), steps=task.steps, train_seconds=1.0)
+
+
+def test_equal_settings_are_called_better_in_at_most_5_percent_of_annealed_runs(tmp_path):
+    device, wrong = Noisy(), 0
+    for run in range(100):
+        found = tune(tmp_path / str(run), device, ANNEALED, "batch_sizes.max=512")
+        wrong += found.verdict == "better"
+    assert wrong <= 5
+
+
+def test_what_annealing_gains_counts_where_trials_anneal(tmp_path):
+    """Twice as fast, with noise that only goes as the rate falls: high rates are like that."""
+    noisy = {"faster": 2.0, "others": 1.0}
+    own = tune(tmp_path / "own", Noisy(**noisy))
+    annealed = tune(tmp_path / "annealed", Noisy(**noisy), ANNEALED)
+    assert (own.verdict != "better", own.learning_rate_schedule) == (True, None)
+    assert annealed.verdict == "better"
+    assert annealed.learning_rate_schedule == "warmup_stable_decay"
+    assert annealed.val_loss < annealed.baseline.val_loss < 1.5 * annealed.val_loss
+    told = f"ends at val_loss {annealed.val_loss:.4g}, "
+    assert told in annealed.reasons[0]
+    assert told in words.verdict(annealed)
+
+
+def test_settings_that_end_worse_for_certain_are_no_reason_to_change(tmp_path):
+    found = tune(tmp_path, Noisy(faster=0.5), ANNEALED)
+    assert found.verdict == "tie"
+    assert "none ends better by more than 2%, for certain" in found.reasons[0]
+
+
+def test_what_seeds_cannot_tell_of_annealed_trials_says_how_many_would(tmp_path):
+    found = tune(tmp_path, Noisy(faster=1.1, spread=0.07), ANNEALED, "trials.seeds=3")
+    assert found.verdict == "inconclusive"
+    assert found.learning_rate == 0.01
+    (seeds,) = map(int, re.findall(r"--set trials.seeds=(\d+)", found.reasons[0]))
+    assert 3 < seeds <= 20
+
+
+def test_accuracies_of_annealed_trials_have_their_own_sign(tmp_path):
+    facts = inspected(metrics=("val_loss", "val_accuracy"))
+    found = tune(tmp_path, Noisy(faster=2.0, facts=facts), ANNEALED, "trials.metric=val_accuracy")
+    assert found.verdict == "better"
+    assert found.val_loss > found.baseline.val_loss
+    assert "% higher (95 % interval" in found.reasons[0]
+
+
+def test_annealed_losses_are_timed_and_looked_at_where_the_rate_falls(tmp_path):
+    device = Noisy(faster=2.0)
+    found = tune(tmp_path, device, ANNEALED)
+    finals = [t for t in device.tasks if isinstance(t, Trial) and len(t.evaluate_at) > 10]
+    seconds = max(t.steps * device.step_seconds(32) for t in finals if is_baseline(t))
+    assert (1 - DECAY) * seconds < found.target_seconds <= 1.01 * seconds
+    for task in finals:
+        shares = [step / task.steps for step in task.evaluate_at]
+        assert len(shares) == 19
+        assert sum(1 - DECAY < each < 1 for each in shares) >= 3
+    assert "with the trials, the critical batch" not in " ".join(found.reasons)
+
+
+def test_points_in_the_midst_of_one_annealed_trial_stand_beside_the_end_of_none(tmp_path):
+    found = tune(tmp_path, PretendDevice(), ANNEALED, "trials.sharpness=true")
+    finalists = [each for each in found.candidates if each.is_finalist]
+    assert {each.val_loss_at_equal_steps for each in finalists} == {None}
+    assert {each.val_loss_at_equal_samples for each in finalists} == {None}
+    assert words.measures(found) == ("val_loss", "sharpness")
+    assert words.measured(finalists[0], found)[1] == f"{finalists[0].sharpness:.4g}"
+
+
+@pytest.mark.parametrize("schedule", ["own", "warmup_stable_decay"])
+def test_the_answer_says_what_it_holds_for(tmp_path, schedule):
+    found = tune(tmp_path, PretendDevice(), f"trials.schedule={schedule}")
+    told = "So this holds for a training that does the same" in " ".join(found.reasons)
+    assert told == (schedule != "own") == ("annealed to 0" in words.beside_rate(found))
+
+
+def test_of_a_run_that_has_both_the_page_shows_the_trials_of_the_answer(tmp_path):
+    tune(tmp_path, PretendDevice())
+    found = tune(tmp_path, PretendDevice(), ANNEALED)
+    shown = findings(read_record(tmp_path), "both").curves
+    seeds = {(curve.batch_size, curve.learning_rate, curve.seed) for curve in shown}
+    assert len(seeds) == len(shown) > 10
+    assert found.learning_rate_schedule
+
+
+def pasted(snippet, trained, **names):
+    """The rates that it sets, of each optimizer, for the steps of its training."""
+    rates = []
+
+    class Rates(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    fit = trained.fit
+    trained.fit = lambda *given, **named: fit(*given, **named, verbose=0, callbacks=[Rates()])
+    exec(snippet, {"model": trained, **names})
+    return rates
+
+
+def linear():
+    found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    found.compile(keras.optimizers.SGD(0.01), "mse")
+    return found
+
+
+@pytest.mark.parametrize("made", [0, 5000])
+def test_what_is_pasted_trains_by_the_schedule_over_all_of_the_users_epochs(tmp_path, made):
+    facts = inspected(train_samples=4096, steps_made=made)
+    found = tune(tmp_path, PretendDevice(facts=facts), ANNEALED)
+    trained = linear()
+    trained.optimizer._iterations.assign(made)
+    x = np.zeros((4096, 4), "float32")
+    rates = pasted(found.snippet, trained, x=x, y=x[:, :1], EPOCHS=5)
+    steps = 5 * found.steps_per_epoch
+    expected = [found.learning_rate * share(step, steps) for step in range(steps)]
+    assert rates == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_pasted_can_be_saved_and_loaded(tmp_path):
+    found = tune(tmp_path, PretendDevice(), ANNEALED)
+    trained, x = linear(), np.zeros((64, 4), "float32")
+    pasted(found.snippet, trained, x=x, y=x[:, :1], EPOCHS=1)
+    trained.save(tmp_path / "model.keras")
+    schedule = keras.models.load_model(tmp_path / "model.keras").optimizer._learning_rate
+    assert schedule.steps == found.steps_per_epoch
+
+
+def test_each_of_several_optimizers_goes_on_from_its_own_rate(tmp_path):
+    names = ("optimizer.optimizers[0]", "optimizer.optimizers[1]")
+    facts = inspected(optimizer="SGD, SGD", optimizer_names=names)
+    found = tune(tmp_path, PretendDevice(facts=facts), ANNEALED)
+    trained = linear()
+    sgd = keras.optimizers.SGD
+    parts = keras.optimizers.OptimizerMap(sgd(0.01), {".*bias": sgd(0.1)})
+    trained.compile(keras.optimizers.MultiOptimizer(parts), "mse")
+    first, second = (each.learning_rate.numpy() for each in trained.optimizer.optimizers)
+    x = np.zeros((64, 4), "float32")
+    exec(found.snippet, {"model": trained, "x": x, "y": x[:, :1], "EPOCHS": 1})
+    peaks = [each._learning_rate.rate for each in trained.optimizer.optimizers]
+    factor = found.learning_rate / 0.01
+    assert peaks == pytest.approx([factor * first, factor * second], rel=1e-3)
+
+
+def test_where_steps_were_not_all_counted_the_user_fills_them_in(tmp_path):
+    extents = (Extent(samples=4096, is_whole=False), Extent(samples=512, is_whole=True))
+    call = "train, validation = load(batch_size={size})\nmodel.fit(train)"
+    facts = inspected(extents=extents, fit_call=call)
+    found = tune(tmp_path, PretendDevice(facts=facts), ANNEALED)
+    rate = f"{found.learning_rate:.6g}"
+    assert (
+        f"model.optimizer.learning_rate = WarmupStableDecay({rate}, steps=STEPS)" in found.snippet
+    )
+    assert "STEPS: all batches" in found.snippet
+    assert found.snippet.endswith("model.fit(train, epochs=EPOCHS)")
+
+
+def test_a_real_model_is_recommended_for_by_annealed_trials(tmp_path):
+    """And what is printed to paste trains that model."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
+    quick = [*FAST, "batch_sizes.max=32", "trials.learning_rate=none", ANNEALED]
+    arguments = ("recommend", recipe, *settings(*quick), "--json")
+    code, out, err = autobatch(*arguments, "--tensorboard", tmp_path / "events", cwd=tmp_path)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["learning_rate_schedule"] == "warmup_stable_decay"
+    assert re.search(r"rose over the first 10% of the steps", " ".join(found["reasons"]))
+    assert all(
+        each.name.endswith("-warmup_stable_decay") for each in (tmp_path / "events").iterdir()
+    )
+    (x, y), _ = much_data()
+    rates = pasted(found["snippet"], model(), x=x, y=y, EPOCHS=2)
+    assert len(rates) == 2 * found["steps_per_epoch"]
+    assert 0 < min(rates) < max(rates) == pytest.approx(found["learning_rate"])

@@ -68,7 +68,12 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
 
 
 def _at_equal(evidence: Evidence, *, by_samples: bool) -> dict[Setting, float]:
-    """The metric of each finalist where all had made as many steps, or seen as many samples."""
+    """The metric of each finalist where all had made as many steps, or seen as many samples.
+
+    Not of annealed trials: there some would be at their ends, and others before their tails.
+    """
+    if evidence.reading.anneals:
+        return {}
     done: dict[Setting, float] = {}  # steps or samples of the shortest trial
     for setting, curves in evidence.finals.items():
         unit = setting.batch_size if by_samples else 1

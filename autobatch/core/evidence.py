@@ -7,9 +7,10 @@ from typing import Literal
 
 from autobatch.core import learning_curves, noise_scale, ranking, scaling
 from autobatch.core.compiled import Compiled
-from autobatch.core.learning_curves import Curve
+from autobatch.core.learning_curves import Curve, best_cost, last_cost
 from autobatch.core.metric import is_maximised
-from autobatch.protocol import Interval, NoiseScale, TrialSchedule
+from autobatch.core.reading import OWN, Reading
+from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
@@ -37,7 +38,7 @@ class Evidence:
     compiled: Compiled
     step_seconds: dict[int, float]
     metric: str
-    schedule: TrialSchedule = "own"  # that all trials train by
+    reading: Reading = OWN  # with the schedule that all trials train by
     accumulation_steps: int = 1  # the user's own: batches for one update
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
@@ -215,7 +216,7 @@ class Evidence:
         curves, cost = self.first_curves, self.first[setting]
         if cost is None or setting not in curves:
             return 1.0
-        best = min(curves.values(), key=learning_curves.best_cost)
+        best = min(curves.values(), key=best_cost)
         seconds, taken = (learning_curves.time_to(curve, cost) for curve in (best, curves[setting]))
         if seconds is None or taken is None:
             return 1.0
@@ -224,6 +225,10 @@ class Evidence:
     def named(self, setting: Setting) -> str:
         rate = self.learning_rate(setting)
         return f"batch {setting.batch_size} with learning rate {rate:.3g}"
+
+    def listed(self, settings: Sequence[Setting]) -> str:
+        *most, last = map(self.named, settings)
+        return f"{', '.join(most)} and {last}" if most else last
 
     @property
     def named_baseline(self) -> str:
@@ -241,27 +246,25 @@ class Evidence:
 
     def goes_wrong(self, setting: Setting) -> bool:
         """Whether it loses again much of what it learned, and ends above the baseline."""
-        ends_above = self._mean(setting, _last_cost) > self._mean(self.baseline, _last_cost)
+        ends_above = self._mean(setting, last_cost) > self._mean(self.baseline, last_cost)
         return ends_above and self.rise(setting) is not None
 
     def rise(self, setting: Setting) -> tuple[float, float] | None:
         """(best, last) of the metric, means over seeds, where it got much worse again."""
         first = self._mean(setting, lambda curve: curve[0][1])
-        best, last = self._mean(setting, learning_curves.best_cost), self._mean(setting, _last_cost)
+        best, last = (
+            self._mean(setting, best_cost),
+            self._mean(setting, last_cost),
+        )
         is_much = best < first and last - best > RISE * (first - best)
         return (self.shown(best), self.shown(last)) if is_much else None
 
     def final_cost(self, setting: Setting) -> float | None:
         """Mean over the seeds of the best metric reached; None if none finished."""
-        if not any(self.finals[setting].values()):
-            return None
-        return self.shown(self._mean(setting, learning_curves.best_cost))
+        is_any = any(self.finals[setting].values())
+        return self.shown(self._mean(setting, best_cost)) if is_any else None
 
     def _mean(self, setting: Setting, cost: Callable[[Curve], float]) -> float:
         """Over the seeds that finished."""
         costs = [cost(curve) for curve in self.finals[setting].values() if curve]
         return sum(costs) / len(costs)
-
-
-def _last_cost(curve: Curve) -> float:
-    return curve[-1][1]

@@ -17,13 +17,16 @@ FIRST_EVALUATIONS = 5  # of a first trial
 EVALUATION_RATIO = 0.75  # of successive fractions: a finalist's first is 1 % of its trial
 
 
-def evaluation_steps(steps: int, *, is_final: bool) -> tuple[int, ...]:
+def evaluation_steps(steps: int, *, is_final: bool, late: Sequence[float] = ()) -> tuple[int, ...]:
     """0, and steps whose fractions of all fall by a constant ratio.
 
-    Of a first trial every second, down to a tenth: what it is ranked by is how it ends.
+    Of a first trial every second, down to a tenth: what it is ranked by is how it ends. Of a
+    finalist's, `late` fractions stand in place of as many of the earliest.
     """
-    exponents = range(EVALUATIONS) if is_final else range(0, FIRST_EVALUATIONS * 2, 2)
-    fractions = [EVALUATION_RATIO**k for k in exponents]
+    exponents = range(0, FIRST_EVALUATIONS * 2, 2)
+    if is_final:
+        exponents = range(EVALUATIONS - len(late))
+    fractions = [EVALUATION_RATIO**k for k in exponents] + [*late] * is_final
     return tuple(sorted({0, *(max(1, round(steps * fraction)) for fraction in fractions)}))
 
 
@@ -68,6 +71,10 @@ def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[fl
 
 def best_cost(curve: Sequence[tuple[float, float]]) -> float:
     return min(cost for _, cost in curve)
+
+
+def last_cost(curve: Sequence[tuple[float, float]]) -> float:
+    return curve[-1][1]
 
 
 def only_cost(curves: Iterable[Curve]) -> float | None:

@@ -114,18 +114,45 @@ def speedups(
     what multiplies the baseline's, its step time, of which seeds tell nothing.
     Needs two candidates and two seeds: one seed has no luck to tell, and ranks nothing.
     """
-    names, y = list(times), _log(times)
+    found = {}
+    for name, (gain, wide) in _gains(list(times), _log(times), baseline, doubts or {}).items():
+        low, high = map(quantiles.finite_exp, (gain - wide, gain + wide))
+        found[name] = Interval(value=exp(gain), low=low, high=high)
+    return found
+
+
+def end_differences(
+    costs: Mapping[Name, Sequence[float]],
+    *,
+    baseline: Name,
+    doubts: Mapping[Name, float] | None = None,
+    learned: float = 0.0,
+) -> dict[Name, Interval]:
+    """Final costs less the baseline's, with simultaneous 95 % intervals, as in `speedups`.
+
+    As shares of the baseline's, as in `loss_difference`; `doubts` are of costs.
+    """
+    found, unit = {}, _unit(costs[baseline], learned)
+    y: luck.Table = np.array(list(costs.values()), dtype=float)
+    for name, (gain, wide) in _gains(list(costs), y, baseline, doubts or {}).items():
+        low, high = (-gain - wide) / unit, (wide - gain) / unit
+        found[name] = Interval(value=-gain / unit, low=low, high=high)
+    return found
+
+
+def _gains(
+    names: Sequence[Name], y: luck.Table, baseline: Name, doubts: Mapping[Name, float]
+) -> dict[Name, tuple[float, float]]:
+    """By how much each is lower than the baseline, and half of its interval."""
     candidates, seeds = y.shape
     means, own = y.mean(axis=1), names.index(baseline)
     found = {}
     for at, name in enumerate(names):
         if at != own:
-            gain = float(means[own] - means[at])
             deviation, pooled = luck.of_difference(y, at, own)
             half = _from_one(candidates, seeds, pooled) * deviation / sqrt(seeds)
-            wide = with_doubt(half, (doubts or {}).get(name, 0.0), candidates - 1)
-            low, high = map(quantiles.finite_exp, (gain - wide, gain + wide))
-            found[name] = Interval(value=exp(gain), low=low, high=high)
+            wide = with_doubt(half, doubts.get(name, 0.0), candidates - 1)
+            found[name] = float(means[own] - means[at]), wide
     return found
 
 
@@ -151,15 +178,26 @@ def told_apart(
     Of all pairs at once, since which pair is looked at follows from the times themselves. `doubt`:
     as in `speedups`, of these two.
     """
-    names, y = list(times), _log(times)
+    return _are_apart(_log(times), list(times).index(one), list(times).index(other), doubt)
+
+
+def ends_told_apart(
+    costs: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
+) -> bool:
+    """Whether two candidates' final costs do, as `told_apart`; `doubt` is of costs."""
+    y: luck.Table = np.array(list(costs.values()), dtype=float)
+    return _are_apart(y, list(costs).index(one), list(costs).index(other), doubt)
+
+
+def _are_apart(y: luck.Table, one: int, other: int, doubt: float) -> bool:
     candidates, seeds = y.shape
-    deviation, pooled = luck.of_difference(y, names.index(one), names.index(other))
+    deviation, pooled = luck.of_difference(y, one, other)
     if pooled:
         degrees = (candidates - 1) * (seeds - 1)
         bound = quantiles.studentized_range(CONFIDENCE, candidates, degrees) / sqrt(2)
     else:
         bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
-    apart = abs(log(geometric_mean(times[one]) / geometric_mean(times[other])))
+    apart = abs(float(y[one].mean() - y[other].mean()))
     return apart > hypot(bound * deviation / sqrt(seeds), doubt)
 
 
@@ -206,8 +244,12 @@ def loss_difference(
     count = len(differences)
     half = quantiles.student(0.95, count - 1) * float(differences.std(ddof=1)) / sqrt(count)
     mean = float(differences.mean())
-    unit = max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
+    unit = _unit(baseline, learned)
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
+
+
+def _unit(baseline: Sequence[float], learned: float) -> float:
+    return max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
 
 
 def geometric_mean(values: Sequence[float]) -> float:

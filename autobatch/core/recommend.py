@@ -1,123 +1,36 @@
-"""From measurements to an answer with its reasons. Pure: every number in a sentence was measured.
+"""The whole answer to a choice whose memory was verified, with its reasons.
 
-`choose` picks a setting and a verdict; `compose` puts it into words once its memory was verified.
+Pure: every number in a sentence was measured.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Any, Literal
 
-from autobatch.core import caveats, outlook_wording, ranking, scaling, time_to_target, wording
+from autobatch.core import (
+    caveats,
+    outlook_wording,
+    scaling,
+    time_to_target,
+    wording,
+)
 from autobatch.core.candidates import candidates
-from autobatch.core.evidence import Evidence, Setting, Verdict
+from autobatch.core.evidence import Evidence
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.core.snippet import snippet
-from autobatch.core.standing import Choice, Reached, Standing, onward, standing
+from autobatch.core.standing import Choice
 from autobatch.protocol import (
     SCHEMA_VERSION,
     Baseline,
     BenchmarkResult,
     EffectiveBatch,
     Inspected,
-    Interval,
     ProbeResult,
     Recommendation,
     Replicas,
 )
 
-SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
 BELOW_DIVERGENCE = 4.0  # times: no rate that was not tried is nearer to where training broke down
-
-
-def choose(
-    evidence: Evidence,
-    *,
-    ceiling: int,
-    prefer: Literal["small", "large"] = "small",
-    unverified: Mapping[int, str] = {},
-) -> Choice:
-    """Of the settings that are sooner at the baseline's loss, the one that goes on soonest.
-
-    Of those within 10 % of it, the smallest batch, which is robust to errors of the learning rate
-    and needs least memory; or the largest. Half its learning rate, if twice its rate no longer
-    learns and the half is within 10 % of it, too.
-
-    `better` needs the whole interval above 1; it is the one that is told, since an interval of the
-    chosen alone would take no account of the choice. And it needs that after equal time it is not
-    worse than the baseline, for certain. What then loses again much of what it has learned, and
-    ends above the baseline, is chosen only where nothing else is better. `tie`: nothing tried is
-    more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
-    either, the baseline stays.
-    """
-    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling, unverified)}
-    found = standing(evidence).without(unusable)
-    parity, usable = Interval(value=1.0, low=1.0, high=1.0), found.speedups
-    surely_better = {s: i for s, i in usable.items() if i.low > 1 and not found.ends_worse(s)}
-    going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
-    surely_better = going_well or surely_better
-    sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
-    if not surely_better:
-        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, unusable) else "inconclusive"
-        alike = [s for s in sound if usable[s].low <= 1 <= usable[s].high]
-        ties = _at_other_sizes(alike, evidence.baseline)
-        return Choice(evidence.baseline, verdict, parity, ties, found, None, unverified)
-    going_on = onward(evidence, found, surely_better)
-    seconds = {s: going_on.seconds(s) for s in going_on.times}
-    as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
-    sign = -1 if prefer == "large" else 1
-    chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
-
-    def compared(one: Setting, other: Setting) -> Reached:
-        """What gets there with some seeds only is judged earlier."""
-        return going_on if {one, other} <= going_on.times.keys() else found
-
-    def are_alike(one: Setting, other: Setting) -> bool:
-        """For all that the seeds can tell."""
-        times, doubt = compared(one, other).times, evidence.step_doubt(one, other)
-        return other not in going_on.later and not ranking.told_apart(
-            times, one, other, doubt=doubt
-        )
-
-    safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if evidence.on_the_brink(chosen) and safer in surely_better and safer not in going_on.later:
-        by = compared(chosen, safer)
-        if by.seconds(safer) <= ranking.TIE * by.seconds(chosen):
-            chosen = safer
-    ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
-    further = going_on if len(surely_better) > 1 else None
-    return Choice(chosen, "better", surely_better[chosen], ties, found, further, unverified)
-
-
-def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setting, ...]:
-    return tuple(sorted(s for s in settings if s.batch_size != chosen.batch_size))
-
-
-def _is_usable(
-    setting: Setting, evidence: Evidence, ceiling: int, unverified: Collection[int]
-) -> bool:
-    """The user's own size, which is what stays otherwise, wherever the ceiling is."""
-    size = setting.batch_size
-    return size == evidence.baseline.batch_size or (size <= ceiling and size not in unverified)
-
-
-def _none_is_sooner(evidence: Evidence, found: Standing, unusable: Collection[Setting]) -> bool:
-    """Whether for certain no other finalist is more than 10 % sooner than the baseline.
-
-    And that none ends better. One that most of three seeds or more do not get to where the baseline
-    is in half of its trial, not in all of it, is later.
-    """
-    own = evidence.baseline
-    others = [s for s in evidence.finals if s != own and s not in unusable]
-    seeds = len(evidence.finals[own])
-    return bool(others) and all(
-        not found.ends_better(s)
-        and (
-            found.speedups[s].high <= ranking.TIE
-            if s in found.speedups
-            else s in found.later and seeds >= SEEDS_TO_BE_LATER
-        )
-        for s in others
-    )
 
 
 def compose(
@@ -159,6 +72,7 @@ def compose(
         ),
         val_loss=evidence.final_cost(choice.setting),
         metric=evidence.metric,
+        learning_rate_schedule="warmup_stable_decay" if evidence.reading.anneals else None,
         speedup=choice.speedup,
         verdict=choice.verdict,
         confidence=_confidence(choice, outlook),
@@ -190,7 +104,13 @@ def compose(
         ),
         warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
         environment=environment,
-        snippet=snippet(choice, evidence, inspected, replicas=probed.replicas),
+        snippet=snippet(
+            choice,
+            evidence,
+            inspected,
+            steps_per_epoch=point.steps_per_epoch,
+            replicas=probed.replicas,
+        ),
         wall_seconds=wall_seconds,
     )
 

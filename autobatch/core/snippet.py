@@ -2,25 +2,29 @@
 
 from autobatch.core.evidence import Evidence
 from autobatch.core.standing import Choice
+from autobatch.core.warmup_stable_decay import SOURCE
 from autobatch.protocol import Inspected
 from autobatch.units import format_average
 
 
-def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replicas: int = 1) -> str:
+def snippet(
+    choice: Choice,
+    evidence: Evidence,
+    inspected: Inspected,
+    *,
+    steps_per_epoch: int,
+    replicas: int = 1,
+) -> str:
     rate = evidence.learning_rate(choice.setting)
     factor = _factor(rate, choice.setting.batch_size, evidence, inspected)
     names = [f"model.{name}" for name in inspected.optimizer_names]
-    is_set = len(names) == 1 and not inspected.learning_rate_schedule
-    if is_set and inspected.rate_scheduler is None:
-        lines = [f"{names[0]}.learning_rate = {rate:.6g}"]
-    elif factor == "1":
-        lines = []
-    elif is_set:
-        lines = [f"# multiply what your {inspected.rate_scheduler} returns by {factor}"]
-    elif len(names) > 1:
-        lines = [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
+    fit_call = inspected.fit_call.replace("{size}", str(choice.setting.batch_size))
+    if evidence.reading.anneals:
+        steps = f"EPOCHS * {steps_per_epoch}" if inspected.is_whole else "STEPS"
+        lines = _annealed(names, rate, factor, steps, inspected)
+        fit_call = f"{fit_call.removesuffix(')')}, epochs=EPOCHS)"
     else:
-        lines = [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
+        lines = _rates(names, rate, factor, inspected)
     kappa = evidence.compiled.kappa(choice.setting.batch_size)
     if inspected.schedule_counts_steps and kappa != 1:
         schedule = inspected.learning_rate_schedule
@@ -29,7 +33,7 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         told = format_average(value, 6)
         lines.extend(f"{each}{inner}.{name} = {told}" for each in names)
-    lines.append(inspected.fit_call.replace("{size}", str(choice.setting.batch_size)))
+    lines.append(fit_call)
     if replicas > 1:
         each = choice.setting.batch_size // replicas
         lines.insert(
@@ -39,6 +43,40 @@ def snippet(choice: Choice, evidence: Evidence, inspected: Inspected, *, replica
         told = format_average(moving_momentum(choice, evidence, inspected))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
+
+
+def _rates(names: list[str], rate: float, factor: str, inspected: Inspected) -> list[str]:
+    """What of them changes where the user's own code says how they go."""
+    is_set = len(names) == 1 and not inspected.learning_rate_schedule
+    if is_set and inspected.rate_scheduler is None:
+        return [f"{names[0]}.learning_rate = {rate:.6g}"]
+    if factor == "1":
+        return []
+    if is_set:
+        return [f"# multiply what your {inspected.rate_scheduler} returns by {factor}"]
+    if len(names) > 1:
+        return [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
+    return [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]
+
+
+def _annealed(
+    names: list[str], rate: float, factor: str, steps: str, inspected: Inspected
+) -> list[str]:
+    """The schedule that trials had, over the steps of the user's whole training."""
+    told = "STEPS: all batches of your training, EPOCHS: its epochs"
+    if steps != "STEPS":
+        told = "EPOCHS: those of your whole training"
+    lines = [SOURCE, f"# {told}"]
+    start = f", start={inspected.steps_made}" if inspected.steps_made else ""
+    if len(names) == 1:
+        schedule = f"WarmupStableDecay({rate:.6g}, steps={steps}{start})"
+        return [*lines, f"{names[0]}.learning_rate = {schedule}"]
+    return [
+        *lines,
+        f"for optimizer in ({', '.join(names)}):",
+        f"    rate = {factor} * float(optimizer.learning_rate)",
+        f"    optimizer.learning_rate = WarmupStableDecay(rate, steps={steps}{start})",
+    ]
 
 
 def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) -> str:

@@ -4,14 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from autobatch.core import learning_curves, ranking
+from autobatch.core import final_costs, learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.protocol import Interval
 
-# Of the baseline's trial. What is half as fast gets to where the baseline is in half of it, with
-# all seeds; to its end only what is sooner, or was lucky.
-TARGETS_AT = (0.5, 0.75, 1.0)
 LEARNED = 0.25  # of what it learns in the whole trial: by then it has left where it started
+SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
 MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads
 
 
@@ -40,12 +38,16 @@ class Standing(Reached):
     # They are shares of a hundredth of what the baseline learned, of which it ends below that.
     of_what_is_learned: bool = False
     is_the_end: bool = False  # the target: of the baseline's trial
+    # Of annealed trials, which are judged by them: best costs less the baseline's, as `differences`
+    # have them; simultaneous intervals.
+    ends: dict[Setting, Interval] = field(default_factory=dict)
     given_up: dict[Setting, Interval] = field(default_factory=dict)  # speedups of no use
 
     def without(self, unusable: Collection[Setting]) -> "Standing":
         """What is sooner or later of those that can be used; the times are of all."""
         return replace(
             self,
+            ends={s: i for s, i in self.ends.items() if s not in unusable},
             later=self.later.difference(unusable),
             speedups={s: i for s, i in self.speedups.items() if s not in unusable},
             given_up={s: i for s, i in self.speedups.items() if s in unusable},
@@ -55,6 +57,32 @@ class Standing(Reached):
     def of_use(self) -> str:
         """Which others a sentence is about, where some were given up."""
         return " that can be used" if self.given_up else ""
+
+    def is_better(self, setting: Setting) -> bool:
+        """Than the baseline, for certain."""
+        if self.ends:
+            return setting in self.ends and self.ends[setting].high < 0
+        return self.speedups[setting].low > 1 and not self.ends_worse(setting)
+
+    def is_alike(self, setting: Setting) -> bool:
+        """For all that the seeds can tell."""
+        if self.ends:
+            return setting in self.ends and self.ends[setting].low <= 0 <= self.ends[setting].high
+        return self.speedups[setting].low <= 1 <= self.speedups[setting].high
+
+    def is_no_better(self, setting: Setting, seeds: int) -> bool:
+        """For certain, or by less than is of interest.
+
+        What most of three seeds or more do not get to where the baseline is in half of its trial,
+        not in all of it, is later.
+        """
+        if setting in self.ends:
+            return self.ends[setting].low >= -ranking.EQUIVALENT
+        if self.ends_better(setting):
+            return False
+        if setting in self.speedups:
+            return self.speedups[setting].high <= ranking.TIE
+        return setting in self.later and seeds >= SEEDS_TO_BE_LATER
 
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
@@ -114,19 +142,20 @@ class Choice:
 def standing(evidence: Evidence) -> Standing:
     """Compare the finalists by time to what the baseline has reached at the end of its trial.
 
-    Or in less of it, where that leaves out one that gets to where the baseline is in half of it:
-    short training tells little of longer, but times of the lucky seeds alone tell nothing.
+    Or in less of it, where that leaves out one that gets to where the baseline is in half of it (as
+    trials are read): short training tells little of longer, but times of the lucky seeds alone tell
+    nothing.
     """
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     trial_seconds = max(curve[-1][0] for curve in curves)
     start = min(curve[0][1] for curve in curves)
-    moments = [share * trial_seconds for share in TARGETS_AT]
+    moments = [share * trial_seconds for share in evidence.reading.targets_at]
     targets = [
         max(learning_curves.cost_at(curve, seconds) for curve in curves) for seconds in moments
     ]
     end = targets[-1]
     if end >= start:
-        differences = _differences(evidence) if evidence.seeds_differ() else {}
+        differences = final_costs.differences(evidence) if evidence.seeds_differ() else {}
         return Standing(
             end, {}, target_seconds=trial_seconds, learns=False, differences=differences
         )
@@ -151,10 +180,11 @@ def standing(evidence: Evidence) -> Standing:
         later,
         target_seconds=seconds,
         speedups=speedups,
-        differences=_differences(evidence),
+        differences=final_costs.differences(evidence),
         of_what_is_learned=abs(evidence.final_cost(evidence.baseline) or 0.0)
-        < ranking.LEAST_SHARE * _learned(evidence),
+        < ranking.LEAST_SHARE * final_costs.learned(evidence),
         is_the_end=seconds == trial_seconds,
+        ends=final_costs.ends(evidence) if evidence.reading.anneals else {},
     )
 
 
@@ -201,34 +231,14 @@ def _mostly_missing(
     )
 
 
-def _differences(evidence: Evidence) -> dict[Setting, Interval]:
-    """Of those that were trained with every seed, each paired with the baseline alone.
-
-    One that ends anywhere would otherwise widen the intervals of all.
-    """
-    costs = {
-        setting: {seed: learning_curves.best_cost(curve) for seed, curve in curves.items() if curve}
-        for setting, curves in evidence.finals.items()
-    }
-    own = costs[evidence.baseline]
-    return {
-        setting: ranking.loss_difference(
-            [found[seed] for seed in own], list(own.values()), learned=_learned(evidence)
-        )
-        for setting, found in costs.items()
-        if setting != evidence.baseline and found.keys() == own.keys() and len(own) >= 2
-    }
-
-
-def _learned(evidence: Evidence) -> float:
-    """By how much the baseline's cost falls, the mean of its seeds."""
-    curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
-    return sum(curve[0][1] - learning_curves.best_cost(curve) for curve in curves) / len(curves)
-
-
 def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, float]]:
-    """(batch size, steps) of the soonest finalist at each size; of those that took many."""
+    """(batch size, steps) of the soonest finalist at each size; of those that took many.
+
+    None of annealed trials, which are at any target near their ends, whatever steps they have.
+    """
     steps: dict[int, float] = {}
+    if evidence.reading.anneals:
+        return []
     for setting, times in found.times.items():
         needed = ranking.geometric_mean(times) / evidence.step_seconds[setting.batch_size]
         steps[setting.batch_size] = min(needed, steps.get(setting.batch_size, inf))

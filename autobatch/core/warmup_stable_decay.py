@@ -25,3 +25,24 @@ def lines(step: Number, steps: int) -> tuple[Number, Number]:
 def share(step: float, steps: int) -> float:
     """Of the peak, at `step`."""
     return max(0.0, min(1.0, *lines(step, steps)))
+
+
+SOURCE = f"""\
+import keras
+
+
+@keras.saving.register_keras_serializable()
+class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, rate, steps, start=0):
+        self.rate, self.steps, self.start = rate, steps, start
+
+    def __call__(self, step):
+        done = keras.ops.cast(step, "float32") - self.start
+        rise = (done + 1) / ({WARM_UP} * self.steps)
+        fall = (self.steps - done) / ({DECAY} * self.steps)
+        return self.rate * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self):
+        return {{"rate": self.rate, "steps": self.steps, "start": self.start}}
+
+"""  # to paste

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from autobatch.core import ranking
+from autobatch.core import ending, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.search import BOUND_BY
 from autobatch.core.standing import Choice, Reached
@@ -15,6 +15,7 @@ def reasons(choice: Choice, evidence: Evidence, measured: BenchmarkResult) -> tu
     return (
         why_this_one(choice, evidence),
         *what_was_given_up(choice, evidence),
+        *ending.on_the_schedule(evidence),
         *share_of_the_rate(choice, evidence),
         _why_this_rate(choice, evidence),
         _why_this_fast(choice, evidence, measured),
@@ -36,7 +37,9 @@ def on_memory(
 
 def why_this_one(choice: Choice, evidence: Evidence) -> str:
     if choice.verdict != "better":
-        return why_it_stays(choice, evidence)
+        return (ending.why_it_stays if choice.standing.ends else why_it_stays)(choice, evidence)
+    if evidence.reading.anneals:
+        return ending.why_it_is_better(choice, evidence)
     own, setting = evidence.baseline, choice.setting
     found, speedup = choice.standing, choice.speedup
     seeds = len(evidence.finals[own])
@@ -50,8 +53,7 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
     if choice.onward and choice.onward.target < found.target:
         sentence += _why_of_those(choice, evidence, choice.onward)
     if choice.tied_with:
-        *most, last = map(evidence.named, choice.tied_with)
-        others = f"{', '.join(most)} and {last}" if most else last
+        others = evidence.listed(choice.tied_with)
         sentence += f" {seeds} seeds do not tell it apart from {others}."
     return sentence
 
@@ -112,6 +114,8 @@ def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 
     Of the setting that is recommended; where the baseline stays, of the soonest other.
     """
+    if choice.standing.ends:  # it was judged by that
+        return ()
     setting, whose, found = choice.setting, f"its best {evidence.metric}", choice.standing
     if setting == evidence.baseline:
         timed = [s for s in found.speedups if s in found.differences]
@@ -137,7 +141,7 @@ def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 def share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     """What the learning rate alone gains, where that was measured."""
     own = evidence.baseline.batch_size
-    if choice.verdict != "better" or choice.setting.batch_size == own:
+    if choice.verdict != "better" or choice.setting.batch_size == own or choice.standing.ends:
         return ()
     alone = {s: each for s, each in choice.standing.speedups.items() if s.batch_size == own}
     setting = max(alone, key=lambda s: alone[s].value, default=None)

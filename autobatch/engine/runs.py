@@ -138,6 +138,8 @@ def _answer(
 ) -> tuple[Literal["recommended", "benchmarked", "probed", "verified", "unfinished"], str]:
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
+        if found.verdict == "better" and found.learning_rate_schedule:
+            return "recommended", f"{told}: ends at {found.metric} {found.val_loss:.4g}"
         if found.verdict == "better":
             return "recommended", f"{told}: {ratio(found.speedup.value)}× sooner"
         return "recommended", f"{told}: {found.verdict}"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from autobatch.core.choose import choose
 from autobatch.core.evidence import Evidence
-from autobatch.core.recommend import choose
 from autobatch.core.standing import Choice
 from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (

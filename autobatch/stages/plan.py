@@ -6,6 +6,7 @@ from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.metric import is_maximised
+from autobatch.core.reading import READINGS
 from autobatch.core.search import BOUND_BY
 from autobatch.errors import RecipeError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
@@ -139,7 +140,7 @@ def plan(
         step_seconds=step_seconds,
         step_doubts=step_doubts,
         metric=recipe.trials.metric,
-        schedule=recipe.trials.schedule,
+        reading=READINGS[recipe.trials.schedule],
         accumulation_steps=inspected.accumulation_steps,
         instead_of=None if size == recipe.baseline.batch_size else recipe.baseline.batch_size,
         notes=notes,

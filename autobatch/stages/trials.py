@@ -197,7 +197,9 @@ class _Trials:
             batch_size=size,
             learning_rate=rate,
             steps=steps,
-            evaluate_at=learning_curves.evaluation_steps(steps, is_final=is_final),
+            evaluate_at=learning_curves.evaluation_steps(
+                steps, is_final=is_final, late=evidence.reading.late
+            ),
             validation_batch_size=evidence.validation_batch_size,
             seed=seed,
             settings=evidence.hyperparameters(size),
@@ -206,7 +208,7 @@ class _Trials:
             sharpness=is_final and self.session.recipe.trials.sharpness,
             validation_samples=evidence.validation_samples,
             built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
-            schedule=evidence.schedule,
+            schedule=evidence.reading.schedule,
         )
         entry = self.session.ask(
             "trials",

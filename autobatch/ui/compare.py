@@ -47,6 +47,9 @@ def _caveats(one: Findings, other: Findings) -> Iterator[str]:
     if one.recommendation and other.recommendation:
         if one.metric != other.metric:
             yield f"The metrics differ: {one.metric} and {other.metric}."
+        schedules = {r.learning_rate_schedule for r in (one.recommendation, other.recommendation)}
+        if len(schedules) > 1:
+            yield "One has annealed trials, and the other none: losses, and times, do not compare."
         yield (
             "Each run has a target of its own, the loss that its baseline reached: "
             f"{one.recommendation.target_loss:.4g} and {other.recommendation.target_loss:.4g}."

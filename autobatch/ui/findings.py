@@ -180,6 +180,8 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
             continue
         if task.batch_size not in step_seconds:
             continue
+        if found and task.schedule != (found.learning_rate_schedule or "own"):
+            continue
         step = step_seconds[task.batch_size]
         evaluated = [e for e in outcome.evaluations if metric in e.metrics]
         seen = [(e.step * step, e.metrics[metric]) for e in evaluated]

@@ -111,8 +111,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         ("batch size", f"[bold green]{result.batch_size}[/]   [dim]{words.yours(result)}[/]"),
         (
             "learning rate",
-            f"[bold green]{result.learning_rate:.4g}[/]   "
-            f"[dim]{words.whose(result)} {result.baseline.learning_rate:.4g}[/]",
+            f"[bold green]{result.learning_rate:.4g}[/]   [dim]{words.beside_rate(result)}[/]",
         ),
         *_accumulated(result),
         *_shared(result.batch_size, result.probe.replicas),

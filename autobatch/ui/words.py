@@ -36,6 +36,8 @@ def verdict(result: Recommendation) -> str:
     given_up = any(c.speedup and c.failure for c in result.candidates)
     of_use = " that can be used" if given_up else ""
     match result.verdict:
+        case "better" if result.learning_rate_schedule:
+            return f"ends at {ends(result)}, after equal training time"
         case "better":
             return (
                 f"{ratio(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
@@ -47,6 +49,13 @@ def verdict(result: Recommendation) -> str:
             return f"inconclusive: nothing{of_use} beats {kept}{comma} for certain; {keep}"
 
 
+def ends(result: Recommendation) -> str:
+    """What the recommended setting and the baseline end at, where both anneal."""
+    return (
+        f"{result.metric} {result.val_loss:.4g}, {whose(result)} at {result.baseline.val_loss:.4g}"
+    )
+
+
 def yours(result: Recommendation) -> str:
     """The user's own batch size, and whether it is the one that was compared with."""
     own = result.baseline.instead_of
@@ -56,6 +65,12 @@ def yours(result: Recommendation) -> str:
 def whose(result: Recommendation) -> str:
     """What the baseline is called."""
     return "yours" if result.baseline.instead_of is None else "in place of yours"
+
+
+def beside_rate(result: Recommendation) -> str:
+    """The baseline's, and what both are where trials had a schedule."""
+    told = f"{whose(result)} {result.baseline.learning_rate:.4g}"
+    return f"{told}; warmed up, and annealed to 0" if result.learning_rate_schedule else told
 
 
 def target(result: Recommendation) -> str:
@@ -187,18 +202,16 @@ def is_chosen(candidate: Candidate, result: Recommendation) -> bool:
 def measures(result: Recommendation) -> tuple[str, ...]:
     """What is told of every candidate: the metric after equal time, steps and samples, and more."""
     asked = any(c.sharpness is not None for c in result.candidates)
-    return (result.metric, *EQUAL, *(("sharpness",) if asked else ()))
+    equal = () if result.learning_rate_schedule else EQUAL
+    return result.metric, *equal, *(["sharpness"] * asked)
 
 
 def measured(candidate: Candidate, result: Recommendation) -> tuple[str, ...]:
     """By `measures`; empty where it is not known."""
-    found = (
-        candidate.val_loss,
-        candidate.val_loss_at_equal_steps,
-        candidate.val_loss_at_equal_samples,
-        candidate.sharpness,
-    )
-    return tuple(map(_number, found[: len(measures(result))]))
+    found = {result.metric: candidate.val_loss, "sharpness": candidate.sharpness}
+    equal = candidate.val_loss_at_equal_steps, candidate.val_loss_at_equal_samples
+    found |= zip(EQUAL, equal, strict=True)
+    return tuple(_number(found[name]) for name in measures(result))
 
 
 def _number(value: float | None) -> str:

@@ -38,6 +38,8 @@ def write(record: Path, folder: Path) -> int:
         task = trial.task
         name = f"batch-{task.batch_size}-rate-{task.learning_rate:.4g}"
         name += f"-seed-{task.seed}-{task.steps}-steps"
+        if task.schedule != "own":
+            name += f"-{task.schedule}"
         if (folder / name).exists():  # written before: again, each point would be there twice
             continue
         writer = tf.summary.create_file_writer(str(folder / name))
@@ -65,6 +67,7 @@ def _hyperparameters(task: Trial) -> dict[str, Any]:
         "learning_rate": task.learning_rate,
         "seed": task.seed,
         "steps": task.steps,
+        "schedule": task.schedule,
         **task.settings,
     }
 

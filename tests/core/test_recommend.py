@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pretend import inspected
 
+from autobatch.core.choose import choose
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
-from autobatch.core.recommend import choose
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.wording import (
     after_equal_time,

@@ -14,6 +14,7 @@ from rich.console import Console
 from autobatch import tuner
 from autobatch.core import learning_curves, ranking
 from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
+from autobatch.engine.runs import runs_in
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
 from autobatch.ui.findings import findings
@@ -26,10 +27,10 @@ EVIL = "</script><script>alert('1')</script><img src=x onerror=alert(2)>\"'&<b>"
 EVIL_METRIC = f"{EVIL}_loss"
 
 
-def run(directory, command=tuner.tune, **device):
+def run(directory, command=tuner.tune, overrides=(), **device):
     """The record of a whole run on a pretend device."""
     directory.mkdir(exist_ok=True)
-    with session(directory, PretendDevice(**device)) as opened:
+    with session(directory, PretendDevice(**device), overrides) as opened:
         command(opened)
     return read_record(directory)
 
@@ -446,6 +447,25 @@ def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
     assert rows["largest that fits"] == [str(better.recommendation.probe.largest_fitting), "100"]
     assert rows["batch size"] == [str(better.recommendation.batch_size), ""]
     assert set(shown.figures) == {"throughput", "memory"}
+
+
+def test_annealed_trials_are_told_by_where_they_end(tmp_path):
+    overrides = ["trials.schedule=warmup_stable_decay"]
+    annealed = run(tmp_path / "annealed", overrides=overrides).recommendation
+    run(tmp_path / "own")
+    runs = [str(tmp_path / name) for name in ("annealed", "own")]
+    told = "One has annealed trials, and the other none"
+    assert told in Page(report(runs, compare=True, output=None, force=False).read_text()).text
+    page = Page(report(runs[:1], compare=False, output=None, force=False).read_text())
+    ends = f"{annealed.val_loss:.4g} yours {annealed.baseline.val_loss:.4g}"
+    assert f"ends at {ends}" in page.text
+    rate = f"{annealed.learning_rate:.4g} yours 0.01; warmed up, and annealed to 0"
+    for text in (page.text, re.sub(r"\s+", " ", console_text(recommendation_table(annealed)))):
+        assert f"learning rate {rate}" in text
+        assert "class WarmupStableDecay" in text
+        assert "equal samples" not in text and "as many steps" not in text
+    answers = [each.answer for each in runs_in(tmp_path)]
+    assert sum(each.endswith(f"ends at val_loss {annealed.val_loss:.4g}") for each in answers) == 1
 
 
 def test_two_runs_without_a_measurement_in_common_have_no_empty_section(tmp_path, better):

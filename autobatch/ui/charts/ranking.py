@@ -86,8 +86,7 @@ def ranking_table(result: Recommendation) -> Table:
     """Everything that was tried, as ranked."""
     return Table(
         caption="All that was tried: finalists trained equally long, others less, with one seed. "
-        f"Target: {words.target(result)}. Beside it, {result.metric} where all had made as many "
-        "steps, and seen as many samples",
+        f"Target: {words.target(result)}{_beside(result)}",
         columns=(
             *("batch", "rate", "seeds", *words.measures(result)),
             *("reached in", "sooner", "95 % interval", ""),
@@ -104,6 +103,14 @@ def ranking_table(result: Recommendation) -> Table:
             )
             for c in result.candidates
         ),
+    )
+
+
+def _beside(result: Recommendation) -> str:
+    if result.learning_rate_schedule:
+        return ""
+    return (
+        f". Beside it, {result.metric} where all had made as many steps, and seen as many samples"
     )
 
 

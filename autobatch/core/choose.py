@@ -1,0 +1,97 @@
+"""Measurements of trials -> the setting that is recommended, and the verdict on it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
+
+from autobatch.core import ending, ranking
+from autobatch.core.evidence import Evidence, Setting, Verdict
+from autobatch.core.standing import Choice, Reached, Standing, onward, standing
+from autobatch.protocol import Interval
+
+
+def choose(
+    evidence: Evidence,
+    *,
+    ceiling: int,
+    prefer: Literal["small", "large"] = "small",
+    unverified: Mapping[int, str] = {},
+) -> Choice:
+    """Of the settings that are sooner at the baseline's loss, the one that goes on soonest.
+
+    Of those within 10 % of it, the smallest batch, which is robust to errors of the learning rate
+    and needs least memory; or the largest. Half its learning rate, if twice its rate no longer
+    learns and the half is within 10 % of it, too.
+
+    `better` needs the whole interval above 1; it is the one that is told, since an interval of the
+    chosen alone would take no account of the choice. And it needs that after equal time it is not
+    worse than the baseline, for certain. What then loses again much of what it has learned, and
+    ends above the baseline, is chosen only where nothing else is better. `tie`: nothing tried is
+    more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
+    either, the baseline stays. Of annealed trials, what ends lower for certain is `better`.
+    """
+    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling, unverified)}
+    found = standing(evidence).without(unusable)
+    parity, usable = Interval(value=1.0, low=1.0, high=1.0), found.speedups
+    surely_better = {s: i for s, i in usable.items() if found.is_better(s)}
+    going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
+    surely_better = going_well or surely_better
+    sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
+    if not surely_better:
+        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, unusable) else "inconclusive"
+        alike = [s for s in sound if found.is_alike(s)]
+        ties = _at_other_sizes(alike, evidence.baseline)
+        return Choice(evidence.baseline, verdict, parity, ties, found, None, unverified)
+    if found.ends:
+        setting = ending.chosen(evidence, found, surely_better, prefer)
+        alike = ending.not_told_apart(evidence, setting, sound)
+        ties = _at_other_sizes(alike, setting)
+        speedup = surely_better[setting]
+        return Choice(setting, "better", speedup, ties, found, None, unverified)
+    going_on = onward(evidence, found, surely_better)
+    seconds = {s: going_on.seconds(s) for s in going_on.times}
+    as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
+    sign = -1 if prefer == "large" else 1
+    chosen = min(as_good, key=lambda s: (sign * s.batch_size, seconds[s]))
+
+    def compared(one: Setting, other: Setting) -> Reached:
+        """What gets there with some seeds only is judged earlier."""
+        return going_on if {one, other} <= going_on.times.keys() else found
+
+    def are_alike(one: Setting, other: Setting) -> bool:
+        """For all that the seeds can tell."""
+        times, doubt = compared(one, other).times, evidence.step_doubt(one, other)
+        return other not in going_on.later and not ranking.told_apart(
+            times, one, other, doubt=doubt
+        )
+
+    safer = Setting(chosen.batch_size, chosen.rung - 1)
+    if evidence.on_the_brink(chosen) and safer in surely_better and safer not in going_on.later:
+        by = compared(chosen, safer)
+        if by.seconds(safer) <= ranking.TIE * by.seconds(chosen):
+            chosen = safer
+    ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
+    further = going_on if len(surely_better) > 1 else None
+    return Choice(chosen, "better", surely_better[chosen], ties, found, further, unverified)
+
+
+def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setting, ...]:
+    return tuple(sorted(s for s in settings if s.batch_size != chosen.batch_size))
+
+
+def _is_usable(
+    setting: Setting, evidence: Evidence, ceiling: int, unverified: Collection[int]
+) -> bool:
+    """The user's own size, which is what stays otherwise, wherever the ceiling is."""
+    size = setting.batch_size
+    return size == evidence.baseline.batch_size or (size <= ceiling and size not in unverified)
+
+
+def _none_is_sooner(evidence: Evidence, found: Standing, unusable: Collection[Setting]) -> bool:
+    """Whether for certain no other finalist is more than 10 % sooner than the baseline.
+
+    And that none ends better; of annealed trials, that none does by more than 2 %.
+    """
+    own = evidence.baseline
+    others = [s for s in evidence.finals if s != own and s not in unusable]
+    seeds = len(evidence.finals[own])
+    return bool(others) and all(found.is_no_better(s, seeds) for s in others)

@@ -1,0 +1,134 @@
+"""Annealed trials, which are judged by where they end: what is chosen, and why."""
+
+from collections.abc import Collection, Iterable
+from math import ceil
+from typing import Literal
+
+from autobatch.core import final_costs, ranking
+from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.standing import Choice, Standing
+from autobatch.core.warmup_stable_decay import DECAY, WARM_UP
+from autobatch.units import format_duration
+
+MOST_SEEDS = 20  # that trials.seeds may be
+
+
+def chosen(
+    evidence: Evidence,
+    found: Standing,
+    better: Collection[Setting],
+    prefer: Literal["small", "large"],
+) -> Setting:
+    """The smallest batch, or the largest, of those that end within 2 % of the lowest.
+
+    Half its learning rate, if twice its rate no longer learns and the half ends so, too.
+    """
+    ends = {setting: found.ends[setting].value for setting in better}
+    sign = -1 if prefer == "large" else 1
+    as_good = [s for s in ends if ends[s] <= min(ends.values()) + ranking.EQUIVALENT]
+    setting = min(as_good, key=lambda s: (sign * s.batch_size, ends[s]))
+    safer = Setting(setting.batch_size, setting.rung - 1)
+    return safer if evidence.on_the_brink(setting) and safer in as_good else setting
+
+
+def not_told_apart(
+    evidence: Evidence, chosen: Setting, settings: Iterable[Setting]
+) -> list[Setting]:
+    """For all that the seeds can tell of how they end."""
+    costs = final_costs.costs(evidence)
+
+    def is_apart(setting: Setting) -> bool:
+        doubt = final_costs.doubt(evidence, setting, chosen)
+        return ranking.ends_told_apart(costs, setting, chosen, doubt=doubt)
+
+    return [each for each in settings if each in costs and not is_apart(each)]
+
+
+def on_the_schedule(evidence: Evidence) -> tuple[str, ...]:
+    """What the answer holds for."""
+    if not evidence.reading.anneals:
+        return ()
+    own = evidence.if_yours("your setting", "the baseline")
+    return (
+        f"In every trial, of {own}, too, the learning rate rose over the first {WARM_UP:.0%} of "
+        f"the steps, stayed, and fell to 0 over the last {DECAY:.0%}, in the same training time. "
+        "So this holds for a training that does the same over all of its steps, as the snippet has "
+        "it.",
+    )
+
+
+def why_it_is_better(choice: Choice, evidence: Evidence) -> str:
+    setting, own = choice.setting, evidence.baseline
+    seeds, count = len(evidence.finals[own]), len(evidence.finals)
+    told = (
+        f"{evidence.named(setting).capitalize()} ends at {evidence.metric} "
+        f"{evidence.final_cost(setting):.4g}, {evidence.named_baseline} at "
+        f"{evidence.final_cost(own):.4g}, after {format_duration(evidence.final_seconds)} of "
+        f"training each: {_difference(choice, evidence, setting)}; {count} finalists, {seeds} "
+        "seeds each)."
+    )
+    told += _why_not_the_lowest(choice, evidence)
+    if choice.tied_with:
+        told += f" Seeds do not tell it apart from {evidence.listed(choice.tied_with)}."
+    return told
+
+
+def _why_not_the_lowest(choice: Choice, evidence: Evidence) -> str:
+    """Of another size, if it is as good as equal."""
+    ends, setting = choice.standing.ends, choice.setting
+    below = [s for s in ends if s.batch_size != setting.batch_size and ends[s].high < 0]
+    lowest = min(below, key=lambda s: ends[s].value, default=setting)
+    if not 0 < ends[setting].value - ends[lowest].value <= ranking.EQUIVALENT:
+        return ""
+    size = "smaller" if setting.batch_size < lowest.batch_size else "larger"
+    return (
+        f" {evidence.named(lowest).capitalize()} ends at {evidence.final_cost(lowest):.4g}: as "
+        f"good as equal, so that the {size} batch is preferred."
+    )
+
+
+def why_it_stays(choice: Choice, evidence: Evidence) -> str:
+    found, own, mine = choice.standing, evidence.baseline, evidence.named_baseline
+    seeds, keep = len(evidence.finals[own]), evidence.if_yours("Keep", "Use")
+    lowest = min(found.ends, key=lambda s: found.ends[s].value)
+    how = f"{_difference(choice, evidence, lowest)}; {seeds} seeds)"
+    if choice.verdict == "tie":
+        return (
+            f"Nothing tried beats {mine}: after equal training time none ends better by more than "
+            f"{ranking.EQUIVALENT:.0%}, for certain. The best of the others, "
+            f"{evidence.named(lowest)}, ends {how}. {keep} it."
+        )
+    return (
+        f"No setting beats {mine} for certain. The most promising, {evidence.named(lowest)}, ends "
+        f"{how} after equal training time. {_what_would_tell(choice, evidence, lowest)}"
+    )
+
+
+def _difference(choice: Choice, evidence: Evidence, setting: Setting) -> str:
+    """As a sentence has it, with its interval; the bracket is left open."""
+    found, sign = choice.standing, -1.0 if evidence.maximise else 1.0
+    interval = found.ends[setting]
+    unit = ""
+    if found.of_what_is_learned:
+        unit = f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
+    return (
+        f"{found.share(sign * interval.value)} (95 % interval "
+        f"{found.shares(sign * interval.low, sign * interval.high)}{unit}"
+    )
+
+
+def _what_would_tell(choice: Choice, evidence: Evidence, setting: Setting) -> str:
+    """How many seeds, by the width that these have."""
+    interval = choice.standing.ends[setting]
+    half, least = (interval.high - interval.low) / 2, -interval.value
+    seeds = max(len(evidence.finals[evidence.baseline]), evidence.seeds)
+    told = "that, if it is so,"
+    if least < ranking.EQUIVALENT:
+        told, least = f"differences of {ranking.EQUIVALENT:.0%}", ranking.EQUIVALENT
+    needed = max(seeds + 1, ceil(seeds * (half / least) ** 2))
+    if needed > MOST_SEEDS:
+        return f"To tell {told} from chance would take about {needed} seeds: too many to try."
+    return (
+        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed}, and as "
+        "much more of trials.budget."
+    )
