@@ -14,7 +14,7 @@ from autobatch import tuner
 from autobatch.core.warmup_stable_decay import DECAY, share
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError
-from autobatch.protocol import Evaluation, Extent, Trained, Trial
+from autobatch.protocol import Diverged, Evaluation, Extent, Trained, Trial
 from autobatch.ui import words
 from autobatch.ui.findings import findings
 
@@ -63,12 +63,14 @@ class Noisy(PretendDevice):
     Which is a share of the loss, of the baseline `noise`, and falls with the rate.
     """
 
-    def __init__(self, *, faster=1.0, noise=0.3, others=0.3, spread=0.15, **more):
+    def __init__(self, *, faster=1.0, noise=0.3, others=0.3, spread=0.15, breaks_above=1e9, **more):
         super().__init__(**more)
-        self.spread = spread
+        self.spread, self.breaks_above = spread, breaks_above
         self.luck, self.faster, self.of = np.random.default_rng(0), faster, (others, noise)
 
     def _trial(self, task):
+        if task.learning_rate > self.breaks_above:
+            return Diverged(step=1, evaluations=())
         speed = self.step_seconds(task.batch_size) * float(np.exp(self.luck.normal(0, self.spread)))
         speed *= 1.0 if is_baseline(task) else self.faster
         noise = self.of[is_baseline(task)]
@@ -105,6 +107,30 @@ def test_what_annealing_gains_counts_where_trials_anneal(tmp_path):
     told = f"ends at val_loss {annealed.val_loss:.4g}, "
     assert told in annealed.reasons[0]
     assert told in words.verdict(annealed)
+
+
+def test_of_settings_that_end_alike_the_batch_is_preferred_that_is_asked_for(tmp_path):
+    found = {
+        prefer: tune(
+            tmp_path / prefer,
+            Noisy(faster=2.0, spread=0.01),
+            *(ANNEALED, "batch_sizes.max=512", f"recommend.prefer={prefer}"),
+        )
+        for prefer in ("small", "large")
+    }
+    assert found["small"].batch_size < found["large"].batch_size
+    told = [found[prefer].reasons[0] for prefer in found if "preferred" in found[prefer].reasons[0]]
+    assert told
+    for each in told:
+        assert "as good as equal, so that the" in each
+
+
+def test_near_where_training_breaks_down_half_the_rate_is_chosen_if_it_ends_alike(tmp_path):
+    device = Noisy(faster=2.0, spread=0.005, breaks_above=0.1)
+    found = tune(tmp_path, device, ANNEALED, "batch_sizes.min=32", "batch_sizes.max=32")
+    first = {c.learning_rate: c.val_loss for c in found.candidates if c.seeds}
+    assert max(first) == 0.08
+    assert (found.verdict, found.learning_rate) == ("better", 0.04)
 
 
 def test_settings_that_end_worse_for_certain_are_no_reason_to_change(tmp_path):

@@ -17,6 +17,14 @@ def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
     assert set(seldom) < set(often) and {0, 1000} < set(seldom)
 
 
+def test_finalists_are_looked_at_late_in_place_of_as_often_early():
+    usual = learning_curves.evaluation_steps(1000, is_final=True)
+    late = learning_curves.evaluation_steps(1000, is_final=True, late=(0.8, 0.9))
+    assert late == (0, *usual[3:-1], 800, 900, 1000)
+    first = [learning_curves.evaluation_steps(1000, is_final=False, late=x) for x in ((), (0.8,))]
+    assert first[0] == first[1]
+
+
 def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
     """Alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
     seconds = {2**k: 0.005 + 20e-6 * 2**k for k in range(14)}
