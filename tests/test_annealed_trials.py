@@ -131,6 +131,7 @@ def test_near_where_training_breaks_down_half_the_rate_is_chosen_if_it_ends_alik
     first = {c.learning_rate: c.val_loss for c in found.candidates if c.seeds}
     assert max(first) == 0.08
     assert (found.verdict, found.learning_rate) == ("better", 0.04)
+    assert "closer to where training breaks down" in found.reasons[0]
 
 
 def test_settings_that_end_worse_for_certain_are_no_reason_to_change(tmp_path):

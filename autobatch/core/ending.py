@@ -74,17 +74,17 @@ def why_it_is_better(choice: Choice, evidence: Evidence) -> str:
 
 
 def _why_not_the_lowest(choice: Choice, evidence: Evidence) -> str:
-    """Of another size, if it is as good as equal."""
+    """If it is as good as equal, and gives way."""
     ends, setting = choice.standing.ends, choice.setting
-    below = [s for s in ends if s.batch_size != setting.batch_size and ends[s].high < 0]
+    below = [s for s in ends if ends[s].high < 0]
     lowest = min(below, key=lambda s: ends[s].value, default=setting)
     if not 0 < ends[setting].value - ends[lowest].value <= ranking.EQUIVALENT:
         return ""
+    told = f" {evidence.named(lowest).capitalize()} ends at {evidence.final_cost(lowest):.4g}: "
+    if setting.batch_size == lowest.batch_size:
+        return f"{told}as good as equal, and closer to where training breaks down."
     size = "smaller" if setting.batch_size < lowest.batch_size else "larger"
-    return (
-        f" {evidence.named(lowest).capitalize()} ends at {evidence.final_cost(lowest):.4g}: as "
-        f"good as equal, so that the {size} batch is preferred."
-    )
+    return f"{told}as good as equal, so that the {size} batch is preferred."
 
 
 def why_it_stays(choice: Choice, evidence: Evidence) -> str:
