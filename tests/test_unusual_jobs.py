@@ -623,17 +623,19 @@ def test_what_fails_in_a_verification_of_its_own_gives_way_also_to_larger_sizes(
             return outcome if fails else super()._probe(task)
 
     failing = set()
-    wish = "recommend.effective_batch=128"
-    first = tune(tmp_path / "whole", Failing(), wish)
+    wishes = ["recommend.effective_batch=128", "recommend.replicas=[1, 2]"]
+    first = tune(tmp_path / "whole", Failing(), *wishes)
     assert first.batch_size == 128
+    assert 128 in {each.per_replica_batch_size for each in first.replicas}
     failing = {128}
-    found = tune(tmp_path / "failing", Failing(), wish)
+    found = tune(tmp_path / "failing", Failing(), *wishes)
     assert found.verdict == "better"
     assert found.batch_size > 128
     assert found.probe.ceiling == first.probe.ceiling
     assert found.peak_bytes == (1 << 20) + 100_000 * found.batch_size
     assert found.warnings[0].startswith(f"Batch 128 was not verified by itself ({why}")
     assert 128 not in {each.batch_size for each in found.predictions}
+    assert 128 not in {each.per_replica_batch_size for each in found.replicas}
     wished = found.effective_batch
     assert (wished.batch_size, wished.gradient_accumulation_steps) == (64, 2)
 

@@ -136,6 +136,7 @@ def _replicas(
     seconds.setdefault(chosen.batch_size, chosen.step_seconds)
     if fitted is not None and fitted.describes:
         seconds = time_to_target.step_seconds(fitted, largest=ceiling)
+    seconds = {size: each for size, each in seconds.items() if size not in choice.unverified}
     samples = inspected.train_samples if inspected.is_whole else None
     return time_to_target.replica_plans(counts, seconds, critical, most=samples or inf)
 
