@@ -132,13 +132,13 @@ def _replicas(
 ) -> tuple[Replicas, ...]:
     fitted, critical = measured.step_time, outlook.critical_batch
     seconds = {p.batch_size: p.step_seconds for p in measured.points if p.batch_size <= ceiling}
-    chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
-    seconds.setdefault(chosen.batch_size, chosen.step_seconds)
     if fitted is not None and fitted.describes:
         seconds = time_to_target.step_seconds(fitted, largest=ceiling)
     seconds = {size: each for size, each in seconds.items() if size not in choice.unverified}
+    chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
+    seconds.setdefault(chosen.batch_size, chosen.step_seconds)
     samples = inspected.train_samples if inspected.is_whole else None
-    return time_to_target.replica_plans(counts, seconds, critical, most=samples or inf)
+    return time_to_target.replica_plan(counts, seconds, critical, most=samples or inf)
 
 
 def _wished(

@@ -9,7 +9,7 @@ of this is explanation and starting point; what is recommended was measured.
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
-from autobatch.protocol import Interval, Replicas, StepTime, changed
+from autobatch.protocol import Interval, Replicas, StepTime
 
 PAYS = 0.05  # predicted gain that makes a change worth its trouble
 
@@ -78,58 +78,41 @@ def step_seconds(step_time: StepTime, *, largest: int) -> dict[int, float]:
 def replica_plan(
     counts: Sequence[int],
     step_seconds: Mapping[int, float],
-    critical_batch: float,
+    critical_batch: Interval,
     *,
     most: float = inf,
 ) -> tuple[Replicas, ...]:
     """For each number of replicas the best batch of each, and the speedup over one: a prediction.
 
+    With the speedups of these very batches at both ends of what is known of the critical batch.
     `step_seconds` are those of one replica, by batch size; `most` is that of all together.
     Synchronisation is taken to cost nothing, which no machine keeps: an upper bound.
     """
 
-    def seconds(replicas: int, per_replica: int) -> float:
-        shared = 1 + critical_batch / (replicas * per_replica)
-        return step_seconds[per_replica] * shared
+    def seconds(replicas: int, per_replica: int, critical: float) -> float:
+        return step_seconds[per_replica] * (1 + critical / (replicas * per_replica))
 
-    if not counts:
-        return ()
-    sizes = sorted(step_seconds)
-    alone = min(seconds(1, size) for size in sizes)
+    def best(replicas: int) -> int:
+        sizes = sorted(step_seconds)
+        shared = [size for size in sizes if replicas * size <= most] or sizes[:1]
+        return min(shared, key=lambda size: seconds(replicas, size, critical_batch.value))
+
+    def speedup(replicas: int, critical: float) -> float:
+        return seconds(1, best(1), critical) / seconds(replicas, best(replicas), critical)
+
     plan = []
     for replicas in counts:
-        shared = [size for size in sizes if replicas * size <= most] or sizes[:1]
-        best = min(shared, key=lambda size: seconds(replicas, size))
-        speedup = alone / seconds(replicas, best)
+        ends = [speedup(replicas, end) for end in (critical_batch.low, critical_batch.high)]
+        found = speedup(replicas, critical_batch.value)
         plan.append(
             Replicas(
                 replicas=replicas,
-                per_replica_batch_size=best,
-                batch_size=replicas * best,
-                predicted_speedup=speedup,
-                predicted_efficiency=speedup / replicas,
+                per_replica_batch_size=best(replicas),
+                batch_size=replicas * best(replicas),
+                predicted_speedup=found,
+                predicted_efficiency=found / replicas,
+                predicted_speedup_low=min(ends),
+                predicted_speedup_high=max(ends),
             )
         )
     return tuple(plan)
-
-
-def replica_plans(
-    counts: Sequence[int],
-    step_seconds: Mapping[int, float],
-    critical_batch: Interval,
-    *,
-    most: float = inf,
-) -> tuple[Replicas, ...]:
-    """`replica_plan`, with the speedups at both ends of what is known of the critical batch."""
-    found, low, high = (
-        replica_plan(counts, step_seconds, critical, most=most)
-        for critical in (critical_batch.value, critical_batch.low, critical_batch.high)
-    )
-    return tuple(
-        changed(
-            plan,
-            predicted_speedup_low=least.predicted_speedup,
-            predicted_speedup_high=best.predicted_speedup,
-        )
-        for plan, least, best in zip(found, low, high, strict=True)
-    )

@@ -97,12 +97,16 @@ def test_a_growing_batch_saves_little_on_one_device(critical, saving):
     assert time_to_target.schedule_saving(hardware, phases) == pytest.approx(saving, abs=0.006)
 
 
+def known(critical):
+    return Interval(value=critical, low=critical, high=critical)
+
+
 def test_replicas_bring_less_each_and_never_more_than_their_number():
     seconds = time_to_target.step_seconds(HARDWARE, largest=4096)
     assert list(seconds) == [1 << k for k in range(13)]
-    few = time_to_target.replica_plan((1, 8, 64), seconds, 800, most=32)
+    few = time_to_target.replica_plan((1, 8, 64), seconds, known(800), most=32)
     assert [each.batch_size for each in few] == [32, 32, 64]  # one sample each at least
-    plan = time_to_target.replica_plan((1, 2, 4, 8), seconds, 800)
+    plan = time_to_target.replica_plan((1, 2, 4, 8), seconds, known(800))
     assert [each.per_replica_batch_size for each in plan] == [512, 256, 256, 128]
     # Of samples per second times Pollux' efficiency, over that of one replica.
     speedups = [each.predicted_speedup for each in plan]
@@ -114,19 +118,22 @@ def test_replicas_bring_less_each_and_never_more_than_their_number():
 
 
 def test_of_no_replicas_nothing_is_predicted_whatever_was_timed():
-    assert time_to_target.replica_plan((), {}, 800) == ()
+    assert time_to_target.replica_plan((), {}, known(800)) == ()
 
 
 def test_what_replicas_bring_is_told_for_both_ends_of_what_is_known_of_the_critical_batch():
+    """By the batches that are planned, whose best others would be there."""
     seconds = time_to_target.step_seconds(HARDWARE, largest=4096)
     critical = Interval(value=800, low=50, high=20_000)
-    alone, eight = time_to_target.replica_plans((1, 8), seconds, critical)
+    alone, eight = time_to_target.replica_plan((1, 8), seconds, critical)
     assert (alone.predicted_speedup_low, alone.predicted_speedup_high) == (1, 1)
-    for found, at in (
-        (eight.predicted_speedup_low, 50),
-        (eight.predicted_speedup, 800),
-        (eight.predicted_speedup_high, 20_000),
-    ):
-        (plan,) = time_to_target.replica_plan((8,), seconds, at)
-        assert found == plan.predicted_speedup
-    assert eight.predicted_speedup_low < 2 < 2.9 < 5 < eight.predicted_speedup_high
+    one, each = alone.per_replica_batch_size, eight.per_replica_batch_size
+    assert (one, each) == (512, 128)
+
+    def at(critical):
+        steps = (1 + critical / one) / (1 + critical / (8 * each))
+        return steps * seconds[one] / seconds[each]
+
+    assert eight.predicted_speedup_low == pytest.approx(at(50))
+    assert eight.predicted_speedup == pytest.approx(at(800))
+    assert eight.predicted_speedup_high == pytest.approx(at(20_000))
