@@ -57,15 +57,15 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
 def _on_accumulation(choice: Choice, evidence: Evidence, outlook: Outlook) -> str:
     """What pays is told where as many samples do not fit as one batch, which takes less time."""
     found = outlook.accumulation
-    if found is None:
+    if found is None or evidence.accumulation_steps > 1:  # who does it already is told elsewhere
         return ""
     if found.batches == 1:
         return " Accumulating gradients over several batches would not be faster."
     samples = found.batches * choice.setting.batch_size
-    if evidence.accumulation_steps > 1 or samples <= outlook.ceiling:
+    if samples <= outlook.ceiling:
         return ""
     return (
-        f" Accumulating gradients over {found.batches} batches would be at most "
+        f" Updates of {samples} samples, which take several batches, would be at most "
         f"{ratio(1 + found.gain)} times as soon, by the model; not tried (--effective-batch "
         f"{samples} says how)."
     )
