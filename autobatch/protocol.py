@@ -278,6 +278,7 @@ class Fits(Tagged):
     ragged_samples: int = 0  # size of the last, smaller batch that ran too; 0: none did
     validated: bool = False
     leak_bytes_per_step: int = 0  # held more after each step than after the one before; 0: steady
+    host_leak_bytes_per_step: int = 0  # the same of the machine's memory, beside the device's
 
     @property
     def needed_bytes(self) -> int:

@@ -1020,6 +1020,26 @@ def test_a_leak_is_told_with_when_it_ends_the_training(tmp_path):
     assert any("Memory leaks" in note and "after some 512 more" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("of_device", "told"), [(0, "Memory of the machine leaks"), (MIB, "Memory leaks")]
+)
+def test_a_leak_of_the_machine_is_told_where_it_is_not_that_of_the_device(
+    tmp_path, of_device, told
+):
+    leaking = Fits(
+        peak_bytes=MIB,
+        least_peak_bytes=MIB,
+        full_steps=40,
+        steps=60,
+        step_seconds=0.1,
+        leak_bytes_per_step=of_device,
+        host_leak_bytes_per_step=1024 * MIB,
+    )
+    device = PretendDevice(fits_up_to=10**9, answers={(Probe, 4096): [leaking, leaking]})
+    notes = [note for note in probe(tmp_path, device).notes if "leaks" in note]
+    assert len(notes) == 1 and notes[0].startswith(told)
+
+
 def test_a_range_above_the_number_of_samples_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"batch_sizes.min is 5000, but there are 4096"):
         probe(tmp_path, PretendDevice(), "batch_sizes.min=5000")

@@ -2,7 +2,8 @@
 
 import re
 
-from autobatch.core.leak import leak_sentence
+from autobatch.core.leak import host_leak_sentence, leak_sentence
+from autobatch.engine import machine
 from autobatch.protocol import Fits, OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
@@ -42,16 +43,25 @@ def _and_larger(count: int) -> str:
 
 
 def _leaks(made: Probes) -> list[str]:
-    """Of the largest size seen to hold more after every step."""
-    leaking = [
-        (task.batch_size, entry.outcome)
-        for task, entry in made.entries.items()
-        if isinstance(entry.outcome, Fits) and entry.outcome.leak_bytes_per_step
+    """Of the largest size seen to hold more after every step: of the device's memory.
+
+    Else of the machine's. Where both do, it may be the same memory.
+    """
+    ran = [
+        (t.batch_size, e.outcome) for t, e in made.entries.items() if isinstance(e.outcome, Fits)
     ]
-    if not leaking:
+    of_device = [found for found in ran if found[1].leak_bytes_per_step]
+    if of_device:
+        size, fits = max(of_device, key=lambda found: found[0])
+        if told := leak_sentence(size, fits, made.session.limit_bytes):
+            return [told]
+    of_host = [found for found in ran if found[1].host_leak_bytes_per_step]
+    if not of_host:
         return []
-    size, fits = max(leaking, key=lambda found: found[0])
-    told = leak_sentence(size, fits, made.session.limit_bytes)
+    size, fits = max(of_host, key=lambda found: found[0])
+    trains_there = made.session.record.target.device != "gpu"
+    spare = machine.spare_bytes() - (fits.peak_bytes if trains_there else 0)
+    told = host_leak_sentence(size, fits, max(0, spare))
     return [told] if told else []
 
 

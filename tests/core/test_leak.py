@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.core.leak import leak_bytes, leak_sentence
+from autobatch.core.leak import heap_leak_bytes, host_leak_sentence, leak_bytes, leak_sentence
 from autobatch.protocol import Fits
 
 
@@ -20,6 +20,34 @@ def test_a_leak_is_growth_in_every_part_of_the_training(held, leak):
     assert leak_bytes(held) == leak
 
 
+def growing(kib, *, jumps=(), falls=(), steps=40):
+    """A heap that holds so much more after each step, and at times a mebibyte more, or less."""
+    jumped = [sum(step > j for j in jumps) - sum(step > f for f in falls) for step in range(steps)]
+    return [(step * kib << 10) + (jumped[step] << 20) for step in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("used", "steps_of_each", "leak"),
+    [
+        (growing(64), 1, 64 << 10),
+        (growing(64), 4, 16 << 10),
+        (growing(64, jumps=(10, 20, 30)), 1, 64 << 10),
+        (growing(3), 1, 0),  # what Keras keeps of a step
+        (growing(0, jumps=(10, 20, 30)), 1, 0),  # at ends of epochs
+        (growing(64, steps=20) + [64 * 20 << 10] * 20, 1, 0),  # a buffer that is full
+        ([step % 10 * (1 << 20) for step in range(40)], 1, 0),  # an epoch's predictions, let go
+        ([], 1, 0),  # nothing says
+    ],
+)
+def test_a_leak_of_the_heap_is_growth_at_most_steps(used, steps_of_each, leak):
+    assert heap_leak_bytes(used, steps_of_each) == leak
+
+
+@pytest.mark.parametrize("fall", range(5, 40))
+def test_what_is_let_go_once_hides_no_leak_of_the_heap(fall):
+    assert 64 << 10 <= heap_leak_bytes(growing(150, falls=(fall,))) <= 150 << 10
+
+
 @pytest.mark.parametrize(("leak", "is_told"), [(1 << 20, True), (1 << 10, False)])
 def test_a_leak_that_no_training_is_long_enough_for_is_not_told(leak, is_told):
     fits = Fits(
@@ -29,6 +57,8 @@ def test_a_leak_that_no_training_is_long_enough_for_is_not_told(leak, is_told):
         steps=10,
         step_seconds=0.1,
         leak_bytes_per_step=leak,
+        host_leak_bytes_per_step=leak,
     )
     told = leak_sentence(32, fits, 20 << 30)
-    assert (told is not None) == is_told
+    told_of_host = host_leak_sentence(32, fits, 20 << 30)
+    assert [told is not None, told_of_host is not None] == [is_told, is_told]

@@ -1,5 +1,6 @@
 """Models and data of every kind that a user may bring, as small as they can be."""
 
+import collections
 import threading
 import time
 
@@ -130,6 +131,25 @@ def keeper():
 
 def keeper_of_several():
     return compiled(Keeper(), run_eagerly=True, steps_per_execution=5)
+
+
+class KeepsArrays(keras.callbacks.Callback):
+    """After each step, one more of NumPy's."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.kept = collections.deque(maxlen=most)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.kept.append(np.ones(100_000, "uint8"))
+
+
+def keeps_arrays():
+    return [KeepsArrays(None)]
+
+
+def keeps_the_last_arrays():
+    return [KeepsArrays(5)]
 
 
 class NotOfThree(keras.Model):

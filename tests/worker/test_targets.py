@@ -140,7 +140,7 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     assert (found.steps, found.ragged_samples) == (found.full_steps * (full + 1) // full, 10)
     assert found.validated
     assert found.least_peak_bytes <= found.peak_bytes
-    assert found.leak_bytes_per_step == 0
+    assert (found.leak_bytes_per_step, found.host_leak_bytes_per_step) == (0, 0)
 
 
 @on_backends("tensorflow")  # Keras trains on no texts on others
@@ -183,6 +183,20 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
     assert isinstance(found, Fits), found
     assert found.leak_bytes_per_step >= 20 * 1000 * 4 / 2  # a ragged batch keeps half of that
     assert found.full_steps >= 40  # where others have ten: it is not called one by chance
+    assert found.host_leak_bytes_per_step == 0  # the allocator has it all
+
+
+@pytest.mark.parametrize("kept", ["keeps_arrays", "keeps_the_last_arrays"])
+@on_backends("tensorflow", "jax")  # PyTorch's memory on a CPU is the machine's
+def test_arrays_of_numpy_that_are_kept_for_ever_are_seen_to_leak(tmp_path, kept):
+    task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
+    found = ask_kind(tmp_path, task, "dense", "arrays", callbacks=f"kinds.py:{kept}")
+    assert isinstance(found, Fits), found
+    assert found.leak_bytes_per_step == 0
+    assert (found.host_leak_bytes_per_step > 0) == (kept == "keeps_arrays")
+    if kept == "keeps_arrays":
+        assert 90_000 <= found.host_leak_bytes_per_step <= 160_000  # a ragged batch adds to it
+        assert found.full_steps >= 40
 
 
 @pytest.mark.parametrize("size", [5, 20])

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.core.leak import leak_bytes
+from autobatch.core.leak import heap_leak_bytes, leak_bytes
 from autobatch.protocol import VERIFY_STEPS, Fits, OverBudget, Probe, Target
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, StepCount
 from autobatch.worker.callbacks import users_callbacks
+from autobatch.worker.heap import heap_bytes
 from autobatch.worker.mistakes import UserError, uncounted_memory
 from autobatch.worker.optimizer import accumulation_steps
 from autobatch.worker.source import Source
@@ -69,6 +70,7 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
         ragged_samples=ran.smallest if ran.smallest < size else 0,
         validated=validated,
         leak_bytes_per_step=clock.leak_bytes_per_step(),
+        host_leak_bytes_per_step=clock.host_leak_bytes_per_step(),
     )
 
 
@@ -168,6 +170,7 @@ class _StepClock(Watch):
         self.peak_bytes = 0  # of all that ran before the last step's end
         self.full_step_peaks: list[int] = []
         self.held_bytes: list[int] = []  # after each execution of full steps, or of an epoch
+        self.heap_bytes: list[int] = []  # likewise, in a verification; none where nothing says
         self._steps_of_held: list[int] = []  # of each of these
         self._count, self._needed, self._backend = count, needed, backend
         self._verify, self._enough_seconds = task.verify, task.seconds
@@ -196,8 +199,13 @@ class _StepClock(Watch):
         self.done = not self._verify and self._enough()
 
     def leak_bytes_per_step(self) -> int:
-        executions, steps = len(self._steps_of_held), sum(self._steps_of_held)
-        return leak_bytes(self.held_bytes) * executions // max(1, steps)
+        return int(leak_bytes(self.held_bytes) / self._steps_of_each())
+
+    def host_leak_bytes_per_step(self) -> int:
+        return heap_leak_bytes(self.heap_bytes, self._steps_of_each())
+
+    def _steps_of_each(self) -> float:
+        return sum(self._steps_of_held) / max(1, len(self._steps_of_held)) or 1.0
 
     def epoch_ended(self) -> None:
         self.done = self._enough()
@@ -208,7 +216,8 @@ class _StepClock(Watch):
         in_time = time.perf_counter() - self._settling_since < self._enough_seconds
         enough = max(self._needed, self._enough_steps) if in_time else self._needed
         return self._full >= enough and not (
-            self._full < LEAK_STEPS and leak_bytes(self.held_bytes)
+            self._full < LEAK_STEPS
+            and (leak_bytes(self.held_bytes) or self.host_leak_bytes_per_step())
         )
 
     def _read_memory(self, is_alike: bool) -> None:
@@ -219,4 +228,6 @@ class _StepClock(Watch):
         if is_alike:
             self.full_step_peaks.append(peak)
             self.held_bytes.append(self._backend.held_bytes() or 0)
+            in_heap = heap_bytes() if self._verify else None
+            self.heap_bytes.extend([] if in_heap is None else [in_heap])
         self._backend.reset_peak()
