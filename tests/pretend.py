@@ -203,6 +203,11 @@ class PretendDevice:
         )
 
 
+def annealed_share(step, steps):
+    """Of its peak, the rate at `step` of a trial that warms up and anneals."""
+    return max(0.0, min(1.0, (step + 1) / (0.1 * steps), (steps - step) / (0.2 * steps)))
+
+
 @contextmanager
 def session(tmp_path, device, overrides=(), *, limit_bytes=LIMIT, events=None, target=TARGET):
     """A session with its record in `tmp_path`."""

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 from commands import FAST, HERE, autobatch, settings
-from pretend import PretendDevice, inspected, session
+from pretend import PretendDevice, annealed_share, inspected, session
 from targets import model, much_data
 
 from autobatch import tuner
-from autobatch.core.warmup_stable_decay import DECAY, share
+from autobatch.core.warmup_stable_decay import DECAY
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError
 from autobatch.protocol import Diverged, Evaluation, Extent, Trained, Trial
@@ -77,7 +77,7 @@ class Noisy(PretendDevice):
 
         def loss(step):
             anneals = task.schedule == "warmup_stable_decay"
-            rate = share(step, task.steps) if anneals else 1.0
+            rate = annealed_share(step, task.steps) if anneals else 1.0
             return (1 + speed * step) ** -0.5 * (1 + noise * rate * (step > 0))
 
         def told(step):
@@ -223,7 +223,7 @@ def test_what_is_pasted_trains_by_the_schedule_over_all_of_the_users_epochs(tmp_
     x = np.zeros((4096, 4), "float32")
     rates = pasted(found.snippet, trained, x=x, y=x[:, :1], EPOCHS=5)
     steps = 5 * found.steps_per_epoch
-    expected = [found.learning_rate * share(step, steps) for step in range(steps)]
+    expected = [found.learning_rate * annealed_share(step, steps) for step in range(steps)]
     assert rates == pytest.approx(expected, rel=1e-5)
 
 

@@ -9,7 +9,7 @@ from autobatch.core import learning_curves, noise_scale, ranking, scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.learning_curves import Curve, best_cost, last_cost
 from autobatch.core.metric import is_maximised
-from autobatch.core.reading import OWN, Reading
+from autobatch.core.warmup_stable_decay import OWN, Reading
 from autobatch.protocol import Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]

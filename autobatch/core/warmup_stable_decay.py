@@ -5,28 +5,14 @@ one rate throughout, what small batches and high rates lose to noise at the end 
 as it would not in a training that anneals (Wu et al. 2018, arXiv 1803.02021).
 """
 
-from typing import Any, TypeVar
+from dataclasses import dataclass
+
+from autobatch.protocol import TrialSchedule
 
 WARM_UP = 0.1  # of the steps, in which the rate rises
 DECAY = 0.2  # of the steps, in which it falls
 
-Number = TypeVar("Number")
-
-
-def lines(step: Number, steps: int) -> tuple[Number, Number]:
-    """(the rise, the fall) at `step`, from 0 on: the lower one is the share of the peak, up to 1.
-
-    The first step has a rate above 0, and the last one, too. `step` may be a tensor.
-    """
-    done: Any = step
-    return (done + 1) / (WARM_UP * steps), (steps - done) / (DECAY * steps)
-
-
-def share(step: float, steps: int) -> float:
-    """Of the peak, at `step`."""
-    return max(0.0, min(1.0, *lines(step, steps)))
-
-
+# To paste; trials train by these very lines. The first step has a rate above 0, and the last, too.
 SOURCE = f"""\
 import keras
 
@@ -37,7 +23,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.rate, self.steps, self.start = rate, steps, start
 
     def __call__(self, step):
-        done = keras.ops.cast(step, "float32") - self.start
+        done = keras.ops.cast(step - self.start, "float32")
         rise = (done + 1) / ({WARM_UP} * self.steps)
         fall = (self.steps - done) / ({DECAY} * self.steps)
         return self.rate * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
@@ -45,4 +31,29 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self):
         return {{"rate": self.rate, "steps": self.steps, "start": self.start}}
 
-"""  # to paste
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the curves of trials are read: by how their learning rate went. Shares are of a trial."""
+
+    schedule: TrialSchedule
+    targets_at: tuple[float, ...]  # of the baseline's trial: where a target may be, in order
+    late: tuple[float, ...] = ()  # where finalists are evaluated beside the usual
+
+    @property
+    def anneals(self) -> bool:
+        return self.schedule != "own"
+
+
+# What is half as fast gets to where the baseline is in half of its trial, with all seeds; to its
+# end only what is sooner, or was lucky.
+OWN = Reading("own", targets_at=(0.5, 0.75, 1.0))
+# Annealed losses compare with annealed ones alone: the targets are where the rate falls.
+ANNEALED = Reading(
+    "warmup_stable_decay",
+    targets_at=(1 - DECAY / 2, 1 - DECAY / 4, 1.0),
+    late=(1 - DECAY, 1 - 3 * DECAY / 4, 1 - DECAY / 2, 1 - DECAY / 4),
+)
+READINGS = {each.schedule: each for each in (OWN, ANNEALED)}

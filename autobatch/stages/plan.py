@@ -6,8 +6,8 @@ from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.metric import is_maximised
-from autobatch.core.reading import READINGS
 from autobatch.core.search import BOUND_BY
+from autobatch.core.warmup_stable_decay import READINGS
 from autobatch.errors import RecipeError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe

@@ -8,7 +8,7 @@ import pytest
 from autobatch.core import final_costs, ranking
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
-from autobatch.core.reading import ANNEALED
+from autobatch.core.warmup_stable_decay import ANNEALED
 
 OWN, OTHER, UNLIKE = Setting(32, 0), Setting(64, 0), Setting(32, 1)
 TIMES = {OWN: [10.0, 11.0, 9.5], OTHER: [5.0, 5.8, 4.6], UNLIKE: [9.0, 11.5, 9.9]}

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import keras
 import pytest
 from asking import SHORT_TRIAL, ask
+from pretend import annealed_share
 
-from autobatch.core.warmup_stable_decay import share
 from autobatch.protocol import (
     RATE_FUNCTION,
     Diverged,
@@ -288,7 +288,8 @@ def test_an_annealed_trial_steps_by_the_rates_of_its_schedule(on_each_backend, t
     outcome, _ = ask(tmp_path, ANNEALED, **target)
     assert isinstance(outcome, Trained), outcome
     expected = {
-        at: -0.25 * sum(share(step, 200) for step in range(at)) for at in ANNEALED.evaluate_at
+        at: -0.25 * sum(annealed_share(step, 200) for step in range(at))
+        for at in ANNEALED.evaluate_at
     }
     found = {each.step: each.metrics["val_loss"] for each in outcome.evaluations}
     assert found == pytest.approx(expected, rel=1e-4)
@@ -309,7 +310,7 @@ def test_a_saved_model_is_annealed_from_where_it_is():
     found = model(keras.optimizers.SGD(0.5))
     found.optimizer._iterations.assign(5000)
     warm_up_and_anneal(found, 20)
-    expected = -0.5 * sum(share(step, 20) for step in range(20))
+    expected = -0.5 * sum(annealed_share(step, 20) for step in range(20))
     assert weights_of(found.optimizer, 20)[-1] == pytest.approx(expected, rel=1e-5)
     assert went_through(found, 20)
     assert not went_through(found, 40)
@@ -318,7 +319,7 @@ def test_a_saved_model_is_annealed_from_where_it_is():
 def test_an_annealed_optimizer_that_accumulates_counts_batches():
     found = model(keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))
     warm_up_and_anneal(found, 20)
-    expected = -0.5 * sum(share(step, 20) for step in range(1, 20, 2))
+    expected = -0.5 * sum(annealed_share(step, 20) for step in range(1, 20, 2))
     assert weights_of(found.optimizer, 20)[-1] == pytest.approx(expected, rel=1e-5)
     assert went_through(found, 20)
 
