@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from commands import FAST, HERE, autobatch, settings
-from pretend import PretendDevice, annealed_share, inspected, session
+from pretend import PretendDevice, annealed_share, inspected, session, telling
 from targets import model, much_data
 
 from autobatch import tuner
@@ -107,6 +107,15 @@ def test_what_annealing_gains_counts_where_trials_anneal(tmp_path):
     told = f"ends at val_loss {annealed.val_loss:.4g}, "
     assert told in annealed.reasons[0]
     assert told in words.verdict(annealed)
+
+
+def test_losses_that_rise_again_are_told_by_their_ends(tmp_path):
+    """In a training that anneals it does not help to stop early."""
+    device = telling(Noisy(), lambda task, loss: 0.5 + abs(loss - 0.5))
+    found = tune(tmp_path, device, ANNEALED)
+    (told,) = [each for each in found.warnings if "got worse again" in each]
+    assert f"to {found.val_loss:.4g} at their end" in told
+    assert "(ModelCheckpoint)" in told
 
 
 def test_of_settings_that_end_alike_the_batch_is_preferred_that_is_asked_for(tmp_path):

@@ -18,7 +18,7 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     at_steps = _at_equal(evidence, by_samples=False)
     at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
-        costs = [learning_curves.best_cost(curve) for curve in curves.values() if curve]
+        costs = [evidence.reading.cost(curve) for curve in curves.values() if curve]
         times = choice.standing.times.get(setting)
         is_timed = times or not choice.standing.learns
         status, why = "finalist" if is_timed else "target_not_reached", ""

@@ -121,10 +121,12 @@ def _on_the_trials(choice: Choice, evidence: Evidence) -> Iterator[str]:
         best, last = rise
         own = evidence.if_yours("your setting", "the baseline")
         also = choice.setting != evidence.baseline and evidence.rise(evidence.baseline)
+        # What stops before the end has not annealed.
+        stops = "" if evidence.reading.anneals else "EarlyStopping with restore_best_weights, or "
         yield (
             f"In its trials {evidence.metric} got worse again after its best, from {best:.4g} to "
             f"{last:.4g} at their end{f', as at {own}' if also else ''}. Keep the best weights "
-            "(EarlyStopping with restore_best_weights, or ModelCheckpoint)."
+            f"({stops}ModelCheckpoint)."
         )
     for setting, curves in evidence.finals.items():
         missing = sum(curve is None for curve in curves.values())

@@ -8,6 +8,8 @@ from autobatch.core.evidence import Evidence, Setting, Verdict
 from autobatch.core.standing import Choice, Reached, Standing, onward, standing
 from autobatch.protocol import Interval
 
+PARITY = Interval(value=1.0, low=1.0, high=1.0)
+
 
 def choose(
     evidence: Evidence,
@@ -18,36 +20,57 @@ def choose(
 ) -> Choice:
     """Of the settings that are sooner at the baseline's loss, the one that goes on soonest.
 
-    Of those within 10 % of it, the smallest batch, which is robust to errors of the learning rate
-    and needs least memory; or the largest. Half its learning rate, if twice its rate no longer
-    learns and the half is within 10 % of it, too.
-
     `better` needs the whole interval above 1; it is the one that is told, since an interval of the
     chosen alone would take no account of the choice. And it needs that after equal time it is not
     worse than the baseline, for certain. What then loses again much of what it has learned, and
     ends above the baseline, is chosen only where nothing else is better. `tie`: nothing tried is
     more than 10 % sooner than it, for certain, or ends better. Otherwise `inconclusive`. With
-    either, the baseline stays. Of annealed trials, what ends lower for certain is `better`.
+    either, the baseline stays. Of annealed trials, what ends lower for certain is `better`, however
+    soon it was anywhere.
     """
     unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling, unverified)}
     found = standing(evidence).without(unusable)
-    parity, usable = Interval(value=1.0, low=1.0, high=1.0), found.speedups
-    surely_better = {s: i for s, i in usable.items() if found.is_better(s)}
-    going_well = {s: i for s, i in surely_better.items() if not evidence.goes_wrong(s)}
-    surely_better = going_well or surely_better
-    sound = [s for s in usable if not (found.ends_worse(s) or evidence.goes_wrong(s))]
-    if not surely_better:
-        verdict: Verdict = "tie" if _none_is_sooner(evidence, found, unusable) else "inconclusive"
-        alike = [s for s in sound if found.is_alike(s)]
-        ties = _at_other_sizes(alike, evidence.baseline)
-        return Choice(evidence.baseline, verdict, parity, ties, found, None, unverified)
-    if found.ends:
-        setting = ending.chosen(evidence, found, surely_better, prefer)
+    compared = found.ends if evidence.reading.anneals else found.speedups
+    better = [s for s in compared if found.is_better(s)]
+    better = [s for s in better if not evidence.goes_wrong(s)] or better
+    sound = [s for s in compared if not (found.ends_worse(s) or evidence.goes_wrong(s))]
+    verdict: Verdict = "better"
+    further: Reached | None = None
+    if not better:
+        verdict = "tie" if _none_is_sooner(evidence, found, unusable) else "inconclusive"
+        setting, alike = evidence.baseline, [s for s in sound if found.is_alike(s)]
+    elif evidence.reading.anneals:
+        setting = ending.chosen(evidence, found, better, prefer)
         alike = ending.not_told_apart(evidence, setting, sound)
-        ties = _at_other_sizes(alike, setting)
-        speedup = surely_better[setting]
-        return Choice(setting, "better", speedup, ties, found, None, unverified)
-    going_on = onward(evidence, found, surely_better)
+    else:
+        going_on = onward(evidence, found, better)
+        setting, alike = _soonest(evidence, found, going_on, better, sound, prefer)
+        further = going_on if len(better) > 1 else None
+    return Choice(
+        setting,
+        verdict,
+        found.speedups.get(setting, PARITY),
+        tuple(sorted(s for s in alike if s.batch_size != setting.batch_size)),
+        found,
+        further,
+        unverified,
+    )
+
+
+def _soonest(
+    evidence: Evidence,
+    found: Standing,
+    going_on: Reached,
+    better: Collection[Setting],
+    sound: Iterable[Setting],
+    prefer: Literal["small", "large"],
+) -> tuple[Setting, list[Setting]]:
+    """Of those within 10 % of the one that goes on soonest, and what cannot be told apart from it.
+
+    The smallest batch, which is robust to errors of the learning rate and needs least memory; or
+    the largest. Half its learning rate, if twice its rate no longer learns and the half is within
+    10 % of it, too.
+    """
     seconds = {s: going_on.seconds(s) for s in going_on.times}
     as_good = [s for s in seconds if seconds[s] <= ranking.TIE * min(seconds.values())]
     sign = -1 if prefer == "large" else 1
@@ -65,17 +88,12 @@ def choose(
         )
 
     safer = Setting(chosen.batch_size, chosen.rung - 1)
-    if evidence.on_the_brink(chosen) and safer in surely_better and safer not in going_on.later:
+    if evidence.on_the_brink(chosen) and safer in better and safer not in going_on.later:
         by = compared(chosen, safer)
         if by.seconds(safer) <= ranking.TIE * by.seconds(chosen):
             chosen = safer
-    ties = tuple(s for s in _at_other_sizes(sound, chosen) if are_alike(chosen, s))
-    further = going_on if len(surely_better) > 1 else None
-    return Choice(chosen, "better", surely_better[chosen], ties, found, further, unverified)
-
-
-def _at_other_sizes(settings: Iterable[Setting], chosen: Setting) -> tuple[Setting, ...]:
-    return tuple(sorted(s for s in settings if s.batch_size != chosen.batch_size))
+    others = [s for s in sound if s.batch_size != chosen.batch_size]
+    return chosen, [s for s in others if are_alike(chosen, s)]
 
 
 def _is_usable(

@@ -216,7 +216,7 @@ class Evidence:
         curves, cost = self.first_curves, self.first[setting]
         if cost is None or setting not in curves:
             return 1.0
-        best = min(curves.values(), key=best_cost)
+        best = min(curves.values(), key=self.reading.cost)
         seconds, taken = (learning_curves.time_to(curve, cost) for curve in (best, curves[setting]))
         if seconds is None or taken is None:
             return 1.0
@@ -252,17 +252,14 @@ class Evidence:
     def rise(self, setting: Setting) -> tuple[float, float] | None:
         """(best, last) of the metric, means over seeds, where it got much worse again."""
         first = self._mean(setting, lambda curve: curve[0][1])
-        best, last = (
-            self._mean(setting, best_cost),
-            self._mean(setting, last_cost),
-        )
+        best, last = self._mean(setting, best_cost), self._mean(setting, last_cost)
         is_much = best < first and last - best > RISE * (first - best)
         return (self.shown(best), self.shown(last)) if is_much else None
 
     def final_cost(self, setting: Setting) -> float | None:
-        """Mean over the seeds of the best metric reached; None if none finished."""
+        """The metric that its trials came to, mean over the seeds; None if none finished."""
         is_any = any(self.finals[setting].values())
-        return self.shown(self._mean(setting, best_cost)) if is_any else None
+        return self.shown(self._mean(setting, self.reading.cost)) if is_any else None
 
     def _mean(self, setting: Setting, cost: Callable[[Curve], float]) -> float:
         """Over the seeds that finished."""

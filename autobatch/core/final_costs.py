@@ -9,21 +9,14 @@ from autobatch.protocol import Interval
 
 
 def differences(evidence: Evidence) -> dict[Setting, Interval]:
-    """Of those that were trained with every seed, each paired with the baseline alone.
-
-    One that ends anywhere would otherwise widen the intervals of all.
-    """
-    costs = {
-        setting: {seed: learning_curves.best_cost(curve) for seed, curve in curves.items() if curve}
-        for setting, curves in evidence.finals.items()
-    }
-    own = costs[evidence.baseline]
+    """Each paired with the baseline alone: one that ends anywhere would widen all intervals."""
+    found = costs(evidence)
+    own = found.pop(evidence.baseline)
+    if len(own) < 2:
+        return {}
     return {
-        setting: ranking.loss_difference(
-            [found[seed] for seed in own], list(own.values()), learned=learned(evidence)
-        )
-        for setting, found in costs.items()
-        if setting != evidence.baseline and found.keys() == own.keys() and len(own) >= 2
+        setting: ranking.loss_difference(each, own, learned=learned(evidence))
+        for setting, each in found.items()
     }
 
 
@@ -39,13 +32,13 @@ def ends(evidence: Evidence) -> dict[Setting, Interval]:
 
 
 def costs(evidence: Evidence) -> dict[Setting, list[float]]:
-    """By seed, of those that were trained with every seed of the baseline."""
+    """What trials came to, by seed, of those that were trained with every seed of the baseline."""
     found = {
-        setting: [learning_curves.best_cost(curve) for curve in curves.values() if curve]
+        setting: {seed: evidence.reading.cost(curve) for seed, curve in curves.items() if curve}
         for setting, curves in evidence.finals.items()
     }
-    seeds = len(found[evidence.baseline])
-    return {setting: each for setting, each in found.items() if len(each) == seeds}
+    own = found[evidence.baseline]
+    return {s: [each[k] for k in own] for s, each in found.items() if each.keys() == own.keys()}
 
 
 def doubt(evidence: Evidence, one: Setting, other: Setting) -> float:
@@ -64,4 +57,4 @@ def doubt(evidence: Evidence, one: Setting, other: Setting) -> float:
 def learned(evidence: Evidence) -> float:
     """By how much the baseline's cost falls, the mean of its seeds."""
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
-    return sum(curve[0][1] - learning_curves.best_cost(curve) for curve in curves) / len(curves)
+    return sum(curve[0][1] - evidence.reading.cost(curve) for curve in curves) / len(curves)

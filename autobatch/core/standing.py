@@ -33,13 +33,13 @@ class Standing(Reached):
     # Its time over theirs, simultaneous intervals.
     speedups: dict[Setting, Interval] = field(default_factory=dict)
     learns: bool = True  # the baseline: with every seed it got below where any of them started
-    # Best cost of the whole trial, against the baseline's, as shares of it; 90 % intervals.
+    # What the whole trial came to, against the baseline's, as shares of it; 90 % intervals.
     differences: dict[Setting, Interval] = field(default_factory=dict)
     # They are shares of a hundredth of what the baseline learned, of which it ends below that.
     of_what_is_learned: bool = False
     is_the_end: bool = False  # the target: of the baseline's trial
-    # Of annealed trials, which are judged by them: best costs less the baseline's, as `differences`
-    # have them; simultaneous intervals.
+    # Of annealed trials, which are judged by them: final costs less the baseline's, as
+    # `differences` have them; simultaneous intervals.
     ends: dict[Setting, Interval] = field(default_factory=dict)
     given_up: dict[Setting, Interval] = field(default_factory=dict)  # speedups of no use
 
@@ -60,14 +60,15 @@ class Standing(Reached):
 
     def is_better(self, setting: Setting) -> bool:
         """Than the baseline, for certain."""
-        if self.ends:
-            return setting in self.ends and self.ends[setting].high < 0
-        return self.speedups[setting].low > 1 and not self.ends_worse(setting)
+        if setting in self.ends:
+            return self.ends[setting].high < 0
+        found = self.speedups.get(setting)
+        return found is not None and found.low > 1 and not self.ends_worse(setting)
 
     def is_alike(self, setting: Setting) -> bool:
         """For all that the seeds can tell."""
-        if self.ends:
-            return setting in self.ends and self.ends[setting].low <= 0 <= self.ends[setting].high
+        if setting in self.ends:
+            return self.ends[setting].low <= 0 <= self.ends[setting].high
         return self.speedups[setting].low <= 1 <= self.speedups[setting].high
 
     def is_no_better(self, setting: Setting, seeds: int) -> bool:

@@ -7,6 +7,8 @@ as it would not in a training that anneals (Wu et al. 2018, arXiv 1803.02021).
 
 from dataclasses import dataclass
 
+from autobatch.core import learning_curves
+from autobatch.core.learning_curves import Curve
 from autobatch.protocol import TrialSchedule
 
 WARM_UP = 0.1  # of the steps, in which the rate rises
@@ -45,6 +47,11 @@ class Reading:
     @property
     def anneals(self) -> bool:
         return self.schedule != "own"
+
+    def cost(self, curve: Curve) -> float:
+        """What a trial comes to: its least cost; of one that anneals, that of its end."""
+        read = learning_curves.last_cost if self.anneals else learning_curves.best_cost
+        return read(curve)
 
 
 # What is half as fast gets to where the baseline is in half of its trial, with all seeds; to its

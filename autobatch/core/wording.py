@@ -114,7 +114,7 @@ def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 
     Of the setting that is recommended; where the baseline stays, of the soonest other.
     """
-    if choice.standing.ends:  # it was judged by that
+    if evidence.reading.anneals:  # it was judged by that
         return ()
     setting, whose, found = choice.setting, f"its best {evidence.metric}", choice.standing
     if setting == evidence.baseline:
@@ -141,7 +141,7 @@ def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 def share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     """What the learning rate alone gains, where that was measured."""
     own = evidence.baseline.batch_size
-    if choice.verdict != "better" or choice.setting.batch_size == own or choice.standing.ends:
+    if choice.verdict != "better" or choice.setting.batch_size == own or evidence.reading.anneals:
         return ()
     alone = {s: each for s, each in choice.standing.speedups.items() if s.batch_size == own}
     setting = max(alone, key=lambda s: alone[s].value, default=None)

@@ -128,7 +128,7 @@ class _Trials:
                 break
             setting = Setting(size, rung)
             curve = self._train(setting, self.session.recipe.seed)
-            cost = None if curve is None else learning_curves.best_cost(curve)
+            cost = None if curve is None else self.evidence.reading.cost(curve)
             if cost is None and setting == self.evidence.baseline:
                 refuse_baseline(self.evidence, self.inspected)
             costs[rung] = self.evidence.first[setting] = cost

@@ -201,7 +201,7 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
 
 
 def _counts(told: list[tuple[float, float]], candidate: Candidate) -> bool:
-    """Whether the candidate's figures rest on this trial: its best is among them."""
+    """Whether the candidate's figures rest on this trial: what it came to is among them."""
     kept = candidate.val_loss_per_seed
     return not kept or any(value in kept for _, value in told)
 

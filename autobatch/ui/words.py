@@ -223,6 +223,8 @@ def reached_in(candidate: Candidate, result: Recommendation) -> str:
     seconds = candidate.time_to_target_seconds
     if seconds is not None:
         return format_duration(seconds)
+    if result.learning_rate_schedule:  # its end says nothing of what was on the way
+        return "" if result.target_seconds is None else "not always"
     sign = -1.0 if is_maximised(result.metric) else 1.0
     reached = sum(sign * x <= sign * result.target_loss for x in candidate.val_loss_per_seed)
     seeds = max(c.seeds for c in result.candidates)

@@ -1,0 +1,66 @@
+"""What annealed trials are taken to say, on curves of known shape."""
+
+import numpy as np
+
+from autobatch.core.choose import choose
+from autobatch.core.compiled import Compiled
+from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.warmup_stable_decay import ANNEALED
+from autobatch.core.wording import why_this_one
+
+OWN, SMALL, LARGE, HUGE = Setting(32, 0), Setting(16, 1), Setting(64, 1), Setting(128, 1)
+SEEDS = 5
+
+
+def curve(end, least, start=2.3):
+    """It stays at 1 until it anneals; on the way it was at `least`."""
+    return [(0.0, start), (0.4, 1.0), (0.6, least), (0.8, 1.0), (0.9, (1 + end) / 2), (1.0, end)]
+
+
+def evidence_of(ends, *, least=None, luck=0.001, seeds=SEEDS, **more):
+    """Trials that come to `ends`, but for luck of each seed."""
+    drawn = np.random.default_rng(0)
+    found = Evidence(
+        baseline=OWN,
+        rule="linear",
+        rule_reason="Linear",
+        baseline_learning_rate=0.01,
+        compiled=Compiled(32, 0.01),
+        step_seconds={16: 0.0006, 32: 0.001, 64: 0.0015, 128: 0.002},
+        metric="val_loss",
+        reading=ANNEALED,
+        **more,
+    )
+    found.first = dict.fromkeys(ends, 1.0)
+    found.first_curves[OWN] = [(0.0, 2.3), (0.5, 1.0)]
+    found.finals = {
+        setting: {
+            seed: curve(end + drawn.normal(0, luck), (least or {}).get(setting, 1.0))
+            for seed in range(seeds)
+        }
+        for setting, end in ends.items()
+    }
+    return found
+
+
+def told(evidence, **how):
+    choice = choose(evidence, ceiling=128, **how)
+    return choice, why_this_one(choice, evidence)
+
+
+def test_it_is_the_end_that_is_compared_and_not_what_was_on_the_way():
+    evidence = evidence_of({OWN: 0.40, LARGE: 0.35}, least={OWN: 0.31}, final_seconds=1.0)
+    choice, why = told(evidence)
+    assert (choice.verdict, choice.setting) == ("better", LARGE)
+    assert f"ends at val_loss {evidence.final_cost(LARGE):.4g}, your" in why
+    assert 0.39 < evidence.final_cost(OWN) < 0.41
+    assert choice.speedup.value == 1  # it never is at 0.31
+
+
+def test_what_overfits_is_told_by_its_end_as_in_the_warning_of_it():
+    evidence = evidence_of({OWN: 0.45, LARGE: 0.40}, least={LARGE: 0.1})
+    choice, why = told(evidence)
+    assert (choice.verdict, choice.setting) == ("better", LARGE)
+    best, last = evidence.rise(LARGE)  # what is warned of
+    assert best == 0.1 < 0.39 < last
+    assert f"ends at val_loss {last:.4g}," in why
