@@ -21,11 +21,14 @@ def chosen(
 ) -> Setting:
     """The smallest batch, or the largest, of those that end within 2 % of the lowest.
 
-    Half its learning rate, if twice its rate no longer learns and the half ends so, too.
+    And have half of its gain at least, which may be as little. Half its learning rate, if twice its
+    rate no longer learns and the half ends so, too.
     """
     ends = {setting: found.ends[setting].value for setting in better}
     sign = -1 if prefer == "large" else 1
-    as_good = [s for s in ends if ends[s] <= min(ends.values()) + ranking.EQUIVALENT]
+    lowest = min(ends.values())
+    most = min(lowest + ranking.EQUIVALENT, lowest / 2)
+    as_good = [s for s in ends if ends[s] <= most]
     setting = min(as_good, key=lambda s: (sign * s.batch_size, ends[s]))
     safer = Setting(setting.batch_size, setting.rung - 1)
     return safer if evidence.on_the_brink(setting) and safer in as_good else setting
@@ -75,10 +78,9 @@ def why_it_is_better(choice: Choice, evidence: Evidence) -> str:
 
 def _why_not_the_lowest(choice: Choice, evidence: Evidence) -> str:
     """If it is as good as equal, and gives way."""
-    ends, setting = choice.standing.ends, choice.setting
-    below = [s for s in ends if ends[s].high < 0]
-    lowest = min(below, key=lambda s: ends[s].value, default=setting)
-    if not 0 < ends[setting].value - ends[lowest].value <= ranking.EQUIVALENT:
+    found, setting = choice.standing, choice.setting
+    lowest = min(filter(found.is_better, found.ends), key=lambda s: found.ends[s].value)
+    if setting == lowest:
         return ""
     told = f" {evidence.named(lowest).capitalize()} ends at {evidence.final_cost(lowest):.4g}: "
     if setting.batch_size == lowest.batch_size:

@@ -64,3 +64,14 @@ def test_what_overfits_is_told_by_its_end_as_in_the_warning_of_it():
     best, last = evidence.rise(LARGE)  # what is warned of
     assert best == 0.1 < 0.39 < last
     assert f"ends at val_loss {last:.4g}," in why
+
+
+def test_a_smaller_batch_is_not_preferred_that_has_hardly_any_of_the_gain():
+    """It ends within 2 % of the lowest, as the baseline nearly does, too."""
+    choice, why = told(evidence_of({OWN: 1.0, LARGE: 0.979, SMALL: 0.998}, luck=0.0003))
+    assert choice.standing.is_better(SMALL)
+    assert (choice.verdict, choice.setting) == ("better", LARGE)
+    assert "as good as equal" not in why
+    choice, why = told(evidence_of({OWN: 1.0, LARGE: 0.979, SMALL: 0.985}, luck=0.0003))
+    assert choice.setting == SMALL
+    assert why.endswith("as good as equal, so that the smaller batch is preferred.")
