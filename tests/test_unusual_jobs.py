@@ -25,6 +25,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.ui import words
+from autobatch.ui.charts.ranking import ranking_table
 from autobatch.ui.findings import findings
 
 
@@ -584,7 +585,51 @@ def test_what_runs_out_of_memory_in_a_verification_of_its_own_is_not_recommended
     assert f"batch {first.batch_size}" not in found.reasons[0].lower()
     assert found.reasons[1].endswith(told)
     failures = {c.failure for c in found.candidates if c.batch_size == first.batch_size}
-    assert "in a verification of its own, out of memory" in failures
+    assert "did not pass a verification of its own (out of memory)" in failures
+
+
+class FailsAtLength(PretendDevice):
+    """Memory that is uneven: once there were trials, no size of `failing` is verified."""
+
+    failing = ()
+
+    def _probe(self, task):
+        after_trials = any(isinstance(each, Trial) for each in self.tasks)
+        if task.verify and task.batch_size in self.failing and after_trials:
+            return OutOfMemory(evidence="OOM when allocating tensor")
+        return super()._probe(task)
+
+
+def test_sizes_above_one_at_which_memory_ran_out_are_told_to_be_of_no_use(tmp_path):
+    """Nothing else says so of them: they themselves were not verified."""
+    wanted = tune(tmp_path / "whole", FailsAtLength()).batch_size
+    device = FailsAtLength()
+    device.failing = {wanted}
+    found = tune(tmp_path / "failing", device)
+    larger = [c for c in found.candidates if c.is_finalist and c.batch_size > wanted]
+    assert larger and found.batch_size < wanted
+    assert {c.failure for c in larger} == {"is larger than one at which memory ran out"}
+    rows = [row for row in ranking_table(found).rows if row[-1].startswith("finalist: is larger")]
+    assert len(rows) == len(larger)
+    assert found.reasons[1].split(", but batch ")[1] in (
+        f"{wanted} did not pass a verification of its own (out of memory).",
+        *(f"{c.batch_size} {c.failure}." for c in larger),
+    )
+
+
+@pytest.mark.parametrize("is_too_large", [False, True])
+def test_the_users_size_leaves_too_little_free_by_its_own_peak_alone(tmp_path, is_too_large):
+    """Not as a smaller one ran out of memory, which puts the ceiling below it."""
+    device, limit_bytes = FailsAtLength(), 1024 << 20
+    if is_too_large:
+        slower = {"best_rate": lambda size: 0.01 * size / 512, "critical_batch": 50_000}
+        device, limit_bytes = FailsAtLength(**slower), 53 << 20
+    device.failing = () if is_too_large else range(512)
+    with session(tmp_path, device, ["baseline.batch_size=512"], limit_bytes=limit_bytes) as opened:
+        found = tuner.tune(opened)
+    assert found.batch_size == 512 > found.probe.ceiling
+    told = "Batch 512 is yours, and leaves less than the headroom of 10% free"
+    assert any(each.startswith(told) for each in found.warnings) == is_too_large
 
 
 def test_where_only_what_ran_out_of_memory_was_better_that_is_told(tmp_path):

@@ -14,7 +14,7 @@ def _failure(evidence: Evidence, setting: Setting) -> tuple[str, str]:
 
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
     """Finalists by time to the target, then the pruned by loss, then the diverged."""
-    ranked, speedups = [], choice.standing.speedups | choice.standing.given_up
+    ranked, speedups = [], choice.of_all.speedups
     at_steps = _at_equal(evidence, by_samples=False)
     at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
@@ -26,10 +26,10 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
             status, why = _failure(evidence, setting)
         elif setting == evidence.baseline:
             status = "baseline"
+        elif setting in choice.unusable:
+            why = choice.unusable[setting]
         elif not times:
             why = evidence.failed.get(setting, "")
-        elif setting.batch_size in choice.unverified:
-            why = f"in a verification of its own, {choice.unverified[setting.batch_size]}"
         ranked.append(
             Candidate(
                 batch_size=setting.batch_size,

@@ -36,7 +36,10 @@ def warnings(
     probed: ProbeResult,
     measured: BenchmarkResult,
     wished: EffectiveBatch | None,
+    *,
+    peak_bytes: int | None,
 ) -> tuple[str, ...]:
+    """`peak_bytes`: of the size that is recommended, where it was verified."""
     size, own = choice.setting.batch_size, evidence.compiled.batch_size
     found = list(evidence.notes)
     if inspected.nan:
@@ -48,7 +51,8 @@ def warnings(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
             "large as the others'. Drop it, or choose a size that divides better."
         )
-    if size > probed.ceiling:
+    kept_bytes = (1 - probed.headroom) * probed.limit_bytes
+    if size > probed.ceiling and (peak_bytes is None or peak_bytes > kept_bytes):
         found.append(
             f"Batch {size} is {evidence.if_yours('yours', 'the baseline')}, and leaves less than "
             f"the headroom of {probed.headroom:.0%} free: {probed.ceiling} keeps it."

@@ -28,8 +28,10 @@ def choose(
     either, the baseline stays. Of annealed trials, what ends lower for certain is `better`, however
     soon it was anywhere.
     """
-    unusable = {s for s in evidence.finals if not _is_usable(s, evidence, ceiling, unverified)}
-    found = standing(evidence).without(unusable)
+    reasons = {s: _why_of_no_use(s, evidence, ceiling, unverified) for s in evidence.finals}
+    unusable = {setting: why for setting, why in reasons.items() if why}
+    of_all = standing(evidence)
+    found = of_all.without(unusable)
     compared = found.ends if evidence.reading.anneals else found.speedups
     better = [s for s in compared if found.is_better(s)]
     better = [s for s in better if not evidence.goes_wrong(s)] or better
@@ -46,14 +48,17 @@ def choose(
         going_on = onward(evidence, found, better)
         setting, alike = _soonest(evidence, found, going_on, better, sound, prefer)
         further = going_on if len(better) > 1 else None
+    ties = sorted(s for s in alike if s.batch_size != setting.batch_size)
     return Choice(
-        setting,
-        verdict,
-        found.speedups.get(setting, PARITY),
-        tuple(sorted(s for s in alike if s.batch_size != setting.batch_size)),
-        found,
-        further,
-        unverified,
+        setting=setting,
+        verdict=verdict,
+        speedup=found.speedups.get(setting, PARITY),
+        tied_with=tuple(ties),
+        standing=found,
+        of_all=of_all,
+        onward=further,
+        unverified=unverified,
+        unusable=unusable,
     )
 
 
@@ -96,12 +101,19 @@ def _soonest(
     return chosen, [s for s in others if are_alike(chosen, s)]
 
 
-def _is_usable(
-    setting: Setting, evidence: Evidence, ceiling: int, unverified: Collection[int]
-) -> bool:
-    """The user's own size, which is what stays otherwise, wherever the ceiling is."""
+def _why_of_no_use(
+    setting: Setting, evidence: Evidence, ceiling: int, unverified: Mapping[int, str]
+) -> str:
+    """Empty where it is of use: as the user's own size, which is what stays otherwise, always is.
+
+    What was tried was at most as large as the ceiling then was: it is lowered where memory ran out.
+    """
     size = setting.batch_size
-    return size == evidence.baseline.batch_size or (size <= ceiling and size not in unverified)
+    if size == evidence.baseline.batch_size:
+        return ""
+    if size in unverified:
+        return f"did not pass a verification of its own ({unverified[size]})"
+    return "is larger than one at which memory ran out" if size > ceiling else ""
 
 
 def _none_is_sooner(evidence: Evidence, found: Standing, unusable: Collection[Setting]) -> bool:

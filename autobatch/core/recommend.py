@@ -102,7 +102,15 @@ def compose(
             *outlook_wording.on_the_model(choice, evidence, outlook),
             *(outlook_wording.on_a_guess(evidence, outlook) if replicas else ()),
         ),
-        warnings=caveats.warnings(choice, evidence, inspected, probed, measured, wished),
+        warnings=caveats.warnings(
+            choice,
+            evidence,
+            inspected,
+            probed,
+            measured,
+            wished,
+            peak_bytes=peak_bytes if is_verified else None,
+        ),
         environment=environment,
         snippet=snippet(
             choice,

@@ -41,7 +41,6 @@ class Standing(Reached):
     # Of annealed trials, which are judged by them: final costs less the baseline's, as
     # `differences` have them; simultaneous intervals.
     ends: dict[Setting, Interval] = field(default_factory=dict)
-    given_up: dict[Setting, Interval] = field(default_factory=dict)  # speedups of no use
 
     def without(self, unusable: Collection[Setting]) -> "Standing":
         """What is sooner or later of those that can be used; the times are of all."""
@@ -50,13 +49,7 @@ class Standing(Reached):
             ends={s: i for s, i in self.ends.items() if s not in unusable},
             later=self.later.difference(unusable),
             speedups={s: i for s, i in self.speedups.items() if s not in unusable},
-            given_up={s: i for s, i in self.speedups.items() if s in unusable},
         )
-
-    @property
-    def of_use(self) -> str:
-        """Which others a sentence is about, where some were given up."""
-        return " that can be used" if self.given_up else ""
 
     def is_better(self, setting: Setting) -> bool:
         """Than the baseline, for certain."""
@@ -127,7 +120,7 @@ class Standing(Reached):
         return found is not None and found.high < -ranking.EQUIVALENT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """The setting recommended, and what supports it."""
 
@@ -135,9 +128,16 @@ class Choice:
     verdict: Verdict
     speedup: Interval
     tied_with: tuple[Setting, ...]  # at other sizes, for all that the seeds can tell
-    standing: Standing
-    onward: Reached | None = None  # of those that are better, where several are
-    unverified: Mapping[int, str] = field(default_factory=dict)  # why, by size: given up for it
+    standing: Standing  # of those that can be used
+    of_all: Standing
+    onward: Reached | None  # of those that are better, where several are
+    unverified: Mapping[int, str]  # why, by size: given up for it
+    unusable: Mapping[Setting, str]  # why, as a clause about its size
+
+    @property
+    def of_use(self) -> str:
+        """Which others a sentence is about, where some cannot be used."""
+        return " that can be used" if self.unusable else ""
 
 
 def standing(evidence: Evidence) -> Standing:

@@ -43,10 +43,10 @@ def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     others = [s for s, curves in evidence.finals.items() if s != own and any(curves.values())]
     if not others:
         return f"No other finalist could be trained: {mine} stays."
-    if choice.standing.given_up.keys() >= {*others}:
+    if choice.unusable.keys() >= {*others}:
         return f"No other finalist can be used: {mine} stays."
     return (
-        f"Nothing tried{choice.standing.of_use} gets to {goal}, where {mine} is in "
+        f"Nothing tried{choice.of_use} gets to {goal}, where {mine} is in "
         f"{format_duration(choice.standing.target_seconds)} of training, with every seed. "
         f"{evidence.if_yours('Keep', 'Use')} it, or raise trials.budget and trials.seeds."
     )
@@ -149,7 +149,7 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
 def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
     setting, interval = _soonest(choice)
     return (
-        f"No setting{choice.standing.of_use} beats {mine} for certain. The most promising, "
+        f"No setting{choice.of_use} beats {mine} for certain. The most promising, "
         f"{evidence.named(setting)}, is {ratio(interval.value)} times as soon at {goal} (95 % "
         f"interval {ratio(interval.low)} to {ratio(interval.high)}). "
         + _what_would_tell(choice, evidence, setting, interval)
@@ -166,20 +166,20 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     seeds = len(evidence.finals[own])
     if not found.speedups:
         return (
-            f"Nothing tried{found.of_use} beats {mine}: it is at {goal} in "
+            f"Nothing tried{choice.of_use} beats {mine}: it is at {goal} in "
             f"{format_duration(found.seconds(own))} of training, and no other finalist"
-            f"{found.of_use} gets there in {format_duration(evidence.final_seconds)} with most of "
+            f"{choice.of_use} gets there in {format_duration(evidence.final_seconds)} with most of "
             f"{seeds} seeds. {keep} it."
         )
     if all(interval.low >= 1 / ranking.TIE for interval in found.speedups.values()):
         every = "what reaches it" if found.later else "every finalist"
         return (
-            f"Nothing{found.of_use} beats {mine}: {every}{found.of_use} is at {goal} within 10 % "
+            f"Nothing{choice.of_use} beats {mine}: {every}{choice.of_use} is at {goal} within 10 % "
             f"of the same time ({seeds} seeds). {keep} it."
         )
     setting, interval = _soonest(choice)
     return (
-        f"Nothing tried{found.of_use} beats {mine}: the soonest other finalist{found.of_use}, "
+        f"Nothing tried{choice.of_use} beats {mine}: the soonest other finalist{choice.of_use}, "
         f"{evidence.named(setting)}, is at {goal} {ratio(interval.value)} times as soon (95 % "
         f"interval {ratio(interval.low)} to {ratio(interval.high)}; {seeds} seeds). {keep} it."
     )

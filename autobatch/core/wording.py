@@ -59,24 +59,18 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
 
 
 def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
-    """Of the sizes that were chosen before, and did not pass verification, the soonest."""
-    found = choice.standing
-    better = {
-        setting: interval
-        for setting, interval in found.given_up.items()
-        if setting.batch_size in choice.unverified
-        and interval.low > 1
-        and not found.ends_worse(setting)
-    }
+    """Of those that would be better and cannot be used, the soonest."""
+    found = choice.of_all
+    better = [setting for setting in choice.unusable if found.is_better(setting)]
     if not better:
         return ()
-    setting = max(better, key=lambda s: better[s].value)
-    interval, size = better[setting], setting.batch_size
+    setting = max(better, key=lambda s: found.speedups[s].value)
+    interval = found.speedups[setting]
     return (
         f"{evidence.named(setting).capitalize()} is {ratio(interval.value)} times as soon at "
         f"{evidence.metric} {evidence.shown(found.target):.4g} (95 % interval "
-        f"{ratio(interval.low)} to {ratio(interval.high)}), but batch {size} did not pass a "
-        f"verification of its own ({choice.unverified[size]}).",
+        f"{ratio(interval.low)} to {ratio(interval.high)}), but batch {setting.batch_size} "
+        f"{choice.unusable[setting]}.",
     )
 
 

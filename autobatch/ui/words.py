@@ -33,7 +33,7 @@ def verdict(result: Recommendation) -> str:
     if result.baseline.instead_of is not None:
         kept = f"batch {result.baseline.batch_size}, which stands for yours"
         comma, keep = ",", "use it"
-    given_up = any(c.speedup and c.failure for c in result.candidates)
+    given_up = any(c.is_finalist and c.failure for c in result.candidates)
     of_use = " that can be used" if given_up else ""
     match result.verdict:
         case "better" if result.learning_rate_schedule:

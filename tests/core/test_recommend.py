@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pretend import inspected
 
+from autobatch.core.candidates import candidates
 from autobatch.core.choose import choose
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
@@ -324,5 +325,26 @@ def test_what_was_given_up_for_its_memory_is_no_reason_and_is_told(speeds, noise
 def test_where_all_others_were_given_up_no_more_training_is_advised():
     evidence = without([OWN, LARGE])
     choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
+    told = why_this_one(choice, evidence)
+    assert told.startswith("No other finalist can be used: your batch 32")
+
+
+def test_what_is_larger_than_a_batch_at_which_memory_ran_out_is_told_to_be_of_no_use():
+    evidence = evidence_of(speeds={LARGE: 40.0})
+    choice = choose(evidence, ceiling=32, unverified={48: "out of memory"})
+    assert choice.unusable == {LARGE: "is larger than one at which memory ran out"}
+    (told,) = what_was_given_up(choice, evidence)
+    assert told.endswith("but batch 64 is larger than one at which memory ran out.")
+    found = {c.batch_size: c for c in candidates(choice, evidence) if c.is_finalist}
+    assert found[64].failure == choice.unusable[LARGE]
+    assert found[64].speedup.low > 1
+
+
+def test_what_was_given_up_is_of_no_use_though_it_was_never_timed():
+    evidence = without([OWN, LARGE])
+    for curve in evidence.finals[LARGE].values():
+        curve[:] = [(t, max(cost, 2.2)) for t, cost in curve]
+    choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
+    assert LARGE not in choice.of_all.times
     told = why_this_one(choice, evidence)
     assert told.startswith("No other finalist can be used: your batch 32")

@@ -118,6 +118,5 @@ def _status(candidate: Candidate, result: Recommendation) -> str:
     if words.is_chosen(candidate, result):
         return STYLES["chosen"].label
     told = {"baseline": words.whose(result), "pruned": "not followed up"}
-    if candidate.failure:
-        return f"failed: {candidate.failure}"
-    return told.get(candidate.status, candidate.status.replace("_", " "))
+    status = told.get(candidate.status, candidate.status.replace("_", " "))
+    return f"{status}: {candidate.failure}" if candidate.failure else status
