@@ -96,27 +96,36 @@ def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     how = f"{_difference(choice, evidence, lowest)}; {seeds} seeds)"
     if choice.verdict == "tie":
         return (
-            f"Nothing tried beats {mine}: after equal training time none ends better by more than "
-            f"{ranking.EQUIVALENT:.0%}, for certain. The best of the others, "
+            f"Nothing tried{choice.of_use} beats {mine}: after equal training time none ends "
+            f"better by more than {_equivalent(choice, evidence)}, for certain. The best of those, "
             f"{evidence.named(lowest)}, ends {how}. {keep} it."
         )
     return (
-        f"No setting beats {mine} for certain. The most promising, {evidence.named(lowest)}, ends "
-        f"{how} after equal training time. {_what_would_tell(choice, evidence, lowest)}"
+        f"No setting{choice.of_use} beats {mine} for certain. The most promising, "
+        f"{evidence.named(lowest)}, ends {how} after equal training time. "
+        f"{_what_would_tell(choice, evidence, lowest)}"
     )
+
+
+def how_it_ends(choice: Choice, evidence: Evidence, setting: Setting) -> str:
+    end = evidence.final_cost(setting)
+    return f"ends at {evidence.metric} {end:.4g}, {_difference(choice, evidence, setting)})"
 
 
 def _difference(choice: Choice, evidence: Evidence, setting: Setting) -> str:
     """As a sentence has it, with its interval; the bracket is left open."""
-    found, sign = choice.standing, -1.0 if evidence.maximise else 1.0
+    found, sign = choice.of_all, -1.0 if evidence.maximise else 1.0
     interval = found.ends[setting]
-    unit = ""
-    if found.of_what_is_learned:
-        unit = f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
-    return (
-        f"{found.share(sign * interval.value)} (95 % interval "
-        f"{found.shares(sign * interval.low, sign * interval.high)}{unit}"
-    )
+    between = found.shares(sign * interval.low, sign * interval.high)
+    return f"{found.share(sign * interval.value)} (95 % interval {between}{found.unit(evidence)}"
+
+
+def _equivalent(choice: Choice, evidence: Evidence) -> str:
+    """The difference that is of no interest."""
+    if not choice.standing.of_what_is_learned:
+        return f"{ranking.EQUIVALENT:.0%}"
+    share = ranking.EQUIVALENT * ranking.LEAST_SHARE
+    return f"{share:.2%} of what {evidence.if_yours('yours', 'the baseline')} learns"
 
 
 def _what_would_tell(choice: Choice, evidence: Evidence, setting: Setting) -> str:

@@ -111,6 +111,12 @@ class Standing(Reached):
         near, far = sorted((low, high), key=abs)
         return f"{self._percent(near)} to {self._percent(far)}"
 
+    def unit(self, evidence: Evidence) -> str:
+        """What several of them are shares of, where that is not the baseline's loss."""
+        if not self.of_what_is_learned:
+            return ""
+        return f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
+
     def _percent(self, difference: float) -> str:
         far = abs(difference)
         return f"{far / 100:.2%}" if self.of_what_is_learned else f"{far:.1%}"

@@ -59,19 +59,24 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
 
 
 def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
-    """Of those that would be better and cannot be used, the soonest."""
+    """Of those that would be better and cannot be used, the soonest; or what ends lowest."""
     found = choice.of_all
     better = [setting for setting in choice.unusable if found.is_better(setting)]
     if not better:
         return ()
-    setting = max(better, key=lambda s: found.speedups[s].value)
-    interval = found.speedups[setting]
-    return (
-        f"{evidence.named(setting).capitalize()} is {ratio(interval.value)} times as soon at "
-        f"{evidence.metric} {evidence.shown(found.target):.4g} (95 % interval "
-        f"{ratio(interval.low)} to {ratio(interval.high)}), but batch {setting.batch_size} "
-        f"{choice.unusable[setting]}.",
-    )
+    if evidence.reading.anneals:
+        setting = min(better, key=lambda s: found.ends[s].value)
+        how = ending.how_it_ends(choice, evidence, setting)
+    else:
+        setting = max(better, key=lambda s: found.speedups[s].value)
+        interval = found.speedups[setting]
+        how = (
+            f"is {ratio(interval.value)} times as soon at {evidence.metric} "
+            f"{evidence.shown(found.target):.4g} (95 % interval {ratio(interval.low)} to "
+            f"{ratio(interval.high)})"
+        )
+    why = f"batch {setting.batch_size} {choice.unusable[setting]}"
+    return (f"{evidence.named(setting).capitalize()} {how}, but {why}.",)
 
 
 def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
@@ -120,15 +125,12 @@ def after_equal_time(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
         return ()
     value, low, high = difference.value, difference.low, difference.high
     same = max(abs(low), abs(high)) <= ranking.EQUIVALENT
-    unit = ""
-    if found.of_what_is_learned:
-        unit = f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
     theirs = evidence.if_yours("your setting's", "the baseline's")
     verdict = " No practical difference." if same else ""
+    between = f"90 % interval {found.shares(low, high)}{found.unit(evidence)}"
     return (
         f"After equal training time, {format_duration(evidence.final_seconds)}, {whose} "
-        f"is {found.share(value)} than {theirs} (90 % interval {found.shares(low, high)}{unit})."
-        f"{verdict}",
+        f"is {found.share(value)} than {theirs} ({between}).{verdict}",
     )
 
 

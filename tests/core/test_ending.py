@@ -6,7 +6,7 @@ from autobatch.core.choose import choose
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.warmup_stable_decay import ANNEALED
-from autobatch.core.wording import why_this_one
+from autobatch.core.wording import what_was_given_up, why_this_one
 
 OWN, SMALL, LARGE, HUGE = Setting(32, 0), Setting(16, 1), Setting(64, 1), Setting(128, 1)
 SEEDS = 5
@@ -43,8 +43,8 @@ def evidence_of(ends, *, least=None, luck=0.001, seeds=SEEDS, **more):
     return found
 
 
-def told(evidence, **how):
-    choice = choose(evidence, ceiling=128, **how)
+def told(evidence, ceiling=128, **how):
+    choice = choose(evidence, ceiling=ceiling, **how)
     return choice, why_this_one(choice, evidence)
 
 
@@ -75,3 +75,41 @@ def test_a_smaller_batch_is_not_preferred_that_has_hardly_any_of_the_gain():
     choice, why = told(evidence_of({OWN: 1.0, LARGE: 0.979, SMALL: 0.985}, luck=0.0003))
     assert choice.setting == SMALL
     assert why.endswith("as good as equal, so that the smaller batch is preferred.")
+
+
+def test_what_was_given_up_is_told_by_its_end():
+    evidence = evidence_of({OWN: 0.40, SMALL: 0.40, LARGE: 0.35, HUGE: 0.30})
+    choice, why = told(evidence, unverified={64: "out of memory"}, ceiling=32)
+    assert choice.unusable.keys() == {LARGE, HUGE}
+    assert why.startswith("Nothing tried that can be used beats your batch 32")
+    (given_up,) = what_was_given_up(choice, evidence)
+    end = f"{evidence.final_cost(HUGE):.4g}"
+    assert given_up.startswith(f"Batch 128 with learning rate 0.08 ends at val_loss {end}, 25.")
+    assert given_up.endswith("but batch 128 is larger than one at which memory ran out.")
+    assert "soon" not in given_up
+
+
+def test_where_all_others_were_given_up_no_seeds_are_advised():
+    evidence = evidence_of({OWN: 0.40, LARGE: 0.35})
+    choice, why = told(evidence, unverified={64: "your code failed"})
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+    assert why.startswith("No other finalist can be used: your batch 32")
+    (given_up,) = what_was_given_up(choice, evidence)
+    assert given_up.endswith("batch 64 did not pass a verification of its own (your code failed).")
+
+
+def test_of_a_loss_near_nothing_the_differences_are_of_what_is_learned():
+    choice, why = told(evidence_of({OWN: 1e-4, LARGE: 1.2e-4, HUGE: 1e-4}, luck=1e-6))
+    assert choice.verdict == "tie"
+    assert "by more than 0.02% of what yours learns, for certain. The best of those" in why
+    assert "as shares of what yours learns; 5 seeds)" in why
+
+
+def test_what_stands_for_the_users_size_is_called_the_baseline():
+    for ends in ({OWN: 0.4, LARGE: 0.3}, {OWN: 0.4, LARGE: 0.5}, {OWN: 1e-4, LARGE: 1.1e-4}):
+        evidence = evidence_of(ends, luck=1e-6)
+        assert "your batch 32" in told(evidence)[1]
+        evidence.instead_of = 512
+        why = told(evidence)[1]
+        assert "the baseline (batch 32 with learning rate 0.01)" in why
+        assert "your" not in why
