@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autobatch import errors
-from autobatch.core import staying
+from autobatch.core import more_seeds
 from autobatch.errors import RecipeError
 from autobatch.recipe import (
     Recipe,
@@ -657,6 +657,6 @@ def test_as_many_seeds_as_a_reason_may_ask_for_can_be_set():
     def asking(seeds):
         return {"model": "a.py:b", "trials": {"seeds": seeds}}
 
-    assert make_recipe(asking(staying.MOST_SEEDS)).trials.seeds == staying.MOST_SEEDS
+    assert make_recipe(asking(more_seeds.MOST_SEEDS)).trials.seeds == more_seeds.MOST_SEEDS
     with pytest.raises(RecipeError):
-        make_recipe(asking(staying.MOST_SEEDS + 1))
+        make_recipe(asking(more_seeds.MOST_SEEDS + 1))

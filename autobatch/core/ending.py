@@ -1,16 +1,14 @@
 """Annealed trials, which are judged by where they end: what is chosen, and why."""
 
 from collections.abc import Collection, Iterable
-from math import ceil
 from typing import Literal
 
 from autobatch.core import final_costs, ranking
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.more_seeds import what_would_tell
 from autobatch.core.standing import Choice, Standing
 from autobatch.core.warmup_stable_decay import DECAY, WARM_UP
 from autobatch.units import format_duration
-
-MOST_SEEDS = 20  # that trials.seeds may be
 
 
 def chosen(
@@ -92,7 +90,9 @@ def _why_not_the_lowest(choice: Choice, evidence: Evidence) -> str:
 def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     found, own, mine = choice.standing, evidence.baseline, evidence.named_baseline
     seeds, keep = len(evidence.finals[own]), evidence.if_yours("Keep", "Use")
-    lowest = min(found.ends, key=lambda s: found.ends[s].value)
+    ends = found.ends
+    not_ruled_out = [s for s in ends if ends[s].low < -ranking.EQUIVALENT]
+    lowest = min(not_ruled_out or ends, key=lambda s: ends[s].value)
     how = f"{_difference(choice, evidence, lowest)}; {seeds} seeds)"
     if choice.verdict == "tie":
         return (
@@ -129,17 +129,20 @@ def _equivalent(choice: Choice, evidence: Evidence) -> str:
 
 
 def _what_would_tell(choice: Choice, evidence: Evidence, setting: Setting) -> str:
-    """How many seeds, by the width that these have."""
+    """How many seeds, and what budget, the most promising setting's gain would take."""
     interval = choice.standing.ends[setting]
-    half, least = (interval.high - interval.low) / 2, -interval.value
-    seeds = max(len(evidence.finals[evidence.baseline]), evidence.seeds)
-    told = "that, if it is so,"
-    if least < ranking.EQUIVALENT:
-        told, least = f"differences of {ranking.EQUIVALENT:.0%}", ranking.EQUIVALENT
-    needed = max(seeds + 1, ceil(seeds * (half / least) ** 2))
-    if needed > MOST_SEEDS:
-        return f"To tell {told} from chance would take about {needed} seeds: too many to try."
-    return (
-        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed}, and as "
-        "much more of trials.budget."
+    if interval.low >= -ranking.EQUIVALENT:
+        return "Others are not ruled out, since not all of their seeds came to their end."
+    costs, own = final_costs.costs(evidence), evidence.baseline
+    gain, told = -interval.value, "that, if it is so,"
+    if gain < ranking.EQUIVALENT:  # or that there is none: the interval has to end above it
+        gain = ranking.EQUIVALENT + max(0.0, interval.value)
+        told = f"differences of {_equivalent(choice, evidence)}"
+    return what_would_tell(
+        evidence,
+        costs,
+        setting,
+        gain=gain * ranking.unit_of(costs[own], final_costs.learned(evidence)),
+        doubt=final_costs.doubt(evidence, setting, own),
+        told=told,
     )

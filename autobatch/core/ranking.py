@@ -115,7 +115,7 @@ def speedups(
     Needs two candidates and two seeds: one seed has no luck to tell, and ranks nothing.
     """
     found = {}
-    for name, (gain, wide) in _gains(list(times), _log(times), baseline, doubts or {}).items():
+    for name, (gain, wide) in _gains(logs(times), baseline, doubts or {}).items():
         low, high = map(quantiles.finite_exp, (gain - wide, gain + wide))
         found[name] = Interval(value=exp(gain), low=low, high=high)
     return found
@@ -132,18 +132,18 @@ def end_differences(
 
     As shares of the baseline's, as in `loss_difference`; `doubts` are of costs.
     """
-    found, unit = {}, _unit(costs[baseline], learned)
-    y: luck.Table = np.array(list(costs.values()), dtype=float)
-    for name, (gain, wide) in _gains(list(costs), y, baseline, doubts or {}).items():
+    found, unit = {}, unit_of(costs[baseline], learned)
+    for name, (gain, wide) in _gains(costs, baseline, doubts or {}).items():
         low, high = (-gain - wide) / unit, (wide - gain) / unit
         found[name] = Interval(value=-gain / unit, low=low, high=high)
     return found
 
 
 def _gains(
-    names: Sequence[Name], y: luck.Table, baseline: Name, doubts: Mapping[Name, float]
+    values: Mapping[Name, Sequence[float]], baseline: Name, doubts: Mapping[Name, float]
 ) -> dict[Name, tuple[float, float]]:
     """By how much each is lower than the baseline, and half of its interval."""
+    names, y = list(values), _table(values)
     candidates, seeds = y.shape
     means, own = y.mean(axis=1), names.index(baseline)
     found = {}
@@ -178,55 +178,63 @@ def told_apart(
     Of all pairs at once, since which pair is looked at follows from the times themselves. `doubt`:
     as in `speedups`, of these two.
     """
-    return _are_apart(_log(times), list(times).index(one), list(times).index(other), doubt)
+    return _are_apart(logs(times), one, other, doubt)
 
 
 def ends_told_apart(
     costs: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
 ) -> bool:
     """Whether two candidates' final costs do, as `told_apart`; `doubt` is of costs."""
-    y: luck.Table = np.array(list(costs.values()), dtype=float)
-    return _are_apart(y, list(costs).index(one), list(costs).index(other), doubt)
+    return _are_apart(costs, one, other, doubt)
 
 
-def _are_apart(y: luck.Table, one: int, other: int, doubt: float) -> bool:
+def _are_apart(
+    values: Mapping[Name, Sequence[float]], one: Name, other: Name, doubt: float
+) -> bool:
+    names, y = list(values), _table(values)
     candidates, seeds = y.shape
-    deviation, pooled = luck.of_difference(y, one, other)
+    first, second = names.index(one), names.index(other)
+    deviation, pooled = luck.of_difference(y, first, second)
     if pooled:
         degrees = (candidates - 1) * (seeds - 1)
         bound = quantiles.studentized_range(CONFIDENCE, candidates, degrees) / sqrt(2)
     else:
         bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
-    apart = abs(float(y[one].mean() - y[other].mean()))
+    apart = abs(float(y[first].mean() - y[second].mean()))
     return apart > hypot(bound * deviation / sqrt(seeds), doubt)
 
 
-def _log(times: Mapping[Name, Sequence[float]]) -> luck.Table:
+def logs(times: Mapping[Name, Sequence[float]]) -> dict[Name, list[float]]:
+    return {name: [log(time) for time in each] for name, each in times.items()}
+
+
+def _table(values: Mapping[Name, Sequence[float]]) -> luck.Table:
     """Of shape (candidates, seeds)."""
-    y: luck.Table = np.log(np.array(list(times.values()), dtype=float))
+    y: luck.Table = np.array(list(values.values()), dtype=float)
     return y
 
 
 def seeds_needed(
-    times: Mapping[Name, Sequence[float]],
+    values: Mapping[Name, Sequence[float]],
     one: Name,
     other: Name,
-    ratio: float,
+    gain: float,
     *,
     doubt: float = 0.0,
 ) -> int:
-    """Seeds with which `speedups` would tell two apart by `ratio`, in four runs of five.
+    """Seeds with which `speedups` would tell two apart by `gain`, in four runs of five.
 
-    By the luck that they have in `times`, with as many candidates. MANY_SEEDS: those, or more;
-    also where no number would do, since the doubt about step times is as large.
+    By the luck that they have in `values`, log times (or of `end_differences`, final costs), with
+    as many candidates. MANY_SEEDS: those, or more; also where no number would do, since the doubt
+    about step times is as large.
     """
-    names, y = list(times), _log(times)
+    names, y = list(values), _table(values)
     deviation, pooled = luck.of_difference(y, names.index(one), names.index(other))
 
     def are_enough(seeds: int) -> bool:
         error = deviation / sqrt(seeds)
         half = _from_one(len(y), seeds, pooled) * error
-        return with_doubt(half, doubt, len(y) - 1) + POWER * error <= abs(log(ratio))
+        return with_doubt(half, doubt, len(y) - 1) + POWER * error <= gain
 
     return 2 + bisect_left(range(2, MANY_SEEDS), True, key=are_enough)
 
@@ -244,11 +252,11 @@ def loss_difference(
     count = len(differences)
     half = quantiles.student(0.95, count - 1) * float(differences.std(ddof=1)) / sqrt(count)
     mean = float(differences.mean())
-    unit = _unit(baseline, learned)
+    unit = unit_of(baseline, learned)
     return Interval(value=mean / unit, low=(mean - half) / unit, high=(mean + half) / unit)
 
 
-def _unit(baseline: Sequence[float], learned: float) -> float:
+def unit_of(baseline: Sequence[float], learned: float) -> float:
     return max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
 
 

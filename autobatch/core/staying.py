@@ -1,16 +1,14 @@
 """Why the baseline stays: nothing is better, for certain or for all that the seeds can tell."""
 
-from math import ceil, exp, log
+from math import log
 
 from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import only_cost
+from autobatch.core.more_seeds import what_would_tell
 from autobatch.core.standing import Choice
 from autobatch.protocol import Interval
 from autobatch.units import format_duration, ratio
-
-MOST_SEEDS = 20  # that trials.seeds may be
-SPARE_SECONDS = 60  # of a time_limit that is advised
 
 
 def why_it_stays(choice: Choice, evidence: Evidence) -> str:
@@ -197,30 +195,11 @@ def _what_would_tell(
     # A gain that is of interest, or that there is none: the interval has to end below it.
     is_small = interval.value < ranking.TIE
     gain = ranking.TIE / min(1.0, interval.value) if is_small else interval.value
-    times, own = choice.standing.times, evidence.baseline
-    seeds = len(evidence.finals[own])
-    doubt = evidence.step_doubt(setting, own)
-    at_once = ranking.with_doubt(0.0, doubt, len(times) - 1)
-    if at_once >= log(gain):
-        return (
-            f"The benchmark knows the ratio of their step times to ± {exp(at_once) - 1:.0%}, and "
-            "no number of seeds tells more: a larger benchmark.seconds would, or a machine that "
-            "does nothing else."
-        )
-    needed = ranking.seeds_needed(times, setting, own, gain, doubt=doubt)
-    needed = max(needed, seeds + 1, evidence.seeds)
-    told = "times 10 % apart" if is_small else "that, if it is so,"
-    if needed > MOST_SEEDS:
-        some = "more than" if needed >= ranking.MANY_SEEDS else "about"
-        return f"To tell {told} from chance would take {some} {needed} seeds: too many to try."
-    # Trials of the same length: those that were made count again, unless they were cut short.
-    more = needed - evidence.seeds
-    budget = ceil(100 * (evidence.budget_seconds + more * evidence.seed_seconds)) / 100
-    run_seconds = evidence.run_seconds + more * evidence.seed_run_seconds
-    limit = f" --set time_limit={ceil(run_seconds) + SPARE_SECONDS}s"
-    return (
-        f"About {needed} seeds would tell {told} from chance: --set trials.seeds={needed} "
-        f"--set trials.budget={budget:g}s"
-        + (limit if run_seconds > evidence.time_limit else "")
-        + ("." if evidence.goes_on else " (finalists are trained anew, for longer).")
+    return what_would_tell(
+        evidence,
+        ranking.logs(choice.standing.times),
+        setting,
+        gain=log(gain),
+        doubt=evidence.step_doubt(setting, evidence.baseline),
+        told="times 10 % apart" if is_small else "that, if it is so,",
     )

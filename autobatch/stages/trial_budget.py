@@ -4,7 +4,7 @@ from math import ceil, floor, inf, log10
 
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import MIN_UPDATES, Evidence
-from autobatch.core.staying import SPARE_SECONDS
+from autobatch.core.more_seeds import SPARE_SECONDS
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe

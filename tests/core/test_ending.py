@@ -1,5 +1,7 @@
 """What annealed trials are taken to say, on curves of known shape."""
 
+import re
+
 import numpy as np
 
 from autobatch.core.choose import choose
@@ -17,7 +19,7 @@ def curve(end, least, start=2.3):
     return [(0.0, start), (0.4, 1.0), (0.6, least), (0.8, 1.0), (0.9, (1 + end) / 2), (1.0, end)]
 
 
-def evidence_of(ends, *, least=None, luck=0.001, seeds=SEEDS, **more):
+def evidence_of(ends, *, least=None, luck=0.001, trained=SEEDS, **more):
     """Trials that come to `ends`, but for luck of each seed."""
     drawn = np.random.default_rng(0)
     found = Evidence(
@@ -36,7 +38,7 @@ def evidence_of(ends, *, least=None, luck=0.001, seeds=SEEDS, **more):
     found.finals = {
         setting: {
             seed: curve(end + drawn.normal(0, luck), (least or {}).get(setting, 1.0))
-            for seed in range(seeds)
+            for seed in range(trained)
         }
         for setting, end in ends.items()
     }
@@ -113,3 +115,43 @@ def test_what_stands_for_the_users_size_is_called_the_baseline():
         why = told(evidence)[1]
         assert "the baseline (batch 32 with learning rate 0.01)" in why
         assert "your" not in why
+
+
+UNSURE = {OWN: 0.40, LARGE: 0.385, SMALL: 0.41}
+
+
+def unsure(**more):
+    plan = {"budget_seconds": 300.0, "seed_seconds": 40.0, "seeds": 3}
+    plan |= {"run_seconds": 500.0, "seed_run_seconds": 60.0, "time_limit": 520.0}
+    return evidence_of(UNSURE, luck=0.04, trained=3, **(plan | more))
+
+
+def test_the_seeds_that_are_named_tell_with_the_budget_and_the_time_that_are_named():
+    choice, why = told(evidence := unsure())
+    assert choice.verdict == "inconclusive"
+    named = re.search(r"seeds=(\d+) --set trials.budget=(\d+)s --set time_limit=(\d+)s\.", why)
+    seeds, budget, limit = map(int, named.groups())
+    assert 3 < seeds <= 20
+    assert (budget, limit) == (300 + 40 * (seeds - 3), 500 + 60 * (seeds - 3) + 60)
+    for curves in evidence.finals.values():  # more of the same luck
+        curves |= {seed: curves[seed % 3] for seed in range(3, seeds)}
+    assert told(evidence)[0].verdict == "better"
+    assert "time_limit" not in told(unsure(time_limit=10_000.0))[1]
+    assert told(unsure(goes_on=False))[1].endswith("(finalists are trained anew, for longer).")
+
+
+def test_as_many_seeds_as_were_wanted_are_named_where_time_left_fewer():
+    """Their luck is that of those that were trained."""
+    why = told(unsure(seeds=15))[1]
+    needed = re.search(r"seeds=(\d+)", told(unsure())[1])[1]
+    assert int(needed) < 15
+    assert "About 15 seeds would tell" in why and "trials.budget=300s" in why
+
+
+def test_what_did_not_come_to_its_end_with_every_seed_is_not_ruled_out_by_the_others():
+    evidence = evidence_of({OWN: 0.40, LARGE: 0.42, HUGE: 0.30})
+    evidence.finals[HUGE][1] = None
+    choice, why = told(evidence)
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+    assert why.endswith("Others are not ruled out, since not all of their seeds came to their end.")
+    assert "trials.seeds" not in why

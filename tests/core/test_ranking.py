@@ -144,9 +144,10 @@ def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
     twice = {"a": times["a"], "b": 2 * times["b"]}
     assert ranking.told_apart(twice, "a", "b", doubt=log(1.5))
     assert not ranking.told_apart(twice, "a", "b", doubt=log(2.5))
-    few = ranking.seeds_needed(times, "b", "a", 1.6)
-    assert few < ranking.seeds_needed(times, "b", "a", 1.6, doubt=log(1.5)) < ranking.MANY_SEEDS
-    assert ranking.seeds_needed(times, "b", "a", 1.6, doubt=log(1.7)) == ranking.MANY_SEEDS
+    logs = ranking.logs(times)
+    few = ranking.seeds_needed(logs, "b", "a", log(1.6))
+    assert few < ranking.seeds_needed(logs, "b", "a", log(1.6), doubt=log(1.5)) < ranking.MANY_SEEDS
+    assert ranking.seeds_needed(logs, "b", "a", log(1.6), doubt=log(1.7)) == ranking.MANY_SEEDS
 
 
 def test_what_was_seen_of_a_trial_that_went_on_longer():
@@ -267,7 +268,7 @@ def test_with_the_seeds_needed_a_gain_is_told_in_four_runs_of_five(spreads, gain
         times = dict(enumerate(lucky(rng, spreads, seeds)))
         return times | {1: times[1] / gain}
 
-    asked = [ranking.seeds_needed(runs(8), 1, 0, gain) for _ in range(100)]
+    asked = [ranking.seeds_needed(ranking.logs(runs(8)), 1, 0, log(gain)) for _ in range(100)]
     needed = int(np.median(asked))
     told = [ranking.speedups(runs(needed), baseline=0)[1].low > 1 for _ in range(500)]
     assert 0.7 <= np.mean(told) <= 0.92
@@ -275,5 +276,6 @@ def test_with_the_seeds_needed_a_gain_is_told_in_four_runs_of_five(spreads, gain
 
 def test_more_seeds_than_can_be_trained_are_said_to_be_many():
     times = {"own": [1.0, 2.0, 3.0], "other": [3.0, 1.0, 2.0]}
-    assert ranking.seeds_needed(times, "other", "own", 1.0001) == ranking.MANY_SEEDS
-    assert ranking.seeds_needed(times, "other", "own", 100.0) < 20
+    logs = ranking.logs(times)
+    assert ranking.seeds_needed(logs, "other", "own", log(1.0001)) == ranking.MANY_SEEDS
+    assert ranking.seeds_needed(logs, "other", "own", log(100.0)) < 20
