@@ -7,6 +7,8 @@ from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.warmup_stable_decay import DECAY
 from autobatch.protocol import Interval
 
+LONGER = 1.5  # times a first trial: of less, luck of its one seed would be taken for progress
+
 
 def differences(evidence: Evidence) -> dict[Setting, Interval]:
     """Each paired with the baseline alone: one that ends anywhere would widen all intervals."""
@@ -42,16 +44,27 @@ def costs(evidence: Evidence) -> dict[Setting, list[float]]:
 
 
 def doubt(evidence: Evidence, one: Setting, other: Setting) -> float:
-    """About their difference, as step times leave in doubt how many steps a trial should have had.
+    """About their difference: step times leave in doubt how many steps trials should have had."""
+    return _slope(evidence) * evidence.step_doubt(one, other)
 
-    By how the baseline's cost fell while its rate stayed.
+
+def _slope(evidence: Evidence) -> float:
+    """By how much the baseline's cost falls in e times the training, the most that was seen.
+
+    While its rate stayed, where noise may hide what is learned. And from the end of its first
+    trial, which anneals in less time, to the ends of the others.
     """
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]
     fell = 0.0
     for curve in curves:
         stays = (1 - DECAY) * curve[-1][0]
         fell += learning_curves.cost_at(curve, stays / 2) - learning_curves.cost_at(curve, stays)
-    return fell / len(curves) / log(2) * evidence.step_doubt(one, other)
+    at_its_rate = fell / len(curves) / log(2)
+    first, first_seconds = evidence.first.get(evidence.baseline), evidence.first_seconds
+    if first is None or not 0 < LONGER * first_seconds <= evidence.final_seconds:
+        return at_its_rate
+    end = sum(map(evidence.reading.cost, curves)) / len(curves)
+    return max(at_its_rate, abs(first - end) / log(evidence.final_seconds / first_seconds))
 
 
 def learned(evidence: Evidence) -> float:

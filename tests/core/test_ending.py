@@ -155,3 +155,12 @@ def test_what_did_not_come_to_its_end_with_every_seed_is_not_ruled_out_by_the_ot
     assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
     assert why.endswith("Others are not ruled out, since not all of their seeds came to their end.")
     assert "trials.seeds" not in why
+
+
+def test_what_no_seed_tells_is_what_the_benchmark_left_open():
+    """The baseline ends at 1 in half the time: a tenth of the steps is worth a fifth of its 0.4."""
+    how = {"first_seconds": 0.5, "final_seconds": 1.0, "step_doubts": {32: 0.1, 64: 0.0}}
+    choice, why = told(evidence_of({OWN: 0.40, LARGE: 0.37}, **how))
+    assert choice.verdict == "inconclusive"
+    assert "The benchmark knows the ratio of their step times to ± 11%" in why
+    assert "trials.seeds" not in why

@@ -64,6 +64,19 @@ def test_step_times_that_are_in_doubt_leave_in_doubt_what_their_steps_would_have
     assert unsure[OTHER].low < sure[OTHER].low < sure[OTHER].high < unsure[OTHER].high
 
 
+def test_what_noise_hides_while_the_rate_stays_is_seen_where_a_shorter_trial_ends():
+    """The cost is flat until the rate falls, and falls by 0.4 more in twice the time."""
+    evidence = evidence_of(TIMES, step_doubts={32: 0.03, 64: 0.04})
+    flat = [(0.0, 3.0), (0.1, 2.0), (0.8, 2.0), (1.0, 1.0)]
+    for curves in evidence.finals.values():
+        curves |= dict.fromkeys(curves, flat)
+    assert final_costs.doubt(evidence, OWN, OTHER) == 0
+    evidence.first[OWN], evidence.first_seconds, evidence.final_seconds = 1.4, 0.5, 1.0
+    assert final_costs.doubt(evidence, OWN, OTHER) == pytest.approx(0.05 * 0.4 / log(2))
+    evidence.first_seconds = 0.99  # what differs is luck
+    assert final_costs.doubt(evidence, OWN, OTHER) == 0
+
+
 def test_what_failed_with_one_seed_is_not_compared():
     evidence = evidence_of(TIMES)
     evidence.finals[OTHER][1] = None
