@@ -725,6 +725,8 @@ class Candidate(Struct, kw_only=True):
     val_loss_per_seed: tuple[float, ...]
     time_to_target_seconds: float | None = None  # geometric mean over seeds; None: not reached
     speedup: Interval | None = None  # against the baseline
+    # Of annealed trials, which are judged by it: `val_loss` less the baseline's.
+    end_difference: Interval | None = None
     # Of finalists, where all had made as many steps, or seen as many samples: not what was decided
     # by, since equal steps favour large batches, and equal epochs small ones.
     val_loss_at_equal_steps: float | None = None

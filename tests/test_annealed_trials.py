@@ -14,8 +14,9 @@ from autobatch import tuner
 from autobatch.core.warmup_stable_decay import DECAY
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError
-from autobatch.protocol import Diverged, Evaluation, Extent, Trained, Trial
-from autobatch.ui import words
+from autobatch.protocol import Diverged, Evaluation, Extent, Trained, Trial, changed
+from autobatch.ui import gains, words
+from autobatch.ui.charts.ranking import ranking_chart
 from autobatch.ui.findings import findings
 
 ANNEALED = "trials.schedule=warmup_stable_decay"
@@ -163,6 +164,37 @@ def test_accuracies_of_annealed_trials_have_their_own_sign(tmp_path):
     assert found.verdict == "better"
     assert found.val_loss > found.baseline.val_loss
     assert "% higher (95 % interval" in found.reasons[0]
+
+
+@pytest.mark.parametrize(("metric", "way"), [("val_loss", "lower"), ("val_accuracy", "higher")])
+def test_the_difference_that_decides_is_in_the_result_and_leads(tmp_path, metric, way):
+    facts = inspected(metrics=("val_loss", "val_accuracy"))
+    found = tune(tmp_path, Noisy(faster=2.0, facts=facts), ANNEALED, f"trials.metric={metric}")
+    finalists = [each for each in found.candidates if each.is_finalist]
+    (own,) = [each for each in finalists if each.status == "baseline"]
+    others = [each for each in finalists if each is not own]
+    assert own.end_difference is None
+    for each in others:
+        difference = each.end_difference
+        assert difference.value == pytest.approx(each.val_loss - own.val_loss)
+        assert difference.low < difference.value < difference.high
+        assert gains.gain(each, found).value == pytest.approx(abs(difference.value))
+    sign = 1 if way == "lower" else -1
+    ends = [sign * each.val_loss for each in finalists]
+    assert ends == sorted(ends)
+    assert gains.columns(found)[0] == f"ends {way} by"
+    shown = ranking_chart(found)
+    assert shown.title == f"How much {way} than yours each ends"
+    assert f"ends {way} by" in shown.table.columns and "sooner" not in shown.table.columns
+    assert f"{len(others)} finalists against your setting at 0. " in shown.alt
+
+
+def test_what_stands_for_the_users_setting_is_not_called_yours(tmp_path):
+    found = tune(tmp_path, Noisy(faster=2.0), ANNEALED)
+    assert f", yours at {found.baseline.val_loss:.4g}," in words.verdict(found)
+    found = changed(found, baseline=changed(found.baseline, instead_of=512))
+    assert f", the baseline at {found.baseline.val_loss:.4g}," in words.verdict(found)
+    assert ranking_chart(found).title == "How much lower than the baseline each ends"
 
 
 def test_annealed_losses_are_timed_and_looked_at_where_the_rate_falls(tmp_path):

@@ -1,6 +1,8 @@
 """Every setting that was tried, and what became of it."""
 
-from autobatch.core import learning_curves, ranking
+from math import inf
+
+from autobatch.core import final_costs, learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.standing import Choice
 from autobatch.protocol import Candidate
@@ -12,24 +14,38 @@ def _failure(evidence: Evidence, setting: Setting) -> tuple[str, str]:
     return ("failed" if reason else "diverged"), reason
 
 
+def _of_a_finalist(choice: Choice, evidence: Evidence, setting: Setting) -> tuple[str, str]:
+    """(status, why) likewise."""
+    is_timed = setting in choice.standing.times or not choice.standing.learns
+    status = "finalist" if is_timed else "target_not_reached"
+    if not any(evidence.finals[setting].values()):
+        return _failure(evidence, setting)
+    if setting == evidence.baseline:
+        return "baseline", ""
+    if setting in choice.unusable:
+        return status, choice.unusable[setting]
+    return status, "" if setting in choice.standing.times else evidence.failed.get(setting, "")
+
+
+def _rank(candidate: Candidate, evidence: Evidence) -> tuple[bool, float]:
+    """The least comes first: the least time; where trials anneal, the lowest end."""
+    seconds, end = candidate.time_to_target_seconds, candidate.end_difference
+    if not evidence.reading.anneals:
+        return seconds is None, seconds or 0.0
+    if candidate.status == "baseline":
+        return False, 0.0
+    return end is None, seconds or inf if end is None else evidence.shown(end.value)
+
+
 def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
-    """Finalists by time to the target, then the pruned by loss, then the diverged."""
-    ranked, speedups = [], choice.of_all.speedups
+    """Finalists by what they are compared by, then the pruned by loss, then the diverged."""
+    ranked = []
     at_steps = _at_equal(evidence, by_samples=False)
     at_samples = _at_equal(evidence, by_samples=True)
     for setting, curves in evidence.finals.items():
         costs = [evidence.reading.cost(curve) for curve in curves.values() if curve]
-        times = choice.standing.times.get(setting)
-        is_timed = times or not choice.standing.learns
-        status, why = "finalist" if is_timed else "target_not_reached", ""
-        if not costs:
-            status, why = _failure(evidence, setting)
-        elif setting == evidence.baseline:
-            status = "baseline"
-        elif setting in choice.unusable:
-            why = choice.unusable[setting]
-        elif not times:
-            why = evidence.failed.get(setting, "")
+        times, end = choice.standing.times.get(setting), choice.of_all.ends.get(setting)
+        status, why = _of_a_finalist(choice, evidence, setting)
         ranked.append(
             Candidate(
                 batch_size=setting.batch_size,
@@ -38,7 +54,8 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 val_loss=evidence.final_cost(setting),
                 val_loss_per_seed=tuple(evidence.shown(cost) for cost in costs),
                 time_to_target_seconds=ranking.geometric_mean(times) if times else None,
-                speedup=speedups.get(setting),
+                speedup=choice.of_all.speedups.get(setting),
+                end_difference=final_costs.in_the_metric(evidence, end) if end else None,
                 val_loss_at_equal_steps=at_steps.get(setting),
                 val_loss_at_equal_samples=at_samples.get(setting),
                 sharpness=evidence.mean_sharpness(setting),
@@ -46,7 +63,7 @@ def candidates(choice: Choice, evidence: Evidence) -> tuple[Candidate, ...]:
                 failure=why,
             )
         )
-    ranked.sort(key=lambda c: (c.time_to_target_seconds is None, c.time_to_target_seconds or 0))
+    ranked.sort(key=lambda candidate: _rank(candidate, evidence))
     others = []
     for setting, cost in sorted(
         evidence.first.items(), key=lambda item: (item[1] is None, item[1] or 0.0)

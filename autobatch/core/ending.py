@@ -133,16 +133,15 @@ def _what_would_tell(choice: Choice, evidence: Evidence, setting: Setting) -> st
     interval = choice.standing.ends[setting]
     if interval.low >= -ranking.EQUIVALENT:
         return "Others are not ruled out, since not all of their seeds came to their end."
-    costs, own = final_costs.costs(evidence), evidence.baseline
     gain, told = -interval.value, "that, if it is so,"
     if gain < ranking.EQUIVALENT:  # or that there is none: the interval has to end above it
         gain = ranking.EQUIVALENT + max(0.0, interval.value)
         told = f"differences of {_equivalent(choice, evidence)}"
     return what_would_tell(
         evidence,
-        costs,
+        final_costs.costs(evidence),
         setting,
-        gain=gain * ranking.unit_of(costs[own], final_costs.learned(evidence)),
-        doubt=final_costs.doubt(evidence, setting, own),
+        gain=gain * final_costs.unit(evidence),
+        doubt=final_costs.doubt(evidence, setting, evidence.baseline),
         told=told,
     )

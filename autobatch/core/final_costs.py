@@ -67,6 +67,18 @@ def _slope(evidence: Evidence) -> float:
     return max(at_its_rate, abs(first - end) / log(evidence.final_seconds / first_seconds))
 
 
+def in_the_metric(evidence: Evidence, share: Interval) -> Interval:
+    """A difference of ends in the metric's own unit, and with its sign."""
+    shares = (share.value, share.low, share.high)
+    value, *bounds = (evidence.shown(each * unit(evidence)) for each in shares)
+    return Interval(value=value, low=min(bounds), high=max(bounds))
+
+
+def unit(evidence: Evidence) -> float:
+    """What differences are shares of."""
+    return ranking.unit_of(costs(evidence)[evidence.baseline], learned(evidence))
+
+
 def learned(evidence: Evidence) -> float:
     """By how much the baseline's cost falls, the mean of its seeds."""
     curves = [curve for curve in evidence.finals[evidence.baseline].values() if curve]

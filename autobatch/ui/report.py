@@ -100,7 +100,7 @@ def _templates() -> "Environment":
     made.filters["ratio"] = ratio
     made.filters["in_words"] = in_words
     made.globals["yours"] = words.yours
-    made.globals["whose"] = words.whose
+    made.globals["compared"] = words.compared
     made.globals["beside_rate"] = words.beside_rate
     return made
 

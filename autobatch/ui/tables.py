@@ -16,7 +16,7 @@ from autobatch.protocol import (
     ProbeResult,
     Recommendation,
 )
-from autobatch.ui import held_back, words
+from autobatch.ui import gains, held_back, words
 from autobatch.ui.narrowing import Column, NarrowingTable
 from autobatch.units import counted, format_bytes, format_duration, format_rate
 
@@ -143,18 +143,17 @@ def candidates_table(result: Recommendation) -> RenderableType:
         f"Finalists at equal training time; target: {escape(words.target(result))}",
         (
             *(Column("batch"), Column("rate"), *(Column(escape(name)) for name in told)),
-            *(Column("reached in"), Column("sooner"), Column("95 % interval")),
+            *map(Column, gains.columns(result)),
             Column("(mark)", is_text=True),
         ),
         (_candidate_cells(candidate, result) for candidate in finalists),
-        dispensable=(told[1:], "95 % interval", "reached in", metric),
+        dispensable=(told[1:], *gains.dispensable(result), metric),
     )
-    together = [words.TOGETHER] if any(c.speedup for c in finalists) else []
+    together = [words.TOGETHER] if any(gains.gain(c, result) for c in finalists) else []
     return Group(table, *(f"[dim]{told}[/]" for told in (*together, words.dropped(result))))
 
 
 def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
-    sooner, interval = words.speedup(candidate)
     if words.is_chosen(candidate, result):
         mark = "[bold green]◀[/]"
     else:
@@ -163,9 +162,7 @@ def _candidate_cells(candidate: Candidate, result: Recommendation) -> list[str]:
         str(candidate.batch_size),
         f"{candidate.learning_rate:.4g}",
         *words.measured(candidate, result),
-        words.reached_in(candidate, result),
-        sooner,
-        interval,
+        *gains.cells(candidate, result),
         mark,
     ]
 

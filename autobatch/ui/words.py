@@ -52,7 +52,8 @@ def verdict(result: Recommendation) -> str:
 def ends(result: Recommendation) -> str:
     """What the recommended setting and the baseline end at, where both anneal."""
     return (
-        f"{result.metric} {result.val_loss:.4g}, {whose(result)} at {result.baseline.val_loss:.4g}"
+        f"{result.metric} {result.val_loss:.4g}, {compared(result)} at "
+        f"{result.baseline.val_loss:.4g}"
     )
 
 
@@ -65,6 +66,11 @@ def yours(result: Recommendation) -> str:
 def whose(result: Recommendation) -> str:
     """What the baseline is called."""
     return "yours" if result.baseline.instead_of is None else "in place of yours"
+
+
+def compared(result: Recommendation) -> str:
+    """The baseline beside a number of its own, which is not the user's where it stands in."""
+    return "yours" if result.baseline.instead_of is None else "the baseline"
 
 
 def beside_rate(result: Recommendation) -> str:
@@ -230,14 +236,6 @@ def reached_in(candidate: Candidate, result: Recommendation) -> str:
     seeds = max(c.seeds for c in result.candidates)
     told = "" if reached == seeds else f"{reached} of {seeds} seeds"  # all: nothing was timed
     return told if reached else "never"
-
-
-def speedup(candidate: Candidate) -> tuple[str, str]:
-    """(how much sooner, its interval); empty where there is none."""
-    found = candidate.speedup
-    if found is None:
-        return "", ""
-    return f"{ratio(found.value)}×", f"{ratio(found.low)}–{ratio(found.high)}"
 
 
 def dropped(result: Recommendation) -> str:

@@ -1,5 +1,6 @@
 """The HTML page: its numbers are the record's, and nothing in it is taken for code."""
 
+import json
 import re
 from html import unescape
 from io import StringIO
@@ -17,6 +18,7 @@ from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.engine.runs import runs_in
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
+from autobatch.ui import gains
 from autobatch.ui.findings import findings
 from autobatch.ui.report import render, report
 from autobatch.ui.tables import recommendation_table
@@ -459,10 +461,13 @@ def test_annealed_trials_are_told_by_where_they_end(tmp_path):
     page = Page(report(runs[:1], compare=False, output=None, force=False).read_text())
     ends = f"{annealed.val_loss:.4g} yours {annealed.baseline.val_loss:.4g}"
     assert f"ends at {ends}" in page.text
+    lower = gains.told(annealed.candidates[0], annealed)[0]
+    assert lower and "ends lower than yours by" in json.dumps(page.figures["ranking"])
     rate = f"{annealed.learning_rate:.4g} yours 0.01; warmed up, and annealed to 0"
     for text in (page.text, re.sub(r"\s+", " ", console_text(recommendation_table(annealed)))):
         assert f"learning rate {rate}" in text
         assert "class WarmupStableDecay" in text
+        assert "ends lower by" in text and f" {lower} " in text and "sooner" not in text
         assert "equal samples" not in text and "as many steps" not in text
     answers = [each.answer for each in runs_in(tmp_path)]
     assert sum(each.endswith(f"ends at val_loss {annealed.val_loss:.4g}") for each in answers) == 1

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.protocol import changed
-from autobatch.ui import notebook, tables, words
+from autobatch.ui import gains, notebook, tables, words
 from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.console import console_for
 
@@ -218,7 +218,7 @@ def test_a_large_speedup_has_no_exponent(recommendation):
 def test_an_interval_that_says_nothing_is_not_given_in_numbers(recommendation):
     wide = changed(recommendation.speedup, value=21.4, low=1e-13, high=7.8e13)
     some = changed(recommendation.candidates[0], speedup=wide)
-    assert words.speedup(some) == ("21×", "0–over 1,000")
+    assert gains.told(some, recommendation) == ("21×", "0–over 1,000")
     found = changed(recommendation, candidates=(some, *recommendation.candidates[1:]))
     low, high = ranking_chart(found).figure["layout"]["xaxis"]["range"]
     assert (low > -3, high < 4) == (True, True)  # decades

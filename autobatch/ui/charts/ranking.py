@@ -1,9 +1,13 @@
-"""How much sooner than the baseline each finalist reaches its loss, with intervals."""
+"""How much sooner than the baseline each finalist reaches its loss, with intervals.
 
+Where trials anneal: by how much each ends at a better one.
+"""
+
+from collections.abc import Sequence
 from math import log10
 
-from autobatch.protocol import Candidate, Recommendation
-from autobatch.ui import words
+from autobatch.protocol import Candidate, Interval, Recommendation
+from autobatch.ui import gains, words
 from autobatch.ui.charts.axes import (
     Axis,
     Chart,
@@ -19,62 +23,74 @@ from autobatch.ui.charts.trials import STYLES, setting
 from autobatch.units import RATIOS, format_rate
 
 ROW_PIXELS, MARGIN_PIXELS = 46, 90
+ROOM = 0.04  # beside the intervals
 
 
 def ranking_chart(result: Recommendation) -> Chart | None:
-    """How much sooner than the baseline each finalist reaches its loss."""
-    ranked = [c for c in result.candidates if c.speedup is not None]
+    """Each finalist's gain over the baseline."""
+    ranked = [(c, found) for c in result.candidates if (found := gains.gain(c, result))]
     if not ranked:
         return None
-    traces = [_interval(c, len(ranked) - k, result) for k, c in enumerate(ranked)]
-    bounds = [bound for c in ranked if c.speedup for bound in (c.speedup.low, c.speedup.high)]
-    within = [min(max(bound, RATIOS[0]), RATIOS[1]) for bound in bounds]
-    low, high = min(1.0, *within), max(1.0, *within)
-    room = 0.04 * log10(high / low)
-    span = [log10(low) - room, log10(high) + room]
-    is_own = result.baseline.instead_of is None
-    yours, compared = ("yours", "your setting") if is_own else ("the baseline", "the baseline")
-    x = numbers_axis(
-        low, high, lambda v: f"{format_rate(v)}×", title=f"sooner than {yours}", range=span
-    )
+    intervals = [found for _, found in ranked]
+    traces = [_interval(c, f, len(ranked) - k, result) for k, (c, f) in enumerate(ranked)]
+    own = "your setting" if result.baseline.instead_of is None else "the baseline"
+    if result.learning_rate_schedule:
+        x, none, told = _differences(intervals), 0.0, "0"
+    else:
+        x, none, told = _ratios(intervals), 1.0, "1×"
+    title, what = gains.titles(result)
     rows = range(len(ranked), 0, -1)
-    names = [f"batch {c.batch_size}<br>rate {c.learning_rate:.4g}" for c in ranked]
+    names = [f"batch {c.batch_size}<br>rate {c.learning_rate:.4g}" for c, _ in ranked]
     y: Axis = {
         "tickvals": list(rows),
         "ticktext": names,
         "showgrid": False,
         "range": [0.4, len(ranked) + 0.6],
     }
-    chosen = next((c for c in ranked if words.is_chosen(c, result)), ranked[0])
-    sooner, interval = words.speedup(chosen)
+    chosen = next((c for c, _ in ranked if words.is_chosen(c, result)), ranked[0][0])
+    gained, interval = gains.told(chosen, result)
     return Chart(
         id="ranking",
-        title=f"How much sooner than {yours}",
+        title=title,
         alt=(
-            f"{len(ranked)} finalists against {compared} at 1×. "
-            f"{setting(chosen.batch_size, chosen.learning_rate)}: {sooner}, 95 % interval "
+            f"{len(ranked)} finalists against {own} at {told}. "
+            f"{setting(chosen.batch_size, chosen.learning_rate)}: {gained}, 95 % interval "
             f"{interval}."
         ),
         figure=figure(
             traces,
-            x,
+            x | {"title": what},
             y,
             height=MARGIN_PIXELS + ROW_PIXELS * len(ranked),
             showlegend=False,
-            shapes=[upright(1.0, "--yours", "dash")],
+            shapes=[upright(none, "--yours", "dash")],
         ),
         table=ranking_table(result),
-        caption=f"{words.TOGETHER}; the dashed line is {compared}.",
+        caption=f"{words.TOGETHER}; the dashed line is {own}.",
     )
 
 
-def _interval(candidate: Candidate, row: int, result: Recommendation) -> Figure:
-    found = candidate.speedup
-    assert found is not None
+def _ratios(intervals: Sequence[Interval]) -> Axis:
+    bounds = [bound for found in intervals for bound in (found.low, found.high)]
+    within = [min(max(bound, RATIOS[0]), RATIOS[1]) for bound in bounds]
+    low, high = min(1.0, *within), max(1.0, *within)
+    room = ROOM * log10(high / low)
+    span = [log10(low) - room, log10(high) + room]
+    return numbers_axis(low, high, lambda v: f"{format_rate(v)}×", range=span)
+
+
+def _differences(intervals: Sequence[Interval]) -> Axis:
+    low = min(0.0, *(found.low for found in intervals))
+    high = max(0.0, *(found.high for found in intervals))
+    room = ROOM * (high - low)
+    return {"range": [low - room, high + room]}
+
+
+def _interval(candidate: Candidate, found: Interval, row: int, result: Recommendation) -> Figure:
     chosen = words.is_chosen(candidate, result)
     color = "--accent" if chosen else "--data"
-    sooner, interval = words.speedup(candidate)
-    text = f"{setting(candidate.batch_size, candidate.learning_rate)}: {sooner} ({interval})"
+    gained, interval = gains.told(candidate, result)
+    text = f"{setting(candidate.batch_size, candidate.learning_rate)}: {gained} ({interval})"
     symbol = "diamond" if chosen else "circle"
     return {
         **marks("", [(found.value, row)], [text], color, symbol=symbol, size=11),
@@ -89,7 +105,7 @@ def ranking_table(result: Recommendation) -> Table:
         f"Target: {words.target(result)}{_beside(result)}",
         columns=(
             *("batch", "rate", "seeds", *words.measures(result)),
-            *("reached in", "sooner", "95 % interval", ""),
+            *(*gains.columns(result), ""),
         ),
         rows=tuple(
             (
@@ -97,8 +113,7 @@ def ranking_table(result: Recommendation) -> Table:
                 f"{c.learning_rate:.4g}",
                 str(c.seeds),
                 *words.measured(c, result),
-                words.reached_in(c, result) if c.is_finalist else "",
-                *words.speedup(c),
+                *gains.cells(c, result),
                 _status(c, result),
             )
             for c in result.candidates
