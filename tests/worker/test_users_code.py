@@ -288,12 +288,19 @@ def test_datasets_that_are_shuffled_in_one_trial_differ_in_their_orders(tmp_path
     assert one.evaluations == again.evaluations != other.evaluations
 
 
-@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
-def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook):
+@pytest.mark.parametrize(
+    ("hook", "sets"),
+    [
+        ("on_train_batch_begin", "learning_rate = {}"),
+        ("on_epoch_begin", "learning_rate = {}"),
+        ("on_epoch_begin", "learning_rate.assign({})"),
+    ],
+)
+def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tmp_path, hook, sets):
     code = f"""
         class WarmsUp(keras.callbacks.Callback):
             def {hook}(self, number, logs=None):
-                self.model.optimizer.learning_rate = 0.001 * (number + 1)
+                self.model.optimizer.{sets.format("0.001 * (number + 1)")}
 
         def callbacks():
             return [WarmsUp()]

@@ -33,8 +33,8 @@ def kept(model: keras.Model, task: Trial) -> Iterator[None]:
     rates = set_rates(model)
     try:
         yield
-    except TypeError as error:
-        if task.schedule == "own" or "not settable" not in str(error):
+    except (AttributeError, TypeError) as error:
+        if task.schedule == "own" or not _sets_what_a_schedule_gives(error):
             raise
         raise UserError(IS_SET, hint="Leave that callback out of `callbacks`.") from None
     if set_rates(model) != rates:
@@ -43,6 +43,13 @@ def kept(model: keras.Model, task: Trial) -> Iterator[None]:
             hint="Leave that callback out of `callbacks`; or compile the optimizer with a "
             "LearningRateSchedule, which trials scale as a whole.",
         )
+
+
+def _sets_what_a_schedule_gives(error: AttributeError | TypeError) -> bool:
+    """The rate is a tensor then, not a variable."""
+    if isinstance(error, AttributeError):
+        return error.name == "assign" and bool(keras.ops.is_tensor(error.obj))
+    return "not settable" in str(error)
 
 
 def refuse_other_updates(model: keras.Model, task: Trial, steps: int) -> None:
