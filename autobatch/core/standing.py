@@ -1,6 +1,6 @@
 """The finalists against the baseline: how much sooner, or later, each gets to its loss."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -10,6 +10,7 @@ from autobatch.protocol import Interval
 
 LEARNED = 0.25  # of what it learns in the whole trial: by then it has left where it started
 SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
+GOALS = 4  # costs by which those that are sooner than the baseline are compared
 MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads
 
 
@@ -196,18 +197,28 @@ def standing(evidence: Evidence) -> Standing:
 
 
 def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> Reached:
-    """When those are at the least cost that one of them has in half its trial with every seed.
+    """When those are on their way to the least cost that one has in half its trial with every seed.
 
     At the baseline's loss, which the fastest reach in a fraction of a trial, it is seen how they
-    start; here, how they go on.
+    start; at that cost, how they go on. Times are the geometric means of those to several costs,
+    from the former down to the latter: at one alone, luck decides among what is nearly as good.
     """
     halfway = [
         max(learning_curves.cost_at(curve, curve[-1][0] / 2) for curve in curves if curve)
         for curves in (evidence.finals[setting].values() for setting in better)
     ]
     target = min(found.target, *halfway)
-    times = {s: each for s, each in _times(evidence, target).items() if s in better}
+    steps = [target + (found.target - target) * k / (GOALS - 1) for k in range(GOALS)]
+    at_each = [_times(evidence, goal) for goal in steps]
+    by_seed = {s: zip(*(times[s] for times in at_each), strict=True) for s in better}
+    times = {s: [_mean(each) for each in by_seed[s]] for s in better}
     return Reached(target, _complete(times), _mostly_missing(evidence, times))
+
+
+def _mean(times: Sequence[float | None]) -> float | None:
+    """Geometric; None unless all are reached."""
+    reached = [each for each in times if each is not None]
+    return ranking.geometric_mean(reached) if len(reached) == len(times) else None
 
 
 def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:

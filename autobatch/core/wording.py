@@ -5,7 +5,7 @@ from math import isfinite
 from autobatch.core import ending, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.search import BOUND_BY
-from autobatch.core.standing import Choice, Reached
+from autobatch.core.standing import GOALS, Choice, Reached
 from autobatch.core.staying import why_it_stays
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult, ProbeResult
 from autobatch.units import about, format_bytes, format_duration, format_rate, ratio
@@ -85,12 +85,12 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
     goal = f"{evidence.metric} {evidence.shown(further.target):.4g}"
     equal = "as good as equal"
     if chosen not in further.times:
-        told = f" Of those that are sooner, {evidence.named(soonest)} is the first at {goal}"
+        told = f" Of those that are sooner, {evidence.named(soonest)} is the first on the way to {goal}"
         equal += " before that"
     else:
         told = (
             f" Of those that are sooner, it goes on to {goal} in "
-            f"{format_duration(further.seconds(chosen))}"
+            f"{format_duration(further.seconds(chosen))} (the mean of {GOALS} losses on the way)"
         )
         if chosen == soonest:
             alone = "the soonest" if len(further.times) > 1 else "alone with every seed"

@@ -66,8 +66,28 @@ def test_one_seed_that_does_not_get_on_tells_nothing_apart():
     choice = choose(evidence, ceiling=64)
     assert SAFER not in choice.onward.times
     told = why_this_one(choice, evidence)
-    assert "batch 32 with learning rate 0.08 is the first at val_loss 0.0" in told
+    assert "batch 32 with learning rate 0.08 is the first on the way to val_loss 0.0" in told
     assert (choice.verdict, choice.setting, choice.tied_with) == ("better", SAFER, (LARGE,))
+
+
+def test_what_is_a_little_sooner_at_one_loss_alone_is_not_chosen_for_it():
+    """At the last of four losses LARGE is ahead, by luck perhaps; at the others by far behind."""
+
+    def curve(early):
+        at = [(0.0, 2.3), (early, 0.5), (1.0, 0.1), (2.0, 0.05)]
+        return [(t, float(np.interp(t, *zip(*at, strict=True)))) for t in np.linspace(0, 2, 401)]
+
+    evidence = evidence_of()
+    ahead, lucky = [curve(0.1) for _ in range(SEEDS)], [curve(0.3) for _ in range(SEEDS)]
+    late = [[(t * 1.15, cost) for t, cost in each] for each in ahead]
+    del evidence.finals[SAFER]
+    for setting, curves in ((FAST, late), (LARGE, lucky)):
+        evidence.finals[setting] = dict(enumerate(curves))
+    for seed, each in evidence.finals[OWN].items():
+        evidence.finals[OWN][seed] = [(t * 2 + 0.01 * seed, cost) for t, cost in each]
+    choice = choose(evidence, ceiling=64, prefer="large")
+    assert choice.onward.target == pytest.approx(0.1)  # where FAST is 15 % later
+    assert (choice.verdict, choice.setting) == ("better", FAST)
 
 
 def test_finalists_that_were_trained_are_counted_wherever_they_got():
