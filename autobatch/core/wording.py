@@ -85,7 +85,8 @@ def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
     goal = f"{evidence.metric} {evidence.shown(further.target):.4g}"
     equal = "as good as equal"
     if chosen not in further.times:
-        told = f" Of those that are sooner, {evidence.named(soonest)} is the first on the way to {goal}"
+        first = evidence.named(soonest)
+        told = f" Of those that are sooner, {first} is the first on the way to {goal}"
         equal += " before that"
     else:
         told = (
