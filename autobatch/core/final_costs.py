@@ -69,8 +69,8 @@ def _slope(evidence: Evidence) -> float:
 
 def in_the_metric(evidence: Evidence, share: Interval) -> Interval:
     """A difference of ends in the metric's own unit, and with its sign."""
-    shares = (share.value, share.low, share.high)
-    value, *bounds = (evidence.shown(each * unit(evidence)) for each in shares)
+    shares, of = (share.value, share.low, share.high), unit(evidence)
+    value, *bounds = (evidence.shown(each * of) for each in shares)
     return Interval(value=value, low=min(bounds), high=max(bounds))
 
 

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Literal
 
-from autobatch.core import (
-    caveats,
-    outlook_wording,
-    scaling,
-    time_to_target,
-    wording,
-)
+from autobatch.core import caveats, outlook_wording, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence
 from autobatch.core.outlook import Outlook, outlook_of

@@ -6,6 +6,8 @@ a leak may hide.
 """
 
 import ctypes
+from functools import cache
+from typing import Any
 
 FIELDS = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
@@ -21,10 +23,19 @@ class _Counts(ctypes.Structure):
 
 def heap_bytes() -> int | None:
     """In use now, in all threads; None where the C library does not say: glibc does, from 2.33."""
-    try:
-        mallinfo2 = ctypes.CDLL(None).mallinfo2
-    except (AttributeError, OSError, TypeError):
+    mallinfo2 = _mallinfo2()
+    if mallinfo2 is None:
         return None
-    mallinfo2.restype = _Counts
     counts = mallinfo2()
     return int(counts.uordblks) + int(counts.hblkhd)
+
+
+@cache
+def _mallinfo2() -> Any | None:
+    """Looked up once: it is asked after every step."""
+    try:
+        found = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        return None
+    found.restype = _Counts
+    return found
