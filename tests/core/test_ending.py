@@ -3,14 +3,14 @@
 import re
 
 import numpy as np
+from evidences import OWN, untrained
 
 from autobatch.core.choose import choose
-from autobatch.core.compiled import Compiled
-from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.evidence import Setting
 from autobatch.core.warmup_stable_decay import ANNEALED
 from autobatch.core.wording import what_was_given_up, why_this_one
 
-OWN, SMALL, LARGE, HUGE = Setting(32, 0), Setting(16, 1), Setting(64, 1), Setting(128, 1)
+SMALL, LARGE, HUGE = Setting(16, 1), Setting(64, 1), Setting(128, 1)
 SEEDS = 5
 
 
@@ -22,17 +22,8 @@ def curve(end, least, start=2.3):
 def evidence_of(ends, *, least=None, luck=0.001, trained=SEEDS, **more):
     """Trials that come to `ends`, but for luck of each seed."""
     drawn = np.random.default_rng(0)
-    found = Evidence(
-        baseline=OWN,
-        rule="linear",
-        rule_reason="Linear",
-        baseline_learning_rate=0.01,
-        compiled=Compiled(32, 0.01),
-        step_seconds={16: 0.0006, 32: 0.001, 64: 0.0015, 128: 0.002},
-        metric="val_loss",
-        reading=ANNEALED,
-        **more,
-    )
+    step_seconds = {16: 0.0006, 32: 0.001, 64: 0.0015, 128: 0.002}
+    found = untrained(step_seconds=step_seconds, reading=ANNEALED, **more)
     found.first = dict.fromkeys(ends, 1.0)
     found.first_curves[OWN] = [(0.0, 2.3), (0.5, 1.0)]
     found.finals = {

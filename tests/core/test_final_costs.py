@@ -4,29 +4,19 @@ from math import exp, log
 
 import numpy as np
 import pytest
+from evidences import OWN, untrained
 
 from autobatch.core import final_costs, ranking
-from autobatch.core.compiled import Compiled
-from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.evidence import Setting
 from autobatch.core.warmup_stable_decay import ANNEALED
 
-OWN, OTHER, UNLIKE = Setting(32, 0), Setting(64, 0), Setting(32, 1)
+OTHER, UNLIKE = Setting(64, 0), Setting(32, 1)
 TIMES = {OWN: [10.0, 11.0, 9.5], OTHER: [5.0, 5.8, 4.6], UNLIKE: [9.0, 11.5, 9.9]}
 
 
 def evidence_of(costs, **more):
     """Each cost falls by 1 whenever the time is e times as long, to what it is at 1 s."""
-    found = Evidence(
-        baseline=OWN,
-        rule="linear",
-        rule_reason="",
-        baseline_learning_rate=0.01,
-        compiled=Compiled(32, 0.01),
-        step_seconds={32: 0.001, 64: 0.0015},
-        metric="val_loss",
-        reading=ANNEALED,
-        **more,
-    )
+    found = untrained(reading=ANNEALED, **more)
     times = np.geomspace(0.01, 1, 400)
     found.finals = {
         setting: {seed: [(t, cost - log(t)) for t in times] for seed, cost in enumerate(each)}

@@ -5,12 +5,12 @@ from math import exp, log
 
 import numpy as np
 import pytest
+from evidences import OWN, untrained
 from pretend import inspected
 
 from autobatch.core.candidates import candidates
 from autobatch.core.choose import choose
-from autobatch.core.compiled import Compiled
-from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.evidence import Setting
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.wording import (
     after_equal_time,
@@ -19,7 +19,7 @@ from autobatch.core.wording import (
     why_this_one,
 )
 
-OWN, FAST, SAFER, LARGE = Setting(32, 0), Setting(32, 3), Setting(32, 2), Setting(64, 3)
+FAST, SAFER, LARGE = Setting(32, 3), Setting(32, 2), Setting(64, 3)
 SEEDS = 5
 
 
@@ -32,15 +32,7 @@ def evidence_of(levels_off=None, speeds=None, noise=0.05):
         speed *= luck.lognormal(0, noise)
         return [(t, max(floor, 2.3 * exp(-speed * t))) for t in np.linspace(0, 1, 201)]
 
-    found = Evidence(
-        baseline=OWN,
-        rule="linear",
-        rule_reason="",
-        baseline_learning_rate=0.01,
-        compiled=Compiled(32, 0.01),
-        step_seconds={32: 0.001, 64: 0.0015},
-        metric="val_loss",
-    )
+    found = untrained()
     found.first = {OWN: 1.5, FAST: 0.04, SAFER: 0.05, LARGE: 0.05, Setting(32, 4): None}
     found.first_curves[OWN] = [(0.0, 2.3)]
     found.finals = {
