@@ -77,7 +77,7 @@ class BenchmarkSettings(Section, frozen=True, kw_only=True):
     sizes: Annotated[
         Literal["powers_of_two"] | Annotated[list[Count], Meta(min_length=1)],
         Meta(description="powers_of_two, or a list of whole numbers from 1 such as [32, 48, 64]"),
-        Meta(description="batch sizes to time; yours is always among them"),
+        Meta(description="batch sizes to time; yours is among them, if it fits"),
     ] = "powers_of_two"
     seconds: Annotated[
         Duration, Meta(description="time to measure each batch size for, over all its processes")
@@ -190,7 +190,7 @@ class Recipe(Section, frozen=True, kw_only=True):
             dict[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=0)]], Meta(min_length=1)
         ]
         | None,
-        Meta(description='a weight for each class, such as {"0": 1, "1": 4.5}'),
+        Meta(description="a weight for each class, such as {0: 1, 1: 4.5}"),
         Meta(description="class weights that you train with, as `fit` takes them"),
     ] = None
     backend: Annotated[

@@ -48,6 +48,7 @@ _SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], object]]] = {
 }
 _MERGE = (f"{_TAG}merge", re.compile(r"<<\Z"))  # recognised, so that it can be refused
 _NOTHING = re.compile(r"(?!)")
+NUMBERED = ("class_weight",)  # whose keys may be numbers, as those of `fit` are
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # in text: paths, JSON
 
 
@@ -158,7 +159,7 @@ class _Reader:
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
         values: dict[str, object] = {}
         for key_node, value_node in node.value:
-            key = self.key(key_node)
+            key = self.key(key_node, path)
             if key in values:
                 raise self.refused(
                     key_node,
@@ -169,9 +170,13 @@ class _Reader:
             values[key] = self.value(value_node, (*path, key))
         return values
 
-    def key(self, node: yaml.Node) -> str:
-        if isinstance(node, yaml.ScalarNode) and isinstance(text := self.scalar(node), str):
-            return text
+    def key(self, node: yaml.Node, path: KeyPath) -> str:
+        if isinstance(node, yaml.ScalarNode):
+            key = self.scalar(node)
+            if isinstance(key, str):
+                return key
+            if path == NUMBERED and type(key) is int:
+                return str(key)
         written = f"{one_line(node.value)} " if isinstance(node, yaml.ScalarNode) else ""
         raise self.refused(
             node,

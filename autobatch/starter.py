@@ -142,7 +142,7 @@ def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
             ),
             data_line,
             ("# callbacks: train.py:callbacks", "function that returns yours, as a list"),
-            ('# class_weight: {"0": 1, "1": 4.5}', "as you give it to fit"),
+            ("# class_weight: {0: 1, 1: 4.5}", "as you give it to fit"),
             *([backend] if backend else ()),
         ],
         [

@@ -79,7 +79,7 @@ else:
         """ByteSize | Share."""
 
         form: ClassVar[str] = (
-            "a size such as 8GiB, or a share such as 80% of what is free, below 100%"
+            "a size such as 8GiB, or a share such as 80% of the default, below 100%"
         )
 
         @classmethod

@@ -104,6 +104,15 @@ def complaint_with_model(text: str, *overrides: str) -> str:
 # --- what is read ----------------------------------------------------------------------------
 
 
+def test_class_weights_are_given_as_fit_takes_them() -> None:
+    weights = {0: 1.0, 12: 4.5}
+    assert load_with_model("class_weight: {0: 1, 12: 4.5}").class_weight == weights
+    assert load("model: m.py:f", "class_weight={0: 1, '12': 4.5}").class_weight == weights
+    assert "0 is given twice" in complaint_with_model("class_weight: {0: 1, '0': 2}")
+    assert "the key no is not text" in complaint_with_model("class_weight: {no: 1}")
+    assert "the key 0 is not text" in complaint_with_model("args: {0: 1}")
+
+
 def test_every_key_of_the_format_is_read() -> None:
     assert load(EVERY_KEY) == Recipe(
         model="digits.py:build_model",
