@@ -38,7 +38,6 @@ class Standing(Reached):
     differences: dict[Setting, Interval] = field(default_factory=dict)
     # They are shares of a hundredth of what the baseline learned, of which it ends below that.
     of_what_is_learned: bool = False
-    is_the_end: bool = False  # the target: of the baseline's trial
     # Of annealed trials, which are judged by them: final costs less the baseline's, as
     # `differences` have them; simultaneous intervals.
     ends: dict[Setting, Interval] = field(default_factory=dict)
@@ -82,10 +81,10 @@ class Standing(Reached):
     def ends_worse(self, setting: Setting) -> bool:
         """Than the baseline after equal time, for certain, however soon it was at the target.
 
-        Not of what was timed to where the baseline ends.
+        Also where that is where the baseline ends with its last seed: with others it gets further.
         """
         found = self.differences.get(setting)
-        return found is not None and found.low > ranking.EQUIVALENT and not self.is_the_end
+        return found is not None and found.low > ranking.EQUIVALENT
 
     def difference(self, setting: Setting, *, maximise: bool) -> Interval | None:
         """In the metric's own sign: where that is maximised, more is better."""
@@ -191,7 +190,6 @@ def standing(evidence: Evidence) -> Standing:
         differences=final_costs.differences(evidence),
         of_what_is_learned=abs(evidence.final_cost(evidence.baseline) or 0.0)
         < ranking.LEAST_SHARE * final_costs.learned(evidence),
-        is_the_end=seconds == trial_seconds,
         ends=final_costs.ends(evidence) if evidence.reading.anneals else {},
     )
 
@@ -200,25 +198,26 @@ def onward(evidence: Evidence, found: Standing, better: Collection[Setting]) -> 
     """When those are on their way to the least cost that one has in half its trial with every seed.
 
     At the baseline's loss, which the fastest reach in a fraction of a trial, it is seen how they
-    start; at that cost, how they go on. Times are the geometric means of those to several costs,
-    from the former down to the latter: at one alone, luck decides among what is nearly as good.
+    start; at that cost, how they go on. Times are the means of those to several costs, from the
+    former down to the latter: at one alone, luck decides among what is nearly as good. (Arithmetic
+    means, by seed, for which how they go on counts for more than how they start.)
     """
     halfway = [
         max(learning_curves.cost_at(curve, curve[-1][0] / 2) for curve in curves if curve)
         for curves in (evidence.finals[setting].values() for setting in better)
     ]
     target = min(found.target, *halfway)
-    steps = [target + (found.target - target) * k / (GOALS - 1) for k in range(GOALS)]
-    at_each = [_times(evidence, goal) for goal in steps]
+    steps = [target + (found.target - target) * k / (GOALS - 1) for k in range(GOALS - 1)]
+    at_each = [_times(evidence, goal) for goal in (*steps, found.target)]
     by_seed = {s: zip(*(times[s] for times in at_each), strict=True) for s in better}
     times = {s: [_mean(each) for each in by_seed[s]] for s in better}
     return Reached(target, _complete(times), _mostly_missing(evidence, times))
 
 
 def _mean(times: Sequence[float | None]) -> float | None:
-    """Geometric; None unless all are reached."""
+    """None unless all are reached."""
     reached = [each for each in times if each is not None]
-    return ranking.geometric_mean(reached) if len(reached) == len(times) else None
+    return sum(reached) / len(reached) if len(reached) == len(times) else None
 
 
 def _times(evidence: Evidence, target: float) -> dict[Setting, list[float | None]]:

@@ -121,7 +121,8 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
         soonest = f"is {ratio(found.speedups[setting].value)} times as soon at {goal}, but"
         advice = (
             f"{mine.capitalize()} stays. A learning rate that falls as training goes on may give "
-            "both: it can be compiled as a schedule."
+            "both. Where yours is a number, --set trials.schedule=warmup_stable_decay compares "
+            "settings that way."
         )
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
@@ -145,18 +146,16 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
 
 
 def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
-    setting, interval = _soonest(choice)
+    found = choice.standing
+    setting, interval = max(
+        found.speedups.items(), key=lambda each: (not found.ends_worse(each[0]), each[1].value)
+    )
     return (
         f"No setting{choice.of_use} beats {mine} for certain. The most promising, "
         f"{evidence.named(setting)}, is {ratio(interval.value)} times as soon at {goal} (95 % "
         f"interval {ratio(interval.low)} to {ratio(interval.high)}). "
         + _what_would_tell(choice, evidence, setting, interval)
     )
-
-
-def _soonest(choice: Choice) -> tuple[Setting, Interval]:
-    found = choice.standing
-    return max(found.speedups.items(), key=lambda i: (not found.ends_worse(i[0]), i[1].value))
 
 
 def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
@@ -175,7 +174,7 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
             f"Nothing{choice.of_use} beats {mine}: {every}{choice.of_use} is at {goal} within 10 % "
             f"of the same time ({seeds} seeds). {keep} it."
         )
-    setting, interval = _soonest(choice)
+    setting, interval = max(found.speedups.items(), key=lambda each: each[1].value)
     return (
         f"Nothing tried{choice.of_use} beats {mine}: the soonest other finalist{choice.of_use}, "
         f"{evidence.named(setting)}, is at {goal} {ratio(interval.value)} times as soon (95 % "

@@ -50,7 +50,7 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
         f"{ratio(speedup.value)} times sooner (95 % interval {ratio(speedup.low)} to "
         f"{ratio(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
-    if choice.onward and choice.onward.target < found.target:
+    if choice.onward:
         sentence += _why_of_those(choice, evidence, choice.onward)
     if choice.tied_with:
         others = evidence.listed(choice.tied_with)
@@ -61,7 +61,7 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
 def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     """Of those that would be better and cannot be used, the soonest; or what ends lowest."""
     found = choice.of_all
-    better = [setting for setting in choice.unusable if found.is_better(setting)]
+    better = [s for s in choice.unusable if found.is_better(s) and not evidence.goes_wrong(s)]
     if not better:
         return ()
     if evidence.reading.anneals:
@@ -82,21 +82,26 @@ def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
     """Several are better than the baseline. `chosen` may not be the soonest of them."""
     chosen, soonest = choice.setting, min(further.times, key=further.seconds)
-    goal = f"{evidence.metric} {evidence.shown(further.target):.4g}"
+    first, after = evidence.named(soonest), format_duration(further.seconds(soonest))
+    start, end = (evidence.shown(each.target) for each in (choice.standing, further))
     equal = "as good as equal"
-    if chosen not in further.times:
-        first = evidence.named(soonest)
-        told = f" Of those that are sooner, {first} is the first on the way to {goal}"
+    if start == end:  # then it is told when the chosen one is there
+        if chosen == soonest:
+            return ""
+        told = f" {first.capitalize()} is there after {after}"
+    elif chosen not in further.times:
+        told = f" Of those that are sooner, {first} is the first on the way to "
+        told += f"{evidence.metric} {end:.4g}"
         equal += " before that"
     else:
         told = (
-            f" Of those that are sooner, it goes on to {goal} in "
-            f"{format_duration(further.seconds(chosen))} (the mean of {GOALS} losses on the way)"
+            f" Of those that are sooner, it is at {GOALS} values of {evidence.metric} from "
+            f"{start:.4g} to {end:.4g} after {format_duration(further.seconds(chosen))} on average"
         )
         if chosen == soonest:
             alone = "the soonest" if len(further.times) > 1 else "alone with every seed"
             return f"{told}, {alone}."
-        told += f", {evidence.named(soonest)} in {format_duration(further.seconds(soonest))}"
+        told += f", {first} after {after}"
     if chosen.batch_size == soonest.batch_size:
         return f"{told}: {equal}, and the lower rate is further from where training breaks down."
     at_most = ranking.TIE * further.seconds(soonest)
@@ -140,13 +145,16 @@ def share_of_the_rate(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
     own = evidence.baseline.batch_size
     if choice.verdict != "better" or choice.setting.batch_size == own or evidence.reading.anneals:
         return ()
-    alone = {s: each for s, each in choice.standing.speedups.items() if s.batch_size == own}
+    found = choice.standing
+    alone = {
+        s: each
+        for s, each in found.speedups.items()
+        if s.batch_size == own and found.is_better(s) and not evidence.goes_wrong(s)
+    }
     setting = max(alone, key=lambda s: alone[s].value, default=None)
-    if setting is None:
+    if setting is None or alone[setting].value <= choice.speedup.value**0.5:
         return ()
     interval = alone[setting]
-    if interval.low <= 1 or interval.value <= choice.speedup.value**0.5:
-        return ()
     yours = evidence.if_yours("yours", "the baseline")
     own_size = evidence.if_yours(f"your batch {own}", f"batch {own}")
     share = "all" if interval.value >= choice.speedup.value else "much"

@@ -18,8 +18,8 @@ from autobatch.units import counted, format_bytes, format_duration, format_rate,
 
 FITTING = ("fits", "predicted")  # outcomes of probes
 CONFIDENCE = {
-    "high": "high: the trials and the model of noise scale and step time agree",
-    "medium": "medium: the trials say so; noise scale and step time do not confirm it",
+    "high": "high: the trials and the model of noise scale and step time agree on the batch size",
+    "medium": "medium: the trials say so; noise scale and step time do not confirm the batch size",
     "low": "low: the trials could not tell",
 }
 

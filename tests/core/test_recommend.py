@@ -80,6 +80,25 @@ def test_what_is_a_little_sooner_at_one_loss_alone_is_not_chosen_for_it():
     choice = choose(evidence, ceiling=64, prefer="large")
     assert choice.onward.target == pytest.approx(0.1)  # where FAST is 15 % later
     assert (choice.verdict, choice.setting) == ("better", FAST)
+    told = why_this_one(choice, evidence)
+    assert ", it is at 4 values of val_loss from 0.8" in told
+    assert " to 0.1 after 459 ms on average, the soonest." in told
+
+
+def test_what_is_soon_at_first_and_then_far_behind_is_not_chosen_for_its_start():
+    evidence = evidence_of()
+    del evidence.finals[SAFER]
+    at_first = [(0.0, 2.3), (0.115, 0.5), (1.9, 0.1), (2.0, 0.05)]
+    steady = [(0.0, 2.3), (0.3, 0.5), (1.0, 0.1), (2.0, 0.05)]
+    grid = np.linspace(0, 2, 401)
+    for setting, shape in ((FAST, at_first), (LARGE, steady)):
+        curve = [(t, float(np.interp(t, *zip(*shape, strict=True)))) for t in grid]
+        evidence.finals[setting] = {seed: curve for seed in range(SEEDS)}
+    for seed, each in evidence.finals[OWN].items():
+        evidence.finals[OWN][seed] = [(t * 2 + 0.01 * seed, cost) for t, cost in each]
+    choice = choose(evidence, ceiling=64)
+    assert choice.speedup.value < choice.standing.speedups[FAST].value / 2
+    assert (choice.verdict, choice.setting) == ("better", LARGE)
 
 
 def test_finalists_that_were_trained_are_counted_wherever_they_got():
@@ -206,6 +225,48 @@ def test_of_two_rates_of_the_users_own_size_the_sooner_tells_what_the_rate_alone
     assert choice.setting == LARGE
     (told,) = share_of_the_rate(choice, evidence)
     assert told.startswith("The learning rate alone does much of it: 0.08 at your batch 32 is ")
+
+
+def test_a_rate_that_ends_worse_is_not_told_to_do_all_of_it():
+    levels_off = {(FAST, seed): 0.9 + 0.01 * seed for seed in range(SEEDS)}
+    evidence = evidence_of(levels_off=levels_off, speeds={FAST: 20.0, SAFER: 1.01, LARGE: 5.0})
+    choice = choose(evidence, ceiling=64)
+    assert (choice.setting, choice.standing.speedups[FAST].low > 5) == (LARGE, True)
+    assert share_of_the_rate(choice, evidence) == ()
+
+
+def test_what_levels_off_at_the_loss_of_the_baselines_unlucky_seed_is_not_better():
+    """The target is the baseline's end with every seed; with others it ends well below that."""
+    levels_off = {(OWN, seed): 0.5 for seed in range(SEEDS)} | {(OWN, 4): 0.58}
+    levels_off |= {(FAST, seed): 0.572 + 0.001 * seed for seed in range(SEEDS)}
+    evidence = evidence_of(levels_off=levels_off, speeds={OWN: 2.5}, noise=0.001)
+    del evidence.finals[SAFER], evidence.finals[LARGE]
+    choice = choose(evidence, ceiling=64)
+    assert choice.standing.target == pytest.approx(0.58)
+    assert choice.standing.speedups[FAST].low > 1
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+    assert "ends worse" in why_this_one(choice, evidence)
+
+
+def test_why_a_little_later_one_is_chosen_is_told_also_where_all_end_at_the_target():
+    evidence = evidence_of(speeds={FAST: 1.3, SAFER: 1.1, LARGE: 1.38}, noise=0.001)
+    choice = choose(evidence, ceiling=64)
+    assert choice.onward.target == choice.standing.target
+    assert (choice.setting, choice.tied_with) == (FAST, ())
+    told = why_this_one(choice, evidence)
+    assert " Batch 64 with learning rate 0.16 is there after 7" in told
+    assert told.endswith("ms: as good as equal, so that the smaller batch is preferred.")
+    alone = why_this_one(choose(evidence, ceiling=64, prefer="large"), evidence)
+    assert alone.endswith("seeds each).")  # it is the soonest, too
+
+
+def test_the_soonest_of_a_tie_is_the_soonest_however_it_ends():
+    levels_off = {(FAST, seed): 0.95 for seed in range(SEEDS)}
+    evidence = evidence_of(levels_off=levels_off, speeds={FAST: 1.0, LARGE: 0.6}, noise=0.0001)
+    del evidence.finals[SAFER]
+    choice = choose(evidence, ceiling=64)
+    assert choice.verdict == "tie"
+    assert "finalist, batch 32 with learning rate 0.08, is at" in why_this_one(choice, evidence)
 
 
 @pytest.mark.parametrize(

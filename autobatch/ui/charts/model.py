@@ -47,13 +47,18 @@ def model_chart(result: Recommendation) -> Chart | None:
         alt=f"The model predicts the least time near batch {best}.",
         figure=figure(traces, sizes_axis(sizes), y, **_critical(result, sizes)),
         table=_table(result, soonest),
-        caption="Predicted from noise scale and step time alone, at equally good learning rates; "
-        "measured is the soonest finalist of a size.",
+        caption="Predicted from noise scale and step time alone, at equally good learning rates"
+        + ("; measured is the soonest finalist of a size." if measured else "."),
     )
 
 
 def _soonest(result: Recommendation) -> dict[int, float]:
-    """Seconds to the target of the soonest finalist of each size; yours is none of them."""
+    """Seconds to the target of the soonest finalist of each size; yours is none of them.
+
+    Of annealed trials none: they are at any target near their ends, however soon they learn.
+    """
+    if result.learning_rate_schedule:
+        return {}
     soonest: dict[int, float] = {}
     for c in result.candidates:
         if c.time_to_target_seconds and c.status != "baseline":
@@ -73,16 +78,16 @@ def _critical(result: Recommendation, sizes: list[int]) -> dict[str, list[Figure
 
 
 def _table(result: Recommendation, seconds: dict[int, float]) -> Table:
+    rows = [
+        (str(p.batch_size), f"{p.relative_time:.2f}×", f"{p.relative_samples:.2f}×")
+        for p in result.predictions
+    ]
+    columns: tuple[str, ...] = ("batch", "predicted time", "predicted samples")
+    if not seconds:
+        return Table("The model of steps and step time", columns, tuple(rows))
+    measured = {str(size): format_duration(each) for size, each in seconds.items()}
     return Table(
         caption="The model of steps and step time, and the soonest finalist of each size",
-        columns=("batch", "predicted time", "predicted samples", "measured"),
-        rows=tuple(
-            (
-                str(p.batch_size),
-                f"{p.relative_time:.2f}×",
-                f"{p.relative_samples:.2f}×",
-                format_duration(seconds[p.batch_size]) if p.batch_size in seconds else "",
-            )
-            for p in result.predictions
-        ),
+        columns=(*columns, "measured"),
+        rows=tuple((*row, measured.get(row[0], "")) for row in rows),
     )
