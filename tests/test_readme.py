@@ -75,3 +75,12 @@ def test_the_tour_names_every_module_and_no_other():
     modules = {path.name for path in (ROOT / "autobatch").rglob("*.py")}
     named = set(re.findall(r"\b(?<!tests/)(\w+\.py)\b", tour))
     assert named | {"__init__.py"} == modules
+
+
+def test_the_readme_explains_the_run_that_it_shows():
+    number = r"([\d.]+)"
+    verdict = rf"verdict +{number}× sooner at (val_loss \S+) \(95 % interval {number}–{number}\)"
+    times, loss, low, high = re.search(verdict, README).groups()
+    explained = re.search(r"How to read it: (.*?)\n\n", README, re.DOTALL)[1].replace("\n", " ")
+    assert f"training is at {loss} in a {times}th of the time" in explained
+    assert f"between a {low}th and a {high}th" in explained
