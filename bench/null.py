@@ -27,7 +27,7 @@ FASTER = (1.0, 1.1, 1.2, 1.3, 1.5, 2.0)
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    print("| loss | truth | all intervals hold | called better | its interval holds it | its mean |")
+    print("| loss | truth | all intervals hold | called better | its interval holds | its mean |")
     print("| --- " * 6 + "|")
     for kind, faster in product((Equal, Wobbling), FASTER):
         luck = np.random.default_rng(2)
