@@ -172,7 +172,7 @@ class Climbing(Equal):
 def test_where_ladders_took_more_trials_than_planned_more_seeds_train_anew_and_say_so(tmp_path):
     device = Climbing(np.random.default_rng(4), 1.25)
     unsure = {True: 0, False: 0}
-    for run in range(20):
+    for run in range(30):
         found = recommend(tmp_path / str(run), device)
         settings = re.findall(r"--set (\S+\w)", found.reasons[0])
         if found.verdict != "inconclusive" or not settings:

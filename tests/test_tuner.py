@@ -140,6 +140,17 @@ def is_baseline(task):
     return (task.batch_size, task.learning_rate) == (32, 0.01)
 
 
+def test_the_size_beside_the_best_is_tried_though_the_noise_scale_led_elsewhere(tmp_path):
+    device, misled = PretendDevice(critical_batch=50.0), PretendDevice(critical_batch=1e5)
+    device._gradients = misled._gradients
+    found = tune(tmp_path, device)
+    first = [task for task in device.tasks if isinstance(task, Trial) and task.seed == 0]
+    chosen_first = list(dict.fromkeys(task.batch_size for task in first))
+    assert (chosen_first[:5], chosen_first[5:]) == ([32, 512, 1024, 2048, 2976], [64, 128])
+    assert found.batch_size == 64
+    assert len(first) <= 6 + 4 * 4  # as many as were planned
+
+
 def slower_than_the_baseline():
     """Its rate is the best, and larger batches take longer than they are worth."""
     return PretendDevice(

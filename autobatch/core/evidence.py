@@ -52,6 +52,7 @@ class Evidence:
     step_doubts: dict[int, float] = field(default_factory=dict)
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     budget_seconds: float = 0.0  # of training, all trials together
+    first_trials: int = 0  # as planned
     first_seconds: float = 0.0  # of each
     final_seconds: float = 0.0
     validation_batch_size: int = 0

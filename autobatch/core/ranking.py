@@ -14,7 +14,6 @@ import numpy as np
 from autobatch.core import luck, quantiles
 from autobatch.protocol import Interval
 
-MAX_SIZES = 5
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
 CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
@@ -26,28 +25,6 @@ TIE = 1.1  # a ratio of times closer to 1 than this is of no practical interest
 
 
 Name = TypeVar("Name")
-
-
-def candidate_sizes(
-    step_seconds: Mapping[int, float],
-    *,
-    baseline: int,
-    ceiling: int,
-    critical_batch: float,
-) -> list[int]:
-    """Up to five measured sizes: the baseline's, the largest, those of least predicted time.
-
-    Time to target is proportional to t(B) (1 + B_c / B), with t the measured step time. It is flat:
-    a critical batch that is a factor of 4 off costs at most 12.5 %.
-    """
-    predicted = sorted(
-        (size for size in step_seconds if size <= ceiling),
-        key=lambda size: step_seconds[size] * (1 + critical_batch / size),
-    )
-    largest = max(predicted, default=baseline)
-    always = [size for size in dict.fromkeys((baseline, largest)) if size in step_seconds]
-    others = [size for size in predicted if size not in always]
-    return sorted([*always, *others[: MAX_SIZES - len(always)]])
 
 
 def next_rung(

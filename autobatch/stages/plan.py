@@ -1,12 +1,13 @@
-"""What trials start from: the baseline and the rule."""
+"""What trials start from: the baseline, the rule, and the sizes."""
 
 from math import log
 
 from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
-from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
 from autobatch.core.metric import is_maximised
 from autobatch.core.search import BOUND_BY
+from autobatch.core.trial_sizes import candidate_sizes
 from autobatch.core.warmup_stable_decay import READINGS
 from autobatch.errors import RecipeError, UsageError, UserCodeError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
@@ -145,3 +146,31 @@ def plan(
         instead_of=None if size == recipe.baseline.batch_size else recipe.baseline.batch_size,
         notes=notes,
     )
+
+
+def usable(evidence: Evidence, ceiling: int) -> dict[int, float]:
+    """Seconds of a step, by size: of those that fit, and whose trials are not too short."""
+    seconds = evidence.step_seconds
+    return {s: t for s, t in seconds.items() if s <= ceiling and not _is_too_slow(evidence, s)}
+
+
+def sizes_to_try(evidence: Evidence, ceiling: int) -> list[int]:
+    return candidate_sizes(
+        {s: t for s, t in evidence.step_seconds.items() if not _is_too_slow(evidence, s)},
+        baseline=evidence.baseline.batch_size,
+        ceiling=ceiling,
+        critical_batch=evidence.critical_batch().value,
+    )
+
+
+def tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
+    fitting = sorted(size for size in evidence.step_seconds if size <= ceiling)
+    if slow := [size for size in fitting if _is_too_slow(evidence, size)]:
+        evidence.notes.append(
+            f"Not tried, since the budget buys fewer than {MIN_UPDATES} updates: batch "
+            f"{', '.join(map(str, slow))}."
+        )
+
+
+def _is_too_slow(evidence: Evidence, size: int) -> bool:
+    return 0 < evidence.first_seconds < evidence.least_steps * evidence.step_seconds[size]

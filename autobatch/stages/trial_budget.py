@@ -2,9 +2,10 @@
 
 from math import ceil, floor, inf, log10
 
-from autobatch.core import learning_curves, ranking
+from autobatch.core import learning_curves
 from autobatch.core.evidence import MIN_UPDATES, Evidence
 from autobatch.core.more_seeds import SPARE_SECONDS
+from autobatch.core.trial_sizes import MAX_SIZES
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe
@@ -47,7 +48,7 @@ def allot(
     # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
     evidence.first_seconds = max(least, _three_digits((budget - pilot_seconds) / parts))
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
-    evidence.seeds = trials.seeds
+    evidence.first_trials, evidence.seeds = _first_trials(session, len(sizes)), trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
     evidence.seed_run_seconds = evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
     evidence.run_seconds = session.kept_seconds + jobs * evidence.overhead_seconds + budget
@@ -60,11 +61,15 @@ def _parts_and_jobs(session: Session, sizes: int) -> tuple[float, int]:
 
     Beside what of the pilot is not shorter with them.
     """
-    trials = session.recipe.trials
-    ladders = 1 if trials.learning_rate == "none" else LATER_LADDERS
-    first = (1 if ladders == 1 else FIRST_LADDER) + ladders * (sizes - 1)
-    finals = (FINALISTS + 1) * trials.seeds
+    first = _first_trials(session, sizes)
+    finals = (FINALISTS + 1) * session.recipe.trials.seeds
     return PILOT_SHARE + first + finals * FINAL_SHARE, PILOT_JOBS + first + finals
+
+
+def _first_trials(session: Session, sizes: int) -> int:
+    if session.recipe.trials.learning_rate == "none":
+        return sizes
+    return FIRST_LADDER + LATER_LADDERS * (sizes - 1)
 
 
 def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
@@ -73,7 +78,7 @@ def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
     wished = recipe.recommend.effective_batch is not None or recipe.recommend.replicas
     if wished or not isinstance(recipe.benchmark.sizes, str):
         return inf
-    parts, _ = _parts_and_jobs(session, ranking.MAX_SIZES)
+    parts, _ = _parts_and_jobs(session, MAX_SIZES)
     updates, accumulated = MIN_UPDATES * parts, inspected.accumulation_steps
     steps = updates * accumulated + _fixed_steps(recipe, accumulated)
     return min(recipe.trials.budget, recipe.time_limit) / steps
@@ -172,7 +177,7 @@ def _too_little(
     Where larger sizes were left out for it, they are tried then, too.
     """
     recipe, allowed = session.recipe, session.recipe.trials.budget
-    then = ranking.MAX_SIZES if probed.bounded_by == "trials" else sizes
+    then = MAX_SIZES if probed.bounded_by == "trials" else sizes
     needed = _needed_seconds(session, evidence, then)
     _, jobs = _parts_and_jobs(session, then)
     whole = session.kept_seconds + jobs * evidence.overhead_seconds + needed

@@ -4,13 +4,15 @@ First rung: for each size a ladder of learning rates, one seed. Then the best of
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
+from collections.abc import Mapping
 from math import log
 from statistics import median
 from typing import NoReturn
 
 from autobatch.core import learning_curves, ranking
-from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
+from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import Curve
+from autobatch.core.trial_sizes import beside_the_best
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     BenchmarkResult,
@@ -31,8 +33,13 @@ from autobatch.stages.incomparable import (
     refuse_what_never_changes,
 )
 from autobatch.stages.pilot import pilot
-from autobatch.stages.plan import plan
-from autobatch.stages.trial_budget import FINALISTS, allot, share_what_is_left
+from autobatch.stages.plan import plan, sizes_to_try, tell_what_is_too_slow, usable
+from autobatch.stages.trial_budget import (
+    FINALISTS,
+    LATER_LADDERS,
+    allot,
+    share_what_is_left,
+)
 from autobatch.units import format_duration
 
 CONTENTION = 0.15  # of the step time
@@ -43,7 +50,7 @@ def run_trials(
 ) -> Evidence:
     recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
-    sizes = _sizes(evidence, probed.ceiling)
+    sizes = sizes_to_try(evidence, probed.ceiling)
     jobs = allot(evidence, sizes, session, inspected, probed, measured)
     session.begin(
         "trials",
@@ -63,34 +70,11 @@ def run_trials(
         session.end_if_stopped()
         trials.refuse_time_limit()
     pilot(session, inspected, evidence)
-    _tell_what_is_too_slow(evidence, probed.ceiling)
-    trials.climb(_sizes(evidence, probed.ceiling))
+    tell_what_is_too_slow(evidence, probed.ceiling)
+    trials.climb(sizes_to_try(evidence, probed.ceiling), within=usable(evidence, probed.ceiling))
     trials.settle()
     session.end("trials", f"{len(evidence.first)} settings, {len(evidence.finals)} finalists")
     return evidence
-
-
-def _tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
-    fitting = sorted(size for size in evidence.step_seconds if size <= ceiling)
-    if slow := [size for size in fitting if _is_too_slow(evidence, size)]:
-        evidence.notes.append(
-            f"Not tried, since the budget buys fewer than {MIN_UPDATES} updates: batch "
-            f"{', '.join(map(str, slow))}."
-        )
-
-
-def _is_too_slow(evidence: Evidence, size: int) -> bool:
-    return 0 < evidence.first_seconds < evidence.least_steps * evidence.step_seconds[size]
-
-
-def _sizes(evidence: Evidence, ceiling: int) -> list[int]:
-    seconds = evidence.step_seconds
-    return ranking.candidate_sizes(
-        {size: seconds[size] for size in seconds if not _is_too_slow(evidence, size)},
-        baseline=evidence.baseline.batch_size,
-        ceiling=ceiling,
-        critical_batch=evidence.critical_batch().value,
-    )
 
 
 class _Trials:
@@ -104,16 +88,30 @@ class _Trials:
         # Of each size: seconds of trials over those by the benchmark.
         self._pace: dict[int, list[float]] = {}
 
-    def climb(self, sizes: list[int]) -> None:
-        """The first rung: at each size, the learning rate whose neighbours are both worse."""
-        own = self.evidence.baseline.batch_size
+    def climb(self, sizes: list[int], *, within: Mapping[int, float]) -> None:
+        """The first rung: at each size, the learning rate whose neighbours are both worse.
+
+        Then, while that makes no more trials than planned, at those beside the best of them.
+        """
+        own, tried = self.evidence.baseline.batch_size, set(sizes)
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
-            nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
-            start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
-            best = self._climb_one(size, start, stride)
-            refuse_what_never_changes(self.evidence, self.inspected)
-            if best is not None:
-                self.best[size] = best
+            self._climb_near_the_nearest(size)
+        while len(self.evidence.first) + LATER_LADDERS <= self.evidence.first_trials:
+            best = {size: Setting(size, rung) for size, rung in self.best.items()}
+            costs = {s: self.evidence.first.get(best[s]) if s in best else None for s in tried}
+            beside = beside_the_best(costs, within, self.evidence.critical_batch().value)
+            if beside is None:
+                break
+            tried.add(beside)
+            self._climb_near_the_nearest(beside)
+
+    def _climb_near_the_nearest(self, size: int) -> None:
+        nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
+        start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
+        best = self._climb_one(size, start, stride)
+        refuse_what_never_changes(self.evidence, self.inspected)
+        if best is not None:
+            self.best[size] = best
 
     def _climb_one(self, size: int, start: int, stride: int) -> int | None:
         costs: dict[int, float | None] = {}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from autobatch.core import learning_curves, quantiles, ranking
+from autobatch.core.trial_sizes import beside_the_best, candidate_sizes
 
 
 def test_a_trial_that_is_evaluated_seldom_is_so_where_others_are():
@@ -28,21 +29,36 @@ def test_finalists_are_looked_at_late_in_place_of_as_often_early():
 def test_the_sizes_of_least_predicted_time_are_tried_with_baseline_and_ceiling():
     """Alpha 5 ms, beta 20 us, critical batch 800: the optimum is 447."""
     seconds = {2**k: 0.005 + 20e-6 * 2**k for k in range(14)}
-    sizes = ranking.candidate_sizes(seconds, baseline=8, ceiling=8192, critical_batch=800)
+    sizes = candidate_sizes(seconds, baseline=8, ceiling=8192, critical_batch=800)
     assert sizes == [8, 256, 512, 1024, 8192]
 
 
 def test_the_largest_that_was_timed_is_tried_where_the_ceiling_itself_was_not():
     seconds = {2**k: 0.005 + 1e-5 * 4**k for k in range(11)} | {1432: 30.0}
-    assert 1432 in ranking.candidate_sizes(seconds, baseline=32, ceiling=1437, critical_batch=50)
+    assert 1432 in candidate_sizes(seconds, baseline=32, ceiling=1437, critical_batch=50)
 
 
 def test_sizes_above_the_ceiling_are_not_tried():
     seconds = {2**k: 0.005 for k in range(8)}
-    assert (
-        max(ranking.candidate_sizes(seconds, baseline=128, ceiling=64, critical_batch=500)) == 128
-    )
-    assert ranking.candidate_sizes(seconds, baseline=16, ceiling=64, critical_batch=500)[-1] == 64
+    assert max(candidate_sizes(seconds, baseline=128, ceiling=64, critical_batch=500)) == 128
+    assert candidate_sizes(seconds, baseline=16, ceiling=64, critical_batch=500)[-1] == 64
+
+
+@pytest.mark.parametrize(
+    ("costs", "beside"),
+    [
+        ({32: 2.5, 128: 1.8, 256: 1.9, 1000: 2.9}, 64),  # smaller than the best, and not tried
+        ({32: 2.5, 64: 1.9, 128: 1.8, 1000: 2.9}, 256),
+        ({32: 1.8, 128: 1.9}, 64),  # of two the one that is predicted to be sooner
+        ({32: 1.9, 512: 1.8}, 256),
+        ({32: 2.5, 64: 1.9, 128: 1.8, 256: None}, None),  # both were, and one learned nothing
+        ({16: 1.8, 32: 1.9}, None),  # there is none below
+        ({32: None}, None),
+    ],
+)
+def test_a_size_beside_the_best_is_tried_that_the_model_did_not_choose(costs, beside):
+    seconds = {size: 0.005 + 2e-5 * size for size in (16, 32, 64, 128, 256, 512, 1000)}
+    assert beside_the_best(costs, seconds, critical_batch=800) == beside
 
 
 def climb(cost, *, start=0, stride=2):
