@@ -1,13 +1,20 @@
 """The GPUs that a run uses, and what they say of a failure: one is gone, or others took of it."""
 
+import re
 import time
 from collections.abc import Callable
 
 from autobatch.engine import gpus, verdict
-from autobatch.protocol import Outcome, OutOfMemory, Target, Task
+from autobatch.protocol import Outcome, OutOfMemory, Target, Task, changed
 
 RELEASE_SECONDS = 2.0  # after which a process that has ended holds nothing of a GPU
 ENOUGH = 0.97  # of a limit: the driver's own part of a GPU varies a little
+# What tells that the machine's memory ran out: PyTorch's allocator; TensorFlow's, and the one for
+# what it copies to a GPU and back; C++ (bad_alloc of CUDA itself says that it is); the system.
+OF_THE_MACHINE = re.compile(
+    r"DefaultCPUAllocator|by allocator (mkl)?cpu\b|\bgpu_host_bfc\b"
+    r"|bad_alloc(?!.*(?i:cuda))|Cannot allocate memory"
+)
 
 
 class UsedGpus:
@@ -16,8 +23,8 @@ class UsedGpus:
     def __init__(
         self, target: Target, survey: Callable[[], gpus.GpuSurvey], free_at_first: int
     ) -> None:
-        self._survey = survey
-        found = gpus.usable(survey())[: target.replicas] if target.device == "gpu" else []
+        self._survey, self._on_gpu = survey, target.device == "gpu"
+        found = gpus.usable(survey())[: target.replicas] if self._on_gpu else []
         self._uuids = tuple(gpu.uuid for gpu in found)
         # Before there was a job: at the run's first start, or now.
         self._free_bytes = {gpu.uuid: max(gpu.free_bytes, free_at_first) for gpu in found}
@@ -29,6 +36,9 @@ class UsedGpus:
             lost = gpus.lost(self._uuids, self._survey())
             if lost:
                 return verdict.of_lost_gpus(outcome, lost)
+        said = outcome.evidence if self._on_gpu and isinstance(outcome, OutOfMemory) else ""
+        if OF_THE_MACHINE.search(said):
+            return changed(outcome, host_memory=True)
         limit_bytes = getattr(task, "limit_bytes", None)
         is_of_memory = isinstance(outcome, OutOfMemory) and not outcome.host_memory
         # A framework's error may be of memory, and not say so.

@@ -10,7 +10,6 @@ import faulthandler
 import gc
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
@@ -69,9 +68,6 @@ from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
 WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
 
-# PyTorch's; TensorFlow's, and the one for what it copies to a GPU and back.
-HOSTS_ALLOCATOR = re.compile(r"DefaultCPUAllocator|by allocator (mkl)?cpu\b|\bgpu_host_bfc\b")
-
 Report = Callable[[JobProgress], None]
 
 
@@ -112,11 +108,10 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # theirs, all of them
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
-            is_hosts = HOSTS_ALLOCATOR.search(evidence) if on_gpu else limit_bytes is None
             return OutOfMemory(
                 evidence=evidence,
                 peak_bytes=backend.peak_bytes(),
-                host_memory=bool(is_hosts),
+                host_memory=not on_gpu and limit_bytes is None,  # of a GPU, the parent knows
             )
         told = error_of_process(error) or error_in_data(error)
         if told is not None:

@@ -5,6 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from autobatch.engine.gpus import GpuSurvey
+from autobatch.engine.used_gpus import UsedGpus
+from autobatch.engine.verdict import of_dead_process
 from autobatch.protocol import Benchmark, Inspect, Job, OutOfMemory, Probe, Target
 from autobatch.worker import run
 from autobatch.worker.backends import (
@@ -135,9 +138,30 @@ def test_what_tensorflow_lacked_of_the_machine_is_none_of_a_gpus(
     )
     limited = Probe(batch_size=1, limit_bytes=1 << 20)
     for task, on_cpu in ((Inspect(batch_size=1), True), (limited, False)):
-        found = run.run(Job(target=target, task=task), print, print)
+        told = run.run(Job(target=target, task=task), print, print)
+        found = UsedGpus(target, GpuSurvey, 0).judged(task, told)
         assert isinstance(found, OutOfMemory)
         assert found.host_memory == (bool(is_hosts) if on_gpu else on_cpu)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_hosts"),
+    [
+        ("terminate called after throwing an instance of 'std::bad_alloc'", True),
+        ("OSError: [Errno 12] Cannot allocate memory", True),
+        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", True),
+        ("  what():  std::bad_alloc: cudaErrorMemoryAllocation: out of memory", False),
+        ("CUDA_ERROR_OUT_OF_MEMORY: out of memory", False),
+    ],
+)
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_a_death_for_want_of_the_machines_memory_is_none_of_a_gpus(line, is_hosts, device):
+    """On a CPU it may be our limit."""
+    task = Probe(batch_size=1, limit_bytes=1 << 20)
+    target = Target(folder="/", model="m.py:m", device=device)
+    dead = of_dead_process(exit_code=-6, log=line)
+    found = UsedGpus(target, GpuSurvey, 0).judged(task, dead)
+    assert found.host_memory == (is_hosts and device == "gpu")
 
 
 @pytest.mark.parametrize(
