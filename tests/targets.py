@@ -111,6 +111,14 @@ def exiting_model():
     sys.exit("bye")
 
 
+class PanicException(BaseException):
+    """As PyO3 raises where code in Rust panics."""
+
+
+def panicking_model():
+    raise PanicException("index out of bounds")
+
+
 def hanging_model():
     time.sleep(3600)
 

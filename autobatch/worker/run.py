@@ -105,7 +105,7 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
             peak_bytes=backend.peak_bytes(),
             host_memory=on_gpu or limit_bytes is None,  # else it may be our limit
         )
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # theirs, all of them
+    except BaseException as error:  # theirs, also SystemExit and what Rust or asyncio raises
         evidence = backend.out_of_memory_evidence(error)
         if evidence is not None:
             return OutOfMemory(

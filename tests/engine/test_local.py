@@ -112,6 +112,7 @@ def test_peaks_are_nearly_affine_in_the_batch_and_repeat(tmp_path):
     [
         ("targets.py:raising_model", "ValueError: no such architecture"),
         ("targets.py:exiting_model", "SystemExit: bye"),
+        ("targets.py:panicking_model", "PanicException: index out of bounds"),
         ("targets.py:no_model", "returned None, not a keras.Model"),
         ("targets.py:uncompiled_model", "not compiled"),
         ("targets.py:mismatched_model", "incompatible"),
