@@ -1,6 +1,7 @@
 """Models that die in ways a process can die. Named `deaths.py:function`."""
 
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -29,6 +30,10 @@ def model_that_fills_a_disk():
 
 def memory_error_model():
     np.empty(1 << 60, dtype="uint8")
+
+
+def model_that_maps_too_much():
+    mmap.mmap(-1, 1 << 60)
 
 
 def killed_model():

@@ -1,6 +1,7 @@
 """Whose code failed: the user's frames of a traceback, without ours and the libraries'."""
 
 import contextlib
+import errno
 import hashlib
 import re
 import site
@@ -61,6 +62,15 @@ def users_message(error: BaseException) -> str:
     told = "\n".join(text.splitlines()[:MESSAGE_LINES])
     notes = (note for note in getattr(error, "__notes__", ()) if note not in told)
     return "\n".join((told, *notes))  # which stand after all else, and may have been cut off
+
+
+def no_memory(error: BaseException) -> str | None:
+    """What it says where Python had no memory, or the system none for it (as to fork or to map)."""
+    if isinstance(error, MemoryError):
+        why = str(error) or "Python could allocate nothing more, not even a message"
+        return f"MemoryError: {why}"
+    is_systems = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return f"OSError: {error}" if is_systems else None
 
 
 def error_of_process(error: BaseException) -> tuple[str, str] | None:

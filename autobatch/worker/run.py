@@ -49,6 +49,7 @@ from autobatch.worker.frames import (
     error_in_data,
     error_of_process,
     innermost_is_ours,
+    no_memory,
     other_framework,
     remove_generated,
     users_frames,
@@ -98,20 +99,14 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
         return OverBudget(peak_bytes=error.peak_bytes)
     except PredictedMemory as prediction:
         return Predicted(peak_bytes=prediction.peak_bytes)
-    except MemoryError as error:
-        why = str(error) or "Python could allocate nothing more, not even a message"
-        return OutOfMemory(
-            evidence=f"MemoryError: {why}",
-            peak_bytes=backend.peak_bytes(),
-            host_memory=on_gpu or limit_bytes is None,  # else it may be our limit
-        )
     except BaseException as error:  # theirs, also SystemExit and what Rust or asyncio raises
-        evidence = backend.out_of_memory_evidence(error)
+        said = no_memory(error)
+        evidence = said or backend.out_of_memory_evidence(error)
         if evidence is not None:
+            # Of what a framework says of a GPU, the parent knows; on a CPU, it may be our limit.
+            is_hosts = said is not None if on_gpu else limit_bytes is None
             return OutOfMemory(
-                evidence=evidence,
-                peak_bytes=backend.peak_bytes(),
-                host_memory=not on_gpu and limit_bytes is None,  # of a GPU, the parent knows
+                evidence=evidence, peak_bytes=backend.peak_bytes(), host_memory=is_hosts
             )
         told = error_of_process(error) or error_in_data(error)
         if told is not None:

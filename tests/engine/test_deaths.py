@@ -36,6 +36,7 @@ def ask(tmp_path, task, model, data="targets.py:data", deadline_seconds=120, **a
     [
         ("bad_alloc_model", "std::bad_alloc"),
         ("memory_error_model", "Unable to allocate"),
+        ("model_that_maps_too_much", "OSError: [Errno 12] Cannot allocate memory"),
         ("model_that_prints_of_memory_and_dies", "ran out of memory trying to allocate"),
         ("model_that_prints_of_memory_and_exits", "ran out of memory trying to allocate"),
     ],

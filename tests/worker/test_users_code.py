@@ -21,6 +21,7 @@ from autobatch.protocol import (
     Inspect,
     Inspected,
     Measured,
+    OutOfMemory,
     Probe,
     Ranged,
     RangeTest,
@@ -383,16 +384,22 @@ CHECKED = """
     def callbacks():
         return [Checks()]
     """
+UNTIL_IT_BREAKS_DOWN = RangeTest(
+    batch_size=8, learning_rate=0.1, lowest_factor=0.1, highest_factor=1e30, steps=60, seed=0
+)
 
 
 def test_a_check_that_raises_where_training_breaks_down_tells_that_it_does(tmp_path):
-    task = RangeTest(
-        batch_size=8, learning_rate=0.1, lowest_factor=0.1, highest_factor=1e30, steps=60, seed=0
-    )
-    found = asked(tmp_path, CHECKED, task, callbacks="train.py:callbacks")
+    found = asked(tmp_path, CHECKED, UNTIL_IT_BREAKS_DOWN, callbacks="train.py:callbacks")
     assert isinstance(found, Ranged), found
     assert found.broke_down
     assert found.losses
+
+
+def test_where_memory_runs_out_meanwhile_training_has_not_broken_down(tmp_path):
+    code = CHECKED.replace('ValueError("the loss is NaN")', "MemoryError")
+    found = asked(tmp_path, code, UNTIL_IT_BREAKS_DOWN, callbacks="train.py:callbacks")
+    assert isinstance(found, OutOfMemory), found
 
 
 @pytest.mark.parametrize("task", [PROBE, Benchmark(batch_size=16, seconds=0.3)])

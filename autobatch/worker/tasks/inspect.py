@@ -20,7 +20,7 @@ from autobatch.worker.called import Called, builder_of, call_loader, takes_batch
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
-from autobatch.worker.frames import users_code, users_files
+from autobatch.worker.frames import no_memory, users_code, users_files
 from autobatch.worker.globals import sets_what_is_read
 from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
@@ -161,7 +161,7 @@ def _try_out(
     try:
         return model, *_try(model, few)
     except Exception as error:
-        is_of_memory = isinstance(error, MemoryError) or backend.out_of_memory_evidence(error)
+        is_of_memory = no_memory(error) or backend.out_of_memory_evidence(error)
         if is_of_memory or few.count == more.count:
             raise
     model = build()

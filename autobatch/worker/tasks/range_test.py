@@ -10,6 +10,7 @@ from typing import Any
 
 from autobatch.protocol import JobProgress, Ranged, RangeTest, Target
 from autobatch.worker.backends import Backend
+from autobatch.worker.frames import no_memory
 from autobatch.worker.optimizer import grow_learning_rates, scale_learning_rates
 from autobatch.worker.source import steps_per_epoch
 from autobatch.worker.tasks.prepared import prepared
@@ -29,7 +30,8 @@ def run(
     try:
         fit(model, data, target, size, watch)
     except Exception as error:  # a check of the user's may have raised where it breaks down
-        if not watch.losses or backend.out_of_memory_evidence(error) is not None:
+        is_of_memory = no_memory(error) or backend.out_of_memory_evidence(error)
+        if not watch.losses or is_of_memory:
             raise
         traceback.print_exc()
         watch.broke_down = True
