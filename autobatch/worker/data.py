@@ -29,7 +29,6 @@ from autobatch.worker.target import fixed_batch_size, recurrent_states
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
 LOOK_SECONDS, VALIDATION_LOOK_SECONDS = 20.0, 3.0
-UNBATCHED = "; or leave out .batch() (or add .unbatch())"
 PATIENCE = 10  # times that, for data that ended within it when it was first inspected
 
 
@@ -209,7 +208,7 @@ class _Loading:
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, self.model, ends=ends)
-            size = self.built_size(name, of_their_own=ends, or_else=UNBATCHED)
+            size = self.built_size(name, of_their_own=ends, or_else=datasets.OR_SAMPLES)
             asks = takes_batch_size(self.called.loader) and not ends
             of_one = partial(self.call_again, 1, index) if asks else None
             return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)

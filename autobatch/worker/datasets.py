@@ -16,6 +16,11 @@ LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether
 LOOKUPS = ("StringLookup", "Hashing", "HashedCrossing")
 # What passes batches through as they are, among the classes of tf.data.
 TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Map", "Shard")
+# Where it is taken for batches: shapes alone may have told, of a model that has no inputs yet.
+OR_SAMPLES = (
+    "; or leave out .batch() (or add .unbatch()). If it has single samples, of varying length, use "
+    ".padded_batch(batch_size) there, or begin the model with keras.Input"
+)
 
 
 @dataclass(frozen=True)

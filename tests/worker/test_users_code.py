@@ -439,6 +439,51 @@ def test_code_that_needs_to_be_started_otherwise_is_told_how(tmp_path, code, hin
     assert hint in found.hint
 
 
+OF_VARYING_LENGTH = """
+import tensorflow as tf
+
+def data():
+    spec = tf.TensorSpec((None,), "float32")
+    drawn = lambda: ((np.ones(n, "float32"),) * 2 for n in (3, 4, 5))
+    return tf.data.Dataset.from_generator(drawn, output_signature=(spec, spec)), None
+
+def padded(batch_size):
+    return data()[0].padded_batch(batch_size), None
+
+class Doubling(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.compile("sgd", "mse")
+    def call(self, x):
+        return self.dense(x[..., None])[..., 0]
+
+def model():
+    return Doubling()
+
+def with_input():
+    x = keras.Input((None,))
+    found = keras.Model(x, Doubling()(x))
+    found.compile("sgd", "mse")
+    return found
+"""
+
+
+def test_samples_that_are_taken_for_batches_are_told_how_to_be_known(tmp_path):
+    """Each with one open dimension, and nothing tells that it is not the batch's."""
+
+    def inspected(**target):
+        return asked(tmp_path, OF_VARYING_LENGTH, Inspect(batch_size=2), **target)
+
+    found = inspected()
+    assert isinstance(found, UserCodeFailed), found
+    assert ".padded_batch(batch_size) there, or begin the model with keras.Input." in found.hint
+    for target in ({"model": "train.py:with_input"}, {"data": "train.py:padded"}):
+        found = inspected(**target)
+        assert isinstance(found, Inspected), found
+        assert found.train_samples == 3
+
+
 def test_a_batch_size_among_the_arguments_is_refused_where_each_that_is_tried_is_given(tmp_path):
     code = """
         build = model
