@@ -239,6 +239,7 @@ class Inspected(Tagged):
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on loading data
+    mapped_bytes: int = 0  # of the machine's memory that the data lies in, and later is a file's
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     schedule_follows_batch: bool = False  # as it is built for the batch size that it is told
     schedule_peak_step: int = 0  # at which its rate is first at its highest

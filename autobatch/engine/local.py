@@ -30,6 +30,7 @@ from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     Extent,
     Inspect,
+    Inspected,
     Job,
     JobProgress,
     Outcome,
@@ -114,6 +115,7 @@ class LocalExecutor:
             else multiprocessing.get_context("spawn")
         )
         self._log_path: Path | None = None
+        self._mapped_bytes = 0  # by workers, of data that the inspection has loaded and kept
         self._gpus = UsedGpus(target, survey_gpus, free_at_first)
         try:
             logs.mkdir(parents=True, exist_ok=True)
@@ -146,6 +148,8 @@ class LocalExecutor:
             outcome = self._run(task, deadline_seconds, on_progress)
             if not (isinstance(outcome, TargetMissing) and outcome.is_device):
                 self.on_note(SPAWNING)
+        if isinstance(outcome, Inspected):
+            self._mapped_bytes = outcome.mapped_bytes
         return self._gpus.judged(task, outcome)
 
     def job(self, task: Task) -> Job:
@@ -176,7 +180,9 @@ class LocalExecutor:
             return verdict.of_no_process(error, told)
         finally:
             theirs.close()
-        wonder_seconds = WONDER_SECONDS if isinstance(task, Inspect) else inf
+        wonder_seconds = inf
+        if isinstance(task, Inspect):  # it loads the data itself
+            wonder_seconds, self._mapped_bytes = WONDER_SECONDS, 0
         try:
             return self._listen(process, ours, log, deadline_seconds, wonder_seconds, on_progress)
         finally:
@@ -199,7 +205,7 @@ class LocalExecutor:
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
         killed_before = oom_kills()
         assert process.pid is not None
-        watch = ResidentWatch(process.pid, self.resident_limit_bytes)
+        watch = ResidentWatch(process.pid, self.resident_limit_bytes, self._mapped_bytes)
         killed_for_memory: str | None = None
         while True:
             now = time.monotonic()

@@ -12,10 +12,15 @@ FAMILY_SECONDS = 1.0  # between looks at the processes it started: that reads al
 
 
 class ResidentWatch:
-    """Looks, as often as it is asked, at what the process `pid` and its descendants hold."""
+    """Looks, as often as it is asked, at what the process `pid` and its descendants hold.
 
-    def __init__(self, pid: int, limit_bytes: int | None) -> None:
+    With `mapped_bytes` of data, which it maps from a file, and the user's own training holds.
+    """
+
+    def __init__(self, pid: int, limit_bytes: int | None, mapped_bytes: int = 0) -> None:
         self.pid, self.limit_bytes = pid, limit_bytes
+        # Where pages of files are not told apart, they count as they are read.
+        self.mapped_bytes = mapped_bytes if "RssAnon" in _kibibytes(pid, "status") else 0
         self._family_at = time.monotonic()
 
     def too_large(self) -> str | None:
@@ -24,16 +29,18 @@ class ResidentWatch:
             return None
         try:
             process = psutil.Process(self.pid)
-            held, whose = held_bytes(process), "its"
+            held, whose = held_bytes(process) + self.mapped_bytes, "its"
             if held <= self.limit_bytes and time.monotonic() >= self._family_at + FAMILY_SECONDS:
-                held, whose = family_bytes(process), "with the processes that it started, its"
+                held = family_bytes(process) + self.mapped_bytes
+                whose = "with the processes that it started, its"
                 self._family_at = time.monotonic()
         except psutil.Error:
             return None
         if held <= self.limit_bytes:
             return None
+        data = f" with data of {format_bytes(self.mapped_bytes)}" if self.mapped_bytes else ""
         return (
-            f"{whose} resident memory reached {format_bytes(held)}, "
+            f"{whose} resident memory reached {format_bytes(held)}{data}, "
             f"more than the {format_bytes(self.limit_bytes)} this machine can spare"
         )
 

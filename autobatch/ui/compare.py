@@ -134,7 +134,7 @@ def _asked(found: Findings) -> Iterator[tuple[str, Any]]:
     yield from _flat("target", msgspec.to_builtins(header.target, str_keys=True))
     if inspected:
         told = msgspec.to_builtins(inspected, str_keys=True)
-        for name in set(told) & {"type", "saved_seconds", "notes", "metrics"}:
+        for name in set(told) & {"type", "saved_seconds", "mapped_bytes", "notes", "metrics"}:
             del told[name]
         yield from _flat("", told)
     if found.recommendation:

@@ -17,7 +17,7 @@ from autobatch.worker.called import Called, builder_of, called_again, load_for, 
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.globals import sets_what_is_read
-from autobatch.worker.kept import keep
+from autobatch.worker.kept import keep, mapped_bytes
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
@@ -41,7 +41,8 @@ class Data:
     count: int  # training samples there are; `train` may leave out what fills no batch
     extents: tuple[Extent, ...] = ()
     notes: tuple[str, ...] = ()
-    saved_seconds: float = 0.0  # by keeping it for the processes to come
+    saved_seconds: float = 0.0  # by keeping it for the processes to come, which map it
+    mapped_bytes: int = 0
 
 
 def load(
@@ -159,8 +160,10 @@ class _Loading:
         )
         if note is None:
             return found
-        saved = seconds if path.exists() else 0.0
-        return replace(found, notes=(*found.notes, note), saved_seconds=saved)
+        found = replace(found, notes=(*found.notes, note))
+        if not path.exists():
+            return found
+        return replace(found, saved_seconds=seconds, mapped_bytes=mapped_bytes(loaded))
 
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)

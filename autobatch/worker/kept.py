@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker.source import are_texts, bytes_of
@@ -86,3 +87,25 @@ def _is_mapped(leaf: Any) -> bool:
     while isinstance(leaf, np.ndarray):
         leaf = leaf.base
     return isinstance(leaf, mmap.mmap)
+
+
+def mapped_bytes(loaded: Any) -> int:
+    """Of the memory that arrays lie in which are mapped once they are kept; of views, once.
+
+    Windows that overlap are many times as large in the file. Texts are not mapped, but read.
+    """
+    arrays = [leaf for leaf in keras.tree.flatten(loaded) if leaf is not None and leaf.size]
+    ends = sorted(_ends(array) for array in arrays if array.dtype != object)
+    held = beyond = 0
+    for start, end in ends:
+        held += max(0, end - max(start, beyond))
+        beyond = max(beyond, end)
+    return held
+
+
+def _ends(array: npt.NDArray[Any]) -> tuple[int, int]:
+    """The addresses between which its elements lie."""
+    spans = [(size - 1) * step for size, step in zip(array.shape, array.strides, strict=True)]
+    first = int(array.ctypes.data)
+    before = sum(each for each in spans if each < 0)
+    return first + before, first + sum(spans) - before + array.itemsize

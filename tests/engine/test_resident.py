@@ -77,6 +77,16 @@ def test_pages_of_a_file_are_not_held(tmp_path):
         killed(process)
 
 
+def test_data_that_it_maps_counts_whether_or_not_it_was_read():
+    process = started(ALONE)
+    try:
+        assert ResidentWatch(process.pid, 600 * MIB, 300 * MIB).too_large() is None
+        told = ResidentWatch(process.pid, 400 * MIB, 300 * MIB).too_large()
+        assert "MiB with data of 300.0 MiB, more than the 400.0 MiB" in told
+    finally:
+        killed(process)
+
+
 def test_where_the_system_tells_no_proportional_share_its_own_pages_count():
     on_macos = SimpleNamespace(rss=300, vms=900, uss=200)
     assert share_of(on_macos) == 200

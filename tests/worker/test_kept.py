@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from asking import HERE
 from worker.test_users_code import asked
@@ -11,11 +12,13 @@ from autobatch.protocol import (
     Fits,
     Inspect,
     Inspected,
+    OutOfMemory,
     Probe,
     Target,
     UserCodeFailed,
     changed,
 )
+from autobatch.worker.kept import mapped_bytes
 
 LOADER = """
 import time
@@ -40,6 +43,15 @@ def load_mapped():
     (x, y), validation = load_data()
     np.save({calls!r} + ".npy", x)
     return (np.asarray(np.load({calls!r} + ".npy", mmap_mode="r")[:50]), y), validation
+"""
+LARGE = """
+import time
+import numpy as np
+
+def load_data():
+    time.sleep(1.1)
+    part = lambda n: (np.zeros((n, 8), "float32"), np.zeros((n, 1), "float32"))
+    return part(50), part(3 << 23)  # that is never touched, and takes no memory
 """
 PROBE = Probe(batch_size=20, limit_bytes=1 << 30, verify=True, seconds=0)
 
@@ -91,6 +103,29 @@ def test_a_slow_loader_that_maps_files_into_memory_has_them_not_copied(asking):
     found, calls, kept = asking(seconds=1.1, loader="load_mapped")
     assert (calls, kept) == (2, False)
     assert any("of files that it maps into memory no copy is kept" in note for note in found.notes)
+
+
+def test_views_of_the_same_memory_count_once_and_texts_not_at_all():
+    series = np.zeros((1000, 4), "float32")
+    windows = np.lib.stride_tricks.sliding_window_view(series, 100, axis=0)
+    assert mapped_bytes(((windows, series[99:]), (windows[::-1], None))) == series.nbytes
+    assert mapped_bytes({"x": series[:10], "y": np.zeros(3)}) == 10 * 16 + 24
+    assert mapped_bytes((np.array(["a text"], object), np.zeros((0, 4)))) == 0
+
+
+def test_what_is_mapped_counts_as_the_users_own_training_would_hold_it(tmp_path):
+    (tmp_path / "slow.py").write_text(LARGE)
+    model = f"{HERE}/targets.py:model"
+    target = Target(folder=str(tmp_path), model=model, data="slow.py:load_data")
+    executor = LocalExecutor(target, tmp_path / "logs")
+    tasks = Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=1 << 30)
+    first = executor.run(tasks[0], deadline_seconds=120)
+    executor.resident_limit_bytes = 1 << 30  # more than a process holds beside it
+    mapping, loading = (executor.run(task, deadline_seconds=120) for task in reversed(tasks))
+    executor.kept_data.unlink()
+    assert first.mapped_bytes == loading.mapped_bytes == 36 * (3 << 23) + 36 * 50
+    assert isinstance(mapping, OutOfMemory), mapping
+    assert "with data of 864.0 MiB, more than the 1.0 GiB" in mapping.evidence
 
 
 SETTING = {

@@ -130,6 +130,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         abilities=abilities,
         saved_seconds=data.saved_seconds,
+        mapped_bytes=data.mapped_bytes,
         extents=data.extents,
         schedule_follows_batch=follows,
         schedule_peak_step=max(map(peak_step, found), default=0),
