@@ -2070,7 +2070,22 @@ def test_a_size_that_steps_down_in_verification_costs_more_and_that_is_told(tmp_
     assert found.largest_fitting <= 990
     told = [event for event in events if isinstance(event, StageExpects)]
     assert told[-1].jobs_left == 3
-    assert told[-1].seconds_left == pytest.approx(3 * (opened.job_seconds + 2.0))  # 200 of 10 ms
+    # 200 steps of 10 ms each
+    assert told[-1].seconds_left == pytest.approx(3 * (opened.start_seconds + 2.0))
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "least", "most"), [(100 * MIB, 90, 150), (4 * LIMIT, 0, 5)]
+)
+def test_what_verifications_near_the_limit_cost_is_told_once_one_size_ran(
+    tmp_path, limit_bytes, least, most
+):
+    """A small one is far from the limit; that the search leads there is known by its memory."""
+    device, events = PretendDevice(fits_up_to=10_000), []
+    with session(tmp_path, device, events=events, limit_bytes=limit_bytes) as opened:
+        tuner.probe(opened)
+    told = [event.seconds_left for event in events if isinstance(event, StageExpects)]
+    assert least <= told[1] <= most
 
 
 def test_where_much_is_lacking_verification_goes_down_by_large_steps(tmp_path):

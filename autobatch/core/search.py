@@ -130,7 +130,7 @@ def _next_size(
         # The least there is: what it needs shows where to look, and failures are dear.
         return None if bad <= lower else lower
     step = step_of(good, tolerance)
-    guess = _prediction(peaks, good, limit_bytes, upper)
+    guess = prediction(peaks, good, limit_bytes, upper)
     guess -= int(guess * tolerance / 2)  # just below: a size too large costs ten small ones
     if bad is None:
         if good == upper:
@@ -149,7 +149,7 @@ def _next_size(
     return max(guess, good + step)
 
 
-def _prediction(peaks: Mapping[int, int | None], good: int, limit_bytes: int, upper: int) -> int:
+def prediction(peaks: Mapping[int, int | None], good: int, limit_bytes: int, upper: int) -> int:
     """Where the line through two good sizes meets the limit: the largest, and the largest of at
     most half of it. A long lever, since peaks of the same size differ by some per cent from run to
     run (operations overlap differently).

@@ -21,10 +21,10 @@ from autobatch.protocol import (
 from autobatch.stages import unfinished
 from autobatch.stages.ask import Session
 from autobatch.stages.asked_sizes import AskedSizes
-from autobatch.stages.probes import NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
+from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.refusal import NOTHING_FITS, refuse, refuse_range
 from autobatch.stages.remarks import remarks
-from autobatch.stages.verification import Verifier
+from autobatch.stages.verification import VERIFICATIONS, Verifier
 from autobatch.stages.worth import largest_worth_a_trial
 from autobatch.units import format_bytes
 
@@ -261,4 +261,4 @@ class Prober:
         each = self.session.job_seconds + FAILURES_EXPECTED * waits
         if self.made.points:
             each = sum(point.seconds for point in self.made.points) / len(self.made.points)
-        return jobs + VERIFICATIONS, jobs * each + self.made.verifications_seconds()
+        return jobs + VERIFICATIONS, jobs * each + self.verification.expected_seconds()

@@ -29,7 +29,6 @@ FEW_STEPS = 10  # that it runs, quick or not; in a verification, and validates a
 SHORT_SECONDS, QUICK_SECONDS, FINAL_SECONDS = 0.3, 1.0, 30.0
 CONFIRM_SECONDS = 120.0  # in a further process: memory may creep up over 200 steps, also slow ones
 FAR = 8  # times the size that steps were timed at: their time is not to be extrapolated so far
-VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 AMPLE = 0.5  # of the limit: no step's memory varies by so much
 NOT_ABOUT_MEMORY = (UserCodeFailed, Crashed, TimedOut)
 
@@ -130,21 +129,6 @@ class Probes:
             "over more steps, or in another process."
         )
         self.notes.append(self.doubt)
-
-    def verifications_seconds(self) -> float:
-        """That those of the answer will probably take, by the steps seen last."""
-        ran = [(t, e.outcome) for t, e in self.entries.items() if isinstance(e.outcome, Fits)]
-        jobs_seconds = VERIFICATIONS * self.session.job_seconds
-        if not ran:
-            return jobs_seconds
-        task, fits = ran[-1]
-        ample = self.is_ample(task.batch_size, self.session.limit_bytes)
-        longest = (FINAL_SECONDS, FINAL_SECONDS, CONFIRM_SECONDS)
-        least = 2 * FEW_STEPS * fits.step_seconds  # of training and of validation
-        return jobs_seconds + sum(
-            max(least, min(QUICK_SECONDS if ample else each, VERIFY_STEPS * fits.step_seconds))
-            for each in longest
-        )
 
     def is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""

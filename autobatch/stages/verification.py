@@ -3,15 +3,24 @@
 from collections.abc import Callable
 from math import inf
 
-from autobatch.core.search import step_of, where_line_meets
+from autobatch.core.search import prediction, step_of, where_line_meets
 from autobatch.errors import NothingFitsError
 from autobatch.protocol import VERIFY_STEPS, Bound, Fits, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.asked_sizes import AskedSizes
-from autobatch.stages.probes import CONFIRM_SECONDS, NOT_ABOUT_MEMORY, VERIFICATIONS, Probes
+from autobatch.stages.probes import (
+    AMPLE,
+    CONFIRM_SECONDS,
+    FEW_STEPS,
+    FINAL_SECONDS,
+    NOT_ABOUT_MEMORY,
+    QUICK_SECONDS,
+    Probes,
+)
 from autobatch.stages.refusal import refuse
 from autobatch.units import format_bytes
 
+VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 COARSE = 0.1  # of a size that only keeps the headroom
 MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than predicted
 # Of the size whose verification failed: each twice as far down as the one before; then halves. By
@@ -26,6 +35,33 @@ class Verifier:
     def __init__(self, made: Probes, sizes: AskedSizes, *, tolerance: float) -> None:
         self.made, self.session, self.sizes = made, made.session, sizes
         self.tolerance = tolerance  # relative; 0: to the sample
+
+    def expected_seconds(self) -> float:
+        """That the verifications of the answer will probably take, by the steps seen last.
+
+        Where the search leads to the limit, they are long, and of a larger size than was seen.
+        """
+        made, limit_bytes = self.made, self.session.limit_bytes
+        jobs_seconds = VERIFICATIONS * self.session.start_seconds
+        ran = [(t, e.outcome) for t, e in made.entries.items() if isinstance(e.outcome, Fits)]
+        if not ran:
+            return jobs_seconds
+        task, fits = ran[-1]
+        is_ample = self._led_to(int(AMPLE * limit_bytes)) == self.sizes.upper
+        larger = max(1.0, self._led_to(limit_bytes) / task.batch_size)
+        at_length = VERIFY_STEPS * fits.step_seconds * larger
+        least = 2 * FEW_STEPS * fits.step_seconds  # of training and of validation
+        return jobs_seconds + sum(
+            max(least, min(QUICK_SECONDS if is_ample else each, at_length))
+            for each in (FINAL_SECONDS, FINAL_SECONDS, CONFIRM_SECONDS)
+        )
+
+    def _led_to(self, budget_bytes: int) -> int:
+        """About the largest size that needs no more, of those that may train."""
+        known = self.sizes.known(self.session.limit_bytes)
+        found = self.sizes.bracket(self.session.limit_bytes)
+        most = self.sizes.upper if found.bad is None else found.bad - 1
+        return prediction(known, found.good, budget_bytes, most) if found.good else 0
 
     def confirmed(self, size: int, limit_bytes: int, is_bound: Callable[[int], bool]) -> int:
         """A size that passes verification in two processes, where memory is what bounds it.
@@ -207,7 +243,7 @@ class Verifier:
         return failed * (1 - COARSE) if self.session.seconds_left() <= 0 else failed - 1
 
     def _expect_more(self) -> None:
-        self.session.expect("probe", VERIFICATIONS, self.made.verifications_seconds())
+        self.session.expect("probe", VERIFICATIONS, self.expected_seconds())
 
     def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
         why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
