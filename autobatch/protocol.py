@@ -238,7 +238,7 @@ class Inspected(Tagged):
     accumulation_steps: int = 1  # batches for one update of the weights
     loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     abilities: Abilities = Abilities()
-    saved_seconds: float = 0.0  # that no process after this one spends on loading data
+    saved_seconds: float = 0.0  # that no process after this one spends on data: it counted, kept it
     mapped_bytes: int = 0  # of the machine's memory that the data lies in, and later is a file's
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     schedule_follows_batch: bool = False  # as it is built for the batch size that it is told

@@ -1,9 +1,9 @@
 """The user's data as sources, split if need be; or synthetic samples."""
 
 import hashlib
-import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
-from autobatch.worker.target import fixed_batch_size, recurrent_states
+from autobatch.worker.target import fixed_batch_size, has_fixed_inputs, parameters, recurrent_states
 
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
@@ -41,8 +41,8 @@ class Data:
     count: int  # training samples there are; `train` may leave out what fills no batch
     extents: tuple[Extent, ...] = ()
     notes: tuple[str, ...] = ()
-    saved_seconds: float = 0.0  # by keeping it for the processes to come, which map it
-    mapped_bytes: int = 0
+    saved_seconds: float = 0.0  # of this process, in which it was counted, and perhaps kept
+    mapped_bytes: int = 0  # by the processes to come, if it was kept
 
 
 def load(
@@ -106,7 +106,7 @@ def load(
 
 def _check_built(target: Target, model: keras.Model, called: Called) -> None:
     """That the model is the one that is built where the loader was called."""
-    found = _parameters(model)
+    found = parameters(model)
     if called.parameters not in (None, found):
         raise UserError(
             f"{target.model} builds a model of {found} parameters, and of {called.parameters} "
@@ -114,16 +114,6 @@ def _check_built(target: Target, model: keras.Model, called: Called) -> None:
             hint="What it returns is kept, since it is slow, and it is not called in each process. "
             "Let the model need nothing that it sets: give that under `args:` in the recipe.",
         )
-
-
-def _has_fixed_inputs(model: keras.Model) -> bool:
-    """Whether all samples must be of one shape; False where that is not known."""
-    inputs = getattr(model, "inputs", None) or []
-    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
-
-
-def _parameters(model: keras.Model) -> int:
-    return sum(math.prod(weight.shape) for weight in model.weights)
 
 
 @dataclass(frozen=True)
@@ -137,6 +127,7 @@ class _Loading:
     validates: bool
     anew: bool
     validation_size: int | None
+    looks: list[Look] = field(default_factory=list)
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
@@ -144,8 +135,12 @@ class _Loading:
         return loaded if index is None else loaded[index]
 
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
+        """What was slow to load, kept; and what no process after this one spends."""
+        saved = sum(look.took_seconds for look in self.looks)
+        found = replace(found, saved_seconds=saved)
         if not self.target.kept_data:
             return found
+        began = time.perf_counter()
         path, changed = Path(self.target.kept_data), self.called.changed
         note = keep(
             loaded,
@@ -155,7 +150,7 @@ class _Loading:
             is_for_one_size=takes_batch_size(self.called.loader),
             parameters=None
             if takes_batch_size(builder_of(self.target))
-            else _parameters(self.model),
+            else parameters(self.model),
             is_called_again=changed is not None and sets_what_is_read(self.target, changed),
         )
         if note is None:
@@ -163,7 +158,8 @@ class _Loading:
         found = replace(found, notes=(*found.notes, note))
         if not path.exists():
             return found
-        return replace(found, saved_seconds=seconds, mapped_bytes=mapped_bytes(loaded))
+        saved += seconds + time.perf_counter() - began
+        return replace(found, saved_seconds=saved, mapped_bytes=mapped_bytes(loaded))
 
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)
@@ -202,12 +198,13 @@ class _Loading:
         seconds = VALIDATION_LOOK_SECONDS if index == 1 else LOOK_SECONDS
         known = next(iter(self.target.extents[index:]), None)
         if known is not None and known.is_whole and self.anew:
-            return Look(PATIENCE * seconds)
-        return Look(seconds, known)
+            seconds, known = PATIENCE * seconds, None
+        self.looks.append(Look(seconds, known))
+        return self.looks[-1]
 
     def source(self, part: Any, name: str, index: int | None) -> Source:
         """`part` as a source; `index` is its place in what the loader returns."""
-        look, ends, fixed = self.look(index or 0), index == 1, _has_fixed_inputs(self.model)
+        look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
             if not datasets.is_batched(part, self.model):
                 return datasets.unbatched(part, name, look, self.model, ends=ends)

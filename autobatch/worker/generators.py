@@ -60,6 +60,7 @@ def of_generator(
         ended = batch is None
         if batch is not None:
             count += rows_of_batch(batch)
+            look.counted()
             shapes.add(inner_shapes(batch))
             check_variation(shapes, batch, fixed_inputs, source)
             if ends or len(kept) < 2:

@@ -158,6 +158,7 @@ def of_loader(
         shapes.add(inner_shapes(batch))
         check_variation(shapes, batch, fixed_inputs, source)
         count += rows_of_batch(batch)
+        look.counted()
         enough = 1 if look.known is not None else CHECKED_BATCHES
         if (is_counted and index + 1 >= enough) or time.monotonic() > until:
             is_whole = False

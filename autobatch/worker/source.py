@@ -62,12 +62,14 @@ class Source(Protocol):
         """What identifies the samples, as far as it is the same each time."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Look:
     """How long data may be counted that does not know its size; not at all, once it was."""
 
     seconds: float
     known: Extent | None = None
+    took_seconds: float = 0.0  # since the first was counted: no process after this one takes that
+    _began: float = 0.0
 
     def count(self, elements: Iterable[Any], rows: Callable[[Any], int]) -> tuple[int, bool]:
         """(rows, whether those are all)."""
@@ -77,9 +79,15 @@ class Look:
         count = 0
         for element in elements:
             count += rows(element)
+            self.counted()
             if time.monotonic() > until:
                 return count, False
         return count, True
+
+    def counted(self) -> None:
+        """One more."""
+        self._began = self._began or time.monotonic()
+        self.took_seconds = time.monotonic() - self._began if self.known is None else 0.0
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -125,6 +126,16 @@ def fixed_batch_size(model: keras.Model) -> int | None:
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs} - {None}
     return int(sizes.pop()) if sizes else None
+
+
+def has_fixed_inputs(model: keras.Model) -> bool:
+    """Whether all samples must be of one shape; False where that is not known."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(inputs) and all(None not in tensor.shape[1:] for tensor in inputs)
+
+
+def parameters(model: keras.Model) -> int:
+    return sum(math.prod(weight.shape) for weight in model.weights)
 
 
 def scalars(logs: dict[str, Any]) -> dict[str, float]:

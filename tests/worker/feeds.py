@@ -99,6 +99,23 @@ def generators(batch_size):
     return generator(SAMPLES, batch_size), generator(20, batch_size)
 
 
+def slowly(parts):
+    for part in parts:
+        time.sleep(0.1)
+        yield part
+
+
+def slow_samples():
+    """Ten, of unknown size."""
+    return tf.data.Dataset.from_generator(
+        lambda: slowly(zip(*rows(10), strict=True)), output_signature=dataset().element_spec
+    ), None
+
+
+def slow_batches(batch_size):
+    return slowly(generator(10 * batch_size, batch_size)), None
+
+
 def smaller_batches(batch_size):
     return generator(SAMPLES, batch_size // 2), None
 

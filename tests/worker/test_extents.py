@@ -59,6 +59,15 @@ def test_what_was_counted_to_its_end_is_counted_again_when_it_is_inspected(tmp_p
     assert found.extents == (Extent(samples=50, is_whole=True), before[1])
 
 
+@pytest.mark.parametrize("data", ["slow_samples", "slow_batches"])
+def test_what_counting_takes_no_process_to_come_does(tmp_path, data):
+    found = ask_dense(tmp_path, Inspect(batch_size=5), data, extents=())
+    assert isinstance(found, Inspected), found
+    assert 0.9 <= found.saved_seconds < 3
+    again = ask_dense(tmp_path, Inspect(batch_size=5), data, GOES_ON[:1])
+    assert again.saved_seconds == 0
+
+
 def test_counting_ends_with_the_time_for_it_and_leaves_validation_as_much():
     looks = [unbatched(endless(), "it", Look(seconds), ends=True) for seconds in (0.0, 0.2)]
     assert [look.is_whole for look in looks] == [False, False]

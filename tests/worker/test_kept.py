@@ -81,6 +81,7 @@ def asking(tmp_path):
 def test_arrays_of_a_slow_loader_are_kept_and_it_is_called_once(asking):
     found, calls, kept = asking(seconds=1.1)
     assert (calls, kept) == (1, True)
+    assert 1.1 <= found.saved_seconds < 5
     assert any("are kept for the processes of this run" in note for note in found.notes)
 
 

@@ -38,7 +38,7 @@ from autobatch.worker.optimizer import (
 from autobatch.worker.order import order_notes
 from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
 from autobatch.worker.source import Source, nan_phrase
-from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, scalars
+from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, parameters, scalars
 
 SLOW_IMPORT_SECONDS = 3.0
 FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch size, not more
@@ -100,7 +100,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
             follows, exponent = follows_batch(*pair), rate_exponent(*pair)
     return Inspected(
         model_name=model.name,
-        parameters=sum(int(np.prod(v.shape)) for v in model.weights),
+        parameters=parameters(model),
         parameter_bytes=sum(
             int(np.prod(v.shape)) * itemsize(str(v.dtype)) for v in model.variables
         ),
