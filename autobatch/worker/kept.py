@@ -63,9 +63,10 @@ def keep(
             return f"{told}, and {every}: the disk has no room to keep {format_bytes(needed)}."
         joblib.dump(Kept(loaded, parameters), aside)
         aside.replace(path)
-    except OSError as error:
+    except Exception as error:  # of any type: what cannot be pickled says so in its own way
         aside.unlink(missing_ok=True)
-        return f"{told}, and {every}: its arrays could not be kept ({error.strerror})."
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        return f"{told}, and {every}: what it returns cannot be kept ({why})."
     return f"{told}; its arrays ({format_bytes(needed)}) are kept for the processes of this run."
 
 

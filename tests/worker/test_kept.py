@@ -21,6 +21,7 @@ from autobatch.protocol import (
 from autobatch.worker.kept import mapped_bytes
 
 LOADER = """
+import collections
 import time
 from pathlib import Path
 import numpy as np
@@ -38,6 +39,10 @@ def load_for(batch_size):
 
 def load_dataset():
     return tuple(tf.data.Dataset.from_tensor_slices(part) for part in load_data())
+
+def load_named():
+    parts = collections.namedtuple("Parts", "train validation")
+    return parts(*load_data())
 
 def load_mapped():
     (x, y), validation = load_data()
@@ -98,6 +103,12 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
     assert (calls, kept) == (2, False)
     told = "Of arrays, without batch_size, that would be paid once"
     assert any(told in note for note in found.notes)
+
+
+def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
+    found, calls, kept = asking(seconds=1.1, loader="load_named")
+    assert (calls, kept) == (2, False)
+    assert any("what it returns cannot be kept (" in note for note in found.notes), found.notes
 
 
 def test_a_slow_loader_that_maps_files_into_memory_has_them_not_copied(asking):
