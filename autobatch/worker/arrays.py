@@ -170,17 +170,23 @@ def _bytes_of(rows: npt.NDArray[Any]) -> bytes:
 def _array(leaf: Any, source: str) -> Any:
     if leaf is None or is_tensor(leaf):
         return leaf
-    array = np.asarray(_of_one_type(leaf) if is_of("pandas", "DataFrame", leaf) else leaf)
+    array = as_numpy(leaf)
     if array.dtype.kind in "OSU" and array.ndim:
         return _texts(array, source)
-    if is_of("pandas", "Series", leaf):
-        return array[:, None]  # a column, as Keras makes of it
     if array.ndim == 0:
         raise UserError(
             f"{source} has a {type(leaf).__qualname__} where an array is needed, with one row for "
             "each sample.",
             hint="Give NumPy arrays: numpy.array(rows) of lists, matrix.toarray() of a sparse one.",
         )
+    return array
+
+
+def as_numpy(leaf: Any) -> npt.NDArray[Any]:
+    """What Keras trains on of an array, of pandas, or of a tensor of numbers."""
+    array = np.asarray(_of_one_type(leaf) if is_of("pandas", "DataFrame", leaf) else leaf)
+    if is_of("pandas", "Series", leaf) and array.dtype.kind not in "OSU":
+        return array[:, None]  # a column, as Keras makes of it
     return array
 
 

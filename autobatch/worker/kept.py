@@ -1,7 +1,7 @@
 """What a slow loader returned, kept in a file for the processes to come: loading is paid once.
 
-Only arrays can be kept (and tuples, lists and dicts of them): they are memory-mapped, so that a
-process reads what it uses, from memory that all processes share.
+Only arrays can be kept (and tuples, lists and dicts of them), and what Keras makes arrays of: they
+are memory-mapped, so that a process reads what it uses, from memory that all processes share.
 """
 
 import mmap
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autobatch.units import format_bytes, format_duration
-from autobatch.worker.source import are_texts, bytes_of
+from autobatch.worker.arrays import as_numpy
+from autobatch.worker.source import are_texts, bytes_of, is_tensor
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
@@ -52,6 +53,8 @@ def keep(
         every += ", and whenever a generator of it has ended"
     if is_called_again:
         return f"{told}, and {every}, since it sets what the model is built from."
+    loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
+    leaves = keras.tree.flatten(loaded)
     if is_for_one_size or not all(map(_is_array, leaves)):
         return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
     if any(map(_is_mapped, leaves)):
@@ -75,6 +78,11 @@ def kept(path: Path) -> Kept | None:
     # Copy-on-write: what the user's code writes into its arrays stays in its process.
     found: Kept | None = joblib.load(path, mmap_mode="c") if path.exists() else None
     return found
+
+
+def _numpy(leaf: Any) -> Any:
+    """The array that `fit` is given in any case where the user has a frame or a tensor."""
+    return as_numpy(leaf) if hasattr(leaf, "__array__") and not is_tensor(leaf) else leaf
 
 
 def _is_array(leaf: Any) -> bool:

@@ -18,12 +18,14 @@ from autobatch.protocol import (
     UserCodeFailed,
     changed,
 )
-from autobatch.worker.kept import mapped_bytes
+from autobatch.worker.arrays import arrays
+from autobatch.worker.kept import keep, kept, mapped_bytes
 
 LOADER = """
 import collections
 import time
 from pathlib import Path
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -39,6 +41,13 @@ def load_for(batch_size):
 
 def load_dataset():
     return tuple(tf.data.Dataset.from_tensor_slices(part) for part in load_data())
+
+def load_tensors():
+    return keras.tree.map_structure(tf.constant, load_data())
+
+def load_frames():
+    import pandas
+    return tuple((pandas.DataFrame(x), pandas.Series(y[:, 0])) for x, y in load_data())
 
 def load_named():
     parts = collections.namedtuple("Parts", "train validation")
@@ -103,6 +112,42 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
     assert (calls, kept) == (2, False)
     told = "Of arrays, without batch_size, that would be paid once"
     assert any(told in note for note in found.notes)
+
+
+@pytest.mark.parametrize("loader", ["load_tensors", "load_frames"])
+def test_tensors_and_frames_of_a_slow_loader_are_kept_as_arrays(asking, loader):
+    if loader == "load_frames":
+        pytest.importorskip("pandas")
+    _, calls, kept = asking(seconds=1.1, loader=loader)
+    assert (calls, kept) == (1, True)
+
+
+def of_library(name):
+    """Samples as that library holds them."""
+    library = pytest.importorskip(name)
+    numbers = np.arange(12).reshape(6, 2)
+    if name == "pandas":
+        mixed = library.DataFrame({"a": numbers[:, 0] / 2, "b": numbers[:, 1], "c": [True] * 6})
+        return {"a": mixed["a"], "all": mixed}, library.Series(["ab", "c"] * 3)
+    made = library.constant if name == "tensorflow" else library.asarray
+    return {"halves": made(numbers, dtype=library.bfloat16)}, made(numbers[:, 0])
+
+
+@pytest.mark.parametrize("library", ["tensorflow", "jax.numpy", "pandas"])
+def test_what_is_kept_of_tensors_and_frames_is_what_fit_is_given_without(tmp_path, library):
+    loaded = of_library(library)
+    told = keep(
+        loaded,
+        tmp_path / "kept",
+        2.0,
+        "load_data",
+        parameters=None,
+        is_for_one_size=False,
+        is_called_again=False,
+    )
+    assert "are kept for the processes" in told
+    one, same = arrays(loaded, "it"), arrays(kept(tmp_path / "kept").value, "it")
+    assert one.fingerprint() == same.fingerprint()
 
 
 def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
