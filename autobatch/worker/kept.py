@@ -22,6 +22,7 @@ from autobatch.worker.source import are_texts, bytes_of, is_tensor
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
+COPIED_BYTES_PER_SECOND = 200 << 20  # by most disks, at least: files may be read from memory sooner
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def keep(
     if any(map(_is_mapped, leaves)):
         return f"{told}, and {every}: of files that it maps into memory no copy is kept."
     needed = bytes_of(loaded)
+    if seconds < needed / COPIED_BYTES_PER_SECOND:
+        return f"{told}, and {every}: a copy of {format_bytes(needed)} may take longer."
     aside = path.with_suffix(".tmp")
     try:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:

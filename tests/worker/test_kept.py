@@ -1,5 +1,6 @@
 """A slow loader is called once in a run: its arrays are kept for the processes after it."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,12 @@ def test_tensors_and_frames_of_a_slow_loader_are_kept_as_arrays(asking, loader):
     assert (calls, kept) == (1, True)
 
 
+def asked_to_keep(path, loaded):
+    """What a user is told where that took two seconds to load."""
+    how = {"parameters": None, "is_for_one_size": False, "is_called_again": False}
+    return keep(loaded, path, 2.0, "load_data", **how)
+
+
 def of_library(name):
     """Samples as that library holds them."""
     library = pytest.importorskip(name)
@@ -136,18 +143,23 @@ def of_library(name):
 @pytest.mark.parametrize("library", ["tensorflow", "jax.numpy", "pandas"])
 def test_what_is_kept_of_tensors_and_frames_is_what_fit_is_given_without(tmp_path, library):
     loaded = of_library(library)
-    told = keep(
-        loaded,
-        tmp_path / "kept",
-        2.0,
-        "load_data",
-        parameters=None,
-        is_for_one_size=False,
-        is_called_again=False,
-    )
-    assert "are kept for the processes" in told
+    assert "are kept for the processes" in asked_to_keep(tmp_path / "kept", loaded)
     one, same = arrays(loaded, "it"), arrays(kept(tmp_path / "kept").value, "it")
     assert one.fingerprint() == same.fingerprint()
+
+
+def test_of_what_cannot_be_pickled_nothing_is_left_on_disk(tmp_path):
+    x = np.zeros((6, 2))
+    told = asked_to_keep(tmp_path / "kept", (defaultdict(lambda: x, x=x), x))
+    assert "what it returns cannot be kept (" in told
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_loads_sooner_than_a_copy_of_it_is_written_is_not_kept(tmp_path):
+    many = np.broadcast_to(np.float32(0), (1 << 28, 1))  # takes no memory
+    told = asked_to_keep(tmp_path / "kept", (many, many))
+    assert "it is called again in each process: a copy of 2.0 GiB may take longer" in told
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
