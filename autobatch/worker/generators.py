@@ -109,7 +109,8 @@ class _Stream:
     def __init__(
         self, first: Iterator[Any], again: Callable[[], Iterator[Any]], size: int, source: str
     ) -> None:
-        self.current, self.again, self.size, self.source = first, again, size, source
+        self.current: Iterator[Any] | None = first
+        self.again, self.size, self.source = again, size, source
         self.shapes: Any = None  # that every batch must have, once that is known
         self._kinds: Any = None
         self._seen: Any = None  # a batch that was looked at alone, and is yet to be given
@@ -129,16 +130,18 @@ class _Stream:
         self._seen = batch
 
     def next_of_pass(self) -> Any:
-        """The next batch; None where a pass has ended and another begins."""
+        """The next batch; None where a pass has ended: the loader is asked for the next with it."""
         with self._lock:
             if self._seen is not None:
                 batch, self._seen = self._seen, None
                 return batch
+            if self.current is None:
+                self.current = self.again()
             batch = next(self.current, None)
             if batch is None:
                 if self._number == 0:
                     raise UserError(f"{self.source}: the generator ended before its first batch.")
-                self.current, self._number, self._smaller = self.again(), 0, None
+                self.current, self._number, self._smaller = None, 0, None
                 return None
             batch = self._checked(batch)
             self._number += 1

@@ -84,3 +84,23 @@ def test_a_generator_that_does_not_end_fills_no_memory(monkeypatch):
     )
     assert (made.count, made.is_whole) == (200, False)
     assert "had not ended after 200 samples, which are all that is used" in made.notes[0]
+
+
+@pytest.mark.parametrize(("ends", "calls"), [(True, 0), (False, 1)])
+def test_a_loader_is_called_again_only_for_a_pass_that_is_asked_for(ends, calls):
+    """It may take long, and all passes of a validation are the first."""
+    called = []
+
+    def batches():
+        yield np.ones((20, 4), "float32"), np.ones((20, 1), "float32")
+
+    def again():
+        called.append(1)
+        return batches()
+
+    made = generators.of_generator(
+        batches(), again, 20, "data", Look(60), ends=ends, fixed_inputs=True
+    )
+    assert (made.count, called) == (20, [])
+    assert [len(each[0]) for each in made.data] == [20]
+    assert len(called) == calls
