@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker.arrays import as_numpy
-from autobatch.worker.source import are_texts, bytes_of, is_tensor
+from autobatch.worker.source import are_texts, bytes_of, is_of, is_tensor
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
@@ -45,35 +45,48 @@ def keep(
 
     What was asked for with a batch size may be another with the next one.
     """
-    path.unlink(missing_ok=True)
     if seconds < SLOW_SECONDS:
         return None
-    told = f"{source} took {format_duration(seconds)}"
-    every, leaves = "it is called again in each process", keras.tree.flatten(loaded)
-    if any(isinstance(leaf, Iterator) for leaf in leaves):
-        every += ", and whenever a generator of it has ended"
+    took = f"{source} took {format_duration(seconds)}"
+    told = f"{took}, and it is called again in each process"
+    if any(isinstance(leaf, Iterator) for leaf in keras.tree.flatten(loaded)):
+        told += ", and whenever a generator of it has ended"
     if is_called_again:
-        return f"{told}, and {every}, since it sets what the model is built from."
+        path.unlink(missing_ok=True)
+        return f"{told}, since it sets what the model is built from."
     loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
-    leaves = keras.tree.flatten(loaded)
-    if is_for_one_size or not all(map(_is_array, leaves)):
-        return f"{told}, and {every}. Of arrays, without batch_size, that would be paid once."
+    if is_for_one_size or not all(map(_is_array, keras.tree.flatten(loaded))):
+        return f"{told}. Of arrays, without batch_size, that would be paid once."
+    why_not = written(Kept(loaded, parameters), path, seconds)
+    if why_not:
+        return f"{told}: {why_not}."
+    size = format_bytes(path.stat().st_size)
+    return f"{took}; its arrays ({size}) are kept for the processes of this run."
+
+
+def written(what: Kept, path: Path, seconds: float) -> str | None:
+    """Why what took so long to load is not in that file now; None where it is.
+
+    Once it was kept, the other processes of a command have it.
+    """
+    leaves = [leaf for leaf in keras.tree.flatten(what.value) if leaf is not None]
+    aside, needed = path.with_suffix(".tmp"), sum(map(_bytes, leaves))
+    if path.exists():
+        return None
     if any(map(_is_mapped, leaves)):
-        return f"{told}, and {every}: of files that it maps into memory no copy is kept."
-    needed = bytes_of(loaded)
-    if seconds < needed / COPIED_BYTES_PER_SECOND:
-        return f"{told}, and {every}: a copy of {format_bytes(needed)} may take longer."
-    aside = path.with_suffix(".tmp")
+        return "of files that it maps into memory no copy is kept"
+    if max(seconds, SLOW_SECONDS) < needed / COPIED_BYTES_PER_SECOND:
+        return f"a copy of {format_bytes(needed)} may take longer"
     try:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
-            return f"{told}, and {every}: the disk has no room to keep {format_bytes(needed)}."
-        joblib.dump(Kept(loaded, parameters), aside)
+            return f"the disk has no room to keep {format_bytes(needed)}"
+        joblib.dump(what, aside)
         aside.replace(path)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         aside.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        return f"{told}, and {every}: what it returns cannot be kept ({why})."
-    return f"{told}; its arrays ({format_bytes(needed)}) are kept for the processes of this run."
+        return f"what it returns cannot be kept ({why})"
+    return None
 
 
 def kept(path: Path) -> Kept | None:
@@ -92,6 +105,14 @@ def _is_array(leaf: Any) -> bool:
     return leaf is None or (
         isinstance(leaf, np.ndarray) and (leaf.dtype != object or are_texts(leaf))
     )
+
+
+def _bytes(leaf: Any) -> int:
+    """As far as they can be told without pickling it."""
+    if isinstance(leaf, np.ndarray):
+        return bytes_of(leaf)
+    is_frame = is_of("pandas", "DataFrame", leaf)
+    return int(leaf.memory_usage().sum() if is_frame else getattr(leaf, "nbytes", 0))
 
 
 def _is_mapped(leaf: Any) -> bool:

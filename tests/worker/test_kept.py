@@ -148,6 +148,14 @@ def test_what_is_kept_of_tensors_and_frames_is_what_fit_is_given_without(tmp_pat
     assert one.fingerprint() == same.fingerprint()
 
 
+def test_what_a_command_looks_at_again_is_not_copied_again(tmp_path):
+    x = np.zeros((6, 2))
+    path = tmp_path / "kept"
+    told = [asked_to_keep(path, (x + n, x)) for n in range(2)]
+    assert told[0] == told[1]
+    assert kept(path).value[0].sum() == 0
+
+
 def test_of_what_cannot_be_pickled_nothing_is_left_on_disk(tmp_path):
     x = np.zeros((6, 2))
     told = asked_to_keep(tmp_path / "kept", (defaultdict(lambda: x, x=x), x))
