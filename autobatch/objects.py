@@ -5,6 +5,7 @@ code and what it refers to. Workers import a small file beside the pickle, like 
 """
 
 import hashlib
+import inspect
 import os
 import pickle
 import re
@@ -22,7 +23,7 @@ from autobatch.engine.runs import RUNS
 from autobatch.errors import UsageError
 
 FOLDER = "objects"  # beside the runs
-WHAT = {"build_model": "The model", "load_data": "The data"}
+WHAT = {"build_model": "The model", "load_data": "The data", "load_once": "What is loaded once"}
 LIBRARIES = ("builtins", "jax", "keras", "numpy", "tensorflow", "torch")  # Keras finds these
 # One pickle: its functions share their globals, as they do where they are defined.
 FILE = '''"""What was passed to autobatch in Python, for its workers to import."""
@@ -52,6 +53,8 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
             )
         return str(model)
     given = {"build_model": model} | ({} if data is None else {"load_data": data})
+    if once := _loads_once(data):
+        given["load_once"] = once
     functions, digests = {}, {}
     for name, each in given.items():
         functions[name], digests[name] = _sent(each, WHAT[name])
@@ -68,6 +71,14 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
             hint='Give another directory: run_directory="...".',
         ) from None
     return f"{folder / 'python.py'}:build_model"
+
+
+def _loads_once(data: object) -> object:
+    """The `load_once` beside the function that loads their data, if it is given what that loads."""
+    function = inspect.unwrap(data) if callable(data) else data
+    if isinstance(function, FunctionType) and "loaded" in inspect.signature(function).parameters:
+        return function.__globals__.get("load_once")
+    return None
 
 
 def _replace(path: Path, content: bytes) -> None:

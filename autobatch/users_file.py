@@ -73,7 +73,9 @@ def loaders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     return [
         name
         for name, node in functions.items()
-        if "data" in name.lower() and _returns(node) and _required(node.args) <= {"batch_size"}
+        if "data" in name.lower()
+        and _returns(node)
+        and _required(node.args) <= {"batch_size", "loaded"}
     ]
 
 

@@ -100,8 +100,9 @@ print(target_of(build_model, load_data, None).partition(":")[0])
 """
 
 
-def test_what_a_slow_loader_sets_the_model_reads_in_every_process(tmp_path):
-    path = Path(printed(tmp_path, SLOW).strip())
+def asked(tmp_path, script):
+    """What an inspection finds of what the script passes, which is then probed."""
+    path = Path(printed(tmp_path, script).strip())
     target = Target(
         folder=str(tmp_path / path.parent),
         model=f"{path.name}:build_model",
@@ -110,6 +111,28 @@ def test_what_a_slow_loader_sets_the_model_reads_in_every_process(tmp_path):
     executor = LocalExecutor(target, tmp_path / "logs")
     inspected = executor.run(Inspect(batch_size=8), deadline_seconds=60)
     assert isinstance(inspected, Inspected), inspected
-    assert any("since it sets what" in note for note in inspected.notes), inspected.notes
     fits = executor.run(Probe(batch_size=8, limit_bytes=1 << 30, verify=False), deadline_seconds=60)
     assert isinstance(fits, Fits), fits
+    return inspected
+
+
+def test_what_a_slow_loader_sets_the_model_reads_in_every_process(tmp_path):
+    inspected = asked(tmp_path, SLOW)
+    assert any("since it sets what" in note for note in inspected.notes), inspected.notes
+
+
+def test_what_a_script_has_beside_its_loader_is_loaded_once(tmp_path):
+    once = f"""
+def load_once():
+    with open({str(tmp_path / "calls")!r}, "a") as file:
+        file.write("x")
+    return np.ones((40, 3))
+
+
+def load_data(batch_size, loaded):
+    return (loaded, loaded[:, 0]), (loaded[:8], loaded[:8, 0])
+
+
+print("""
+    asked(tmp_path, SLOW.replace("width = None", "width = 3").replace("\nprint(", once))
+    assert (tmp_path / "calls").read_text() == "x"

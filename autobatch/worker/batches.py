@@ -42,7 +42,7 @@ class Built(ABC):
         return {"x": self.data}
 
     def fit_call(self, loader: str) -> str:
-        return f"train, validation = {loader}(batch_size={{size}})\nmodel.fit(train)"
+        return f"train, validation = {loader}\nmodel.fit(train)"
 
     def part(self, count: int) -> Self:
         if count >= self.count and self.is_whole:

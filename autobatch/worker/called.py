@@ -1,4 +1,7 @@
-"""The loader, called before the model is built, as in a script: it may set what that reads."""
+"""The loader, called before the model is built, as in a script: it may set what that reads.
+
+What is slow in it may stand in a `load_once()` of its own, whose result the loader is given.
+"""
 
 import inspect
 import time
@@ -8,13 +11,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autobatch.protocol import Target
+from autobatch.protocol import Target, changed
+from autobatch.units import format_bytes, format_duration
 from autobatch.worker import globals
-from autobatch.worker.kept import SLOW_SECONDS, kept
+from autobatch.worker.kept import SLOW_SECONDS, Kept, kept, mapped_bytes, written
 from autobatch.worker.mistakes import TargetError
 from autobatch.worker.seeds import random_state, set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
 from autobatch.worker.trackers import switch_off_autologging
+
+LOADED, ONCE = "loaded", "load_once"  # the loader's parameter, and the function that makes it
+
+
+class Once:
+    """What `load_once()` beside the loader returns: out of its file, or else by calling it.
+
+    Each time it is as at first, whatever was written into it, or drawn at random, since.
+    """
+
+    def __init__(self, target: Target, reference: str) -> None:
+        self.target, self.reference = target, reference
+        self.function = find_callable(changed(target, data=reference), "data")
+        self.path = Path(f"{target.kept_data}-once") if target.kept_data else None
+        self.saved_seconds = 0.0  # in each process after this one
+        self.mapped_bytes = 0  # by each of them
+        self.sets_what_is_read = False  # by the model or the loader, as far as is known
+        self._draw_alike = random_state()
+        self._fresh: list[Any] = []  # what it returned, and nobody was given yet
+
+    def __call__(self) -> Any:
+        known = kept(self.path) if self.path else None
+        if known is not None:
+            return known.value
+        return self._fresh.pop() if self._fresh else self._called()
+
+    def keep(self) -> str | None:
+        """Have it in the file, if it can be. A sentence for the user where that is worth one."""
+        assert self.path is not None
+        before, began = globals.marks(self.target), time.perf_counter()
+        value = self._called()
+        seconds = time.perf_counter() - began
+        sets = globals.changed(before, self.target)
+        told = f"{self.reference} took {format_duration(seconds)}"
+        self.sets_what_is_read = globals.sets_what_is_read(self.target, sets, once=self.reference)
+        why_not: str | None = "it sets what the model is built from, or what the loader reads"
+        if not self.sets_what_is_read:
+            why_not = written(Kept(value, None), self.path, seconds)
+        if why_not:
+            self._fresh.append(value)
+            return f"{told}, and it is called again in each process: {why_not}."
+        self.saved_seconds, self.mapped_bytes = seconds, mapped_bytes(value)
+        size = format_bytes(self.path.stat().st_size)
+        is_slow = seconds >= SLOW_SECONDS
+        return f"{told}; what it returned ({size}) is kept for this run." if is_slow else None
+
+    def _called(self) -> Any:
+        put_back = random_state()
+        self._draw_alike()
+        value = self.function(**arguments(self.function, self.target, {}, role=ONCE))
+        put_back()
+        return value
 
 
 @dataclass
@@ -22,12 +78,19 @@ class Called:
     """What the user's loader returned, until it is taken."""
 
     loader: Any  # None: they have none
+    once: Once | None = None  # what it is given that is loaded once
+    note: str | None = None  # on that, for the user
     value: Any = None
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
     changed: set[str] | None = None  # globals that it set; None: what it returned is not to be kept
     parameters: int | None = None  # of the model, where it was called and that is known
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
+
+    def is_needed(self, target: Target) -> bool:
+        """In every process, since it sets what the model is built from."""
+        sets = self.changed is not None and globals.sets_what_is_read(target, self.changed)
+        return sets or (self.once is not None and self.once.sets_what_is_read)
 
 
 def call_loader(
@@ -48,22 +111,27 @@ def call_loader(
     path = Path(target.kept_data) if target.kept_data else None
     known = kept(path) if path and not anew else None
     if known is not None:
-        return Called(loader, known.value, parameters=known.parameters)
+        return Called(loader, value=known.value, parameters=known.parameters)
+    called = Called(loader, _find_once(target, loader), import_seconds=import_seconds)
     if anew or shuffle_seed is not None:
         shuffle_by(shuffle_seed)
+    if path and anew and called.once is not None:
+        called.note = called.once.keep()
     before = globals.marks(target) if path and anew else None
-    began, draw_alike = time.perf_counter(), random_state()
-    value = load_for(loader, target, batch_size)
-    seconds = time.perf_counter() - began
-    called = Called(loader, value, seconds, import_seconds, draw_alike=draw_alike)
-    if before is not None and seconds >= SLOW_SECONDS:
+    called.draw_alike, began = random_state(), time.perf_counter()
+    called.value = load_for(called, target, batch_size)
+    called.seconds = time.perf_counter() - began
+    if before is not None and called.seconds >= SLOW_SECONDS:
         called.changed = globals.changed(before, target)
     return called
 
 
-def load_for(loader: Any, target: Target, batch_size: int) -> Any:
-    """What the user's loader returns, told the batch size if it takes one."""
-    return loader(**arguments(loader, target, {"batch_size": batch_size}, role="data"))
+def load_for(called: Called, target: Target, batch_size: int) -> Any:
+    """What the user's loader returns, told the batch size and given what is loaded once."""
+    offered: dict[str, Any] = {"batch_size": batch_size}
+    if called.once is not None:
+        offered[LOADED] = called.once()
+    return called.loader(**arguments(called.loader, target, offered, role="data"))
 
 
 def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
@@ -77,7 +145,7 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     def value_at(size: int) -> Any:
         set_seed(target.seed)
         called.draw_alike()
-        return load_for(called.loader, target, size)
+        return load_for(called, target, size)
 
     if globals.sets_what_is_read(target, set()):  # a layer
         return None
@@ -94,6 +162,12 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     return value
 
 
+def call_of(target: Target, called: Called) -> str:
+    """How their own code calls the loader, with `{size}` for the batch size."""
+    given = f", {LOADED}={ONCE}()" if called.once is not None else ""
+    return f"{(target.data or '').rpartition(':')[2]}(batch_size={{size}}{given})"
+
+
 def builder_of(target: Target) -> Any:
     """The callable that builds the model; None where it is saved."""
     if target.model.partition(":")[0].endswith(".keras"):
@@ -104,6 +178,24 @@ def builder_of(target: Target) -> Any:
 def takes_batch_size(function: Any) -> bool:
     """Of the builder or the loader: whether it is made for the batch size. None takes none."""
     return function is not None and "batch_size" in inspect.signature(function).parameters
+
+
+def _find_once(target: Target, loader: Any) -> Once | None:
+    """None where the loader has no parameter for it, or a default, and nothing to load once."""
+    parameter = inspect.signature(loader).parameters.get(LOADED)
+    if parameter is None or target.data is None:
+        return None
+    source = target.data.partition(":")[0]
+    try:
+        return Once(target, f"{source}:{ONCE}")
+    except TargetError:
+        if parameter.default is not parameter.empty:
+            return None
+        raise TargetError(
+            f"data: {target.data} has a parameter `{LOADED}`, and {source} no function `{ONCE}`.",
+            hint=f"Write `def {ONCE}():` beside it: what that returns, once in a run, is given to "
+            f"it as `{LOADED}`. Or give the parameter a default.",
+        ) from None
 
 
 def _find_loader(target: Target) -> Any:

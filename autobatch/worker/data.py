@@ -16,7 +16,6 @@ from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.called import Called, builder_of, called_again, load_for, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
-from autobatch.worker.globals import sets_what_is_read
 from autobatch.worker.kept import keep, mapped_bytes
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
@@ -131,17 +130,18 @@ class _Loading:
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
-        loaded = load_for(self.called.loader, self.target, size)
+        loaded = load_for(self.called, self.target, size)
         return loaded if index is None else loaded[index]
 
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
         """What was slow to load, kept; and what no process after this one spends."""
-        saved = sum(look.took_seconds for look in self.looks)
+        saved, once = sum(look.took_seconds for look in self.looks), self.called.once
+        if once is not None:
+            saved, found = saved + once.saved_seconds, replace(found, mapped_bytes=once.mapped_bytes)
         found = replace(found, saved_seconds=saved)
         if not self.target.kept_data:
             return found
-        began = time.perf_counter()
-        path, changed = Path(self.target.kept_data), self.called.changed
+        began, path = time.perf_counter(), Path(self.target.kept_data)
         note = keep(
             loaded,
             path,
@@ -151,7 +151,7 @@ class _Loading:
             parameters=None
             if takes_batch_size(builder_of(self.target))
             else parameters(self.model),
-            is_called_again=changed is not None and sets_what_is_read(self.target, changed),
+            is_called_again=self.called.is_needed(self.target),
         )
         if note is None:
             return found

@@ -95,13 +95,16 @@ def changed(before: Marks, target: Target) -> set[str]:
     return {key[1] for key in found if isinstance(key, tuple)}
 
 
-def sets_what_is_read(target: Target, changed: set[str]) -> bool:
-    """Whether the loader sets what the model and callbacks are made from: a global, or a layer."""
+def sets_what_is_read(target: Target, changed: set[str], *, once: str | None = None) -> bool:
+    """Whether the loader sets what the model and callbacks are made from: a global, or a layer.
+
+    Or the function `once` that is called before the loader, which may read what it sets, too.
+    """
     spaces = _spaces(target)
-    read = _named([target.model, target.callbacks], spaces)
+    read = _named([target.model, target.callbacks, target.data if once else None], spaces)
     if changed & read:
         return True
-    loading = _named([target.data], spaces)
+    loading = _named([once or target.data], spaces)
     return bool(SETTERS & loading) and any(
         isinstance(each, keras.layers.Layer)
         for name in read & loading

@@ -1,7 +1,8 @@
-"""What a slow loader returned, kept in a file for the processes to come: loading is paid once.
+"""What is slow to load, kept in a file for the processes to come: loading is paid once.
 
-Only arrays can be kept (and tuples, lists and dicts of them), and what Keras makes arrays of: they
-are memory-mapped, so that a process reads what it uses, from memory that all processes share.
+Of what a loader returns only arrays can be kept (and tuples, lists and dicts of them), and what
+Keras makes arrays of; of what `load_once` returns, whatever can be pickled. Arrays are
+memory-mapped, so that a process reads what it uses, from memory that all processes share.
 """
 
 import mmap
@@ -22,6 +23,7 @@ from autobatch.worker.source import are_texts, bytes_of, is_of, is_tensor
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
+IN_ONCE = "in a `load_once()` beside it, whose result it is given as `loaded`"
 COPIED_BYTES_PER_SECOND = 200 << 20  # by most disks, at least: files may be read from memory sooner
 
 
@@ -53,10 +55,13 @@ def keep(
         told += ", and whenever a generator of it has ended"
     if is_called_again:
         path.unlink(missing_ok=True)
-        return f"{told}, since it sets what the model is built from."
+        return (
+            f"{told}, since it sets what the model is built from. What is slow would be paid once "
+            f"{IN_ONCE}."
+        )
     loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
     if is_for_one_size or not all(map(_is_array, keras.tree.flatten(loaded))):
-        return f"{told}. Of arrays, without batch_size, that would be paid once."
+        return f"{told}. Of arrays, without batch_size, that would be paid once, as {IN_ONCE}."
     why_not = written(Kept(loaded, parameters), path, seconds)
     if why_not:
         return f"{told}: {why_not}."
@@ -73,7 +78,7 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
     aside, needed = path.with_suffix(".tmp"), sum(map(_bytes, leaves))
     if path.exists():
         return None
-    if any(map(_is_mapped, leaves)):
+    if any(_is_mapped(leaf, path.parent) for leaf in leaves):
         return "of files that it maps into memory no copy is kept"
     if max(seconds, SLOW_SECONDS) < needed / COPIED_BYTES_PER_SECOND:
         return f"a copy of {format_bytes(needed)} may take longer"
@@ -81,11 +86,12 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
             return f"the disk has no room to keep {format_bytes(needed)}"
         joblib.dump(what, aside)
+        joblib.load(aside, mmap_mode="c")
         aside.replace(path)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         aside.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        return f"what it returns cannot be kept ({why})"
+        return f"what it returns cannot be kept, as arrays, texts and numbers can ({why})"
     return None
 
 
@@ -115,9 +121,14 @@ def _bytes(leaf: Any) -> int:
     return int(leaf.memory_usage().sum() if is_frame else getattr(leaf, "nbytes", 0))
 
 
-def _is_mapped(leaf: Any) -> bool:
-    """Whether its data is a file's, as of np.load(..., mmap_mode="r"), or a part of one's."""
+def _is_mapped(leaf: Any, ours: Path) -> bool:
+    """Whether its data is a file's, as of np.load(..., mmap_mode="r"), or a part of one's.
+
+    But not what was kept in the folder `ours`.
+    """
     while isinstance(leaf, np.ndarray):
+        if isinstance(leaf, np.memmap) and Path(str(leaf.filename)).parent == ours:
+            return False
         leaf = leaf.base
     return isinstance(leaf, mmap.mmap)
 
@@ -125,11 +136,13 @@ def _is_mapped(leaf: Any) -> bool:
 def mapped_bytes(loaded: Any) -> int:
     """Of the memory that arrays lie in which are mapped once they are kept; of views, once.
 
-    Windows that overlap are many times as large in the file. Texts are not mapped, but read.
+    Windows that overlap are many times as large in the file. Texts are not mapped, but read. Frames
+    and tensors are mapped as arrays.
     """
-    arrays = [leaf for leaf in keras.tree.flatten(loaded) if leaf is not None and leaf.size]
-    ends = sorted(_ends(array) for array in arrays if array.dtype != object)
-    held = beyond = 0
+    leaves = keras.tree.flatten(loaded)
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+    ends = sorted(_ends(each) for each in arrays if each.size and each.dtype != object)
+    held, beyond = sum(_bytes(each) for each in leaves if not isinstance(each, np.ndarray)), 0
     for start, end in ends:
         held += max(0, end - max(start, beyond))
         beyond = max(beyond, end)

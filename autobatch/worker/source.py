@@ -44,7 +44,7 @@ class Source(Protocol):
         """What `fit` and `evaluate` take, in batches of `batch_size`."""
 
     def fit_call(self, loader: str) -> str:
-        """What the user types to train on samples that `loader` returns; `{size}` in it."""
+        """What the user types to train on what the call `loader` returns; `{size}` in it."""
 
     def part(self, count: int) -> "Source":
         """`count` of the samples: for batches built by the user, ending with a batch as ragged.

@@ -217,7 +217,10 @@ def arguments(
     except TypeError as error:
         name = getattr(function, "__name__", role)
         hint = "Give its arguments a default"
-        hint += ", or values under `args:` in the recipe." if role == "model" else "."
+        hint += {
+            "model": ", or values under `args:` in the recipe.",
+            "data": "; it is given batch_size, and as loaded what `load_once()` beside it returns.",
+        }.get(role, ".")
         if "hp" in parameters:
             hint = (
                 "Name a function that chooses what KerasTuner would: "

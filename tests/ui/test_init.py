@@ -185,6 +185,7 @@ def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
         ("def augment_data(x): return x", False),
         ("def data_of(*, split): return split", False),
         ("def my_data(batch_size, path='x', *, seed=1): return twenty()", True),
+        ("def my_data(loaded): return loaded\ndef load_once(): return twenty()", True),
     ],
 )
 def test_only_what_can_be_called_for_data_is_taken_for_its_loader(

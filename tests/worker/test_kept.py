@@ -159,7 +159,7 @@ def test_what_a_command_looks_at_again_is_not_copied_again(tmp_path):
 def test_of_what_cannot_be_pickled_nothing_is_left_on_disk(tmp_path):
     x = np.zeros((6, 2))
     told = asked_to_keep(tmp_path / "kept", (defaultdict(lambda: x, x=x), x))
-    assert "what it returns cannot be kept (" in told
+    assert "what it returns cannot be kept, as arrays" in told
     assert not [*tmp_path.iterdir()]
 
 
@@ -173,7 +173,9 @@ def test_what_loads_sooner_than_a_copy_of_it_is_written_is_not_kept(tmp_path):
 def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
     found, calls, kept = asking(seconds=1.1, loader="load_named")
     assert (calls, kept) == (2, False)
-    assert any("what it returns cannot be kept (" in note for note in found.notes), found.notes
+    assert any("what it returns cannot be kept, as arrays" in note for note in found.notes), (
+        found.notes
+    )
 
 
 def test_a_slow_loader_that_maps_files_into_memory_has_them_not_copied(asking):

@@ -16,7 +16,13 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
-from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
+from autobatch.worker.called import (
+    Called,
+    builder_of,
+    call_loader,
+    call_of,
+    takes_batch_size,
+)
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
@@ -68,6 +74,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     nan = _nan_report(data, given["x"])
     callbacks, kept_alike = made_callbacks(target, size), settings(model)
     notes = (
+        *((called.note,) if called.note else ()),
         *data.notes,
         *notes,
         *order_notes(
@@ -137,7 +144,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         learning_rate_exponent=exponent,
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
-        fit_call=data.train.fit_call((target.data or "").rpartition(":")[2]),
+        fit_call=data.train.fit_call(call_of(target, called)),
         batch_size=size,
         code_files=tuple(users_files(target)),
         configuration=configuration.read(),

@@ -1,0 +1,236 @@
+"""What `load_once()` returns is loaded once in a run, whatever kind of data is made of it."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from asking import HERE, SHORT_TRIAL
+
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import (
+    Fits,
+    Inspect,
+    Inspected,
+    Probe,
+    Target,
+    TargetMissing,
+    Trained,
+    UserCodeFailed,
+    changed,
+)
+
+CODE = """
+import time
+import keras
+import numpy as np
+import tensorflow as tf
+
+def load_once():
+    with open("{folder}/calls", "a") as file:
+        file.write("x")
+    part = lambda n: (np.arange(8 * n).reshape(n, 8) / 400, np.zeros((n, 1)))
+    return part(50), part(10)
+
+def load_arrays(loaded):
+    return loaded
+
+def load_dataset(loaded):
+    return tuple(map(tf.data.Dataset.from_tensor_slices, loaded))
+
+def load_batched(batch_size, loaded):
+    return tuple(each.batch(batch_size) for each in load_dataset(loaded))
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = list(batches)
+    def __len__(self):
+        return len(self.batches)
+    def __getitem__(self, index):
+        return self.batches[index]
+
+def batches(x, y, size):
+    for start in range(0, len(x), size):
+        yield x[start : start + size], y[start : start + size]
+
+def load_generators(batch_size, loaded):
+    return tuple(batches(*part, batch_size) for part in loaded)
+
+def load_pydatasets(batch_size, loaded):
+    return tuple(map(Batches, load_generators(batch_size, loaded)))
+
+def load_loaders(batch_size, loaded):
+    from torch.utils.data import DataLoader, TensorDataset, default_convert
+    parts = (TensorDataset(*default_convert(part)) for part in loaded)
+    return tuple(DataLoader(part, batch_size) for part in parts)
+"""
+PROBE = Probe(batch_size=20, limit_bytes=1 << 30, verify=True, seconds=0)
+TRIAL = changed(SHORT_TRIAL, batch_size=20)  # of more than two passes
+LOADERS = ("arrays", "dataset", "batched", "pydatasets", "generators", "loaders")
+
+
+@pytest.fixture
+def user(tmp_path):
+    return User(tmp_path)
+
+
+class User:
+    """Has those functions in a file, and what is added there; counts the calls of `load_once`."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def asks(self, *tasks, loader="load_batched", more="", model=f"{HERE}/targets.py:model"):
+        code = CODE.replace("{folder}", str(self.folder)) + more
+        Path(self.folder, "train.py").write_text(code)
+        target = Target(folder=str(self.folder), model=model, data=f"train.py:{loader}")
+        executor = LocalExecutor(target, self.folder / "logs")
+        return [executor.run(task, deadline_seconds=60) for task in tasks]
+
+    @property
+    def calls(self):
+        return len(Path(self.folder, "calls").read_text())
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_data_of_any_kind_is_made_of_what_is_loaded_once(user, kind):
+    if kind == "loaders" and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed (`make backends` does)")
+    more = "import torch" if kind == "loaders" else ""
+    found, fits, trained = user.asks(
+        Inspect(batch_size=20), PROBE, TRIAL, loader=f"load_{kind}", more=more
+    )
+    assert isinstance(found, Inspected), found
+    assert found.train_samples == 50
+    assert not any("called again" in note for note in found.notes)
+    assert isinstance(fits, Fits), fits
+    assert isinstance(trained, Trained), trained
+    assert user.calls == 1
+
+
+def test_the_lines_to_paste_call_it_too(user):
+    found = user.asks(Inspect(batch_size=20))[0]
+    call = "load_batched(batch_size={size}, loaded=load_once())"
+    assert found.fit_call == f"train, validation = {call}\nmodel.fit(train)"
+
+
+SLOW = """
+load = load_once
+def load_once():
+    time.sleep(1.1)
+    return load()
+"""
+
+
+def test_how_long_it_took_is_told_and_is_no_time_of_other_processes(user):
+    found = user.asks(Inspect(batch_size=20), more=SLOW)[0]
+    assert any("load_once took 1." in note and "is kept" in note for note in found.notes)
+    assert 1.1 <= found.saved_seconds < 2
+
+
+WRITING = """
+def load_negated(batch_size, loaded):
+    (x, y), validation = loaded
+    assert x.max() > 0, "negated before"
+    x *= -1
+    return batches(x, y, batch_size), batches(*validation, batch_size)
+"""
+
+
+def test_what_a_loader_writes_into_it_no_later_call_sees(user):
+    found = user.asks(Inspect(batch_size=20), TRIAL, loader="load_negated", more=WRITING)
+    assert isinstance(found[1], Trained), found
+
+
+DRAWING = """
+def load_once():
+    return np.random.rand(50, 8)
+
+def load_drawn(loaded):
+    x = loaded[np.random.permutation(50)]
+    return (x, x[:, :1]), (x[:10], x[:10, :1])
+"""
+
+
+def test_what_is_drawn_at_random_is_the_same_where_it_is_called_and_where_it_was_kept(user):
+    one = user.asks(TRIAL, loader="load_drawn", more=DRAWING)
+    same = user.asks(Inspect(batch_size=20), TRIAL, loader="load_drawn", more=DRAWING)
+    assert one[0].evaluations == same[1].evaluations
+
+
+NOT_KEPT = {
+    "cannot be kept": """
+load = load_once
+def load_once():
+    return load(), lambda: 1
+def load_batched(batch_size, loaded):
+    return tuple(each.batch(batch_size) for each in load_dataset(loaded[0]))
+""",
+    "it sets what the model is built from, or what the loader reads": """
+load, parts = load_once, {}
+def load_once():
+    parts["all"] = load()
+    return 0
+def load_batched(batch_size, loaded):
+    return tuple(each.batch(batch_size) for each in load_dataset(parts["all"]))
+""",
+}
+
+
+@pytest.mark.parametrize("why", NOT_KEPT)
+def test_where_it_cannot_be_kept_it_is_called_in_each_process_and_that_is_told(user, why):
+    found, fits = user.asks(Inspect(batch_size=20), PROBE, more=NOT_KEPT[why])
+    assert isinstance(fits, Fits), fits
+    assert why in found.notes[0] and "called again in each process" in found.notes[0]
+    assert user.calls == 2
+
+
+MODEL = """
+load, layer = load_once, keras.layers.Normalization()
+def load_once():
+    layer.adapt(load()[0][0])
+    return load()
+
+def load_slowly(loaded):
+    time.sleep(1.1)
+    return loaded
+
+def build_model():
+    assert layer.built
+    found = keras.Sequential([keras.Input((8,)), layer, keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+"""
+
+
+def test_what_it_sets_the_model_has_in_every_process(user):
+    """Whatever its loader returns, which is slow, would be kept else."""
+    names = {"loader": "load_slowly", "model": "train.py:build_model"}
+    fits = user.asks(Inspect(batch_size=20), PROBE, more=MODEL, **names)[1]
+    assert isinstance(fits, Fits), fits
+
+
+def test_a_loader_that_asks_for_it_where_there_is_none_is_refused(user):
+    found = user.asks(Inspect(batch_size=20), more="\ndel load_once")[0]
+    assert isinstance(found, TargetMissing), found
+    assert "has a parameter `loaded`, and train.py no function `load_once`" in found.message
+    assert "def load_once():" in found.hint
+
+
+def test_a_default_stands_where_there_is_none(user):
+    more = "\nloads = load_once\ndel load_once\ndef load_data(loaded=None):\n    return loads()"
+    found = user.asks(Inspect(batch_size=20), loader="load_data", more=more)[0]
+    assert isinstance(found, Inspected), found
+
+
+def test_one_that_needs_arguments_is_refused(user):
+    found = user.asks(Inspect(batch_size=20), more="\ndef load_once(path): pass")[0]
+    assert isinstance(found, TargetMissing), found
+    assert "load_once() cannot be called: missing a required argument: 'path'" in found.message
+
+
+def test_one_that_fails_is_reported_with_its_line(user):
+    found = user.asks(Inspect(batch_size=20), more="\ndef load_once():\n    return 1 / 0")[0]
+    assert isinstance(found, UserCodeFailed), found
+    assert "ZeroDivisionError" in found.message
+    assert "in load_once" in found.traceback
