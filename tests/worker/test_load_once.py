@@ -210,6 +210,18 @@ def test_what_it_sets_the_model_has_in_every_process(user):
     assert isinstance(fits, Fits), fits
 
 
+SLOW_LOADER = """
+def load_slowly(loaded):
+    time.sleep(1.1)
+    return loaded
+"""
+
+
+def test_arrays_that_a_slow_loader_makes_of_it_are_kept_themselves(user):
+    found = user.asks(Inspect(batch_size=20), loader="load_slowly", more=SLOW_LOADER)[0]
+    assert "its arrays" in found.notes[0] and "are kept" in found.notes[0]
+
+
 def test_a_loader_that_asks_for_it_where_there_is_none_is_refused(user):
     found = user.asks(Inspect(batch_size=20), more="\ndel load_once")[0]
     assert isinstance(found, TargetMissing), found
