@@ -216,8 +216,7 @@ def arguments(
         inspect.signature(function).bind(**chosen)
     except TypeError as error:
         name = getattr(function, "__name__", role)
-        hint = "Give its arguments a default"
-        hint += {
+        hint = "Give its arguments a default" + {
             "model": ", or values under `args:` in the recipe.",
             "data": "; it is given batch_size, and as loaded what `load_once()` beside it returns.",
         }.get(role, ".")
