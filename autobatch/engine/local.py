@@ -205,7 +205,9 @@ class LocalExecutor:
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
         killed_before = oom_kills()
         assert process.pid is not None
-        watch = ResidentWatch(process.pid, self.resident_limit_bytes, self._mapped_bytes)
+        watch = ResidentWatch(
+            process.pid, self.resident_limit_bytes, self._mapped_bytes, self.kept_data
+        )
         killed_for_memory: str | None = None
         while True:
             now = time.monotonic()
@@ -260,10 +262,8 @@ class LocalExecutor:
         return verdict.users_frame(_read(log)[len(printed) :], self.target.folder)
 
     def _next_log(self, name: str) -> Path:
-        number = 1 + max(
-            (int(p.name[:4]) for p in self.logs.glob("[0-9]" * 4 + "-*.log")), default=0
-        )
-        return self.logs / f"{number:04d}-{name}.log"
+        numbers = (int(p.name[:4]) for p in self.logs.glob("[0-9]" * 4 + "-*.log"))
+        return self.logs / f"{1 + max(numbers, default=0):04d}-{name}.log"
 
 
 def _read(log: Path) -> str:

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
+import pytest
 
 from autobatch.engine.resident import FAMILY_SECONDS, ResidentWatch, family_bytes, share_of
 
@@ -77,14 +80,46 @@ def test_pages_of_a_file_are_not_held(tmp_path):
         killed(process)
 
 
-def test_data_that_it_maps_counts_whether_or_not_it_was_read():
-    process = started(ALONE)
+MAPPING = """
+import mmap, time
+with open({path!r}, "r+b") as file:
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+{then}
+print(flush=True)
+time.sleep(60)
+"""
+WRITES = "for at in range(0, len(data), 4096): data[at] = 1"
+READS = "sum(data[::4096])"
+
+
+def told_of(path, size, then, limit):
+    """What is said of a process that maps a file of kept data of `size`."""
+    path.write_bytes(bytes(size))
+    process = started(MAPPING.format(path=str(path), then=then))
     try:
-        assert ResidentWatch(process.pid, 600 * MIB, 300 * MIB).too_large() is None
-        told = ResidentWatch(process.pid, 400 * MIB, 300 * MIB).too_large()
-        assert "MiB with data of 300.0 MiB, more than the 400.0 MiB" in told
+        return ResidentWatch(process.pid, limit, size, path).too_large()
     finally:
         killed(process)
+
+
+@pytest.mark.parametrize("then", ["", READS])
+def test_data_that_it_maps_counts_whether_or_not_it_was_read(tmp_path, then):
+    assert told_of(tmp_path / "kept", 200 * MIB, then, 300 * MIB) is None
+    told = told_of(tmp_path / "kept", 200 * MIB, then, 150 * MIB)
+    assert "MiB with data of 200.0 MiB, more than the 150.0 MiB" in told
+
+
+@pytest.mark.parametrize("then", [WRITES, "copy = bytes(data[:]); data.close()"])
+def test_data_that_it_has_written_into_or_copied_counts_once(tmp_path, then):
+    assert told_of(tmp_path / "kept", 200 * MIB, then, 300 * MIB) is None
+
+
+def test_data_in_files_that_lie_in_memory_counts_once():
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        pytest.skip("there is no /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        assert told_of(Path(folder, "kept"), 40 * MIB, READS, 70 * MIB) is None
 
 
 def test_where_the_system_tells_no_proportional_share_its_own_pages_count():

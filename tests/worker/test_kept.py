@@ -197,7 +197,7 @@ def test_what_is_mapped_counts_as_the_users_own_training_would_hold_it(tmp_path)
     model = f"{HERE}/targets.py:model"
     target = Target(folder=str(tmp_path), model=model, data="slow.py:load_data")
     executor = LocalExecutor(target, tmp_path / "logs")
-    tasks = Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=1 << 30)
+    tasks = Inspect(batch_size=20), Probe(batch_size=20, limit_bytes=1 << 30, verify=True)
     first = executor.run(tasks[0], deadline_seconds=120)
     executor.resident_limit_bytes = 1 << 30  # more than a process holds beside it
     mapping, loading = (executor.run(task, deadline_seconds=120) for task in reversed(tasks))
