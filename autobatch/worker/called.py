@@ -60,7 +60,8 @@ class Once:
         if why_not:
             self._fresh.append(value)
             return f"{told}, and it is called again in each process: {why_not}."
-        self.saved_seconds, self.mapped_bytes = seconds, mapped_bytes(value)
+        self.saved_seconds = seconds
+        self.mapped_bytes = mapped_bytes(value, is_pickled=True)
         size = format_bytes(self.path.stat().st_size)
         is_slow = seconds >= SLOW_SECONDS
         return f"{told}; what it returned ({size}) is kept for this run." if is_slow else None

@@ -8,6 +8,7 @@ memory-mapped, so that a process reads what it uses, from memory that all proces
 import mmap
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,18 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _bytes(leaf: Any) -> int:
-    """As far as they can be told without pickling it."""
-    if isinstance(leaf, np.ndarray):
+    """As far as they can be told without pickling it: not of what is sparse."""
+    if isinstance(leaf, np.ndarray) or type(leaf).__name__ == "EagerTensor":
         return bytes_of(leaf)
-    is_frame = is_of("pandas", "DataFrame", leaf)
-    return int(leaf.memory_usage().sum() if is_frame else getattr(leaf, "nbytes", 0))
+    if is_of("pandas", "DataFrame", leaf):
+        return int(leaf.memory_usage().sum())
+    with suppress(RuntimeError):  # PyTorch's answer for a sparse tensor
+        return int(getattr(leaf, "nbytes", 0))
+    return 0
+
+
+def _is_frame(leaf: Any) -> bool:
+    return is_of("pandas", "DataFrame", leaf) or is_of("pandas", "Series", leaf)
 
 
 def _is_mapped(leaf: Any, ours: Path) -> bool:
@@ -133,16 +141,19 @@ def _is_mapped(leaf: Any, ours: Path) -> bool:
     return isinstance(leaf, mmap.mmap)
 
 
-def mapped_bytes(loaded: Any) -> int:
+def mapped_bytes(loaded: Any, *, is_pickled: bool = False) -> int:
     """Of the memory that arrays lie in which are mapped once they are kept; of views, once.
 
     Windows that overlap are many times as large in the file. Texts are not mapped, but read. Frames
-    and tensors are mapped as arrays.
+    are mapped, and tensors where arrays were made of them, and not all `is_pickled` as it is.
     """
     leaves = keras.tree.flatten(loaded)
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+    others = [leaf for leaf in leaves if not isinstance(leaf, np.ndarray)]
+    if is_pickled:
+        others = [leaf for leaf in others if _is_frame(leaf)]
     ends = sorted(_ends(each) for each in arrays if each.size and each.dtype != object)
-    held, beyond = sum(_bytes(each) for each in leaves if not isinstance(each, np.ndarray)), 0
+    held, beyond = sum(map(_bytes, others)), 0
     for start, end in ends:
         held += max(0, end - max(start, beyond))
         beyond = max(beyond, end)

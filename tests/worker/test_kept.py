@@ -20,7 +20,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.worker.arrays import arrays
-from autobatch.worker.kept import keep, kept, mapped_bytes
+from autobatch.worker.kept import Kept, keep, kept, mapped_bytes, written
 
 LOADER = """
 import collections
@@ -190,6 +190,20 @@ def test_views_of_the_same_memory_count_once_and_texts_not_at_all():
     assert mapped_bytes(((windows, series[99:]), (windows[::-1], None))) == series.nbytes
     assert mapped_bytes({"x": series[:10], "y": np.zeros(3)}) == 10 * 16 + 24
     assert mapped_bytes((np.array(["a text"], object), np.zeros((0, 4)))) == 0
+
+
+@pytest.mark.parametrize("library", ["tensorflow", "jax.numpy", "torch"])
+def test_tensors_count_as_mapped_only_where_arrays_were_made_of_them(library):
+    loaded = of_library(library)[0]["halves"], np.zeros((6, 2))
+    assert mapped_bytes(loaded) == 24 + 96
+    assert mapped_bytes(loaded, is_pickled=True) == 96
+
+
+def test_a_sparse_tensor_can_be_loaded_once(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "kept"
+    assert written(Kept(torch.eye(3).to_sparse(), None), path, 2.0) is None
+    assert kept(path).value.to_dense().sum() == 3
 
 
 def test_what_is_mapped_counts_as_the_users_own_training_would_hold_it(tmp_path):
