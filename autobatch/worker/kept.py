@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker.arrays import as_numpy
+from autobatch.worker.frames import no_memory
 from autobatch.worker.source import are_texts, bytes_of, is_of, is_tensor
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
@@ -60,7 +61,10 @@ def keep(
             f"{told}, since it sets what the model is built from. What is slow would be paid once "
             f"{IN_ONCE}."
         )
-    loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
+    try:
+        loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
+    except Exception as error:  # of any type, as a library has it
+        return f"{told}: {_why_not(error)}."
     if is_for_one_size or not all(map(_is_array, keras.tree.flatten(loaded))):
         return f"{told}. Of arrays, without batch_size, that would be paid once, as {IN_ONCE}."
     why_not = written(Kept(loaded, parameters), path, seconds)
@@ -91,9 +95,18 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
         aside.replace(path)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         aside.unlink(missing_ok=True)
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        return f"what it returns cannot be kept, as arrays, texts and numbers can ({why})"
+        return _why_not(error)
     return None
+
+
+def _why_not(error: Exception) -> str:
+    """There is no copy."""
+    if no_memory(error):
+        return "memory is not enough for a copy"
+    if isinstance(error, OSError):
+        return f"a copy of it cannot be written ({error.strerror or error})"
+    why = f"{type(error).__name__}: {error}"
+    return f"what it returns cannot be kept, as arrays, texts and numbers can ({why})"
 
 
 def kept(path: Path) -> Kept | None:

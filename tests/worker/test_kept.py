@@ -170,6 +170,28 @@ def test_what_loads_sooner_than_a_copy_of_it_is_written_is_not_kept(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+class Wide:
+    """Of which no array can be made."""
+
+    def __array__(self, *_, **__):
+        raise MemoryError("Unable to allocate 8.0 EiB")
+
+
+def test_what_memory_is_not_enough_to_copy_is_not_kept(tmp_path):
+    told = asked_to_keep(tmp_path / "kept", (Wide(), np.zeros((6, 2))))
+    assert told.endswith("it is called again in each process: memory is not enough for a copy.")
+
+
+def test_a_full_disk_is_no_fault_of_what_was_loaded(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    (tmp_path / "kept.tmp").symlink_to("/dev/full")
+    x = np.zeros((6, 2))
+    told = asked_to_keep(tmp_path / "kept", (x, x))
+    assert told.endswith("a copy of it cannot be written (No space left on device).")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
     found, calls, kept = asking(seconds=1.1, loader="load_named")
     assert (calls, kept) == (2, False)
