@@ -7,6 +7,7 @@ memory-mapped, so that a process reads what it uses, from memory that all proces
 
 import mmap
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,7 +92,11 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
             return f"the disk has no room to keep {format_bytes(needed)}"
         joblib.dump(what, aside)
+        began = time.perf_counter()
         joblib.load(aside, mmap_mode="c")
+        if time.perf_counter() - began > max(seconds, SLOW_SECONDS):  # many small objects
+            aside.unlink()
+            return "to read a copy takes longer"
         aside.replace(path)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         aside.unlink(missing_ok=True)

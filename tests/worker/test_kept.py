@@ -1,5 +1,6 @@
 """A slow loader is called once in a run: its arrays are kept for the processes after it."""
 
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -168,6 +169,18 @@ def test_what_loads_sooner_than_a_copy_of_it_is_written_is_not_kept(tmp_path):
     told = asked_to_keep(tmp_path / "kept", (many, many))
     assert "it is called again in each process: a copy of 2.0 GiB may take longer" in told
     assert not [*tmp_path.iterdir()]
+
+
+class Slow:
+    def __reduce__(self):
+        return time.sleep, (1.2,)
+
+
+def test_what_loads_sooner_than_a_copy_of_it_is_read_is_not_kept(tmp_path):
+    path = tmp_path / "kept"
+    assert written(Kept(Slow(), None), path, 0.1) == "to read a copy takes longer"
+    assert not [*tmp_path.iterdir()]
+    assert written(Kept(Slow(), None), path, 5.0) is None
 
 
 class Wide:
