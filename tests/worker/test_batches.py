@@ -1,5 +1,7 @@
 """Batches in a tf.data.Dataset, whatever comes first, and however long they take to count."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -104,3 +106,15 @@ def test_a_loader_is_called_again_only_for_a_pass_that_is_asked_for(ends, calls)
     assert (made.count, called) == (20, [])
     assert [len(each[0]) for each in made.data] == [20]
     assert len(called) == calls
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_pass_over_a_generator_takes_is_saved_only_where_it_is_not_read_again(ends):
+    def slow():
+        for _ in range(3):
+            time.sleep(0.1)
+            yield np.ones((20, 4), "float32"), np.ones((20, 1), "float32")
+
+    look = Look(60)
+    generators.of_generator(slow(), slow, 20, "data", look, ends=ends, fixed_inputs=True)
+    assert look.took_seconds == 0 if ends else look.took_seconds >= 0.2
