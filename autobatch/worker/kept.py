@@ -6,6 +6,7 @@ memory-mapped, so that a process reads what it uses, from memory that all proces
 """
 
 import mmap
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -84,7 +85,8 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
     aside, needed = path.with_suffix(".tmp"), sum(map(_bytes, leaves))
     if path.exists():
         return None
-    if any(_is_mapped(leaf, path.parent) for leaf in leaves):
+    ours = Path(os.path.normpath(path.parent))  # as NumPy names the files that it maps
+    if any(_is_mapped(leaf, ours) for leaf in leaves):
         return "of files that it maps into memory no copy is kept"
     if max(seconds, SLOW_SECONDS) < needed / COPIED_BYTES_PER_SECOND:
         return f"a copy of {format_bytes(needed)} may take longer"

@@ -157,6 +157,13 @@ def test_what_a_command_looks_at_again_is_not_copied_again(tmp_path):
     assert kept(path).value[0].sum() == 0
 
 
+def test_what_was_kept_may_be_kept_once_more_whatever_the_path_to_the_run(tmp_path):
+    (tmp_path / "here").mkdir()
+    run = tmp_path / "here" / ".."
+    assert written(Kept(np.zeros((6, 2)), None), run / "once", 2.0) is None
+    assert written(kept(run / "once"), run / "kept", 2.0) is None
+
+
 def test_of_what_cannot_be_pickled_nothing_is_left_on_disk(tmp_path):
     x = np.zeros((6, 2))
     told = asked_to_keep(tmp_path / "kept", (defaultdict(lambda: x, x=x), x))
