@@ -53,7 +53,7 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
             )
         return str(model)
     given = {"build_model": model} | ({} if data is None else {"load_data": data})
-    if once := _loads_once(data):
+    if (once := _loads_once(data)) is not None:
         given["load_once"] = once
     functions, digests = {}, {}
     for name, each in given.items():
@@ -73,12 +73,25 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     return f"{folder / 'python.py'}:build_model"
 
 
-def _loads_once(data: object) -> object:
+def _loads_once(data: Any) -> object:
     """The `load_once` beside the function that loads their data, if it is given what that loads."""
-    function = inspect.unwrap(data) if callable(data) else data
-    if isinstance(function, FunctionType) and "loaded" in inspect.signature(function).parameters:
-        return function.__globals__.get("load_once")
-    return None
+    function = _function(data)
+    if function is None or "loaded" not in inspect.signature(data).parameters:
+        return None
+    once = function.__globals__.get("load_once")
+    is_given = "loaded" in getattr(data, "keywords", {})  # by a partial()
+    return once if callable(once) and not is_given else None
+
+
+def _function(given: Any) -> FunctionType | None:
+    """What is called in the end, through decorators, partial(), methods and objects."""
+    if not callable(given):
+        return None
+    for name in ("__wrapped__", "__func__", "func"):
+        if hasattr(given, name):
+            return _function(getattr(given, name))
+    called = given if isinstance(given, FunctionType) else type(given).__call__
+    return called if isinstance(called, FunctionType) else None
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -136,3 +136,47 @@ def load_data(batch_size, loaded):
 print("""
     asked(tmp_path, SLOW.replace("width = None", "width = 3").replace("\nprint(", once))
     assert (tmp_path / "calls").read_text() == "x"
+
+
+LOADING = """
+import functools
+from pathlib import Path
+from autobatch.objects import target_of
+
+def build_model():
+    return 0
+
+def load_once():
+    return 0
+
+def load_data(loaded, size=1):
+    return loaded
+
+class Loader:
+    def load(self, loaded):
+        return loaded
+
+    def __call__(self, loaded):
+        return loaded
+
+@functools.wraps(load_data)
+def decorated(*given, **named):
+    return load_data(*given, **named)
+
+partial = functools.partial
+alike = [load_data, decorated, partial(load_data, size=2), Loader().load, Loader()]
+
+def sends(data):
+    path = Path(target_of(build_model, data, None).partition(":")[0])
+    return b"load_once" in path.with_suffix(".pickle").read_bytes()
+
+print(*map(sends, alike))
+print(*map(sends, [partial(load_data, 0), partial(load_data, loaded=0), [1, 2], build_model]))
+load_once = [1, 2]
+print(*map(sends, alike))
+"""
+
+
+def test_what_is_loaded_once_is_found_beside_whatever_is_called_in_the_end(tmp_path):
+    found = [line.split() for line in printed(tmp_path, LOADING).splitlines()]
+    assert found == [["True"] * 5, ["False"] * 4, ["False"] * 5]
