@@ -153,10 +153,9 @@ class _Loading:
             else parameters(self.model),
             is_called_again=self.called.is_needed(self.target),
         )
-        if note is None:
-            return found
-        found = replace(found, notes=(*found.notes, note))
-        if not path.exists():
+        if note is not None:
+            found = replace(found, notes=(*found.notes, note))
+        if not path.exists():  # it may be there from an inspection before this
             return found
         saved += seconds + time.perf_counter() - began
         return replace(found, saved_seconds=saved, mapped_bytes=mapped_bytes(loaded))

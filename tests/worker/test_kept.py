@@ -328,3 +328,18 @@ def test_a_model_that_is_another_without_the_loader_is_refused(tmp_path):
     found = asked(tmp_path, code, changed(PROBE, batch_size=16))
     assert isinstance(found, UserCodeFailed), found
     assert "of 7 parameters, and of 19 where train.py:data was called before it" in found.message
+
+
+def test_what_is_mapped_from_an_inspection_before_counts_where_this_one_was_quick(tmp_path):
+    code = f"""
+        import time
+        from pathlib import Path
+        called = Path({str(tmp_path / "called")!r})
+        def data():
+            if not called.exists():
+                called.touch()
+                time.sleep(1.1)
+            return (x, x[:, :1]), (x[:16], x[:16, :1])
+        """
+    first, second = (asked(tmp_path, code, Inspect(batch_size=16)) for _ in range(2))
+    assert second.mapped_bytes == first.mapped_bytes == 64 * 4 * 4
