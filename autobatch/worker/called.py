@@ -60,7 +60,7 @@ class Once:
         if why_not:
             self._fresh.append(value)
             return f"{told}, and it is called again in each process: {why_not}."
-        self.saved_seconds = seconds
+        self.saved_seconds = time.perf_counter() - began
         self.mapped_bytes = mapped_bytes(value, is_pickled=True)
         size = format_bytes(self.path.stat().st_size)
         is_slow = seconds >= SLOW_SECONDS

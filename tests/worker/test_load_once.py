@@ -128,6 +128,25 @@ def test_how_long_it_took_is_told_and_is_no_time_of_other_processes(user):
     assert 1.1 <= found.saved_seconds < 2
 
 
+COPIED_SLOWLY = """
+class Slow:
+    def __reduce__(self):
+        return time.sleep, (0.9,)
+
+def load_once():
+    time.sleep(1.1)
+    return load(), Slow()
+
+def load_batched(batch_size, loaded):
+    return tuple(each.batch(batch_size) for each in load_dataset(loaded[0]))
+"""
+
+
+def test_nor_is_what_a_copy_of_it_took(user):
+    found = user.asks(Inspect(batch_size=20), more=SLOW + COPIED_SLOWLY)[0]
+    assert 2 <= found.saved_seconds < 3
+
+
 WRITING = """
 def load_negated(batch_size, loaded):
     (x, y), validation = loaded
