@@ -14,13 +14,22 @@ from typing import Any
 from autobatch.protocol import Target, changed
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker import globals
-from autobatch.worker.kept import SLOW_SECONDS, Kept, kept, mapped_bytes, written
+from autobatch.worker.kept import (
+    IN_ONCE,
+    SLOW_SECONDS,
+    Kept,
+    kept,
+    mapped_bytes,
+    told_again,
+    written,
+)
 from autobatch.worker.mistakes import TargetError
 from autobatch.worker.seeds import random_state, set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
 from autobatch.worker.trackers import switch_off_autologging
 
 LOADED, ONCE = "loaded", "load_once"  # the loader's parameter, and the function that makes it
+READ = "what the model is built from, or what the loader reads"
 
 
 class Once:
@@ -33,8 +42,10 @@ class Once:
         self.target, self.reference = target, reference
         self.function = find_callable(changed(target, data=reference), "data")
         self.path = Path(f"{target.kept_data}-once") if target.kept_data else None
-        self.saved_seconds = 0.0  # in each process after this one
+        self.seconds = 0.0  # that calling it took
+        self.saved_seconds = 0.0  # of this process, by the processes after it
         self.mapped_bytes = 0  # by each of them
+        self.why_not: str | None = None  # where it is not in the file
         self.sets_what_is_read = False  # by the model or the loader, as far as is known
         self._draw_alike = random_state()
         self._fresh: list[Any] = []  # what it returned, and nobody was given yet
@@ -45,26 +56,35 @@ class Once:
             return known.value
         return self._fresh.pop() if self._fresh else self._called()
 
-    def keep(self) -> str | None:
-        """Have it in the file, if it can be. A sentence for the user where that is worth one."""
+    def keep(self) -> None:
+        """Have it in the file, if it can be."""
         assert self.path is not None
         before, began = globals.marks(self.target), time.perf_counter()
         value = self._called()
-        seconds = time.perf_counter() - began
+        self.seconds = time.perf_counter() - began
         sets = globals.changed(before, self.target)
-        told = f"{self.reference} took {format_duration(seconds)}"
         self.sets_what_is_read = globals.sets_what_is_read(self.target, sets, once=self.reference)
-        why_not: str | None = "it sets what the model is built from, or what the loader reads"
-        if not self.sets_what_is_read:
-            why_not = written(Kept(value, None), self.path, seconds)
-        if why_not:
-            self._fresh.append(value)
-            return f"{told}, and it is called again in each process: {why_not}."
+        if self.sets_what_is_read:
+            self.path.unlink(missing_ok=True)
+            self.why_not = f"it sets {READ}"
+        else:
+            self.why_not = written(Kept(value, None), self.path, self.seconds)
         self.saved_seconds = time.perf_counter() - began
-        self.mapped_bytes = mapped_bytes(value, is_pickled=True)
-        size = format_bytes(self.path.stat().st_size)
-        is_slow = seconds >= SLOW_SECONDS
-        return f"{told}; what it returned ({size}) is kept for this run." if is_slow else None
+        if self.why_not:
+            self._fresh.append(value)
+            self.saved_seconds -= self.seconds
+        else:
+            self.mapped_bytes = mapped_bytes(value, is_pickled=True)
+
+    def note(self, loaded: Any) -> str | None:
+        """A sentence for the user where that is worth one, of whom the loader returned `loaded`."""
+        if self.seconds < SLOW_SECONDS:
+            return None
+        if self.why_not:
+            return f"{told_again(self.reference, self.seconds, loaded)}: {self.why_not}."
+        assert self.path is not None
+        took, size = format_duration(self.seconds), format_bytes(self.path.stat().st_size)
+        return f"{self.reference} took {took}; what it returned ({size}) is kept for this run."
 
     def _called(self) -> Any:
         put_back = random_state()
@@ -80,7 +100,6 @@ class Called:
 
     loader: Any  # None: they have none
     once: Once | None = None  # what it is given that is loaded once
-    note: str | None = None  # on that, for the user
     value: Any = None
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
@@ -88,10 +107,14 @@ class Called:
     parameters: int | None = None  # of the model, where it was called and that is known
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
 
-    def is_needed(self, target: Target) -> bool:
-        """In every process, since it sets what the model is built from."""
-        sets = self.changed is not None and globals.sets_what_is_read(target, self.changed)
-        return sets or (self.once is not None and self.once.sets_what_is_read)
+    def why_again(self, target: Target) -> str | None:
+        """Why the loader is called in every process, whatever it returns."""
+        if self.changed is not None and globals.sets_what_is_read(target, self.changed):
+            built = "it sets what the model is built from"
+            return f"{built}. What is slow would be paid once {IN_ONCE}"
+        if self.once is not None and self.once.sets_what_is_read:
+            return f"{self.once.reference} sets {READ}"
+        return None
 
 
 def call_loader(
@@ -117,7 +140,7 @@ def call_loader(
     if anew or shuffle_seed is not None:
         shuffle_by(shuffle_seed)
     if path and anew and called.once is not None:
-        called.note = called.once.keep()
+        called.once.keep()
     before = globals.marks(target) if path and anew else None
     called.draw_alike, began = random_state(), time.perf_counter()
     called.value = load_for(called, target, batch_size)

@@ -136,11 +136,8 @@ class _Loading:
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
         """What was slow to load, kept; and what no process after this one spends."""
         saved, once = sum(look.took_seconds for look in self.looks), self.called.once
-        if once is not None:
-            saved, found = saved + once.saved_seconds, replace(found, mapped_bytes=once.mapped_bytes)
-        found = replace(found, saved_seconds=saved)
         if not self.target.kept_data:
-            return found
+            return replace(found, saved_seconds=saved)
         began, path = time.perf_counter(), Path(self.target.kept_data)
         note = keep(
             loaded,
@@ -151,14 +148,18 @@ class _Loading:
             parameters=None
             if takes_batch_size(builder_of(self.target))
             else parameters(self.model),
-            is_called_again=self.called.is_needed(self.target),
+            again_since=self.called.why_again(self.target),
         )
-        if note is not None:
-            found = replace(found, notes=(*found.notes, note))
-        if not path.exists():  # it may be there from an inspection before this
-            return found
-        saved += seconds + time.perf_counter() - began
-        return replace(found, saved_seconds=saved, mapped_bytes=mapped_bytes(loaded))
+        notes, mapped = [note], 0
+        if path.exists():  # perhaps from an inspection before this
+            saved += seconds + time.perf_counter() - began
+            mapped = mapped_bytes(loaded)
+            saved += once.seconds if once is not None and once.why_not else 0.0
+        elif once is not None:
+            notes, mapped = [once.note(loaded), note], once.mapped_bytes
+        saved += once.saved_seconds if once is not None else 0.0
+        told = (*filter(None, notes), *found.notes)
+        return replace(found, notes=told, saved_seconds=saved, mapped_bytes=mapped)
 
     def data(self, loaded: Any) -> Data:
         source = str(self.target.data)

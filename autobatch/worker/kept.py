@@ -45,24 +45,19 @@ def keep(
     *,
     parameters: int | None,
     is_for_one_size: bool,
-    is_called_again: bool,
+    again_since: str | None,
 ) -> str | None:
     """Keep what took `seconds` to load. Returns a sentence for the user where that is worth one.
 
-    What was asked for with a batch size may be another with the next one.
+    What was asked for with a batch size may be another with the next one. With `again_since` it is
+    not kept: that is why it is called in every process.
     """
     if seconds < SLOW_SECONDS:
         return None
-    took = f"{source} took {format_duration(seconds)}"
-    told = f"{took}, and it is called again in each process"
-    if any(isinstance(leaf, Iterator) for leaf in keras.tree.flatten(loaded)):
-        told += ", and whenever a generator of it has ended"
-    if is_called_again:
+    told = told_again(source, seconds, loaded)
+    if again_since:
         path.unlink(missing_ok=True)
-        return (
-            f"{told}, since it sets what the model is built from. What is slow would be paid once "
-            f"{IN_ONCE}."
-        )
+        return f"{told}, since {again_since}."
     try:
         loaded = loaded if is_for_one_size else keras.tree.map_structure(_numpy, loaded)
     except Exception as error:  # of any type, as a library has it
@@ -73,7 +68,16 @@ def keep(
     if why_not:
         return f"{told}: {why_not}."
     size = format_bytes(path.stat().st_size)
-    return f"{took}; its arrays ({size}) are kept for the processes of this run."
+    took = format_duration(seconds)
+    return f"{source} took {took}; its arrays ({size}) are kept for the processes of this run."
+
+
+def told_again(source: str, seconds: float, loaded: Any) -> str:
+    """That it is called so often, where the loader returned `loaded`."""
+    told = f"{source} took {format_duration(seconds)}, and it is called again in each process"
+    if any(isinstance(leaf, Iterator) for leaf in keras.tree.flatten(loaded)):
+        told += ", and whenever a generator of it has ended"
+    return told
 
 
 def written(what: Kept, path: Path, seconds: float) -> str | None:

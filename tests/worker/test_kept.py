@@ -126,7 +126,7 @@ def test_tensors_and_frames_of_a_slow_loader_are_kept_as_arrays(asking, loader):
 
 def asked_to_keep(path, loaded):
     """What a user is told where that took two seconds to load."""
-    how = {"parameters": None, "is_for_one_size": False, "is_called_again": False}
+    how = {"parameters": None, "is_for_one_size": False, "again_since": None}
     return keep(loaded, path, 2.0, "load_data", **how)
 
 

@@ -115,8 +115,7 @@ def test_the_lines_to_paste_call_it_too(user):
 
 
 SLOW = """
-load = load_once
-def load_once():
+def load_once(load=load_once):
     time.sleep(1.1)
     return load()
 """
@@ -133,8 +132,7 @@ class Slow:
     def __reduce__(self):
         return time.sleep, (0.9,)
 
-def load_once():
-    time.sleep(1.1)
+def load_once(load=load_once):
     return load(), Slow()
 
 def load_batched(batch_size, loaded):
@@ -143,7 +141,7 @@ def load_batched(batch_size, loaded):
 
 
 def test_nor_is_what_a_copy_of_it_took(user):
-    found = user.asks(Inspect(batch_size=20), more=SLOW + COPIED_SLOWLY)[0]
+    found = user.asks(Inspect(batch_size=20), more=COPIED_SLOWLY + SLOW)[0]
     assert 2 <= found.saved_seconds < 3
 
 
@@ -198,10 +196,43 @@ def load_batched(batch_size, loaded):
 
 @pytest.mark.parametrize("why", NOT_KEPT)
 def test_where_it_cannot_be_kept_it_is_called_in_each_process_and_that_is_told(user, why):
-    found, fits = user.asks(Inspect(batch_size=20), PROBE, more=NOT_KEPT[why])
+    found, fits = user.asks(Inspect(batch_size=20), PROBE, more=NOT_KEPT[why] + SLOW)
     assert isinstance(fits, Fits), fits
     assert why in found.notes[0] and "called again in each process" in found.notes[0]
     assert user.calls == 2
+
+
+@pytest.mark.parametrize("why", NOT_KEPT)
+def test_where_that_takes_no_time_it_is_not_told(user, why):
+    found = user.asks(Inspect(batch_size=20), more=NOT_KEPT[why])[0]
+    assert isinstance(found, Inspected), found
+    assert not any("load_once took" in note for note in found.notes)
+
+
+LAMBDA = """
+def load_once(load=load_once):
+    return load(), lambda: 1
+
+def load_generated(batch_size, loaded):
+    return load_generators(batch_size, loaded[0])
+
+def load_slowly(loaded):
+    time.sleep(1.1)
+    return loaded[0]
+"""
+
+
+def test_a_generator_that_has_ended_calls_what_is_not_kept_again_and_that_is_told(user):
+    found = user.asks(Inspect(batch_size=20), loader="load_generated", more=LAMBDA + SLOW)[0]
+    assert "in each process, and whenever a generator of it has ended" in found.notes[0]
+
+
+def test_what_only_a_loader_whose_arrays_are_kept_needs_is_called_once(user):
+    found, fits = user.asks(Inspect(batch_size=20), PROBE, loader="load_slowly", more=LAMBDA + SLOW)
+    assert isinstance(fits, Fits), fits
+    assert user.calls == 1
+    assert ["load_slowly" in note for note in found.notes if "took" in note] == [True]
+    assert 2.2 <= found.saved_seconds < 4
 
 
 MODEL = """
@@ -225,8 +256,11 @@ def build_model():
 def test_what_it_sets_the_model_has_in_every_process(user):
     """Whatever its loader returns, which is slow, would be kept else."""
     names = {"loader": "load_slowly", "model": "train.py:build_model"}
-    fits = user.asks(Inspect(batch_size=20), PROBE, more=MODEL, **names)[1]
+    found, fits = user.asks(Inspect(batch_size=20), PROBE, more=MODEL, **names)
     assert isinstance(fits, Fits), fits
+    told = [note for note in found.notes if "load_slowly took" in note]
+    assert "in each process, since train.py:load_once sets what the model" in told[0]
+    assert "would be paid once" not in told[0]
 
 
 SLOW_LOADER = """

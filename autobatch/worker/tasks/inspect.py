@@ -74,7 +74,6 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     nan = _nan_report(data, given["x"])
     callbacks, kept_alike = made_callbacks(target, size), settings(model)
     notes = (
-        *((called.note,) if called.note else ()),
         *data.notes,
         *notes,
         *order_notes(
