@@ -17,9 +17,9 @@ from autobatch.worker import globals
 from autobatch.worker.kept import (
     IN_ONCE,
     SLOW_SECONDS,
-    Kept,
     kept,
     mapped_bytes,
+    read_parameters,
     told_again,
     written,
 )
@@ -50,10 +50,13 @@ class Once:
         self._draw_alike = random_state()
         self._fresh: list[Any] = []  # what it returned, and nobody was given yet
 
+    @property
+    def is_kept(self) -> bool:
+        return self.path is not None and self.path.exists()
+
     def __call__(self) -> Any:
-        known = kept(self.path) if self.path else None
-        if known is not None:
-            return known.value
+        if self.path is not None and self.is_kept:
+            return kept(self.path)
         return self._fresh.pop() if self._fresh else self._called()
 
     def keep(self) -> None:
@@ -68,7 +71,7 @@ class Once:
             self.path.unlink(missing_ok=True)
             self.why_not = f"it sets {READ}"
         else:
-            self.why_not = written(Kept(value, None), self.path, self.seconds)
+            self.why_not = written(value, self.path, self.seconds)
         self.saved_seconds = time.perf_counter() - began
         if self.why_not:
             self._fresh.append(value)
@@ -104,7 +107,7 @@ class Called:
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
     changed: set[str] | None = None  # globals that it set; None: what it returned is not to be kept
-    parameters: int | None = None  # of the model, where it was called and that is known
+    parameters: int | None = None  # of the model that was built after what is kept was loaded
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
 
     def why_again(self, target: Target) -> str | None:
@@ -133,10 +136,12 @@ def call_loader(
     if loader is None:
         return Called(None, import_seconds=import_seconds)
     path = Path(target.kept_data) if target.kept_data else None
-    known = kept(path) if path and not anew else None
-    if known is not None:
-        return Called(loader, value=known.value, parameters=known.parameters)
+    built = read_parameters(path) if path and not anew else None
+    if path and not anew and path.exists():
+        return Called(loader, value=kept(path), parameters=built)
     called = Called(loader, _find_once(target, loader), import_seconds=import_seconds)
+    if called.once is not None and called.once.is_kept:
+        called.parameters = built
     if anew or shuffle_seed is not None:
         shuffle_by(shuffle_seed)
     if path and anew and called.once is not None:

@@ -16,7 +16,7 @@ from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.called import Called, builder_of, called_again, load_for, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
-from autobatch.worker.kept import keep, mapped_bytes
+from autobatch.worker.kept import keep, mapped_bytes, write_parameters
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
@@ -105,12 +105,12 @@ def load(
 
 def _check_built(target: Target, model: keras.Model, called: Called) -> None:
     """That the model is the one that is built where the loader was called."""
-    found = parameters(model)
+    found, kept = parameters(model), called.once.reference if called.once else target.data
     if called.parameters not in (None, found):
         raise UserError(
             f"{target.model} builds a model of {found} parameters, and of {called.parameters} "
-            f"where {target.data} was called before it.",
-            hint="What it returns is kept, since it is slow, and it is not called in each process. "
+            f"where {kept} was called before it.",
+            hint="What that returns is kept for the run, and it is not called in each process. "
             "Let the model need nothing that it sets: give that under `args:` in the recipe.",
         )
 
@@ -145,11 +145,10 @@ class _Loading:
             seconds,
             str(self.target.data),
             is_for_one_size=takes_batch_size(self.called.loader),
-            parameters=None
-            if takes_batch_size(builder_of(self.target))
-            else parameters(self.model),
             again_since=self.called.why_again(self.target),
         )
+        if fixed_batch_size(self.model) is None and not takes_batch_size(builder_of(self.target)):
+            write_parameters(path, parameters(self.model))
         notes, mapped = [note], 0
         if path.exists():  # perhaps from an inspection before this
             saved += seconds + time.perf_counter() - began

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +30,12 @@ IN_ONCE = "in a `load_once()` beside it, whose result it is given as `loaded`"
 COPIED_BYTES_PER_SECOND = 200 << 20  # by most disks, at least: files may be read from memory sooner
 
 
-@dataclass(frozen=True)
-class Kept:
-    value: Any  # that the loader returned
-    parameters: int | None  # of the model that was built after it; None: it may be of any
-
-
 def keep(
     loaded: Any,
     path: Path,
     seconds: float,
     source: str,
     *,
-    parameters: int | None,
     is_for_one_size: bool,
     again_since: str | None,
 ) -> str | None:
@@ -64,7 +56,7 @@ def keep(
         return f"{told}: {_why_not(error)}."
     if is_for_one_size or not all(map(_is_array, keras.tree.flatten(loaded))):
         return f"{told}. Of arrays, without batch_size, that would be paid once, as {IN_ONCE}."
-    why_not = written(Kept(loaded, parameters), path, seconds)
+    why_not = written(loaded, path, seconds)
     if why_not:
         return f"{told}: {why_not}."
     size = format_bytes(path.stat().st_size)
@@ -80,12 +72,12 @@ def told_again(source: str, seconds: float, loaded: Any) -> str:
     return told
 
 
-def written(what: Kept, path: Path, seconds: float) -> str | None:
+def written(value: Any, path: Path, seconds: float) -> str | None:
     """Why what took so long to load is not in that file now; None where it is.
 
     Once it was kept, the other processes of a command have it.
     """
-    leaves = [leaf for leaf in keras.tree.flatten(what.value) if leaf is not None]
+    leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
     aside, needed = path.with_suffix(".tmp"), sum(map(_bytes, leaves))
     if path.exists():
         return None
@@ -97,7 +89,7 @@ def written(what: Kept, path: Path, seconds: float) -> str | None:
     try:
         if needed > SPARE_SHARE * shutil.disk_usage(path.parent).free:
             return f"the disk has no room to keep {format_bytes(needed)}"
-        joblib.dump(what, aside)
+        joblib.dump(value, aside)
         began = time.perf_counter()
         joblib.load(aside, mmap_mode="c")
         if time.perf_counter() - began > max(seconds, SLOW_SECONDS):  # many small objects
@@ -120,11 +112,24 @@ def _why_not(error: Exception) -> str:
     return f"what it returns cannot be kept, as arrays, texts and numbers can ({why})"
 
 
-def kept(path: Path) -> Kept | None:
-    """What was kept there, memory-mapped; None if nothing was."""
+def kept(path: Path) -> Any:
+    """What was kept there, memory-mapped."""
     # Copy-on-write: what the user's code writes into its arrays stays in its process.
-    found: Kept | None = joblib.load(path, mmap_mode="c") if path.exists() else None
-    return found
+    return joblib.load(path, mmap_mode="c")
+
+
+def write_parameters(path: Path, count: int) -> None:
+    """Of the model that was built after what is kept there, or beside it, was loaded."""
+    with suppress(OSError):  # the disk is full
+        Path(f"{path}-parameters").write_text(f"{count}")
+
+
+def read_parameters(path: Path) -> int | None:
+    """None: it may be of any."""
+    try:
+        return int(Path(f"{path}-parameters").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _numpy(leaf: Any) -> Any:

@@ -21,7 +21,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.worker.arrays import arrays
-from autobatch.worker.kept import Kept, keep, kept, mapped_bytes, written
+from autobatch.worker.kept import keep, kept, mapped_bytes, written
 
 LOADER = """
 import collections
@@ -126,8 +126,7 @@ def test_tensors_and_frames_of_a_slow_loader_are_kept_as_arrays(asking, loader):
 
 def asked_to_keep(path, loaded):
     """What a user is told where that took two seconds to load."""
-    how = {"parameters": None, "is_for_one_size": False, "again_since": None}
-    return keep(loaded, path, 2.0, "load_data", **how)
+    return keep(loaded, path, 2.0, "load_data", is_for_one_size=False, again_since=None)
 
 
 def of_library(name):
@@ -145,7 +144,7 @@ def of_library(name):
 def test_what_is_kept_of_tensors_and_frames_is_what_fit_is_given_without(tmp_path, library):
     loaded = of_library(library)
     assert "are kept for the processes" in asked_to_keep(tmp_path / "kept", loaded)
-    one, same = arrays(loaded, "it"), arrays(kept(tmp_path / "kept").value, "it")
+    one, same = arrays(loaded, "it"), arrays(kept(tmp_path / "kept"), "it")
     assert one.fingerprint() == same.fingerprint()
 
 
@@ -154,13 +153,13 @@ def test_what_a_command_looks_at_again_is_not_copied_again(tmp_path):
     path = tmp_path / "kept"
     told = [asked_to_keep(path, (x + n, x)) for n in range(2)]
     assert told[0] == told[1]
-    assert kept(path).value[0].sum() == 0
+    assert kept(path)[0].sum() == 0
 
 
 def test_what_was_kept_may_be_kept_once_more_whatever_the_path_to_the_run(tmp_path):
     (tmp_path / "here").mkdir()
     run = tmp_path / "here" / ".."
-    assert written(Kept(np.zeros((6, 2)), None), run / "once", 2.0) is None
+    assert written(np.zeros((6, 2)), run / "once", 2.0) is None
     assert written(kept(run / "once"), run / "kept", 2.0) is None
 
 
@@ -185,9 +184,9 @@ class Slow:
 
 def test_what_loads_sooner_than_a_copy_of_it_is_read_is_not_kept(tmp_path):
     path = tmp_path / "kept"
-    assert written(Kept(Slow(), None), path, 0.1) == "to read a copy takes longer"
+    assert written(Slow(), path, 0.1) == "to read a copy takes longer"
     assert not [*tmp_path.iterdir()]
-    assert written(Kept(Slow(), None), path, 5.0) is None
+    assert written(Slow(), path, 5.0) is None
 
 
 class Wide:
@@ -244,8 +243,8 @@ def test_tensors_count_as_mapped_only_where_arrays_were_made_of_them(library):
 def test_a_sparse_tensor_can_be_loaded_once(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "kept"
-    assert written(Kept(torch.eye(3).to_sparse(), None), path, 2.0) is None
-    assert kept(path).value.to_dense().sum() == 3
+    assert written(torch.eye(3).to_sparse(), path, 2.0) is None
+    assert kept(path).to_dense().sum() == 3
 
 
 def test_what_is_mapped_counts_as_the_users_own_training_would_hold_it(tmp_path):

@@ -275,6 +275,29 @@ def test_arrays_that_a_slow_loader_makes_of_it_are_kept_themselves(user):
     assert "its arrays" in found.notes[0] and "are kept" in found.notes[0]
 
 
+ELSEWHERE = """
+import os
+def load_once(load=load_once):
+    os.environ["UNITS_OF_MODEL"] = "3"
+    return load()
+
+def build_model():
+    layers = [keras.layers.Dense(int(os.environ.get("UNITS_OF_MODEL", 1))), keras.layers.Dense(1)]
+    found = keras.Sequential([keras.Input((8,)), *layers])
+    found.compile("sgd", "mse")
+    return found
+"""
+
+
+def test_a_model_that_is_another_without_it_is_refused(user):
+    """Where it was not seen that it sets what the model is built from."""
+    found = user.asks(Inspect(batch_size=20), PROBE, more=ELSEWHERE, model="train.py:build_model")
+    assert isinstance(found[0], Inspected), found[0]
+    assert isinstance(found[1], UserCodeFailed), found[1]
+    told = "of 11 parameters, and of 31 where train.py:load_once was called before it"
+    assert told in found[1].message
+
+
 def test_a_loader_that_asks_for_it_where_there_is_none_is_refused(user):
     found = user.asks(Inspect(batch_size=20), more="\ndel load_once")[0]
     assert isinstance(found, TargetMissing), found
