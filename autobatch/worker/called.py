@@ -106,7 +106,7 @@ class Called:
     value: Any = None
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
-    changed: set[str] | None = None  # globals that it set; None: what it returned is not to be kept
+    changed: set[str] | None = None  # globals that it set; None: it was quick
     parameters: int | None = None  # of the model that was built after what is kept was loaded
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
 
@@ -150,7 +150,8 @@ def call_loader(
     called.draw_alike, began = random_state(), time.perf_counter()
     called.value = load_for(called, target, batch_size)
     called.seconds = time.perf_counter() - began
-    if before is not None and called.seconds >= SLOW_SECONDS:
+    took = called.seconds + (called.once.seconds if called.once is not None else 0.0)
+    if before is not None and took >= SLOW_SECONDS:
         called.changed = globals.changed(before, target)
     return called
 

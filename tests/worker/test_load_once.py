@@ -235,6 +235,21 @@ def test_what_only_a_loader_whose_arrays_are_kept_needs_is_called_once(user):
     assert 2.2 <= found.saved_seconds < 4
 
 
+SCHEDULED = """
+def build_model():
+    found = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    found.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)), "mse")
+    return found
+"""
+
+
+def test_what_is_slow_and_not_kept_is_not_asked_again_whether_a_schedule_follows_it(user):
+    more = NOT_KEPT["cannot be kept"] + SLOW + SCHEDULED
+    found = user.asks(Inspect(batch_size=20), more=more, model="train.py:build_model")[0]
+    assert found.learning_rate_schedule == "CosineDecay"
+    assert user.calls == 1
+
+
 MODEL = """
 load, layer = load_once, keras.layers.Normalization()
 def load_once():
