@@ -113,16 +113,21 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
     """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
     found = choice.standing
     sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
+    perhaps = [s for s, i in found.speedups.items() if i.high > ranking.TIE]
+    if not sooner and all(map(found.ends_worse, perhaps)):  # more seeds would help none of them
+        sooner = perhaps
     none_is_sooner = all(i.high <= ranking.TIE for i in found.speedups.values())
     no_sooner = [s for s in found.differences if s in found.speedups or s in found.later]
     ends_better = [s for s in no_sooner if found.ends_better(s) and none_is_sooner]
     if sooner:
         setting = max(sooner, key=lambda s: found.speedups[s].value)
-        soonest = f"is {ratio(found.speedups[setting].value)} times as soon at {goal}, but"
+        interval = found.speedups[setting]
+        is_so = "is" if interval.low > 1 else "may be"
+        soonest = f"{is_so} {ratio(interval.value)} times as soon at {goal}, but"
         advice = (
             f"{mine.capitalize()} stays. A learning rate that falls as training goes on may give "
-            "both. Where yours is a number, --set trials.schedule=warmup_stable_decay compares "
-            "settings that way."
+            "both. Where yours is a number that no callback changes, --set "
+            "trials.schedule=warmup_stable_decay compares settings that way."
         )
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)

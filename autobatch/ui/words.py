@@ -20,7 +20,7 @@ FITTING = ("fits", "predicted")  # outcomes of probes
 CONFIDENCE = {
     "high": "high: the trials and the model of noise scale and step time agree on the batch size",
     "medium": "medium: the trials say so; noise scale and step time do not confirm the batch size",
-    "low": "low: the trials could not tell",
+    "low": "low: the trials did not decide",
 }
 
 TOGETHER = "95 % intervals hold for all finalists together"

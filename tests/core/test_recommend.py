@@ -248,6 +248,20 @@ def test_what_levels_off_at_the_loss_of_the_baselines_unlucky_seed_is_not_better
     assert "ends worse" in why_this_one(choice, evidence)
 
 
+def test_of_what_may_be_sooner_and_ends_worse_for_certain_no_more_seeds_are_advised():
+    levels_off = {(OWN, seed): 0.5 for seed in range(SEEDS)} | {(OWN, 4): 0.58}
+    levels_off |= {(LARGE, seed): 0.572 + 0.001 * seed for seed in range(SEEDS)}
+    evidence = evidence_of(levels_off=levels_off, speeds={OWN: 2.5, FAST: 2.4}, noise=0.01)
+    del evidence.finals[SAFER]
+    evidence.step_doubts = {32: log(1.5), 64: log(8.0)}
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.standing.speedups[LARGE].low < 1) == ("inconclusive", True)
+    told = why_this_one(choice, evidence)
+    assert "Batch 64 with learning rate 0.16 may be " in told
+    assert "but ends worse" in told
+    assert "seeds would tell" not in told
+
+
 def test_why_a_little_later_one_is_chosen_is_told_also_where_all_end_at_the_target():
     evidence = evidence_of(speeds={FAST: 1.3, SAFER: 1.1, LARGE: 1.38}, noise=0.001)
     choice = choose(evidence, ceiling=64)
