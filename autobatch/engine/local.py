@@ -180,11 +180,14 @@ class LocalExecutor:
             return verdict.of_no_process(error, told)
         finally:
             theirs.close()
-        wonder_seconds = inf
+        wonder_seconds, mapped_bytes = inf, self._mapped_bytes
         if isinstance(task, Inspect):  # it loads the data itself
-            wonder_seconds, self._mapped_bytes = WONDER_SECONDS, 0
+            wonder_seconds, mapped_bytes = WONDER_SECONDS, 0
+        assert process.pid is not None
+        watch = ResidentWatch(process.pid, self.resident_limit_bytes, mapped_bytes, self.kept_data)
+        seconds = (deadline_seconds, wonder_seconds)
         try:
-            return self._listen(process, ours, log, deadline_seconds, wonder_seconds, on_progress)
+            return self._listen(process, ours, log, watch, *seconds, on_progress)
         finally:
             end(process)
             ours.close()
@@ -197,6 +200,7 @@ class LocalExecutor:
         process: BaseProcess,
         pipe: Connection,
         log: Path,
+        watch: ResidentWatch,
         deadline_seconds: float,
         wonder_seconds: float,
         on_progress: OnProgress,
@@ -204,10 +208,6 @@ class LocalExecutor:
         began = turned = time.monotonic()
         deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
         killed_before = oom_kills()
-        assert process.pid is not None
-        watch = ResidentWatch(
-            process.pid, self.resident_limit_bytes, self._mapped_bytes, self.kept_data
-        )
         killed_for_memory: str | None = None
         while True:
             now = time.monotonic()
