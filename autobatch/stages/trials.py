@@ -5,7 +5,7 @@ baseline, each with several fresh seeds, paired in initialisation and order of s
 """
 
 from collections.abc import Mapping
-from math import log
+from math import inf, log
 from statistics import median
 from typing import NoReturn
 
@@ -84,6 +84,7 @@ class _Trials:
         self.session, self.inspected, self.evidence = session, inspected, evidence
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
+        self._most_trials = inf  # of the first round
         self._overheads: list[float] = []  # seconds of each trial beside its training
         # Of each size: seconds of trials over those by the benchmark.
         self._pace: dict[int, list[float]] = {}
@@ -96,7 +97,8 @@ class _Trials:
         own, tried = self.evidence.baseline.batch_size, set(sizes)
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
             self._climb_near_the_nearest(size)
-        while len(self.evidence.first) + LATER_LADDERS <= self.evidence.first_trials:
+        self._most_trials = self.evidence.first_trials
+        while len(self.evidence.first) + LATER_LADDERS <= self._most_trials:
             best = {size: Setting(size, rung) for size, rung in self.best.items()}
             costs = {s: self.evidence.first.get(best[s]) if s in best else None for s in tried}
             beside = beside_the_best(costs, within, self.evidence.critical_batch().value)
@@ -121,6 +123,8 @@ class _Trials:
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:
             finals = min(FINALISTS, 2 * len(self.best) + 2) + 1  # with two of this size
+            if len(self.evidence.first) >= self._most_trials:
+                break
             if self.session.seconds_left() < self._finals_seconds(finals * trials.seeds):
                 self._out_of_time()
                 break
