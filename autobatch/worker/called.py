@@ -149,11 +149,19 @@ def call_loader(
     before = globals.marks(target) if path and anew else None
     called.draw_alike, began = random_state(), time.perf_counter()
     called.value = load_for(called, target, batch_size)
-    called.seconds = time.perf_counter() - began
-    took = called.seconds + (called.once.seconds if called.once is not None else 0.0)
+    seconds = time.perf_counter() - began
+    took = seconds + (called.once.seconds if called.once is not None else 0.0)
+    called.seconds = took if _is_called_by_it_alone(called) else seconds
     if before is not None and took >= SLOW_SECONDS:
         called.changed = globals.changed(before, target)
     return called
+
+
+def _is_called_by_it_alone(called: Called) -> bool:
+    """Whether what cannot be kept is not called, either, where what its loader makes of it is."""
+    once = called.once
+    cannot = once is not None and once.why_not is not None and not once.sets_what_is_read
+    return cannot and not takes_batch_size(called.loader)
 
 
 def load_for(called: Called, target: Target, batch_size: int) -> Any:

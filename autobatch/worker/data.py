@@ -153,7 +153,6 @@ class _Loading:
         if path.exists():  # perhaps from an inspection before this
             saved += seconds + time.perf_counter() - began
             mapped = mapped_bytes(loaded)
-            saved += once.seconds if once is not None and once.why_not else 0.0
         elif once is not None:
             notes, mapped = [once.note(loaded), note], once.mapped_bytes
         saved += once.saved_seconds if once is not None else 0.0

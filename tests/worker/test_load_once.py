@@ -127,6 +127,27 @@ def test_how_long_it_took_is_told_and_is_no_time_of_other_processes(user):
     assert 1.1 <= found.saved_seconds < 2
 
 
+AS_FUNCTIONS = """
+def load_once(load=load_once):
+    time.sleep(1.1)
+    found = load()
+    return lambda: found
+
+def load_called(loaded):
+    return loaded()
+"""
+
+
+def test_arrays_that_a_quick_loader_makes_of_what_cannot_be_kept_are_kept(user):
+    inspected, fits = user.asks(
+        Inspect(batch_size=20), PROBE, loader="load_called", more=AS_FUNCTIONS
+    )
+    assert "load_called took 1." in inspected.notes[0] and "are kept" in inspected.notes[0]
+    assert 1.1 <= inspected.saved_seconds < 2
+    assert isinstance(fits, Fits), fits
+    assert user.calls == 1
+
+
 COPIED_SLOWLY = """
 class Slow:
     def __reduce__(self):
