@@ -173,8 +173,8 @@ def _is_mapped(leaf: Any, ours: Path) -> bool:
 def mapped_bytes(loaded: Any, *, is_pickled: bool = False) -> int:
     """Of the memory that arrays lie in which are mapped once they are kept; of views, once.
 
-    Windows that overlap are many times as large in the file. Texts are not mapped, but read. Frames
-    are mapped, and tensors where arrays were made of them, and not all `is_pickled` as it is.
+    Windows that overlap are many times as large in the file. Texts are not mapped, but read.
+    Frames are mapped, and tensors where arrays were made of them: not where all `is_pickled`.
     """
     leaves = keras.tree.flatten(loaded)
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
