@@ -6,12 +6,12 @@ code and what it refers to. Workers import a small file beside the pickle, like 
 
 import hashlib
 import inspect
+import io
 import os
 import pickle
 import re
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -63,7 +63,7 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     text = FILE.format(paths=[path for path in sys.path if path], digest=digest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "python.pickle", cloudpickle.dumps(functions))
+        _replace(folder / "python.pickle", _pickled(functions))
         _replace(folder / "python.py", text.encode())
     except OSError as error:
         raise UsageError(
@@ -106,8 +106,7 @@ def _sent(given: Any, what: str) -> tuple[Callable[..., Any], str]:
     try:
         if callable(given) and not hasattr(given, "fit"):  # a model is callable, too
             return given, _digest(given)
-        own = _own(given) if _is_model(given) else {}
-        return _afresh(cloudpickle.dumps(given), own), _digest((given, own))
+        return _afresh(given), _digest(given)
     except Exception as error:  # of any type: what cannot be pickled says so in its own way
         name = getattr(given, "__name__", type(given).__name__)
         raise UsageError(
@@ -131,8 +130,8 @@ class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         """What is written in place of `value`, unless that is None."""
         if type(value) in (set, frozenset):  # in an order of their own in each process
             return [type(value), sorted(value, key=repr)]
-        if _is_model(value):  # what it is saved as has the time of it
-            return [_saved(value), value.get_weights()]
+        if hasattr(type(value), "get_compile_config"):  # a model is saved with the time of it
+            return [_saved(value), value.get_weights(), _own(value)]
         if type(value) is str:
             if value in TRACKED_CLASSES:  # drawn at random for each class
                 return "class"
@@ -141,20 +140,42 @@ class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return None
 
 
-def _is_model(given: object) -> bool:
-    return hasattr(type(given), "get_compile_config")
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Pickles Keras' objects with what of the user's they are made of."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How `value` is pickled, or NotImplemented for as usual."""
+        if _is_saveable(value):
+            return _afresh(value), ()
+        return super().reducer_override(value)
 
 
-def _afresh(pickled: bytes, own: dict[str, Any]) -> Callable[[], Any]:
-    """A function that returns what was pickled, another copy each time.
+def _pickled(given: object) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file).dump(given)
+        return file.getvalue()
+
+
+def _is_saveable(given: object) -> bool:
+    """Whether Keras pickles it by saving it: models, layers, losses, metrics and optimizers."""
+    return hasattr(type(given), "_unpickle_model")
+
+
+def _afresh(given: Any) -> Callable[[], Any]:
+    """A function that returns what was given, another copy each time.
 
     Keras finds classes and functions of the user's by name, and workers run no decorator again.
+    It is pickled with its code, since it is defined in here: workers need not import this module.
     """
-    scope = sys.modules["keras"].saving.custom_object_scope if own else nullcontext
+    if not _is_saveable(given):
+        pickled = _pickled(given)
+        return lambda: pickle.loads(pickled)
+    unpickle, (file,) = given.__reduce__()
+    saved, own = file.getvalue(), _own(given)
 
     def load() -> Any:
-        with scope(own):
-            return pickle.loads(pickled)
+        with sys.modules["keras"].saving.custom_object_scope(own):
+            return unpickle(io.BytesIO(saved))
 
     return load
 
@@ -163,14 +184,19 @@ def _saved(model: Any) -> str:
     return repr(sys.modules["keras"].saving.serialize_keras_object(model))
 
 
-def _own(model: Any) -> dict[str, Any]:
-    """The user's classes and functions that a model is made of, by the names that it is saved with.
+def _parts(value: Any) -> list[Any]:
+    """Itself and, where it has any, its layers."""
+    return list(value._flatten_layers()) if hasattr(value, "_flatten_layers") else [value]
+
+
+def _own(value: Any) -> dict[str, Any]:
+    """The user's classes and functions that it is made of, by the names that it is saved with.
 
     They are those of its layers and of what it is compiled with, and of these' own attributes.
     """
-    keras, saved = sys.modules["keras"], _saved(model)
-    compiled = getattr(model, "_compile_config", None)
-    parts = model._flatten_layers() + keras.tree.flatten(compiled.config if compiled else [])
+    keras, saved = sys.modules["keras"], _saved(value)
+    compiled = getattr(value, "_compile_config", None)
+    parts = _parts(value) + keras.tree.flatten(compiled.config if compiled else [])
     found = {}
     for part in parts:
         for each in (part, *getattr(part, "__dict__", {}).values()):

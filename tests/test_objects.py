@@ -180,3 +180,78 @@ print(*map(sends, alike))
 def test_what_is_loaded_once_is_found_beside_whatever_is_called_in_the_end(tmp_path):
     found = [line.split() for line in printed(tmp_path, LOADING).splitlines()]
     assert found == [["True"] * 5, ["False"] * 4, ["False"] * 5]
+
+
+GLOBALS = """
+import keras, numpy as np, tensorflow as tf
+from autobatch.objects import target_of
+
+keras.utils.set_random_seed(1)
+
+
+def lowered(texts):
+    return tf.strings.lower(texts)
+
+
+class Shifted(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs + 1.0
+
+
+class Distance(keras.losses.Loss):
+    def call(self, truth, predicted):
+        return keras.ops.mean(keras.ops.abs(truth - predicted), axis=-1)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.01
+
+    def get_config(self):
+        return {}
+
+
+def near(truth, predicted):
+    return keras.ops.cast(keras.ops.abs(truth - predicted) < 0.1, "float32")
+
+
+words = keras.layers.TextVectorization(standardize=lowered, output_sequence_length=3)
+words.adapt(["The cat", "the dog"])
+encoder = keras.Sequential([keras.Input((3,)), Shifted(), keras.layers.Dense(2)])
+distance = Distance()
+closeness = keras.metrics.MeanMetricWrapper(near, name="closeness")
+optimizer = keras.optimizers.SGD(Schedule())
+
+
+class Predictor(keras.Model):
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.last = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.last(self.encoder(inputs))
+
+
+def build_model():
+    assert any(isinstance(layer, Shifted) for layer in encoder.layers)
+    model = Predictor(encoder)
+    model.compile(optimizer, distance, metrics=[closeness])
+    return model
+
+
+def load_data():
+    x = np.array(words(np.array(["A cat", "The DOG"] * 20))).astype("float32")
+    return (x, x[:, 0]), (x[:8], x[:8, 0])
+
+
+def target():
+    return target_of(build_model, load_data, None)
+
+
+print(target().partition(":")[0])
+"""
+
+
+def test_a_global_of_keras_is_sent_with_the_code_of_theirs_in_it(tmp_path):
+    asked(tmp_path, GLOBALS)
