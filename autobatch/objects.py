@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -130,8 +131,8 @@ class _Contents(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         """What is written in place of `value`, unless that is None."""
         if type(value) in (set, frozenset):  # in an order of their own in each process
             return [type(value), sorted(value, key=repr)]
-        if hasattr(type(value), "get_compile_config"):  # a model is saved with the time of it
-            return [_saved(value), value.get_weights(), _own(value)]
+        if _is_saveable(value):
+            return [_saved(value), _state(value), _own(value)]
         if type(value) is str:
             if value in TRACKED_CLASSES:  # drawn at random for each class
                 return "class"
@@ -180,13 +181,33 @@ def _afresh(given: Any) -> Callable[[], Any]:
     return load
 
 
-def _saved(model: Any) -> str:
-    return repr(sys.modules["keras"].saving.serialize_keras_object(model))
+def _saved(value: Any) -> str:
+    return repr(sys.modules["keras"].saving.serialize_keras_object(value))
 
 
 def _parts(value: Any) -> list[Any]:
     """Itself and, where it has any, its layers."""
     return list(value._flatten_layers()) if hasattr(value, "_flatten_layers") else [value]
+
+
+def _state(value: Any) -> list[Any]:
+    """What its parts save of themselves: variables, and files, such as of a vocabulary.
+
+    Not all that Keras saves of it, which has the time, and what the metrics of a model counted.
+    """
+    found: list[Any] = []
+    to_numpy = sys.modules["keras"].ops.convert_to_numpy
+    for part in _parts(value):
+        variables: dict[str, Any] = {}
+        if hasattr(part, "save_own_variables"):
+            part.save_own_variables(variables)
+        found.append({name: to_numpy(each) for name, each in variables.items()})
+        if hasattr(part, "save_assets"):
+            with TemporaryDirectory() as folder:
+                part.save_assets(folder)
+                files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+                found.append({path.name: path.read_bytes() for path in files})
+    return found
 
 
 def _own(value: Any) -> dict[str, Any]:

@@ -255,3 +255,32 @@ print(target().partition(":")[0])
 
 def test_a_global_of_keras_is_sent_with_the_code_of_theirs_in_it(tmp_path):
     asked(tmp_path, GLOBALS)
+
+
+def test_globals_of_keras_are_the_same_question_whenever_it_is_asked(tmp_path):
+    """What Keras saves them as has the second of it in."""
+    first, later = printed(tmp_path, GLOBALS), printed(tmp_path, GLOBALS)
+    assert first == later
+
+
+CHANGED = """
+network = keras.Sequential([keras.Input((1,), dtype="string"), words])
+for model in (network, encoder):
+    model.compile("sgd", "mse")
+
+
+def targets():
+    return [target(), *(target_of(model, [1, 2], None) for model in (network, encoder))]
+
+
+first = targets()
+encoder.evaluate(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+print(targets() == first)
+words.adapt(["the cow"])
+print(*(one != other for one, other in zip(targets(), first)))
+"""
+
+
+def test_another_vocabulary_is_another_question_and_what_metrics_counted_is_not(tmp_path):
+    *_, counted, adapted = printed(tmp_path, GLOBALS + CHANGED).splitlines()
+    assert (counted, adapted) == ("True", "True True False")
