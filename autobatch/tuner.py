@@ -43,7 +43,7 @@ def probe(session: Session, *, exact: bool = False) -> ProbeResult:
     """What fits?"""
     with _told_when_ended(session) as told:
         inspected = inspect(session)
-        apart = apart_from_theirs(session, of_memory=True)
+        apart = apart_from_theirs(session, inspected, of_memory=True)
         session.note(*apart)
         found = Prober(session, inspected, exact=exact).run()
         found = changed(found, notes=(*found.notes, *inspected.notes, *apart))
@@ -59,7 +59,7 @@ def benchmark(session: Session) -> BenchmarkResult:
     at_most = None if isinstance(sizes, str) else max(*sizes, own)
     with _told_when_ended(session) as told:
         inspected = inspect(session)
-        apart = apart_from_theirs(session)
+        apart = apart_from_theirs(session, inspected)
         session.note(*apart)
         probed = Prober(session, inspected, at_most=at_most).run()
         told(probed)
@@ -104,7 +104,7 @@ def _told_when_ended(session: Session) -> Iterator[Callable[[Struct], None]]:
 def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     inspected = inspect(session)
     refuse_what_cannot_be_tuned(session.recipe, inspected)
-    apart = apart_from_theirs(session)
+    apart = apart_from_theirs(session, inspected)
     session.note(*apart)
     slowest = step_seconds_at_most(session, inspected)  # that trials can use
     prober = Prober(session, inspected, step_seconds_at_most=slowest)

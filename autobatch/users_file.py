@@ -3,7 +3,7 @@
 import ast
 import symtable
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.util import decode_source
 from pathlib import Path
 
@@ -23,6 +23,14 @@ FOR_ALL = (  # what Keras and the backends read as a model is made or runs, set 
     *("set_global_policy", "set_dtype_policy", "set_floatx", "set_image_data_format"),
     *("set_jit", "set_float32_matmul_precision"),
 )
+LEFT_OUT = {  # arguments of `fit` that measurements have from elsewhere, if at all
+    "class_weight": "class_weight, and what is measured does not: give the weights as class_weight "
+    "in the recipe.",
+    "sample_weight": "sample_weight, and what is measured does not: return (x, y, sample_weight) "
+    "where you return the data.",
+    "callbacks": "a LearningRateScheduler, of which what is measured knows nothing: name the "
+    "function that returns your callbacks, --set callbacks=FILE.py:FUNCTION.",
+}
 BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # run when called
 
 
@@ -91,12 +99,12 @@ def _compiles(code: ast.AST) -> bool:
 
 
 def unlike_measurements(
-    path: Path, used: Iterable[str], *, is_weighted: bool, batch_size: int
+    path: Path, used: Iterable[str], *, alike: Collection[str], batch_size: int
 ) -> dict[str, str]:
     """Sentences on what the file's own training has, and no measurement does, by what it is.
 
-    That calls `used` of its functions. `is_weighted`: the recipe has class weights. `batch_size` is
-    what they train with where a call has no number.
+    That calls `used` of its functions. Of arguments of `fit` that are `alike`, none is told.
+    `batch_size` is what they train with where a call has no number.
     """
     try:
         tree, _ = parsed(path)
@@ -106,8 +114,10 @@ def unlike_measurements(
     run = [tree.body, *(functions[name].body for name in used if name in functions)]
     measured = [call for body in run for call in _calls(body, functions, set())]
     set_there = {_called(call) for call in measured}
-    told = {}
-    for call in _all_calls(tree):
+    told, calls = {}, _all_calls(tree)
+    if "LearningRateScheduler" not in map(_called, calls):
+        alike = {*alike, "callbacks"}
+    for call in calls:
         name = _called(call)
         where = f"{path.name}, line {call.lineno}"
         if name in FOR_ALL and name not in set_there:
@@ -119,19 +129,16 @@ def unlike_measurements(
             told |= {
                 what: f"{where}, {how}"
                 for what, how in _unlike_fit(_given(call), batch_size)
-                if not (what == "class_weight" and is_weighted)
+                if what not in alike
             }
     return told
 
 
 def _unlike_fit(given: dict[str, object], batch_size: int) -> Iterator[tuple[str, str]]:
     """What a call of `fit` is given that those of measurements are not."""
-    if "class_weight" in given:
-        yield (
-            "class_weight",
-            "trains with class_weight, and what is measured does not: give the weights as "
-            "class_weight in the recipe.",
-        )
+    for what, how in LEFT_OUT.items():
+        if what in given:
+            yield what, f"trains with {how}"
     if given.get("shuffle") is False:
         yield (
             "shuffle",

@@ -537,6 +537,30 @@ def test_probe_and_benchmark_say_what_of_it_concerns_them(tmp_path, work, told):
         assert all(words in note for words, note in zip(told, notes, strict=True)), notes
 
 
+WEIGHTED = "model.fit(x, y, sample_weight=sample_weight, batch_size={size})"
+
+
+@pytest.mark.parametrize(
+    ("facts", "overrides", "told"),
+    [
+        ({}, [], ["a LearningRateScheduler", "sample_weight"]),
+        ({}, ["callbacks=train.py:callbacks"], ["sample_weight"]),
+        ({"fit_call": WEIGHTED}, [], ["a LearningRateScheduler"]),
+        ({"data_kind": "dataset"}, [], ["a LearningRateScheduler"]),
+    ],
+)
+def test_callbacks_and_weights_of_samples_are_told_where_they_are_not_measured(
+    tmp_path, facts, overrides, told
+):
+    rates = "callbacks=[LearningRateScheduler(halved)]"
+    (tmp_path / "train.py").write_text(f"def main(): net.fit(x, y, sample_weight=w, {rates})\n")
+    target = changed(TARGET, folder=str(tmp_path))
+    overrides = [*overrides, "baseline.batch_size=32"]
+    with session(tmp_path, PretendDevice(), overrides, target=target) as opened:
+        found = sorted(apart_from_theirs(opened, inspected(**facts)))
+    assert [each.split("trains with ")[1].split(",")[0] for each in found] == told
+
+
 def test_a_module_that_is_named_is_read_for_it_too_and_by_the_functions_that_are_its_own(tmp_path):
     policy = "def build_model():\n    keras.config.set_floatx('float16')\n"
     (tmp_path / "net.py").write_text(policy)
@@ -544,7 +568,7 @@ def test_a_module_that_is_named_is_read_for_it_too_and_by_the_functions_that_are
     target, named = changed(TARGET, folder=str(tmp_path)), "net:build_model"
     overrides = [f"model={named}", "data=net_data:load_data"]
     with session(tmp_path, PretendDevice(), overrides, target=target) as opened:
-        _, told = apart_from_theirs(opened)
+        _, told = apart_from_theirs(opened, inspected())
     assert told.startswith("net_data.py, line 2, calls set_floatx")
 
 

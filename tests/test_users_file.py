@@ -51,10 +51,10 @@ TRAINS = "def main():\n    net.fit(x, y, epochs=3, {})\nif __name__ == '__main__
 POLICY = "keras.mixed_precision.set_global_policy('mixed_float16')"
 
 
-def unlike(path, code, *, is_weighted=False):
+def unlike(path, code, *alike):
     (path / "train.py").write_text(code)
     told = unlike_measurements(
-        path / "train.py", ["build_model"], is_weighted=is_weighted, batch_size=32
+        path / "train.py", ["build_model"], alike=alike, batch_size=32
     )
     return list(told.values())
 
@@ -64,6 +64,11 @@ def unlike(path, code, *, is_weighted=False):
     [
         ("class_weight=weights", "line 2, trains with class_weight, .* in the recipe"),
         ("class_weight={0: 1, 1: 9}", "trains with class_weight"),
+        ("sample_weight=w", r"line 2, trains with sample_weight, .* return \(x, y, sample_weight"),
+        (
+            "callbacks=[keras.callbacks.LearningRateScheduler(halved)]",
+            "line 2, trains with a LearningRateScheduler, .* --set callbacks=FILE.py:FUNCTION",
+        ),
         ("shuffle=False", "line 2, trains with shuffle=False"),
         ("validation_batch_size=33", "line 2, validates with validation_batch_size=33"),
         ("batch_size=8, validation_batch_size=9", "validates with validation_batch_size=9"),
@@ -79,6 +84,7 @@ def test_what_the_users_own_training_is_given_and_measurements_are_not_is_told(
 
 NO_MORE = [
     *("class_weight=None", "shuffle=True", "shuffle=shuffled", ""),
+    *("sample_weight=None", "callbacks=[keras.callbacks.EarlyStopping()]"),
     *("validation_batch_size=32", "validation_batch_size=SIZE", "validation_batch_size=None"),
     "batch_size=64, validation_batch_size=64",
 ]
@@ -89,8 +95,9 @@ def test_what_changes_nothing_is_not(tmp_path, given):
     assert not unlike(tmp_path, TRAINS.format(given))
 
 
-def test_class_weights_that_the_recipe_has_are_not_told_of(tmp_path):
-    assert not unlike(tmp_path, TRAINS.format("class_weight=weights"), is_weighted=True)
+def test_what_measurements_have_too_is_not_told_of(tmp_path):
+    given = "class_weight=weights, callbacks=[LearningRateScheduler(halved)]"
+    assert not unlike(tmp_path, TRAINS.format(given), "class_weight", "callbacks")
 
 
 @pytest.mark.parametrize(
