@@ -173,7 +173,7 @@ def test_data_may_be_missing_only_where_nobody_named_it(overrides, is_optional):
 @pytest.mark.parametrize(
     ("target", "hint"),
     [
-        ("train.py", "train.py has no load_data: write it"),
+        ("train.py", "train.py has no load_data of its own: write it"),
         ("model.keras", "Name the function that returns (train, validation)"),
     ],
 )

@@ -88,8 +88,8 @@ def _how_to_give_data(recipe: Recipe) -> str:
         )
     source, _, name = recipe.data.partition(":")
     return (
-        f"{source} has no {name}: write it, so that it returns (train, validation), or name yours: "
-        f"--set data={source}:FUNCTION. Beside a function in Python: data={name}."
+        f"{source} has no {name} of its own: write it, so that it returns (train, validation), or "
+        f"name yours: --set data={source}:FUNCTION. Beside a function in Python: data={name}."
     )
 
 

@@ -107,6 +107,7 @@ class Called:
     seconds: float | None = None  # None: it was not called, but kept
     import_seconds: float = 0.0  # of the module that builds the model
     changed: set[str] | None = None  # globals that it set; None: it was quick
+    notes: tuple[str, ...] = ()  # on a loader that was passed over
     parameters: int | None = None  # of the model that was built after what is kept was loaded
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
 
@@ -131,10 +132,10 @@ def call_loader(
     began = time.perf_counter()
     builder_of(target)  # it is to be there, before anything that may take long
     import_seconds = time.perf_counter() - began
-    loader = _find_loader(target)
+    loader, notes = _find_loader(target)
     switch_off_autologging()
     if loader is None:
-        return Called(None, import_seconds=import_seconds)
+        return Called(None, import_seconds=import_seconds, notes=notes)
     path = Path(target.kept_data) if target.kept_data else None
     built = read_parameters(path) if path and not anew else None
     if path and not anew and path.exists():
@@ -236,12 +237,21 @@ def _find_once(target: Target, loader: Any) -> Once | None:
         ) from None
 
 
-def _find_loader(target: Target) -> Any:
+def _find_loader(target: Target) -> tuple[Any, tuple[str, ...]]:
+    """(None where they have none, what is told of one that is not theirs)"""
     if target.data is None:
-        return None
+        return None, ()
     try:
-        return find_callable(target, "data")
+        found = find_callable(target, "data")
     except TargetError:
         if target.data_is_optional:
-            return None
+            return None, ()
         raise
+    if not target.data_is_optional or not str(found.__module__).startswith("keras."):
+        return found, ()
+    source, _, name = target.data.partition(":")
+    return None, (
+        f"The {name} in {source} is Keras' own, which knows nothing of how you prepare your data, "
+        "and is not called. Write yours, or name the function that loads them: "
+        f"--set data={source}:FUNCTION.",
+    )

@@ -72,6 +72,7 @@ def load(
         )
     if called.loader is None:
         x, y, notes = synthetic_samples(model, samples, seed=target.seed)
+        notes = (*called.notes, *notes)
         found = Data(Arrays(x, y, None, samples), None, False, "synthetic", samples, notes=notes)
     else:
         _check_built(target, model, called)

@@ -212,6 +212,16 @@ def test_functions_that_come_from_elsewhere_are_there_too(tmp_path):
     assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
 
 
+def test_a_load_data_of_keras_is_not_taken_for_the_users(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = file(tmp_path, data="twenty")
+    path.write_text(f"from keras.datasets.mnist import load_data\n{path.read_text()}")
+    told = []
+    assert written(path, on_event=told.append).data is None
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert any("The load_data in train.py is Keras' own" in text for text in notes)
+
+
 def test_a_data_function_that_is_named_and_not_there_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(RecipeError, match=r"train\.py has no load_dta") as refused:
         write_recipe(str(file(tmp_path)), data="load_dta")

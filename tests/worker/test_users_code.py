@@ -618,6 +618,16 @@ def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
     assert not asked(tmp_path, "", Inspect(batch_size=8)).notes
 
 
+def test_a_loader_of_keras_that_is_named_is_called(tmp_path):
+    code = """
+        def load_data():
+            return data()
+        load_data.__module__ = "keras.src.datasets.mnist"
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), data="train.py:load_data")
+    assert (found.train_samples, found.notes) == (64, ())
+
+
 def test_what_is_drawn_opens_no_window_that_waits_to_be_closed(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
     code = """
