@@ -161,7 +161,8 @@ def batch_sizes(path: Path) -> set[int | None]:
         tree, _ = parsed(path)
     except (SyntaxError, ValueError):
         return set()
-    given = [_given(call).get("batch_size") for call in _all_calls(tree) if _trains(call)]
+    calls = [call for call in _all_calls(tree) if _trains(call) and _called(call) == "fit"]
+    given = [_given(call).get("batch_size") for call in calls]
     return {size if type(size) is int else None for size in given}
 
 
@@ -240,10 +241,13 @@ def _run(statement: ast.AST) -> Iterator[ast.AST]:
 
 def _trains(call: ast.Call) -> bool:
     function = call.func
-    if not isinstance(function, ast.Attribute) or function.attr != "fit":
+    if not isinstance(function, ast.Attribute):
         return False
-    named = {keyword.arg for keyword in call.keywords}
-    return bool(named & OF_KERAS) or "model" in ast.unparse(function.value).lower()
+    if function.attr not in ("fit", "search"):  # the other one is KerasTuner's
+        return function.attr == "train_on_batch"
+    is_kerass = not OF_KERAS.isdisjoint(keyword.arg for keyword in call.keywords)
+    of_model = function.attr == "fit" and "model" in ast.unparse(function.value).lower()
+    return is_kerass or of_model
 
 
 def _refuse_unreadable(path: Path) -> None:

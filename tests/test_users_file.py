@@ -14,7 +14,10 @@ TRAINING = [
     "for _ in range(2):\n    history = net.fit(x, callbacks=[])",
     "def main():\n    net.fit(x, validation_data=v)\nmain()",
     "def main():\n    return train()\ndef train():\n    net.fit(x, epochs=1)\nresult = main()",
+    "for batch in batches:\n    loss = gan.train_on_batch(batch)",
+    "tuner = RandomSearch(build_model)\ntuner.search(x, y, epochs=5, validation_split=0.2)",
 ]
+CALL = re.compile(r"\.(fit|train_on_batch|search)\(")
 HARMLESS = [
     "def main():\n    model.fit(x, y)",
     "if __name__ == '__main__':\n    model.fit(x, y, epochs=3)",
@@ -22,6 +25,8 @@ HARMLESS = [
     "class Trainer:\n    def run(self):\n        self.model.fit(x)",
     "later = lambda: model.fit(x)",
     "def again():\n    again()\nagain()",
+    "found = models_index.search('resnet', limit=5)",
+    "def main():\n    gan.train_on_batch(x)\n    tuner.search(x, epochs=5)",
     "this is not Python",
 ]
 
@@ -29,7 +34,7 @@ HARMLESS = [
 @pytest.mark.parametrize("code", TRAINING)
 def test_a_file_that_trains_when_it_is_imported_is_refused(tmp_path, code):
     (tmp_path / "train.py").write_text(textwrap.dedent(code))
-    line = next(n for n, each in enumerate(code.splitlines(), start=1) if ".fit(" in each)
+    line = next(n for n, each in enumerate(code.splitlines(), start=1) if CALL.search(each))
     with pytest.raises(RecipeError, match=rf"trains when it is imported \(line {line}\)") as told:
         refuse_unusable(tmp_path / "train.py")
     assert "__main__" in told.value.hint
@@ -117,6 +122,7 @@ def test_a_policy_that_measurements_do_not_come_to_is_told(tmp_path, code, is_to
 
 
 def test_batch_sizes_that_are_written_in_calls_of_fit_are_found(tmp_path):
-    code = "def main():\n    net.fit(x, batch_size=128)\n    scaler.fit(x, batch_size=SIZE)"
+    code = "def main():\n    net.fit(x, batch_size=128)\n    scaler.fit(x, batch_size=SIZE)\n"
+    code += "    tuner.search(x, batch_size=64)\n    gan.train_on_batch(x)"
     (tmp_path / "train.py").write_text(code)
     assert batch_sizes(tmp_path / "train.py") == {128, None}
