@@ -3,6 +3,7 @@
 import ast
 import symtable
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from importlib.util import decode_source
 from pathlib import Path
@@ -44,7 +45,13 @@ def parsed(path: Path) -> tuple[ast.Module, symtable.SymbolTable]:
 
 def refuse_unusable(path: Path) -> None:
     """Raises RecipeError where it cannot be read, or would train when it is imported."""
-    _refuse_unreadable(path)
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
     if path.suffix == ".py":
         _refuse_training(path)
 
@@ -59,6 +66,14 @@ def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str], bool]:
         raise RecipeError(f"{where}: this is not Python: {getattr(error, 'msg', error)}.") from None
     names = {each.get_name() for each in table.get_symbols() if each.is_local()}
     return _functions(tree), names, _compiles(tree)
+
+
+def _tree(path: Path) -> ast.Module:
+    """What stands in it; nothing, where it is not Python: whoever imports it says so."""
+    try:
+        return parsed(path)[0]
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
@@ -106,15 +121,11 @@ def unlike_measurements(
     That calls `used` of its functions. Of arguments of `fit` that are `alike`, none is told.
     `batch_size` is what they train with where a call has no number.
     """
-    try:
-        tree, _ = parsed(path)
-    except (SyntaxError, ValueError):  # whoever imports it says so
-        return {}
+    tree = _tree(path)
     functions = _functions(tree)
     run = [tree.body, *(functions[name].body for name in used if name in functions)]
-    measured = [call for body in run for call in _calls(body, functions, set())]
-    set_there = {_called(call) for call in measured}
-    told, calls = {}, _all_calls(tree)
+    set_there = {_called(call) for body in run for call in _calls(body, functions, set())}
+    told, calls, constants = {}, _all_calls(tree), _constants(tree)
     if "LearningRateScheduler" not in map(_called, calls):
         alike = {*alike, "callbacks"}
     for call in calls:
@@ -128,7 +139,7 @@ def unlike_measurements(
         if _trains(call):
             told |= {
                 what: f"{where}, {how}"
-                for what, how in _unlike_fit(_given(call), batch_size)
+                for what, how in _unlike_fit(_given(call, constants), batch_size)
                 if what not in alike
             }
     return told
@@ -157,12 +168,10 @@ def _unlike_fit(given: dict[str, object], batch_size: int) -> Iterator[tuple[str
 
 def batch_sizes(path: Path) -> set[int | None]:
     """Numbers that calls of `fit` in it have as their batch size; None: of one that has none."""
-    try:
-        tree, _ = parsed(path)
-    except (SyntaxError, ValueError):
-        return set()
+    tree = _tree(path)
+    constants = _constants(tree)
     calls = [call for call in _all_calls(tree) if _trains(call) and _called(call) == "fit"]
-    given = [_given(call).get("batch_size") for call in calls]
+    given = [_given(call, constants).get("batch_size") for call in calls]
     return {size if type(size) is int else None for size in given}
 
 
@@ -174,14 +183,28 @@ def _called(call: ast.Call) -> str:
     return ast.unparse(call.func).rpartition(".")[2]
 
 
-def _given(call: ast.Call) -> dict[str, object]:
-    """Arguments by name, those that are None left out; of an expression its code."""
-    values = {
-        each.arg: each.value.value if isinstance(each.value, ast.Constant) else each.value
-        for each in call.keywords
-        if each.arg is not None
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """What names stand for that are given a value once in all of the file, outside of functions."""
+    bound = Counter(
+        node.arg if isinstance(node, ast.arg) else ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) or isinstance(getattr(node, "ctx", None), ast.Store)
+    )
+    return {
+        name: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and bound[name := ast.unparse(node.targets[0])] == 1
     }
-    return {name: value for name, value in values.items() if value is not None}
+
+
+def _given(call: ast.Call, constants: dict[str, ast.expr]) -> dict[str, object]:
+    """Arguments by name, those that are None left out; of an expression its code."""
+    found = {each.arg: constants.get(ast.unparse(each.value), each.value) for each in call.keywords}
+    return {
+        name: value.value if isinstance(value, ast.Constant) else value
+        for name, value in found.items()
+        if name and ast.unparse(value) != "None"
+    }
 
 
 def _returns(function: ast.FunctionDef) -> bool:
@@ -201,10 +224,7 @@ def _refuse_training(path: Path) -> None:
 
     Each process that measures would, and write over what the training saves.
     """
-    try:
-        tree, _ = parsed(path)
-    except (SyntaxError, ValueError):  # whoever imports it says so
-        return
+    tree = _tree(path)
     for call in filter(_trains, _calls(tree.body, _functions(tree), set())):
         raise RecipeError(
             f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
@@ -248,13 +268,3 @@ def _trains(call: ast.Call) -> bool:
     is_kerass = not OF_KERAS.isdisjoint(keyword.arg for keyword in call.keywords)
     of_model = function.attr == "fit" and "model" in ast.unparse(function.value).lower()
     return is_kerass or of_model
-
-
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        with path.open("rb"):
-            return
-    except FileNotFoundError:
-        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None

@@ -126,3 +126,20 @@ def test_batch_sizes_that_are_written_in_calls_of_fit_are_found(tmp_path):
     code += "    tuner.search(x, batch_size=64)\n    gan.train_on_batch(x)"
     (tmp_path / "train.py").write_text(code)
     assert batch_sizes(tmp_path / "train.py") == {128, None}
+
+
+@pytest.mark.parametrize(
+    ("code", "size"),
+    [
+        ("SIZE = 128", 128),
+        ("config.size = SIZE = 64\nSIZE = 128", None),
+        ("SIZE = 64 if large else 32", None),
+        ("def main(SIZE): pass\nSIZE = 128", None),
+        ("def main():\n    SIZE = 128", None),
+        ("SIZE = 64\nSIZE *= 2", None),
+    ],
+)
+def test_a_batch_size_that_has_a_name_is_the_one_number_that_this_is_given(tmp_path, code, size):
+    code += "\ndef train():\n    net.fit(x, batch_size=SIZE)"
+    (tmp_path / "train.py").write_text(code)
+    assert batch_sizes(tmp_path / "train.py") == {size}
