@@ -153,6 +153,11 @@ def advice_on(error: BaseException) -> str | None:
             "need defaults; what is to run as a script alone belongs under "
             "`if __name__ == '__main__':`."
         )
+    if "Mixing different tf.distribute.Strategy" in str(error):
+        return (
+            "With device.replicas your code runs in the scope of a strategy already: leave your "
+            "own scope out."
+        )
     if isinstance(error, ImportError) and "attempted relative import" in str(error):
         return (
             "Name it as a module of its package, from the folder above: "

@@ -615,7 +615,21 @@ def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
     assert "TF_ENABLE_ONEDNN_OPTS=0 autobatch" in told
     assert "Importing train.py takes 3" in told
     assert "under a MirroredStrategy of your own" in told
+    assert "device.replicas in the recipe measures several (leave your own scope out then)" in told
     assert not asked(tmp_path, "", Inspect(batch_size=8)).notes
+
+
+def test_a_strategy_of_ones_own_within_that_of_replicas_is_told_to_be_left_out(tmp_path):
+    code = """
+        import tensorflow as tf
+        plain = model
+        def model():
+            with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+                return plain()
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), replicas=2)
+    assert isinstance(found, UserCodeFailed), found
+    assert "leave your own scope out" in found.hint
 
 
 def test_a_loader_of_keras_that_is_named_is_called(tmp_path):

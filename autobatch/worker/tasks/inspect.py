@@ -227,7 +227,7 @@ def _strategy_notes(model: keras.Model, target: Target) -> tuple[str, ...]:
         return ()
     return (
         f"The model is built under a {type(strategy).__name__} of your own, and measured on one "
-        "device: device.replicas in the recipe measures several.",
+        "device: device.replicas in the recipe measures several (leave your own scope out then).",
     )
 
 
