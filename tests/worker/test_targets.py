@@ -528,6 +528,8 @@ def test_class_weights_are_part_of_the_training(tmp_path):
         tmp_path, Benchmark(batch_size=20, seconds=0.1), **target, class_weight={1: 9.0}
     )
     assert measured.device_windows
+    found = ask_kind(tmp_path, Inspect(batch_size=20), **target, class_weight={1: 9.0})
+    assert found.fit_call == "model.fit(x, y, batch_size={size}, class_weight=class_weight)"
     two_outputs = KINDS["several inputs and outputs"]
     refused = ask_kind(tmp_path, Inspect(batch_size=20), *two_outputs, class_weight={1: 9.0})
     assert isinstance(refused, UserCodeFailed), refused

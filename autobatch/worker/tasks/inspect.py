@@ -104,6 +104,9 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
             pair = _built_for(size // 2, target, backend, loads=loads), model
         if None not in pair:
             follows, exponent = follows_batch(*pair), rate_exponent(*pair)
+    fit_call = data.train.fit_call(call_of(target, called))
+    if target.class_weight:
+        fit_call = f"{fit_call.removesuffix(')')}, class_weight=class_weight)"
     return Inspected(
         model_name=model.name,
         parameters=parameters(model),
@@ -143,7 +146,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         learning_rate_exponent=exponent,
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
-        fit_call=data.train.fit_call(call_of(target, called)),
+        fit_call=fit_call,
         batch_size=size,
         code_files=tuple(users_files(target)),
         configuration=configuration.read(),
