@@ -58,9 +58,7 @@ POLICY = "keras.mixed_precision.set_global_policy('mixed_float16')"
 
 def unlike(path, code, *alike):
     (path / "train.py").write_text(code)
-    told = unlike_measurements(
-        path / "train.py", ["build_model"], alike=alike, batch_size=32
-    )
+    told = unlike_measurements(path / "train.py", ["build_model"], alike=alike, batch_size=32)
     return list(told.values())
 
 

@@ -56,9 +56,7 @@ def _alike(session: Session, inspected: Inspected) -> set[str]:
     return {name for name, there in known.items() if there}
 
 
-def _left_out(
-    session: Session, files: list[Path], *, alike: set[str]
-) -> list[tuple[str, str]]:
+def _left_out(session: Session, files: list[Path], *, alike: set[str]) -> list[tuple[str, str]]:
     """(what is not measured, the sentence on it)"""
     folder, found = Path(session.record.target.folder), list[tuple[str, str]]()
     size = session.recipe.baseline.batch_size
