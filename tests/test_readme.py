@@ -82,5 +82,5 @@ def test_the_readme_explains_the_run_that_it_shows():
     verdict = rf"verdict +{number}× sooner at (val_loss \S+) \(95 % interval {number}–{number}\)"
     times, loss, low, high = re.search(verdict, README).groups()
     explained = re.search(r"How to read it: (.*?)\n\n", README, re.DOTALL)[1].replace("\n", " ")
-    assert f"training is at {loss} in a {times}th of the time" in explained
-    assert f"between a {low}th and a {high}th" in explained
+    assert f"training is at {loss} after a {times}th of the time" in explained
+    assert f"{low} to {high} times sooner" in explained
