@@ -136,8 +136,8 @@ def of_library(name):
     if name == "pandas":
         mixed = library.DataFrame({"a": numbers[:, 0] / 2, "b": numbers[:, 1], "c": [True] * 6})
         return {"a": mixed["a"], "all": mixed}, library.Series(["ab", "c"] * 3)
-    halves = library.constant(numbers, library.bfloat16)
-    return {"halves": halves}, library.constant(numbers[:, 0])
+    made = library.constant if name == "tensorflow" else library.asarray
+    return {"halves": made(numbers, dtype=library.bfloat16)}, made(numbers[:, 0])
 
 
 @pytest.mark.parametrize("library", ["tensorflow", "pandas"])
@@ -233,7 +233,7 @@ def test_views_of_the_same_memory_count_once_and_texts_not_at_all():
     assert mapped_bytes((np.array(["a text"], object), np.zeros((0, 4)))) == 0
 
 
-@pytest.mark.parametrize("library", ["tensorflow", "jax.numpy", "torch"])
+@pytest.mark.parametrize("library", ["tensorflow", "torch"])
 def test_tensors_count_as_mapped_only_where_arrays_were_made_of_them(library):
     loaded = of_library(library)[0]["halves"], np.zeros((6, 2))
     assert mapped_bytes(loaded) == 24 + 96
