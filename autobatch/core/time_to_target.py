@@ -26,9 +26,14 @@ def optimal_batch(step_time: StepTime, critical_batch: float) -> float:
 
 def relative_times(step_seconds: Mapping[int, float], critical_batch: float) -> dict[int, float]:
     """Time to a target at each size over the least of them, from measured step times."""
-    times = {size: t * (1 + critical_batch / size) for size, t in step_seconds.items()}
+    times = predicted_times(step_seconds, critical_batch)
     least = min(times.values())
     return {size: seconds / least for size, seconds in times.items()}
+
+
+def predicted_times(step_seconds: Mapping[int, float], critical_batch: float) -> dict[int, float]:
+    """Time to a target at each size, over that of the fewest possible steps of one second."""
+    return {size: t * (1 + critical_batch / size) for size, t in step_seconds.items()}
 
 
 def efficiency(batch: float, baseline: float, critical_batch: float) -> float:

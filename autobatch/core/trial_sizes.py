@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from autobatch.core.time_to_target import predicted_times
+
 MAX_SIZES = 5  # by the model; then those beside the best of them
 
 
@@ -45,4 +47,5 @@ def beside_the_best(
 
 
 def _by_predicted_time(step_seconds: Mapping[int, float], critical_batch: float) -> list[int]:
-    return sorted(step_seconds, key=lambda size: step_seconds[size] * (1 + critical_batch / size))
+    times = predicted_times(step_seconds, critical_batch)
+    return sorted(times, key=times.__getitem__)
