@@ -84,7 +84,6 @@ class _Trials:
         self.session, self.inspected, self.evidence = session, inspected, evidence
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
-        self._most_trials = inf  # of the first round
         self._overheads: list[float] = []  # seconds of each trial beside its training
         # Of each size: seconds of trials over those by the benchmark.
         self._pace: dict[int, list[float]] = {}
@@ -97,25 +96,26 @@ class _Trials:
         own, tried = self.evidence.baseline.batch_size, set(sizes)
         for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
             self._climb_near_the_nearest(size)
-        self._most_trials = self.evidence.first_trials
-        while len(self.evidence.first) + LATER_LADDERS <= self._most_trials:
+        most = self.evidence.first_trials
+        while len(self.evidence.first) + LATER_LADDERS <= most:
             best = {size: Setting(size, rung) for size, rung in self.best.items()}
             costs = {s: self.evidence.first.get(best[s]) if s in best else None for s in tried}
             beside = beside_the_best(costs, within, self.evidence.critical_batch().value)
             if beside is None:
                 break
             tried.add(beside)
-            self._climb_near_the_nearest(beside)
+            self._climb_near_the_nearest(beside, most)
 
-    def _climb_near_the_nearest(self, size: int) -> None:
+    def _climb_near_the_nearest(self, size: int, most: float = inf) -> None:
         nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
         start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
-        best = self._climb_one(size, start, stride)
+        best = self._climb_one(size, start, stride, most)
         refuse_what_never_changes(self.evidence, self.inspected)
         if best is not None:
             self.best[size] = best
 
-    def _climb_one(self, size: int, start: int, stride: int) -> int | None:
+    def _climb_one(self, size: int, start: int, stride: int, most: float) -> int | None:
+        """The best rung of a ladder, which ends where the first round has so many trials."""
         costs: dict[int, float | None] = {}
         trials = self.session.recipe.trials
         highest = self.evidence.highest_rung(size)
@@ -123,7 +123,7 @@ class _Trials:
             rung := ranking.next_rung(costs, start=start, stride=stride, highest=highest)
         ) is not None:
             finals = min(FINALISTS, 2 * len(self.best) + 2) + 1  # with two of this size
-            if len(self.evidence.first) >= self._most_trials:
+            if len(self.evidence.first) >= most:
                 break
             if self.session.seconds_left() < self._finals_seconds(finals * trials.seeds):
                 self._out_of_time()
