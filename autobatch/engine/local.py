@@ -180,14 +180,9 @@ class LocalExecutor:
             return verdict.of_no_process(error, told)
         finally:
             theirs.close()
-        wonder_seconds, mapped_bytes = inf, self._mapped_bytes
-        if isinstance(task, Inspect):  # it loads the data itself
-            wonder_seconds, mapped_bytes = WONDER_SECONDS, 0
-        assert process.pid is not None
-        watch = ResidentWatch(process.pid, self.resident_limit_bytes, mapped_bytes, self.kept_data)
-        seconds = (deadline_seconds, wonder_seconds)
+        loads_data = isinstance(task, Inspect)  # itself
         try:
-            return self._listen(process, ours, log, watch, *seconds, on_progress)
+            return self._listen(process, ours, log, deadline_seconds, loads_data, on_progress)
         finally:
             end(process)
             ours.close()
@@ -200,13 +195,16 @@ class LocalExecutor:
         process: BaseProcess,
         pipe: Connection,
         log: Path,
-        watch: ResidentWatch,
         deadline_seconds: float,
-        wonder_seconds: float,
+        loads_data: bool,
         on_progress: OnProgress,
     ) -> Outcome:
         began = turned = time.monotonic()
-        deadline, wonders_at, looks_at = began + deadline_seconds, began + wonder_seconds, began
+        deadline, looks_at = began + deadline_seconds, began
+        wonders_at = began + WONDER_SECONDS if loads_data else inf
+        mapped_bytes = 0 if loads_data else self._mapped_bytes
+        assert process.pid is not None
+        watch = ResidentWatch(process.pid, self.resident_limit_bytes, mapped_bytes, self.kept_data)
         killed_before = oom_kills()
         killed_for_memory: str | None = None
         while True:
@@ -226,7 +224,7 @@ class LocalExecutor:
                 )
             if now > wonders_at:
                 wonders_at = inf
-                self._tell_where(process, log, wonder_seconds)
+                self._tell_where(process, log)
             if killed_for_memory is None and now >= looks_at:  # however much it has to tell
                 looks_at = now + POLL_SECONDS
                 if killed_for_memory := watch.too_large():
@@ -249,9 +247,9 @@ class LocalExecutor:
                 on_progress(message)
                 wonders_at = inf
 
-    def _tell_where(self, process: BaseProcess, log: Path, seconds: float) -> None:
+    def _tell_where(self, process: BaseProcess, log: Path) -> None:
         if where := self._where(process, log, _read(log)):
-            self.on_note(f"After {format_duration(seconds)} it is still in {where}.")
+            self.on_note(f"After {format_duration(WONDER_SECONDS)} it is still in {where}.")
 
     def _where(self, process: BaseProcess, log: Path, printed: str) -> str | None:
         """The frame of the user's code that the process is in; it adds all to what it printed."""
