@@ -28,8 +28,8 @@ class ResidentWatch:
     ) -> None:
         self.pid, self.limit_bytes, self.kept = pid, limit_bytes, (kept or Path()).resolve()
         # Where pages of files are not told apart, they count as they are read.
-        is_told_apart = "RssAnon" in _kibibytes(pid, "status") and not _is_in_memory(self.kept)
-        self.mapped_bytes = mapped_bytes if kept and is_told_apart else 0
+        is_to_add = mapped_bytes and kept and "RssAnon" in _kibibytes(pid, "status")
+        self.mapped_bytes = mapped_bytes if is_to_add and not _is_in_memory(self.kept) else 0
         self._family_at = time.monotonic()
         self._mapped_at = -inf  # when it may be looked at again
 
