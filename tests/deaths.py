@@ -185,10 +185,6 @@ class Waiting(keras.layers.Layer):
     def go_on(self, held):
         raise NotImplementedError
 
-    def some_time_after(self, held):
-        """The first element of `held`; later, where what goes on must have begun by then."""
-        return held[0]
-
     def call(self, x):
         import tensorflow as tf
 
@@ -205,7 +201,9 @@ class Waiting(keras.layers.Layer):
 
         held = tf.fill([38 << 18], x[0, 0])
         first = tf.py_function(check, [self.go_on(held)], tf.float32)
-        size = (28 << 18) + tf.cast(self.some_time_after(held) - held[1], tf.int32)
+        # Else the thread that is to go on may come to wait for the memory first: in vain.
+        some_time_after = computed(held[:2])[0]
+        size = (28 << 18) + tf.cast(some_time_after - held[1], tf.int32)
         return x + tf.stop_gradient(tf.reduce_max(tf.ones([size])) + tf.reshape(first, []))
 
 
@@ -221,7 +219,7 @@ def computed(held):
 
 class Computing(Waiting):
     def go_on(self, held):
-        return computed(held)
+        return computed(computed(held))
 
 
 class AsleepInPython(Waiting):
@@ -233,10 +231,6 @@ class AsleepInPython(Waiting):
             return held
 
         return tf.ensure_shape(tf.py_function(sleep, [held], tf.float32), held.shape)
-
-    def some_time_after(self, held):
-        """Else the thread that is to sleep may come to wait for the memory first: in vain."""
-        return computed(held[:2])[0]
 
 
 class WaitingForData(keras.layers.Layer):
