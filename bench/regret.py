@@ -6,13 +6,14 @@ loss that the baseline reaches in SECONDS of training (steps times the measured 
 nothing depends on how busy the machine was). Regret is the time at a setting over the least of the
 grid (which changes nothing but the two; our setting has Adam's beta_2 and the like with it). The
 least of many is lucky: the grid's best few are timed once more with fresh seeds, which choose the
-best of them; that, and what was found, with others again, for LONGER times as long, and those times
-count. Beside it KerasTuner, on the same space, with the wall time that `recommend` took: random
-search and Hyperband.
+best of them; that, and what was found, with others again (N of them with --timed-seeds N), for
+LONGER times as long, and those times count: their geometric means, and the 95 % interval of their
+ratio, by seed. A seed that does not get there counts as all that time. Beside it KerasTuner, on the
+same space, with the wall time that `recommend` took: random search and Hyperband.
 
     pip install keras-tuner tensorboard   # it does not run without the second
-    python bench/regret.py RECIPE [SECONDS] [--seeds N] [--without-tuners] [--keep DIRECTORY]
-        [--among SIZE:RATE,SIZE:RATE...] [--set KEY=VALUE]...
+    python bench/regret.py RECIPE [SECONDS] [--seeds N] [--timed-seeds N] [--without-tuners]
+        [--keep DIRECTORY] [--among SIZE:RATE,SIZE:RATE...] [--set KEY=VALUE]...
 
 With --keep it goes on where it was ended. With --among the grid is those settings alone, such as an
 earlier one found to be best; the share of its cost then says nothing.
@@ -29,8 +30,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from scipy import stats
+
 import autobatch
-from autobatch.core import learning_curves
+from autobatch.core import learning_curves, ranking
 from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
@@ -43,6 +47,32 @@ FACTORS = [2.0**k for k in range(-2, 10)]  # of the baseline's learning rate
 DEADLINE_SECONDS = 3600
 BEST = 5  # of the grid's settings, timed again
 LONGER = 3  # than the baseline's training to the loss, which fresh seeds may reach later
+
+
+@dataclass
+class Timed:
+    setting: Setting
+    seconds: list[float]  # by seed
+    missed: int  # seeds that did not get there
+
+    def row(self, name: str, best: "Timed", wall_seconds: float, grid_seconds: float) -> str:
+        batch_size, rate = self.setting
+        missed = f" ({self.missed} of {len(self.seconds)} do not)" if self.missed else ""
+        return (
+            f"| {name} | {batch_size} | {rate:.4g} | {ranking.geometric_mean(self.seconds):.3g} s"
+            f"{missed} | {self.regret(best)} | {wall_seconds:.0f} s "
+            f"| {wall_seconds / grid_seconds:.0%} |"
+        )
+
+    def regret(self, best: "Timed") -> str:
+        """The ratio of the times, and its 95 % interval, by Student's t of their logarithms."""
+        if self is best:
+            return "1.00"
+        ratios = np.log(self.seconds) - np.log(best.seconds)
+        mean, n = float(ratios.mean()), len(ratios)
+        half = float(stats.t.ppf(0.975, n - 1) * ratios.std(ddof=1)) / math.sqrt(n)
+        low, high = math.exp(mean - half), math.exp(mean + half)
+        return f"{math.exp(mean):.2f} ({low:.2f} to {high:.2f})"
 
 
 @dataclass
@@ -109,7 +139,6 @@ class Workload:
         rate: float,
         seconds: float,
         seeds: range,
-        settings: dict[str, float] | None = None,
     ) -> float:
         """Geometric mean over seeds; infinite where one of them does not get there.
 
@@ -118,16 +147,33 @@ class Workload:
         """
         times: list[float] = []
         for seed in seeds:
-            curve, took_seconds = self.trained(size, rate, seconds, seed, settings)
+            curve, took_seconds = self.trained(size, rate, seconds, seed)
             reached = None if curve is None else learning_curves.time_to(curve, target)
             if reached is None:
                 untrained = len(seeds) - len(times) - 1
                 self.spent_seconds += took_seconds * untrained if curve else 0.0
                 return math.inf
             self.beyond_seconds += seconds - reached
-            times.append(reached)
-        shortest = self.step_seconds[size]
-        return math.exp(sum(math.log(max(t, shortest)) for t in times) / len(times))
+            times.append(max(reached, self.step_seconds[size]))
+        return ranking.geometric_mean(times)
+
+    def timed(
+        self,
+        target: float,
+        setting: Setting,
+        seconds: float,
+        seeds: range,
+        hyperparameters: dict[str, float] | None = None,
+    ) -> Timed:
+        """With each seed; one that does not get there counts as `seconds`."""
+        size, rate = setting
+        times = []
+        for seed in seeds:
+            curve, _ = self.trained(size, rate, seconds, seed, hyperparameters)
+            reached = None if curve is None else learning_curves.time_to(curve, target)
+            times.append(math.inf if reached is None else max(reached, self.step_seconds[size]))
+        missed = sum(map(math.isinf, times))
+        return Timed(setting, [min(t, seconds) for t in times], missed)
 
 
 def is_too_high(lower: list[float]) -> bool:
@@ -164,6 +210,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("seconds", type=float, nargs="?", default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--timed-seeds", type=int, default=3)
     parser.add_argument("--without-tuners", action="store_true")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--keep", type=Path)
@@ -172,7 +219,8 @@ def main() -> None:
     recipe, folder = read_target(str(given.recipe), given.overrides)
     target = question_of(recipe, folder)
     # None of ours.
-    seeds, fresh, last = (range(first, first + given.seeds) for first in (100, 200, 300))
+    seeds, fresh = (range(first, first + given.seeds) for first in (100, 200))
+    last = range(300, 300 + given.timed_seeds)
     longer = LONGER * given.seconds
     with tempfile.TemporaryDirectory() as scratch:
         kept = given.keep or Path(scratch)
@@ -233,22 +281,15 @@ def main() -> None:
                 "| of the grid's |"
             )
             print("| --- " * 7 + "|")
-            least, cost = work.time_to(goal, *best, longer, last), spent - beyond
-            print(row("grid", best, least, least, cost, cost))
-            for name, (size, rate) in found.items():
+            least, cost = work.timed(goal, best, longer, last), spent - beyond
+            print(least.row("grid", least, cost, cost))
+            for name, setting in found.items():
                 also = ours.hyperparameters if name == "autobatch" else {}
-                seconds = work.time_to(goal, size, rate, longer, last, also)
-                print(row(name, (size, rate), seconds, least, wall_seconds, cost))
-            own = (base.batch_size, base.learning_rate)
-            print(row("as it was", own, work.time_to(goal, *own, longer, last), least, 0, 1))
-            print(f"(inf and nan: not with every seed in {longer:g} s)")
-
-
-def row(name: str, setting: Setting, seconds: float, least: float, wall: float, grid: float) -> str:
-    return (
-        f"| {name} | {setting[0]} | {setting[1]:.4g} | {seconds:.3g} s | {seconds / least:.2f} | "
-        f"{wall:.0f} s | {wall / grid:.0%} |"
-    )
+                timed = work.timed(goal, setting, longer, last, also)
+                print(timed.row(name, least, wall_seconds, cost))
+            own = work.timed(goal, (base.batch_size, base.learning_rate), longer, last)
+            print(own.row("as it was", least, 0, 1))
+            print(f"(those that do not get there in {longer:g} s count as that)")
 
 
 if __name__ == "__main__":
