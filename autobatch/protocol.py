@@ -743,7 +743,11 @@ class Candidate(Struct, kw_only=True):
 
 
 class Recommendation(Struct):
-    """The answer and its evidence."""
+    """The answer and its evidence.
+
+    `verdict`: `better`, for certain; `tie`, where the baseline is recommended; or `inconclusive`,
+    where it is, or what is likely to be better.
+    """
 
     schema_version: int
     batch_size: int

@@ -5,7 +5,7 @@ from typing import Literal
 
 from autobatch.core import final_costs, ranking
 from autobatch.core.evidence import Evidence, Setting
-from autobatch.core.more_seeds import what_would_tell
+from autobatch.core.more_seeds import LIKELY, what_would_tell
 from autobatch.core.standing import Choice, Standing
 from autobatch.core.warmup_stable_decay import DECAY, WARM_UP
 from autobatch.units import format_duration
@@ -58,7 +58,7 @@ def on_the_schedule(evidence: Evidence) -> tuple[str, ...]:
     )
 
 
-def why_it_is_better(choice: Choice, evidence: Evidence) -> str:
+def why_this_one(choice: Choice, evidence: Evidence) -> str:
     setting, own = choice.setting, evidence.baseline
     seeds, count = len(evidence.finals[own]), len(evidence.finals)
     told = (
@@ -68,16 +68,21 @@ def why_it_is_better(choice: Choice, evidence: Evidence) -> str:
         f"training each: {_difference(choice, evidence, setting)}; {count} finalists, {seeds} "
         "seeds each)."
     )
+    if choice.verdict != "better":
+        told += f" {LIKELY}"
     told += _why_not_the_lowest(choice, evidence)
     if choice.tied_with:
         told += f" Seeds do not tell it apart from {evidence.listed(choice.tied_with)}."
+    if choice.verdict != "better":
+        told += f" {_what_would_tell(choice, evidence, setting)}"
     return told
 
 
 def _why_not_the_lowest(choice: Choice, evidence: Evidence) -> str:
     """If it is as good as equal, and gives way."""
     found, setting = choice.standing, choice.setting
-    lowest = min(filter(found.is_better, found.ends), key=lambda s: found.ends[s].value)
+    chosen_from = found.is_better if choice.verdict == "better" else found.is_likely_better
+    lowest = min(filter(chosen_from, found.ends), key=lambda s: found.ends[s].value)
     if setting == lowest:
         return ""
     told = f" {evidence.named(lowest).capitalize()} ends at {evidence.final_cost(lowest):.4g}: "

@@ -7,6 +7,7 @@ from autobatch.core import ranking
 from autobatch.core.evidence import Evidence, Setting
 
 MOST_SEEDS = 20  # that trials.seeds may be
+LIKELY = "That is likely, and not certain."  # of what is chosen all the same
 SPARE_SECONDS = 60  # of a time_limit that is advised
 
 

@@ -58,6 +58,15 @@ class Standing(Reached):
         found = self.speedups.get(setting)
         return found is not None and found.low > 1 and not self.ends_worse(setting)
 
+    def is_likely_better(self, setting: Setting) -> bool:
+        """By more than is of no interest, and than half of what is in doubt: some nine to one."""
+        if setting in self.ends:
+            end = self.ends[setting]
+            return end.value < -ranking.EQUIVALENT and end.value + end.high < 0
+        found, difference = self.speedups[setting], self.differences.get(setting)
+        is_sooner = found.value > ranking.TIE and found.value * found.low > 1
+        return is_sooner and (difference is None or difference.value <= ranking.EQUIVALENT)
+
     def is_alike(self, setting: Setting) -> bool:
         """For all that the seeds can tell."""
         if setting in self.ends:
@@ -136,7 +145,7 @@ class Choice:
     tied_with: tuple[Setting, ...]  # at other sizes, for all that the seeds can tell
     standing: Standing  # of those that can be used
     of_all: Standing
-    onward: Reached | None  # of those that are better, where several are
+    onward: Reached | None  # of those that it was chosen from, where several are
     unverified: Mapping[int, str]  # why, by size: given up for it
     unusable: Mapping[Setting, str]  # why, as a clause about its size
 
@@ -147,7 +156,7 @@ class Choice:
 
 
 def standing(evidence: Evidence) -> Standing:
-    """Compare the finalists by time to what the baseline has reached at the end of its trial.
+    """Compare the finalists by time to what the baseline reaches in its trial.
 
     Or in less of it, where that leaves out one that gets to where the baseline is in half of it (as
     trials are read): short training tells little of longer, but times of the lucky seeds alone tell

@@ -159,7 +159,7 @@ def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str
         f"No setting{choice.of_use} beats {mine} for certain. The most promising, "
         f"{evidence.named(setting)}, is {ratio(interval.value)} times as soon at {goal} (95 % "
         f"interval {ratio(interval.low)} to {ratio(interval.high)}). "
-        + _what_would_tell(choice, evidence, setting, interval)
+        + what_would_tell_gain(choice, evidence, setting, interval)
     )
 
 
@@ -187,7 +187,7 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
     )
 
 
-def _what_would_tell(
+def what_would_tell_gain(
     choice: Choice, evidence: Evidence, setting: Setting, interval: Interval
 ) -> str:
     """How many seeds, and what budget, the most promising setting's gain would take."""

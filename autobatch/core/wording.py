@@ -4,9 +4,10 @@ from math import isfinite
 
 from autobatch.core import ending, ranking
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.more_seeds import LIKELY
 from autobatch.core.search import BOUND_BY
 from autobatch.core.standing import GOALS, Choice, Reached
-from autobatch.core.staying import why_it_stays
+from autobatch.core.staying import what_would_tell_gain, why_it_stays
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult, ProbeResult
 from autobatch.units import about, format_bytes, format_duration, format_rate, ratio
 
@@ -36,10 +37,10 @@ def on_memory(
 
 
 def why_this_one(choice: Choice, evidence: Evidence) -> str:
-    if choice.verdict != "better":
+    if choice.setting == evidence.baseline:
         return (ending.why_it_stays if choice.standing.ends else why_it_stays)(choice, evidence)
     if evidence.reading.anneals:
-        return ending.why_it_is_better(choice, evidence)
+        return ending.why_this_one(choice, evidence)
     own, setting = evidence.baseline, choice.setting
     found, speedup = choice.standing, choice.speedup
     seeds = len(evidence.finals[own])
@@ -50,11 +51,15 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
         f"{ratio(speedup.value)} times sooner (95 % interval {ratio(speedup.low)} to "
         f"{ratio(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
+    if choice.verdict != "better":
+        sentence += f" {LIKELY}"
     if choice.onward:
         sentence += _why_of_those(choice, evidence, choice.onward)
     if choice.tied_with:
         others = evidence.listed(choice.tied_with)
         sentence += f" {seeds} seeds do not tell it apart from {others}."
+    if choice.verdict != "better":
+        sentence += f" {what_would_tell_gain(choice, evidence, setting, speedup)}"
     return sentence
 
 

@@ -28,7 +28,6 @@ EQUAL = ("at equal steps", "at equal samples")
 
 
 def verdict(result: Recommendation) -> str:
-    speedup = result.speedup
     kept, comma, keep = "what you have", "", "keep it"
     if result.baseline.instead_of is not None:
         kept = f"batch {result.baseline.batch_size}, which stands for yours"
@@ -39,14 +38,28 @@ def verdict(result: Recommendation) -> str:
         case "better" if result.learning_rate_schedule:
             return f"ends at {ends(result)}, after equal training time"
         case "better":
-            return (
-                f"{ratio(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
-                f"(95 % interval {ratio(speedup.low)}–{ratio(speedup.high)})"
-            )
+            return _sooner(result)
         case "tie":
             return f"a tie: nothing tried{of_use} beats {kept}; {keep}"
+        case "inconclusive" if not keeps_baseline(result) and result.learning_rate_schedule:
+            return f"inconclusive, but likely: ends at {ends(result)}, after equal training time"
+        case "inconclusive" if not keeps_baseline(result):
+            return f"inconclusive, but likely: {_sooner(result)}"
         case "inconclusive":
             return f"inconclusive: nothing{of_use} beats {kept}{comma} for certain; {keep}"
+
+
+def keeps_baseline(result: Recommendation) -> bool:
+    own = result.baseline
+    return (result.batch_size, result.learning_rate) == (own.batch_size, own.learning_rate)
+
+
+def _sooner(result: Recommendation) -> str:
+    speedup = result.speedup
+    return (
+        f"{ratio(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
+        f"(95 % interval {ratio(speedup.low)}–{ratio(speedup.high)})"
+    )
 
 
 def ends(result: Recommendation) -> str:

@@ -108,6 +108,14 @@ def test_what_stands_for_the_users_size_is_called_the_baseline():
         assert "your" not in why
 
 
+def test_what_is_likely_to_end_lower_is_chosen_and_told_to_be_no_more_than_that():
+    choice, why = told(evidence_of({OWN: 0.40, LARGE: 0.38, SMALL: 0.41}, luck=0.015))
+    assert (choice.verdict, choice.setting) == ("inconclusive", LARGE)
+    assert choice.standing.ends[LARGE].high > 0
+    assert "5 seeds each). That is likely, and not certain. Seeds do not tell it apart from" in why
+    assert "seeds would tell that, if it is so, from chance" in why
+
+
 UNSURE = {OWN: 0.40, LARGE: 0.385, SMALL: 0.41}
 
 

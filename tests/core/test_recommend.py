@@ -283,6 +283,36 @@ def test_the_soonest_of_a_tie_is_the_soonest_however_it_ends():
     assert "finalist, batch 32 with learning rate 0.08, is at" in why_this_one(choice, evidence)
 
 
+def test_what_is_likely_to_be_sooner_is_chosen_and_told_to_be_no_more_than_that():
+    speeds = {OWN: 1.0, FAST: 1.0, SAFER: 0.9, LARGE: 1.3}
+    choice = choose(evidence := evidence_of(speeds=speeds, noise=0.25), ceiling=64)
+    assert (choice.verdict, choice.setting) == ("inconclusive", LARGE)
+    assert choice.speedup.low < 1 < choice.speedup.low * choice.speedup.value
+    assert OWN in choice.tied_with
+    told = why_this_one(choice, evidence)
+    assert told.startswith("Batch 64 with learning rate 0.16 reaches val_loss")
+    assert " seeds each). That is likely, and not certain. 5 seeds do not tell it apart" in told
+    assert "seeds would tell that, if it is so, from chance" in told
+
+
+@pytest.mark.parametrize(
+    ("speed", "noise", "end"),
+    [
+        (1.3, 0.7, 0.0),  # luck may be why
+        (1.08, 0.06, 0.0),  # of no interest
+        (1.3, 0.25, 0.45),  # and then levels off
+    ],
+)
+def test_the_baseline_stays_where_nothing_is_likely_to_be_better(speed, noise, end):
+    speeds = {OWN: 2.5, FAST: 2.2, SAFER: 2.2, LARGE: 2.5 * speed}
+    levels_off = {(LARGE, seed): end for seed in range(SEEDS)}
+    levels_off |= {(OWN, seed): 0.4 for seed in range(SEEDS)} | {(OWN, 4): 0.5}
+    evidence = evidence_of(levels_off=levels_off if end else {}, speeds=speeds, noise=noise)
+    choice = choose(evidence, ceiling=64)
+    assert choice.standing.speedups[LARGE].value > 1
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

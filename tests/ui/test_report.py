@@ -17,11 +17,12 @@ from autobatch.core import learning_curves, ranking
 from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
 from autobatch.engine.runs import runs_in
 from autobatch.errors import UsageError
-from autobatch.protocol import Inspect, Probe, UserCodeFailed, changed
+from autobatch.protocol import Inspect, Interval, Probe, UserCodeFailed, changed
 from autobatch.ui import gains
 from autobatch.ui.findings import findings
 from autobatch.ui.report import render, report
 from autobatch.ui.tables import recommendation_table
+from autobatch.ui.words import verdict
 from autobatch.units import format_bytes, format_duration, ratio
 
 RECORDS = Path(__file__).parent.parent / "engine" / "records"
@@ -331,13 +332,29 @@ def test_a_tie_says_that_the_setting_stays(tmp_path):
     assert "yours, recommended" in str(shown.figures["trials"]["data"])
 
 
+def test_what_is_likely_to_be_sooner_is_told_as_no_more_than_that(tmp_path):
+    content = run(tmp_path)
+    speedup = Interval(value=1.3, low=0.8, high=2.1)
+    likely = changed(content.recommendation, verdict="inconclusive", speedup=speedup)
+    text = Page(render(changed(content, answers=(Answer(recommendation=likely),)), "likely")).text
+    for told in (text, console_text(recommendation_table(likely))):
+        assert "inconclusive, but likely: 1.3× sooner at val_loss" in told
+    assert "keep it" not in text
+    anneals = changed(likely, learning_rate_schedule="warmup_stable_decay")
+    assert "inconclusive, but likely: ends at val_loss" in verdict(anneals)
+
+
 def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
     content = run(tmp_path, fits_up_to=20)
     found = content.recommendation
     assert (found.baseline.instead_of, found.baseline.batch_size <= 20) == (32, True)
     told = f"batch {found.baseline.batch_size}, which stands for yours"
-    for verdict, words in (("tie", "a tie: nothing tried beats"), ("inconclusive", "inconclusive")):
-        kept = changed(found, verdict=verdict)
+    told_as = {"tie": "a tie: nothing tried beats", "inconclusive": "inconclusive: nothing beats"}
+    own = found.baseline
+    for name, words in told_as.items():
+        kept = changed(
+            found, verdict=name, batch_size=own.batch_size, learning_rate=own.learning_rate
+        )
         text = Page(render(changed(content, answers=(Answer(recommendation=kept),)), "run")).text
         assert "yours 32 cannot be used" in text
         rate = f"in place of yours {found.baseline.learning_rate:.4g}"
