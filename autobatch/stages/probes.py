@@ -44,6 +44,11 @@ class Probes:
         self.notes: list[str] = []
         self.doubt: str | None = None  # about what was verified, where that was brief
 
+    @property
+    def fitted(self) -> list[tuple[Probe, Fits]]:
+        """Those that trained, other than by prediction."""
+        return [(t, e.outcome) for t, e in self.entries.items() if isinstance(e.outcome, Fits)]
+
     def predict(self, size: int, limit_bytes: int) -> int | None:
         """What `size` would need under a limit, if nothing has to run to know; None: too much."""
         task = Probe(batch_size=size, limit_bytes=limit_bytes, predict=True)
@@ -88,7 +93,7 @@ class Probes:
         what was seen to train is not to be called too large for want of time.
         """
         at_most, at_least = DEADLINE_SECONDS, 0.0
-        if task.verify and not any(isinstance(e.outcome, Fits) for e in self.entries.values()):
+        if task.verify and not self.fitted:
             return self.session.deadline_of_work(task.seconds, task.batch_size)
         for before, entry in self.entries.items():
             if not isinstance(entry.outcome, (Fits, Predicted)):
@@ -133,10 +138,8 @@ class Probes:
     def is_ample(self, size: int, limit_bytes: int) -> bool:
         """Whether that size, or a larger one, was seen to be far from the limit."""
         return any(
-            task.batch_size >= size
-            and isinstance(entry.outcome, Fits)
-            and entry.outcome.peak_bytes <= AMPLE * limit_bytes
-            for task, entry in self.entries.items()
+            task.batch_size >= size and fits.peak_bytes <= AMPLE * limit_bytes
+            for task, fits in self.fitted
         )
 
     def confirm(self, size: int, limit_bytes: int, repeat: int) -> bool:
@@ -146,19 +149,15 @@ class Probes:
     def longest(self, size: int, limit_bytes: int) -> Fits:
         """The verification that made most full steps, of a size that passed one."""
         passed = [
-            entry.outcome
-            for task, entry in self.entries.items()
+            fits
+            for task, fits in self.fitted
             if (task.batch_size, task.limit_bytes, task.verify) == (size, limit_bytes, True)
-            and isinstance(entry.outcome, Fits)
         ]
         return max(passed, key=lambda fits: fits.full_steps)
 
     def ran(self, size: int) -> bool:
         """Whether it trained under some limit, other than by prediction."""
-        return any(
-            task.batch_size == size and isinstance(entry.outcome, Fits)
-            for task, entry in self.entries.items()
-        )
+        return any(task.batch_size == size for task, _ in self.fitted)
 
     def failed(self, size: int) -> Entry | None:
         """The latest entry of a size that did not train."""
@@ -206,11 +205,10 @@ class Probes:
 
         Where it did not run, what was predicted.
         """
-        at = [(task, entry.outcome) for task, entry in self.entries.items()]
-        at = [(task, outcome) for task, outcome in at if task.batch_size == size]
-        ran = [(task.limit_bytes, fits.peak_bytes) for task, fits in at if isinstance(fits, Fits)]
+        ran = [(t.limit_bytes, fits.peak_bytes) for t, fits in self.fitted if t.batch_size == size]
         if not ran:
-            return max(told.peak_bytes for _, told in at if isinstance(told, Predicted))
+            at = [entry.outcome for task, entry in self.entries.items() if task.batch_size == size]
+            return max(told.peak_bytes for told in at if isinstance(told, Predicted))
         tightest = min(limit for limit, _ in ran)
         return max(peak for limit, peak in ran if limit == tightest)
 

@@ -4,7 +4,7 @@ import re
 
 from autobatch.core.leak import host_leak_sentence, leak_sentence
 from autobatch.engine import machine
-from autobatch.protocol import Fits, OutOfMemory, OverBudget, UserCodeFailed
+from autobatch.protocol import OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 
@@ -47,21 +47,18 @@ def _leaks(made: Probes) -> list[str]:
 
     Else of the machine's. Where both do, it may be the same memory.
     """
-    ran = [
-        (t.batch_size, e.outcome) for t, e in made.entries.items() if isinstance(e.outcome, Fits)
-    ]
-    of_device = [found for found in ran if found[1].leak_bytes_per_step]
+    of_device = [found for found in made.fitted if found[1].leak_bytes_per_step]
     if of_device:
-        size, fits = max(of_device, key=lambda found: found[0])
-        if told := leak_sentence(size, fits, made.session.limit_bytes):
+        task, fits = max(of_device, key=lambda found: found[0].batch_size)
+        if told := leak_sentence(task.batch_size, fits, made.session.limit_bytes):
             return [told]
-    of_host = [found for found in ran if found[1].host_leak_bytes_per_step]
+    of_host = [found for found in made.fitted if found[1].host_leak_bytes_per_step]
     if not of_host:
         return []
-    size, fits = max(of_host, key=lambda found: found[0])
+    task, fits = max(of_host, key=lambda found: found[0].batch_size)
     trains_there = made.session.record.target.device != "gpu"
     spare = machine.spare_bytes() - (fits.peak_bytes if trains_there else 0)
-    told = host_leak_sentence(size, fits, max(0, spare))
+    told = host_leak_sentence(task.batch_size, fits, max(0, spare))
     return [told] if told else []
 
 
@@ -70,18 +67,15 @@ def _uneven(made: Probes) -> list[str]:
 
     With validation, if that failed with it.
     """
-    under = [
-        (task, entry.outcome)
-        for task, entry in made.entries.items()
-        if task.limit_bytes == made.session.limit_bytes
-    ]
-    failed = [task for task, outcome in under if isinstance(outcome, (OutOfMemory, OverBudget))]
-    fitted = [task for task, outcome in under if isinstance(outcome, Fits)]
+    limit_bytes, short = made.session.limit_bytes, (OutOfMemory, OverBudget)
+    failed = [task for task, e in made.entries.items() if isinstance(e.outcome, short)]
     pairs = [
         (fits.batch_size, fails.batch_size)
-        for fits in fitted
+        for fits, _ in made.fitted
         for fails in failed
-        if fits.batch_size >= fails.batch_size and fits.verify >= fails.verify
+        if fits.limit_bytes == fails.limit_bytes == limit_bytes
+        and fits.batch_size >= fails.batch_size
+        and fits.verify >= fails.verify
     ]
     if not pairs:
         return []
@@ -95,11 +89,7 @@ def _uneven(made: Probes) -> list[str]:
 
 def _unvalidated(made: Probes) -> list[str]:
     """Where what was verified has no validation, whose memory may be more than that of training."""
-    verified = [
-        entry.outcome
-        for task, entry in made.entries.items()
-        if task.verify and isinstance(entry.outcome, Fits)
-    ]
+    verified = [fits for task, fits in made.fitted if task.verify]
     if not verified or any(fits.validated for fits in verified):
         return []
     return [

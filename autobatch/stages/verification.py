@@ -5,7 +5,7 @@ from math import inf
 
 from autobatch.core.search import prediction, step_of, where_line_meets
 from autobatch.errors import NothingFitsError
-from autobatch.protocol import VERIFY_STEPS, Bound, Fits, TimedOut, UserCodeFailed
+from autobatch.protocol import VERIFY_STEPS, Bound, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.asked_sizes import AskedSizes
 from autobatch.stages.probes import (
@@ -41,12 +41,11 @@ class Verifier:
 
         Where the search leads to the limit, they are long, and of a larger size than was seen.
         """
-        made, limit_bytes = self.made, self.session.limit_bytes
+        limit_bytes = self.session.limit_bytes
         jobs_seconds = VERIFICATIONS * self.session.start_seconds
-        ran = [(t, e.outcome) for t, e in made.entries.items() if isinstance(e.outcome, Fits)]
-        if not ran:
+        if not self.made.fitted:
             return jobs_seconds
-        task, fits = ran[-1]
+        task, fits = self.made.fitted[-1]
         is_ample = self._led_to(int(AMPLE * limit_bytes)) == self.sizes.upper
         larger = max(1.0, self._led_to(limit_bytes) / task.batch_size)
         at_length = VERIFY_STEPS * fits.step_seconds * larger
@@ -174,11 +173,7 @@ class Verifier:
         narrow what is a margin in any case. Where memory is the `bound` of the largest, it makes do
         with what it has.
         """
-        needs = {
-            task.batch_size: entry.outcome.needed_bytes
-            for task, entry in self.made.entries.items()
-            if isinstance(entry.outcome, Fits)
-        }
+        needs = {task.batch_size: fits.needed_bytes for task, fits in self.made.fitted}
         if bound == "memory":
             needs[largest] = self.session.limit_bytes
         size = where_line_meets(needs, min(needs), largest, budget_bytes)
@@ -234,8 +229,7 @@ class Verifier:
 
     def _least(self, bad: int) -> int:
         """Below `bad`, of the sizes that trained: smaller ones may be too small for the model."""
-        entries = self.made.entries.items()
-        trained = {task.batch_size for task, e in entries if isinstance(e.outcome, Fits)}
+        trained = {task.batch_size for task, _ in self.made.fitted}
         return min((size for size in trained if size < bad), default=self.sizes.lower)
 
     def _at_most(self, failed: int) -> float:
