@@ -57,10 +57,7 @@ class Probes:
 
     def ask(self, size: int, limit_bytes: int, *, verify: bool = False) -> Fits | None:
         """What `size` needs under a hard limit; None if it does not train."""
-        seconds = QUICK_SECONDS if verify else SHORT_SECONDS
-        return self._ask(
-            Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=seconds)
-        )
+        return self._ask(_brief(size, limit_bytes, verify=verify))
 
     def _ask(self, task: Probe) -> Fits | None:
         outcome = self._outcome(task)
@@ -123,7 +120,7 @@ class Probes:
             if fits:
                 self.not_proved(size, f"{fits.steps} steps of one process")
             return fits
-        quick = self.entries.get(Probe(batch_size=size, limit_bytes=limit_bytes, verify=True))
+        quick = self.entries.get(_brief(size, limit_bytes, verify=True))
         if quick and isinstance(quick.outcome, Fits) and quick.outcome.full_steps >= VERIFY_STEPS:
             return quick.outcome
         return self._ask(at_length)
@@ -224,6 +221,11 @@ def point_of(task: Probe, entry: Entry) -> ProbePoint:
         limit_bytes=task.limit_bytes,
         evidence=getattr(entry.outcome, "evidence", None),
     )
+
+
+def _brief(size: int, limit_bytes: int, *, verify: bool) -> Probe:
+    seconds = QUICK_SECONDS if verify else SHORT_SECONDS
+    return Probe(batch_size=size, limit_bytes=limit_bytes, verify=verify, seconds=seconds)
 
 
 def _final(size: int, limit_bytes: int, repeat: int = 0) -> Probe:
