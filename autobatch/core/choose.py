@@ -92,7 +92,7 @@ def _soonest(
 
     def are_alike(one: Setting, other: Setting) -> bool:
         """For all that the seeds can tell."""
-        times, doubt = compared(one, other).times, evidence.step_doubt(one, other)
+        times, doubt = ranking.logs(compared(one, other).times), evidence.step_doubt(one, other)
         return other not in going_on.later and not ranking.told_apart(
             times, one, other, doubt=doubt
         )

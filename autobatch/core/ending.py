@@ -40,7 +40,7 @@ def not_told_apart(
 
     def is_apart(setting: Setting) -> bool:
         doubt = final_costs.doubt(evidence, setting, chosen)
-        return ranking.ends_told_apart(costs, setting, chosen, doubt=doubt)
+        return ranking.told_apart(costs, setting, chosen, doubt=doubt)
 
     return [each for each in settings if each in costs and not is_apart(each)]
 

@@ -148,26 +148,13 @@ def with_doubt(half: float, doubt: float, comparisons: int) -> float:
 
 
 def told_apart(
-    times: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
+    values: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
 ) -> bool:
-    """Whether two candidates' times differ, with luck as in `speedups`, by the studentized range.
+    """Whether two candidates differ, with luck as in `speedups`, by the studentized range.
 
-    Of all pairs at once, since which pair is looked at follows from the times themselves. `doubt`:
-    as in `speedups`, of these two.
+    Of all pairs at once, since which pair is looked at follows from the values themselves: log
+    times, with a `doubt` as in `speedups`, of these two, or final costs, with one of costs.
     """
-    return _are_apart(logs(times), one, other, doubt)
-
-
-def ends_told_apart(
-    costs: Mapping[Name, Sequence[float]], one: Name, other: Name, *, doubt: float = 0.0
-) -> bool:
-    """Whether two candidates' final costs do, as `told_apart`; `doubt` is of costs."""
-    return _are_apart(costs, one, other, doubt)
-
-
-def _are_apart(
-    values: Mapping[Name, Sequence[float]], one: Name, other: Name, doubt: float
-) -> bool:
     names, y = list(values), _table(values)
     candidates, seeds = y.shape
     first, second = names.index(one), names.index(other)

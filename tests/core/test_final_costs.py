@@ -35,8 +35,7 @@ def test_differences_of_costs_are_told_as_those_of_log_times_are():
         assert exp(-found.low * unit) == pytest.approx(speedups[setting].high)
         assert exp(-found.high * unit) == pytest.approx(speedups[setting].low)
     for one, other, apart in ((OWN, OTHER, True), (OWN, UNLIKE, False)):
-        assert ranking.told_apart(TIMES, one, other) == apart
-        assert ranking.ends_told_apart(logs, one, other) == apart
+        assert ranking.told_apart(logs, one, other) == apart
 
 
 def test_a_loss_near_0_is_compared_by_what_was_learned():

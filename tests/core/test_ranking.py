@@ -157,7 +157,7 @@ def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
     found = ranking.speedups(times, baseline="a", doubts={"b": log(1.5)})
     assert found["c"] == known["c"] and found["b"].value == known["b"].value
     assert found["b"].high > 1.5 * found["b"].value > 1.2 * known["b"].high
-    twice = {"a": times["a"], "b": 2 * times["b"]}
+    twice = ranking.logs({"a": times["a"], "b": 2 * times["b"]})
     assert ranking.told_apart(twice, "a", "b", doubt=log(1.5))
     assert not ranking.told_apart(twice, "a", "b", doubt=log(2.5))
     logs = ranking.logs(times)
@@ -206,7 +206,7 @@ def test_of_equal_candidates_the_slowest_and_the_soonest_are_told_apart_in_5_per
     for _ in range(repeats):
         times = dict(enumerate(lucky(rng, [0.3] * 5, seeds)))
         ranked = sorted(times, key=lambda k: ranking.geometric_mean(times[k]))
-        wrong += ranking.told_apart(times, ranked[0], ranked[-1])
+        wrong += ranking.told_apart(ranking.logs(times), ranked[0], ranked[-1])
     assert 0.035 <= wrong / repeats <= 0.055
 
 
