@@ -63,25 +63,11 @@ class Content(Struct):
 
     header: Header | None
     entries: tuple[Entry, ...]
-    answers: tuple[Answer, ...]
     complete_bytes: int
-
-    @property
-    def recommendation(self) -> Recommendation | None:
-        """The last one, as are the others."""
-        return next((a.recommendation for a in self.answers[::-1] if a.recommendation), None)
-
-    @property
-    def benchmark(self) -> BenchmarkResult | None:
-        return next((a.benchmark for a in self.answers[::-1] if a.benchmark), None)
-
-    @property
-    def verification(self) -> Verification | None:
-        return next((a.verification for a in self.answers[::-1] if a.verification), None)
-
-    @property
-    def probe(self) -> ProbeResult | None:
-        return next((a.probe for a in self.answers[::-1] if a.probe), None)
+    recommendation: Recommendation | None = None  # the last one, as are the others
+    benchmark: BenchmarkResult | None = None
+    probe: ProbeResult | None = None
+    verification: Verification | None = None
 
 
 def read_record(directory: Path) -> Content:
@@ -110,7 +96,7 @@ def decode(content: bytes, path: Path) -> Content:
     complete, newline, _ = content.rpartition(b"\n")
     header: Header | None = None
     entries: list[Entry] = []
-    answers: list[Answer] = []
+    last: dict[str, Any] = {}  # of each kind of answer
     for number, line in enumerate(complete.split(b"\n") if newline else [], start=1):
         if number == 1:
             _check_version(line, path)
@@ -124,14 +110,15 @@ def decode(content: bytes, path: Path) -> Content:
             case Entry() as entry if header is not None:
                 entries.append(entry)
             case Answer() as answer if header is not None:
-                answers.append(answer)
+                given = msgspec.structs.asdict(answer).items()
+                last |= {kind: found for kind, found in given if found is not None}
             case _:
                 raise _damaged(path, number, "it stands in the wrong place")
     return Content(
         header=header,
         entries=tuple(entries),
-        answers=tuple(answers),
         complete_bytes=len(complete) + len(newline),
+        **last,
     )
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from autobatch import tuner
 from autobatch.core import learning_curves, ranking
-from autobatch.engine.record_file import FILE_NAME, Answer, Entry, read_record
+from autobatch.engine.record_file import FILE_NAME, Entry, read_record
 from autobatch.engine.runs import runs_in
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Interval, Probe, UserCodeFailed, changed
@@ -71,7 +71,7 @@ def test_the_answer_and_the_snippet_come_first(page, better):
 def test_a_large_speedup_has_no_exponent(better):
     far = changed(better.recommendation.speedup, value=123.4, low=98.7, high=1234.5)
     much = changed(better.recommendation, speedup=far)
-    text = Page(render(changed(better, answers=(Answer(recommendation=much),)), "run")).text
+    text = Page(render(changed(better, recommendation=much), "run")).text
     assert "sooner 120× 99–over 1,000" in text
     assert "e+" not in text
 
@@ -104,7 +104,8 @@ def test_a_verification_that_was_ended_is_called_one_and_is_not_said_to_go_on(tm
         return tuner.verify(opened, better.recommendation)
 
     content = run(tmp_path / "run", verify)
-    ended = Page(render(changed(content, entries=content.entries[:3], answers=()), "run")).text
+    ended = changed(content, entries=content.entries[:3], verification=None)
+    ended = Page(render(ended, "run")).text
     assert "This verification came to no answer" in ended
     assert "goes on from here" not in ended
     assert "How to repeat" not in ended
@@ -194,7 +195,7 @@ def test_the_driver_is_in_the_environment(better):
     versions = {"keras": "3.0", "NVIDIA driver": "550.90"}
     environment = better.recommendation.environment | {"versions": versions}
     found = changed(better.recommendation, environment=environment)
-    text = Page(render(changed(better, answers=(Answer(recommendation=found),)), "run")).text
+    text = Page(render(changed(better, recommendation=found), "run")).text
     assert "versions keras 3.0, NVIDIA driver 550.90" in text
 
 
@@ -233,7 +234,7 @@ def evil(content):
         content,
         header=changed(content.header, target=target),
         entries=(*entries, failed),
-        answers=(changed(content.answers[-1], recommendation=recommendation),),
+        recommendation=recommendation,
     )
 
 
@@ -336,7 +337,7 @@ def test_what_is_likely_to_be_sooner_is_told_as_no_more_than_that(tmp_path):
     content = run(tmp_path)
     speedup = Interval(value=1.3, low=0.8, high=2.1)
     likely = changed(content.recommendation, verdict="inconclusive", speedup=speedup)
-    text = Page(render(changed(content, answers=(Answer(recommendation=likely),)), "likely")).text
+    text = Page(render(changed(content, recommendation=likely), "likely")).text
     for told in (text, console_text(recommendation_table(likely))):
         assert "inconclusive, but likely: 1.3× sooner at val_loss" in told
     assert "keep it" not in text
@@ -355,7 +356,7 @@ def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
         kept = changed(
             found, verdict=name, batch_size=own.batch_size, learning_rate=own.learning_rate
         )
-        text = Page(render(changed(content, answers=(Answer(recommendation=kept),)), "run")).text
+        text = Page(render(changed(content, recommendation=kept), "run")).text
         assert "yours 32 cannot be used" in text
         rate = f"in place of yours {found.baseline.learning_rate:.4g}"
         assert rate in text and rate in console_text(recommendation_table(kept))
@@ -369,10 +370,10 @@ def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
 def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):
     whole = better.recommendation.probe
     short = changed(whole, largest_fitting=8, ceiling=8, bounded_by="trials")
-    answers = (Answer(recommendation=changed(better.recommendation, probe=short)),)
-    shown = Page(render(changed(better, answers=answers), "run"))
+    begun = changed(better, recommendation=changed(better.recommendation, probe=short))
+    shown = Page(render(begun, "run"))
     assert "largest that was probed 8" in shown.text
-    shown = Page(render(changed(better, answers=(*answers, Answer(probe=whole))), "run"))
+    shown = Page(render(changed(begun, probe=whole), "run"))
     assert f"largest that fits {whole.largest_fitting}" in shown.text
     assert "largest that was probed" not in shown.text
 
@@ -393,7 +394,8 @@ def test_a_run_of_less_shows_what_it_has(tmp_path, command, there, absent):
 
 def test_a_run_that_is_not_finished_says_so_and_shows_what_there_is(better):
     for count in (1, 2, 10, 40, len(better.entries)):
-        shown = Page(render(changed(better, entries=better.entries[:count], answers=()), "run"))
+        begun = changed(better, entries=better.entries[:count], recommendation=None)
+        shown = Page(render(begun, "run"))
         assert "Not finished" in shown.text
     assert {"memory", "throughput", "trials"} <= set(shown.figures)
 
@@ -402,7 +404,7 @@ def test_a_failure_of_the_users_code_is_shown_with_its_traceback(better):
     failure = UserCodeFailed(message="KeyError: 'x'", traceback="line 3, in build_model")
     task = Probe(batch_size=8, limit_bytes=1)
     failed = Entry(task=task, outcome=failure, seconds=1.0, log=None)
-    shown = Page(render(changed(better, entries=(failed,), answers=()), "run"))
+    shown = Page(render(changed(better, entries=(failed,), recommendation=None), "run"))
     assert "your code failed: KeyError: 'x'" in shown.text
     assert "line 3, in build_model" in shown.text
 
@@ -432,7 +434,7 @@ def test_how_to_repeat_a_probe_has_class_weights_and_arguments_of_none(better):
     from autobatch.recipe import make_recipe
 
     target = changed(better.header.target, class_weight={0: 1.0, 3: 2.5}, args={"dropout": None})
-    found = changed(better, header=changed(better.header, target=target), answers=())
+    found = changed(better, header=changed(better.header, target=target), recommendation=None)
     html = render(found, "run")
     recipe = html.split('id="repeat-code"')[1].split("<code>")[1].split("</code>")[0]
     again = make_recipe(yaml.safe_load(unescape(recipe)))
