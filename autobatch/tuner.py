@@ -121,7 +121,6 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     recommendation = conclusion.compose(
         chosen.choice,
         evidence,
-        inspected,
         chosen.probed,
         measured,
         peak_bytes=chosen.peak_bytes,

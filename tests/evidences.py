@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pretend import inspected
+
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Evidence, Setting
 
@@ -15,7 +17,7 @@ def untrained(**facts: Any) -> Evidence:
         "rule": "linear",
         "rule_reason": "Linear",
         "baseline_learning_rate": 0.01,
-        "compiled": Compiled(32, 0.01),
+        "compiled": Compiled(32, 0.01, inspected()),
         "step_seconds": {32: 0.001, 64: 0.0015},
         "metric": "val_loss",
     }

@@ -9,13 +9,7 @@ from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import best_cost
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.standing import Choice
-from autobatch.protocol import (
-    RATE_FUNCTION,
-    BenchmarkResult,
-    EffectiveBatch,
-    Inspected,
-    ProbeResult,
-)
+from autobatch.protocol import RATE_FUNCTION, BenchmarkResult, EffectiveBatch, ProbeResult
 from autobatch.units import format_average, format_bytes, format_duration
 
 FAR_BEYOND = 8.0  # times the batch that was tried: rules are not to be extrapolated by more
@@ -32,7 +26,6 @@ SHARPNESS = (
 def warnings(
     choice: Choice,
     evidence: Evidence,
-    inspected: Inspected,
     probed: ProbeResult,
     measured: BenchmarkResult,
     wished: EffectiveBatch | None,
@@ -41,7 +34,7 @@ def warnings(
 ) -> tuple[str, ...]:
     """`peak_bytes`: of the size that is recommended, where it was verified."""
     size, own = choice.setting.batch_size, evidence.compiled.batch_size
-    found = list(evidence.notes)
+    found, inspected = list(evidence.notes), evidence.inspected
     if inspected.nan:
         found.append(f"The data: {inspected.nan}.")
     found.extend(_on_the_start(evidence))
@@ -74,16 +67,15 @@ def warnings(
         found.append(
             "BatchNormalization was evaluated with statistics of the present weights. For its "
             f"moving averages to forget as fast in samples as at {own_size}, its momentum is "
-            f"{format_average(moving_momentum(choice, evidence, inspected))} instead of "
+            f"{format_average(moving_momentum(choice, evidence))} instead of "
             f"{format_average(inspected.batch_norm_momentum or 0.0)}."
         )
-    found.extend(_on_the_optimizer(choice, evidence, inspected))
-    found.extend(_on_accumulation(evidence, inspected, probed))
+    found.extend(_on_the_optimizer(choice, evidence))
+    found.extend(_on_accumulation(evidence, probed))
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        trained = size * evidence.accumulation_steps
-        found.append(_effective(wished, evidence, inspected, trained))
+        found.append(_effective(wished, evidence, size * inspected.accumulation_steps))
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -143,8 +135,9 @@ def _on_the_trials(choice: Choice, evidence: Evidence) -> Iterator[str]:
             )
 
 
-def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) -> Iterator[str]:
+def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
     size, own = choice.setting.batch_size, evidence.compiled.batch_size
+    inspected = evidence.inspected
     if changed := evidence.hyperparameters(choice.setting.batch_size):
         told = ", ".join(f"{name} {format_average(value)}" for name, value in changed.items())
         yield (
@@ -189,11 +182,9 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence, inspected: Inspected) 
         )
 
 
-def _on_accumulation(
-    evidence: Evidence, inspected: Inspected, probed: ProbeResult
-) -> Iterator[str]:
+def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:
     """Where as many samples per update fit as one batch, and were timed to take less so."""
-    own, steps = evidence.compiled.batch_size, inspected.accumulation_steps
+    own, steps = evidence.compiled.batch_size, evidence.inspected.accumulation_steps
     samples, seconds = own * steps, evidence.step_seconds
     if steps == 1 or samples > probed.ceiling or not {own, samples} <= seconds.keys():
         return
@@ -207,11 +198,9 @@ def _on_accumulation(
         )
 
 
-def _effective(
-    wished: EffectiveBatch, evidence: Evidence, inspected: Inspected, trained: int
-) -> str:
+def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
     """`trained`: the samples per update of what is recommended, which trials did train with."""
-    steps = wished.gradient_accumulation_steps
+    steps, inspected = wished.gradient_accumulation_steps, evidence.inspected
     factor = max(wished.samples / trained, trained / wished.samples)
     others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
@@ -235,17 +224,18 @@ def _effective(
             told += " BatchNormalization still sees the smaller batch."
         memory = format_bytes(inspected.parameter_bytes)
         told += f" The gradients added up take up to {memory} more memory."
-    told += _wished_schedule(wished, evidence, inspected)
+    told += _wished_schedule(wished, evidence)
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
 
 
-def _wished_schedule(wished: EffectiveBatch, evidence: Evidence, inspected: Inspected) -> str:
+def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:
     """Its steps are batches of `fit`, however many of them an update has."""
-    schedule, kappa = inspected.learning_rate_schedule, evidence.compiled.kappa(wished.batch_size)
+    schedule = evidence.inspected.learning_rate_schedule
+    kappa = evidence.compiled.kappa(wished.batch_size)
     is_split = wished.gradient_accumulation_steps > 1
-    is_other = inspected.schedule_counts_steps and kappa != 1
+    is_other = evidence.inspected.schedule_counts_steps and kappa != 1
     if schedule in (None, RATE_FUNCTION) or not (is_split or is_other):
         return ""
     told = f" Your {schedule} counts {'batches, also between updates' if is_split else 'steps'}"

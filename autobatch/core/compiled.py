@@ -1,8 +1,9 @@
 """What the user's optimizer is compiled with, and what of it goes with the batch size."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autobatch.core import scaling
+from autobatch.protocol import Inspected
 
 
 @dataclass(frozen=True)
@@ -11,28 +12,26 @@ class Compiled:
 
     batch_size: int
     learning_rate: float
-    optimizer: str = ""
-    settings: dict[str, float] = field(default_factory=dict)  # beta_2, epsilon, ...
-    schedule_peak_step: int = 0  # 0 without a warm-up
-    schedule_counts_steps: bool = False  # whatever the batch size
+    inspected: Inspected
 
     def kappa(self, batch_size: float) -> float:
         return batch_size / self.batch_size
 
     def schedule_speed(self, batch_size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""
-        return self.kappa(batch_size) if self.schedule_counts_steps else 1.0
+        return self.kappa(batch_size) if self.inspected.schedule_counts_steps else 1.0
 
     def warm_up_steps(self, batch_size: int) -> float:
         """Fewer of larger batches, by trials or by the callable that is told the batch size."""
-        return self.schedule_peak_step / self.kappa(batch_size)
+        return self.inspected.schedule_peak_step / self.kappa(batch_size)
 
     def hyperparameters(self, batch_size: float, learning_rate: float) -> dict[str, float]:
         """What else changes at a size, whose learning rate by the rule is given."""
+        own = self.inspected.optimizer_settings
         found = scaling.hyperparameters(
-            self.optimizer,
-            self.settings,
+            self.inspected.optimizer,
+            own,
             kappa=self.kappa(batch_size),
             rate_ratio=learning_rate / self.learning_rate,
         )
-        return {name: value for name, value in found.items() if value != self.settings[name]}
+        return {name: value for name, value in found.items() if value != own[name]}

@@ -10,7 +10,7 @@ from autobatch.core.compiled import Compiled
 from autobatch.core.learning_curves import Curve, best_cost, last_cost
 from autobatch.core.metric import is_maximised
 from autobatch.core.warmup_stable_decay import OWN, Reading
-from autobatch.protocol import Interval, NoiseScale
+from autobatch.protocol import Inspected, Interval, NoiseScale
 
 Verdict = Literal["better", "tie", "inconclusive"]
 MIN_UPDATES = 20  # of a trial: fewer tell nothing
@@ -39,7 +39,6 @@ class Evidence:
     step_seconds: dict[int, float]
     metric: str
     reading: Reading = OWN  # with the schedule that all trials train by
-    accumulation_steps: int = 1  # the user's own: batches for one update
     instead_of: int | None = None  # the user's own batch size, where the baseline stands for it
     noise: tuple[NoiseScale, ...] = ()  # early and late in the baseline's training
     divergence_rate: float | None = None  # of the baseline, by a range test
@@ -67,6 +66,10 @@ class Evidence:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def inspected(self) -> Inspected:
+        return self.compiled.inspected
+
+    @property
     def maximise(self) -> bool:
         """Whether more of the metric is better."""
         return is_maximised(self.metric)
@@ -80,7 +83,7 @@ class Evidence:
     @property
     def least_steps(self) -> int:
         """Batches of a trial that make enough updates."""
-        return MIN_UPDATES * self.accumulation_steps
+        return MIN_UPDATES * self.inspected.accumulation_steps
 
     def learning_rate(self, setting: Setting) -> float:
         return self._by_the_rule(setting.batch_size) * 2.0**setting.rung
@@ -97,7 +100,7 @@ class Evidence:
     def saturation(self) -> float:
         """The batch that the rule saturates at; infinite where the noise scale was not resolved."""
         value = self.noise[-1].value if self.noise else None
-        return inf if value is None else value / self.accumulation_steps
+        return inf if value is None else value / self.inspected.accumulation_steps
 
     def ends_in_warm_up(self, batch_size: int) -> bool:
         """Whether the first trials do: of what is seen of a rise alone, no rate can be judged."""
@@ -107,8 +110,7 @@ class Evidence:
     def hyperparameters(self, batch_size: float) -> dict[str, float]:
         """What else of the optimizer goes with the size; empty at the user's own.
 
-        Of a batch that is accumulated in parts, the part that has one update's share: it may be
-        a fraction.
+        Of a batch accumulated in parts, the part that has one update's share: it may be a fraction.
         """
         return self.compiled.hyperparameters(batch_size, self._by_the_rule(batch_size))
 
@@ -137,7 +139,7 @@ class Evidence:
 
         In samples of a batch: where the user accumulates gradients, a part of those of an update.
         """
-        noise, parts = self.noise[-1] if self.noise else None, self.accumulation_steps
+        noise, parts = self.noise[-1] if self.noise else None, self.inspected.accumulation_steps
         steps = [(size * parts, needed) for size, needed in steps_to_target]
         found = noise_scale.critical_batch(noise, steps)
         return Interval(value=found.value / parts, low=found.low / parts, high=found.high / parts)

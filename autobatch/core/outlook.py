@@ -96,7 +96,8 @@ def _growth(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> Growth
     if early.value is None or early.high is None or late.value is None or late.low <= early.high:
         return None
     # In samples of a batch, where the user accumulates gradients over several.
-    values = early.value / evidence.accumulation_steps, late.value / evidence.accumulation_steps
+    parts = evidence.inspected.accumulation_steps
+    values = early.value / parts, late.value / parts
     first, last = (time_to_target.optimal_batch(fitted, value) for value in values)
     if last > ceiling:
         return None

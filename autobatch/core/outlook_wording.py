@@ -57,7 +57,8 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
 def _on_accumulation(choice: Choice, evidence: Evidence, outlook: Outlook) -> str:
     """What pays is told where as many samples do not fit as one batch, which takes less time."""
     found = outlook.accumulation
-    if found is None or evidence.accumulation_steps > 1:  # who does it already is told elsewhere
+    # Who does it already is told elsewhere.
+    if found is None or evidence.inspected.accumulation_steps > 1:
         return ""
     if found.batches == 1:
         return " Accumulating gradients over several batches would not be faster."

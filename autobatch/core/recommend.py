@@ -18,7 +18,6 @@ from autobatch.protocol import (
     Baseline,
     BenchmarkResult,
     EffectiveBatch,
-    Inspected,
     ProbeResult,
     Recommendation,
     Replicas,
@@ -30,7 +29,6 @@ BELOW_DIVERGENCE = 4.0  # times: no rate that was not tried is nearer to where t
 def compose(
     choice: Choice,
     evidence: Evidence,
-    inspected: Inspected,
     probed: ProbeResult,
     measured: BenchmarkResult,
     *,
@@ -46,15 +44,15 @@ def compose(
     wished = _wished(effective_batch, choice, evidence, probed)
     size, found = choice.setting.batch_size, choice.standing
     point = measured.point(size)
-    ragged = point.ragged_samples if inspected.is_whole else 0
+    ragged = point.ragged_samples if evidence.inspected.is_whole else 0
     on_memory = wording.on_memory(choice, probed, peak_bytes, ragged_samples=ragged)
     return Recommendation(
         schema_version=SCHEMA_VERSION,
         batch_size=size,
         learning_rate=evidence.learning_rate(choice.setting),
-        optimizer=inspected.optimizer,
+        optimizer=evidence.inspected.optimizer,
         learning_rate_rule=evidence.rule,
-        gradient_accumulation_steps=evidence.accumulation_steps,
+        gradient_accumulation_steps=evidence.inspected.accumulation_steps,
         per_replica_batch_size=size // probed.replicas,
         steps_per_epoch=point.steps_per_epoch,
         ragged_samples=ragged,
@@ -76,7 +74,7 @@ def compose(
         predictions=outlook.predictions,
         hyperparameters=_whole(evidence.hyperparameters(choice.setting.batch_size)),
         loss_difference=found.loss_difference(choice.setting, maximise=evidence.maximise),
-        replicas=_replicas(replicas, choice, outlook, measured, inspected, probed.ceiling),
+        replicas=_replicas(replicas, choice, outlook, measured, evidence, probed.ceiling),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
         tied_with=tuple(sorted({each.batch_size for each in choice.tied_with})),
@@ -99,7 +97,6 @@ def compose(
         warnings=caveats.warnings(
             choice,
             evidence,
-            inspected,
             probed,
             measured,
             wished,
@@ -109,7 +106,6 @@ def compose(
         snippet=snippet(
             choice,
             evidence,
-            inspected,
             steps_per_epoch=point.steps_per_epoch,
             replicas=probed.replicas,
         ),
@@ -129,7 +125,7 @@ def _replicas(
     choice: Choice,
     outlook: Outlook,
     measured: BenchmarkResult,
-    inspected: Inspected,
+    evidence: Evidence,
     ceiling: int,
 ) -> tuple[Replicas, ...]:
     fitted, critical = measured.step_time, outlook.critical_batch
@@ -139,6 +135,7 @@ def _replicas(
     seconds = {size: each for size, each in seconds.items() if size not in choice.unverified}
     chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
     seconds.setdefault(chosen.batch_size, chosen.step_seconds)
+    inspected = evidence.inspected
     samples = inspected.train_samples if inspected.is_whole else None
     return time_to_target.replica_plan(counts, seconds, critical, most=samples or inf)
 
@@ -157,7 +154,7 @@ def _wished(
     parts = ((n, round(samples / n / replicas) * replicas) for n in range(fewest, samples + 1))
     left = ((n, each) for n, each in parts if each and each not in choice.unverified)
     steps, size = next(left, (fewest, replicas))
-    own_steps = evidence.accumulation_steps
+    own_steps = evidence.inspected.accumulation_steps
     tried = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(
         tried,

@@ -10,13 +10,12 @@ from autobatch.units import format_average
 def snippet(
     choice: Choice,
     evidence: Evidence,
-    inspected: Inspected,
     *,
     steps_per_epoch: int,
     replicas: int = 1,
 ) -> str:
-    rate = evidence.learning_rate(choice.setting)
-    factor = _factor(rate, choice.setting.batch_size, evidence, inspected)
+    rate, inspected = evidence.learning_rate(choice.setting), evidence.inspected
+    factor = _factor(rate, choice.setting.batch_size, evidence)
     names = [f"model.{name}" for name in inspected.optimizer_names]
     fit_call = inspected.fit_call.replace("{size}", str(choice.setting.batch_size))
     if evidence.reading.anneals:
@@ -40,7 +39,7 @@ def snippet(
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
     if inspected.batch_norm_layers and kappa != 1:
-        told = format_average(moving_momentum(choice, evidence, inspected))
+        told = format_average(moving_momentum(choice, evidence))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
 
@@ -79,14 +78,15 @@ def _annealed(
     ]
 
 
-def _factor(rate: float, size: int, evidence: Evidence, inspected: Inspected) -> str:
+def _factor(rate: float, size: int, evidence: Evidence) -> str:
     """`rate` over the one that the user's code has at that size."""
+    inspected = evidence.inspected
     inspected_at = inspected.batch_size or evidence.baseline.batch_size
     grows = (size / inspected_at) ** inspected.learning_rate_exponent
     return f"{rate / ((inspected.learning_rate or rate) * grows):.4g}"
 
 
-def moving_momentum(choice: Choice, evidence: Evidence, inspected: Inspected) -> float:
+def moving_momentum(choice: Choice, evidence: Evidence) -> float:
     """For the snippet: with it BatchNormalization's memory stays the same in samples.
 
     The moving averages forget by the step, with this power of their momentum by the sample
@@ -94,4 +94,4 @@ def moving_momentum(choice: Choice, evidence: Evidence, inspected: Inspected) ->
     whatever it is.
     """
     kappa = evidence.compiled.kappa(choice.setting.batch_size)
-    return float((inspected.batch_norm_momentum or 0.0) ** kappa)
+    return float((evidence.inspected.batch_norm_momentum or 0.0) ** kappa)

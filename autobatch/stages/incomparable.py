@@ -5,16 +5,16 @@ from typing import NoReturn
 from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import only_cost
 from autobatch.errors import UserCodeError
-from autobatch.protocol import OWN_LOSS, Inspected
+from autobatch.protocol import OWN_LOSS
 
 NOT_FINITE_UNTRAINED = "is not finite before any training"
 NOT_FINITE = "was not a finite number"
 
 
-def refuse_baseline(evidence: Evidence, inspected: Inspected) -> NoReturn:
+def refuse_baseline(evidence: Evidence) -> NoReturn:
     """It cannot be trained."""
-    why = evidence.failed.get(evidence.baseline)
-    nan = f" The data: {inspected.nan}." if inspected.nan else ""
+    why, nan = evidence.failed.get(evidence.baseline), evidence.inspected.nan
+    nan = f" The data: {nan}." if nan else ""
     raise UserCodeError(
         f"The baseline (batch {evidence.baseline.batch_size}, learning rate "
         f"{evidence.baseline_learning_rate:.3g}) cannot be trained: {why or 'it diverges'}.{nan}",
@@ -32,7 +32,7 @@ def _remedy(why: str | None, metric: str) -> str:
     return "Its log in the run directory says more."
 
 
-def refuse_what_never_changes(evidence: Evidence, inspected: Inspected) -> None:
+def refuse_what_never_changes(evidence: Evidence) -> None:
     """A loss that is one number throughout all trials so far, at several rates or sizes.
 
     Any training moves a loss, if by little. Other metrics may stand still for longer than a trial.
@@ -41,12 +41,12 @@ def refuse_what_never_changes(evidence: Evidence, inspected: Inspected) -> None:
     cost = only_cost(curves.values())
     if cost is None or len(curves) < 2 or not metric.endswith("loss"):
         return
-    others = [name for name in inspected.metrics if name != metric]
+    others = [name for name in evidence.inspected.metrics if name != metric]
     hint = (
         "Are all validation sample weights 0, all weights of the model frozen, or is "
         f"baseline.learning_rate ({evidence.baseline_learning_rate:.3g}) far too low?"
     )
-    if inspected.loss == OWN_LOSS:
+    if evidence.inspected.loss == OWN_LOSS:
         hint += (
             " Does fit show the same number? Keras shows a loss that test_step returns only where "
             "the model's `metrics` have it: keep a keras.metrics.Mean(name='loss') there."

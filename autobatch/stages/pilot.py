@@ -13,7 +13,6 @@ from autobatch.core.noise_scale import noise_scale
 from autobatch.protocol import (
     Differentiated,
     Gradients,
-    Inspected,
     NoiseScale,
     Outcome,
     Ranged,
@@ -38,16 +37,16 @@ def fixed_steps(accumulation_steps: int, *, searches_rates: bool) -> int:
     return steps + RANGE_UPDATES * accumulation_steps if searches_rates else steps
 
 
-def pilot(session: Session, inspected: Inspected, evidence: Evidence) -> None:
+def pilot(session: Session, evidence: Evidence) -> None:
     """Both measurements, filed into the evidence."""
-    evidence.noise = _noise(session, inspected, evidence)
+    evidence.noise = _noise(session, evidence)
     if session.recipe.trials.learning_rate != "none" and not session.is_to_end():
-        evidence.divergence_rate = _divergence_rate(session, inspected, evidence)
+        evidence.divergence_rate = _divergence_rate(session, evidence)
 
 
-def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[NoiseScale, ...]:
+def _noise(session: Session, evidence: Evidence) -> tuple[NoiseScale, ...]:
     """Early and late in the baseline's training; empty where it cannot be measured."""
-    size, samples = evidence.baseline.batch_size, inspected.train_samples or 0
+    size, samples = evidence.baseline.batch_size, evidence.inspected.train_samples or 0
     steps = max(1, round(evidence.first_seconds / evidence.step_seconds[size]))
     micro = max(1, min(size, samples // LEAST_MICRO_BATCHES))
     most = min(MOST_MICRO_BATCHES, steps)  # each takes as long as a step, at most
@@ -62,7 +61,7 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
         micro_batch_size=micro,
         micro_batches=count,
         # Not of a number that is only known as a least: no population, then, that was seen whole.
-        training_samples=samples if inspected.is_whole else sys.maxsize,
+        training_samples=samples if evidence.inspected.is_whole else sys.maxsize,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
     )
@@ -77,9 +76,9 @@ def _noise(session: Session, inspected: Inspected, evidence: Evidence) -> tuple[
     return ()
 
 
-def _divergence_rate(session: Session, inspected: Inspected, evidence: Evidence) -> float | None:
+def _divergence_rate(session: Session, evidence: Evidence) -> float | None:
     """Where training breaks down; None if it does not, or that is not known."""
-    steps = RANGE_UPDATES * inspected.accumulation_steps
+    steps = RANGE_UPDATES * evidence.inspected.accumulation_steps
     task = RangeTest(
         batch_size=evidence.baseline.batch_size,
         learning_rate=evidence.baseline_learning_rate,

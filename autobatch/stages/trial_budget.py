@@ -26,7 +26,6 @@ def allot(
     evidence: Evidence,
     sizes: list[int],
     session: Session,
-    inspected: Inspected,
     probed: ProbeResult,
     measured: BenchmarkResult,
 ) -> int:
@@ -40,7 +39,7 @@ def allot(
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     left /= 1 + EVALUATED_SHARE
     first_seconds = max(least, (min(trials.budget, left) - pilot_seconds) / parts)
-    _plan_evaluations(evidence, first_seconds, session, inspected, measured)
+    _plan_evaluations(evidence, first_seconds, session, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
     if budget < needed:
@@ -97,7 +96,7 @@ def _needed_seconds(session: Session, evidence: Evidence, sizes: int) -> float:
 
 
 def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
-    steps = _fixed_steps(recipe, evidence.accumulation_steps)
+    steps = _fixed_steps(recipe, evidence.inspected.accumulation_steps)
     return steps * evidence.step_seconds[evidence.baseline.batch_size]
 
 
@@ -107,11 +106,7 @@ def _validation_batch(session: Session, ceiling: int) -> int:
 
 
 def _plan_evaluations(
-    evidence: Evidence,
-    first_seconds: float,
-    session: Session,
-    inspected: Inspected,
-    measured: BenchmarkResult,
+    evidence: Evidence, first_seconds: float, session: Session, measured: BenchmarkResult
 ) -> None:
     """On so many samples that a finalist's evaluations take a share of its training at most.
 
@@ -121,7 +116,7 @@ def _plan_evaluations(
     rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
     seconds = EVALUATED_SHARE * FINAL_SHARE * first_seconds
     affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
-    known = inspected.validation_samples
+    known = evidence.inspected.validation_samples
     assert known is not None  # or it was refused
     if affordable < known:
         evidence.validation_samples = 1 << (affordable.bit_length() - 1)

@@ -51,7 +51,7 @@ def run_trials(
     recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
     sizes = sizes_to_try(evidence, probed.ceiling)
-    jobs = allot(evidence, sizes, session, inspected, probed, measured)
+    jobs = allot(evidence, sizes, session, probed, measured)
     session.begin(
         "trials",
         jobs,
@@ -65,11 +65,11 @@ def run_trials(
             learning_rate=evidence.baseline_learning_rate,
         ),
     )
-    trials = _Trials(session, inspected, evidence)
+    trials = _Trials(session, evidence)
     if session.is_to_end():
         session.end_if_stopped()
         trials.refuse_time_limit()
-    pilot(session, inspected, evidence)
+    pilot(session, evidence)
     tell_what_is_too_slow(evidence, probed.ceiling)
     trials.climb(sizes_to_try(evidence, probed.ceiling), within=usable(evidence, probed.ceiling))
     trials.settle()
@@ -80,8 +80,8 @@ def run_trials(
 class _Trials:
     """Runs trials and files what they found into the evidence."""
 
-    def __init__(self, session: Session, inspected: Inspected, evidence: Evidence) -> None:
-        self.session, self.inspected, self.evidence = session, inspected, evidence
+    def __init__(self, session: Session, evidence: Evidence) -> None:
+        self.session, self.evidence = session, evidence
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
         self._overheads: list[float] = []  # seconds of each trial beside its training
@@ -110,7 +110,7 @@ class _Trials:
         nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
         start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
         best = self._climb_one(size, start, stride, most)
-        refuse_what_never_changes(self.evidence, self.inspected)
+        refuse_what_never_changes(self.evidence)
         if best is not None:
             self.best[size] = best
 
@@ -132,7 +132,7 @@ class _Trials:
             curve = self._train(setting, self.session.recipe.seed)
             cost = None if curve is None else self.evidence.reading.cost(curve)
             if cost is None and setting == self.evidence.baseline:
-                refuse_baseline(self.evidence, self.inspected)
+                refuse_baseline(self.evidence)
             costs[rung] = self.evidence.first[setting] = cost
             if curve is not None:
                 self.evidence.first_curves[setting] = curve
@@ -165,7 +165,7 @@ class _Trials:
             self.session.end_if_stopped()
             self.refuse_time_limit()
         if not any(evidence.finals[evidence.baseline].values()):
-            refuse_baseline(evidence, self.inspected)
+            refuse_baseline(evidence)
 
     def refuse_time_limit(self) -> NoReturn:
         finals = (FINALISTS + 1) * self.session.recipe.trials.seeds

@@ -10,6 +10,7 @@ from pretend import inspected
 
 from autobatch.core.candidates import candidates
 from autobatch.core.choose import choose
+from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import Setting
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.wording import (
@@ -409,9 +410,10 @@ def test_neither_the_order_of_candidates_nor_that_of_seeds_decides(evidence, ver
 def test_batch_norm_keeps_as_little_of_its_initial_statistics_at_every_size(size, unscaled):
     """What 20 000 samples leave of the initial moving averages."""
     evidence, steps = evidence_of(), 20000 // size
+    evidence.compiled = Compiled(32, 0.01, inspected(batch_norm_momentum=0.99))
     choice = replace(choose(evidence, ceiling=64), setting=Setting(size, 0))
     assert 0.99**steps == pytest.approx(unscaled, abs=0.001)
-    momentum = moving_momentum(choice, evidence, inspected(batch_norm_momentum=0.99))
+    momentum = moving_momentum(choice, evidence)
     assert momentum**steps == pytest.approx(0.002, abs=0.0005)
 
 
