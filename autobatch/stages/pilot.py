@@ -19,6 +19,7 @@ from autobatch.protocol import (
     RangeTest,
     changed,
 )
+from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 
 PILOT_JOBS = 2
@@ -30,10 +31,11 @@ RANGE_UPDATES = 100  # where gradients are accumulated, each has the rate of its
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 4096.0  # of the baseline's learning rate; 2^12, as the ladder
 
 
-def fixed_steps(accumulation_steps: int, *, searches_rates: bool) -> int:
+def fixed_steps(recipe: Recipe, accumulation_steps: int) -> int:
     """That both jobs take at most beside PILOT_SHARE first trials, however short these are."""
     least = MIN_UPDATES * accumulation_steps  # of a first trial, and as many micro-batches twice
     steps = 2 * max(0, LEAST_MICRO_BATCHES - least)
+    searches_rates = recipe.trials.learning_rate != "none"
     return steps + RANGE_UPDATES * accumulation_steps if searches_rates else steps
 
 

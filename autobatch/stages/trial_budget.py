@@ -79,13 +79,8 @@ def step_seconds_at_most(session: Session, inspected: Inspected) -> float:
         return inf
     parts, _ = _parts_and_jobs(session, MAX_SIZES)
     updates, accumulated = MIN_UPDATES * parts, inspected.accumulation_steps
-    steps = updates * accumulated + _fixed_steps(recipe, accumulated)
+    steps = updates * accumulated + fixed_steps(recipe, accumulated)
     return min(recipe.trials.budget, recipe.time_limit) / steps
-
-
-def _fixed_steps(recipe: Recipe, accumulation_steps: int) -> int:
-    searches_rates = recipe.trials.learning_rate != "none"
-    return fixed_steps(accumulation_steps, searches_rates=searches_rates)
 
 
 def _needed_seconds(session: Session, evidence: Evidence, sizes: int) -> float:
@@ -96,7 +91,7 @@ def _needed_seconds(session: Session, evidence: Evidence, sizes: int) -> float:
 
 
 def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
-    steps = _fixed_steps(recipe, evidence.inspected.accumulation_steps)
+    steps = fixed_steps(recipe, evidence.inspected.accumulation_steps)
     return steps * evidence.step_seconds[evidence.baseline.batch_size]
 
 
