@@ -628,6 +628,10 @@ class Interval(Struct):
     low: float
     high: float
 
+    def times(self, factor: float) -> "Interval":
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Interval(value=factor * self.value, low=low, high=high)
+
 
 class NoiseScale(Struct):
     """tr(Sigma) / |G|^2 of the gradient, in samples. `value` is None where the signal drowns in the

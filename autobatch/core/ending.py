@@ -119,10 +119,10 @@ def how_it_ends(choice: Choice, evidence: Evidence, setting: Setting) -> str:
 
 def _difference(choice: Choice, evidence: Evidence, setting: Setting) -> str:
     """As a sentence has it, with its interval; the bracket is left open."""
-    found, sign = choice.of_all, -1.0 if evidence.maximise else 1.0
-    interval = found.ends[setting]
-    between = found.shares(sign * interval.low, sign * interval.high)
-    return f"{found.share(sign * interval.value)} (95 % interval {between}{found.unit(evidence)}"
+    found = choice.of_all
+    interval = found.ends[setting].times(evidence.shown(1.0))
+    between = found.shares(interval.low, interval.high)
+    return f"{found.share(interval.value)} (95 % interval {between}{found.unit(evidence)}"
 
 
 def _equivalent(choice: Choice, evidence: Evidence) -> str:

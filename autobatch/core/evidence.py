@@ -141,8 +141,7 @@ class Evidence:
         """
         noise, parts = self.noise[-1] if self.noise else None, self.inspected.accumulation_steps
         steps = [(size * parts, needed) for size, needed in steps_to_target]
-        found = noise_scale.critical_batch(noise, steps)
-        return Interval(value=found.value / parts, low=found.low / parts, high=found.high / parts)
+        return noise_scale.critical_batch(noise, steps).times(1 / parts)
 
     def costs(self, batch_size: int) -> dict[int, float | None]:
         """What the first trials found at one size, by rung."""

@@ -69,9 +69,7 @@ def _slope(evidence: Evidence) -> float:
 
 def in_the_metric(evidence: Evidence, share: Interval) -> Interval:
     """A difference of ends in the metric's own unit, and with its sign."""
-    shares, of = (share.value, share.low, share.high), unit(evidence)
-    value, *bounds = (evidence.shown(each * of) for each in shares)
-    return Interval(value=value, low=min(bounds), high=max(bounds))
+    return share.times(evidence.shown(unit(evidence)))
 
 
 def unit(evidence: Evidence) -> float:

@@ -98,9 +98,7 @@ class Standing(Reached):
     def difference(self, setting: Setting, *, maximise: bool) -> Interval | None:
         """In the metric's own sign: where that is maximised, more is better."""
         found = self.differences.get(setting)
-        if found is None or not maximise:
-            return found
-        return Interval(value=-found.value, low=-found.high, high=-found.low)
+        return found.times(-1) if found and maximise else found
 
     def loss_difference(self, setting: Setting, *, maximise: bool) -> Interval | None:
         """None too where it is no share of what the baseline ends at."""

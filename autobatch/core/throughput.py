@@ -50,7 +50,7 @@ def benchmark_point(
     """
     starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
     waits = [end.wait_seconds for each in rounds for end in each.epoch_ends]
-    waiting = _times(share_that_wait, fmean(waits) if waits else 0.0)
+    waiting = share_that_wait.times(fmean(waits) if waits else 0.0)
     intervals = [delivered(measured, starts, waiting) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
@@ -168,12 +168,6 @@ def spread_between(measured: Iterable[Sequence[Measured]]) -> float:
     if len(differences) < FEW:
         sigma = max(sigma, float(np.sqrt(np.mean(np.square(differences)) / 2)))
     return sigma * quantiles.two_sided(freedom)
-
-
-def _times(interval: Interval, factor: float) -> Interval:
-    return Interval(
-        value=interval.value * factor, low=interval.low * factor, high=interval.high * factor
-    )
 
 
 def _rate(windows: Sequence[Window]) -> float | None:

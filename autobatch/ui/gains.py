@@ -30,9 +30,7 @@ def gain(candidate: Candidate, result: Recommendation) -> Interval | None:
     if not result.learning_rate_schedule:
         return candidate.speedup
     found = candidate.end_difference
-    if found is None or is_maximised(result.metric):
-        return found
-    return Interval(value=-found.value, low=-found.high, high=-found.low)
+    return found if found is None or is_maximised(result.metric) else found.times(-1)
 
 
 def told(candidate: Candidate, result: Recommendation) -> tuple[str, str]:
