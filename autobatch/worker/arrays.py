@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import are_texts, is_of, is_ragged, is_tensor, leaves, rows_of
+from autobatch.worker.source import are_texts, cut, is_of, is_ragged, is_tensor, leaves, rows_of
 
 FINGERPRINT_ROWS = 256
 
@@ -59,11 +59,7 @@ class Arrays:
     def rows(self, start: int, stop: int) -> "Arrays":
         """Samples `start` to `stop`, without a copy."""
         stop = min(stop, self.count)
-
-        def cut(leaf: Any) -> Any:
-            return None if leaf is None else leaf[start:stop]
-
-        x, y, weight = keras.tree.map_structure(cut, (self.x, self.y, self.sample_weight))
+        x, y, weight = cut((self.x, self.y, self.sample_weight), start, stop)
         return Arrays(x, y, weight, stop - start, self.shuffled)
 
     def longest(self, batch_size: int) -> "Arrays":

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
-import keras
-
 from autobatch.protocol import DataKind
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, is_tensor, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, cut, is_tensor, leaves, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
@@ -87,7 +85,7 @@ class DatasetBatches(Built):
         if ragged:
             rest = self.data.skip(full) if is_distinct else self.data
             alone = not isinstance(self.data.element_spec, tuple)  # else the parts of one are given
-            last = rest.take(1).map(lambda *batch: cut(batch[0] if alone else batch, ragged))
+            last = rest.take(1).map(lambda *batch: cut(batch[0] if alone else batch, 0, ragged))
             dataset = dataset.concatenate(last) if full else last
         return replace(self, data=dataset, count=count)
 
@@ -194,10 +192,6 @@ def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
     """Samples of so many batches, `seen` by counting; their last is full where it was not seen."""
     most = batches * size
     return max(min(seen, most), most - size + 1) if is_whole else most
-
-
-def cut(batch: Any, rows: int) -> Any:
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[:rows], batch)
 
 
 def rows_of_batch(batch: Any) -> int:

@@ -21,7 +21,6 @@ from autobatch.worker.batches import (
     Built,
     check_size,
     check_variation,
-    cut,
     inner_shapes,
     longest_note,
     refuse_empty,
@@ -30,7 +29,7 @@ from autobatch.worker.batches import (
 )
 from autobatch.worker.datasets import is_dataset, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, is_of, leaves, steps_per_epoch
+from autobatch.worker.source import Look, cut, is_of, leaves, steps_per_epoch
 
 SEQUENCES = {"builtins", "array", "collections"}  # where those are that are arrays at once
 OF_ARRAYS = ("__array__", "__array_interface__", "dtype")
@@ -77,7 +76,7 @@ def _view(loader: Any = (), full: int = 0, ragged: int = 0, kept: Sequence[Any] 
                 for batch in islice(drawn, full):
                     yield batch
                 if ragged and (batch := next(drawn, batch)) is not None:
-                    yield cut(batch, ragged)
+                    yield cut(batch, 0, ragged)
                 del drawn  # which ends its processes
             yield from kept
 

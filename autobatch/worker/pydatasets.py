@@ -20,14 +20,13 @@ from autobatch.worker.batches import (
     Built,
     check_size,
     check_variation,
-    cut,
     inner_shapes,
     longest_note,
     refuse_empty,
     rows_of_batch,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, leaves
+from autobatch.worker.source import Look, cut, leaves
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class PythonBatches(Built):
     def ending(self, count: int, *, is_distinct: bool) -> "PythonBatches":
         full, ragged = divmod(count, self.size)
         if is_distinct:  # a ragged one is built here
-            kept = [cut(self.data[full], ragged)] if ragged else []
+            kept = [cut(self.data[full], 0, ragged)] if ragged else []
             view = _View(self.data, full=full, kept=kept)
         else:
             view = _View(self.data, full=full, ragged=ragged)
@@ -98,7 +97,7 @@ class _View(keras.utils.PyDataset):
         if index < self.full:
             return self.batches[index]
         if self.ragged and index == self.full:
-            return cut(self.batches[0], self.ragged)
+            return cut(self.batches[0], 0, self.ragged)
         return self.kept[index - len(self)]
 
     def on_epoch_begin(self) -> None:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from autobatch.worker.backends import Backend
-from autobatch.worker.batches import cut, inner_shapes, rows_of_batch
-from autobatch.worker.source import Source, is_ragged, is_tensor, leaves, rows_of
+from autobatch.worker.batches import inner_shapes, rows_of_batch
+from autobatch.worker.source import Source, cut, is_ragged, is_tensor, leaves, rows_of
 
 
 def sample(
@@ -36,7 +36,7 @@ def groups(source: Source, count: int, size: int, backend: Backend) -> list[Any]
     rows = rows_of_batch(whole)
     if rows <= size:
         return [whole]
-    return [_rows(whole, start, start + size) for start in range(0, rows - size + 1, size)]
+    return [cut(whole, start, start + size) for start in range(0, rows - size + 1, size)]
 
 
 def _drawn(
@@ -51,7 +51,7 @@ def _drawn(
         if rows >= count:
             break
     if rows > count and all(map(_is_plain, found)):
-        found[-1] = cut(found[-1], rows_of_batch(found[-1]) - (rows - count))
+        found[-1] = cut(found[-1], 0, rows_of_batch(found[-1]) - (rows - count))
     return found
 
 
@@ -75,10 +75,6 @@ def _on_host(leaf: Any) -> Any:
 
 def _is_sparse(leaf: Any) -> bool:
     return type(leaf).__name__ == "SparseTensor"
-
-
-def _rows(batch: Any, start: int, stop: int) -> Any:
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], batch)
 
 
 def _joined(batches: list[Any]) -> Any:

@@ -104,6 +104,11 @@ def leaves(nest: Any) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(nest) if leaf is not None]
 
 
+def cut(nest: Any, start: int, stop: int) -> Any:
+    """Rows `start` to `stop` of all leaves."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], nest)
+
+
 def is_of(library: str, name: str, value: Any) -> bool:
     """Whether it is of that class of a library, which is not imported to tell."""
     module = sys.modules.get(library)
