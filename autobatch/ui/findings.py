@@ -68,9 +68,10 @@ class Findings:
     name: str
     content: Content
     inspected: Inspected | None
+    probed: ProbeResult | None
+    measured: BenchmarkResult | None
     probe_points: tuple[ProbePoint, ...]
     limit_bytes: int | None
-    headroom: float | None  # None where no probe concluded
     benchmark_points: tuple[BenchmarkPoint, ...]
     curves: tuple[Curve, ...]
     failures: tuple[Failure, ...]
@@ -83,14 +84,6 @@ class Findings:
     @property
     def recommendation(self) -> Recommendation | None:
         return self.content.recommendation
-
-    @property
-    def probed(self) -> ProbeResult | None:
-        return _probed(self.content)
-
-    @property
-    def measured(self) -> BenchmarkResult | None:
-        return self.recommendation.benchmark if self.recommendation else self.content.benchmark
 
     @property
     def metric(self) -> str:
@@ -143,9 +136,10 @@ def findings(content: Content, name: str) -> Findings:
         inspected=next(
             (e.outcome for e in content.entries if isinstance(e.outcome, Inspected)), None
         ),
+        probed=probed,
+        measured=measured,
         probe_points=probe_points,
         limit_bytes=probed.limit_bytes if probed else max(limits, default=None),
-        headroom=probed.headroom if probed else None,
         benchmark_points=points,
         curves=tuple(_curves(content, {p.batch_size: p.step_seconds for p in points})),
         failures=tuple(_failures(content.entries)),

@@ -36,7 +36,8 @@ def memory_chart(found: Findings) -> Chart | None:
     traces = [*_line_trace(line, points), *_traces(fits, failed)]
     traces += _recommended_trace(found.recommendation)
     x, y = memory_axes(top)
-    limits = _far_limit(limit_bytes) if far else _limit(limit_bytes, found.headroom or 0.0)
+    headroom = found.probed.headroom if found.probed else 0.0
+    limits = _far_limit(limit_bytes) if far else _limit(limit_bytes, headroom)
     return Chart(
         id="memory",
         title="Peak memory by batch size",
