@@ -18,18 +18,15 @@ from autobatch.protocol import (
 )
 from autobatch.ui import gains, held_back, words
 from autobatch.ui.narrowing import Column, NarrowingTable
-from autobatch.units import counted, format_bytes, format_duration, format_rate
+from autobatch.units import counted, format_rate
 
 BAR_CELLS = 16
 
 
 def probe_table(result: ProbeResult) -> RenderableType:
     table = NarrowingTable(
-        "Probes, each in a fresh process",
-        (
-            *(Column("batch"), Column("outcome", is_text=True), Column("peak")),
-            *(Column("of limit"), Column("took")),
-        ),
+        words.PROBES,
+        [Column(name, is_text=name == "outcome") for name in words.PROBE_COLUMNS],
         map(
             lambda point: _probe_cells(point, result.limit_bytes),
             sorted(result.probes, key=lambda point: (point.batch_size, point.verify)),
@@ -49,15 +46,10 @@ def probe_table(result: ProbeResult) -> RenderableType:
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in result.notes))
 
 
-def _probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[RenderableType, ...]:
-    peak = point.peak_bytes
-    return (
-        str(point.batch_size),
-        Text(words.outcome(point), style="green" if point.outcome in words.FITTING else "red"),
-        "" if peak is None else format_bytes(peak),
-        "" if peak is None else f"{peak / limit_bytes:.0%}",
-        format_duration(point.seconds),
-    )
+def _probe_cells(point: ProbePoint, limit_bytes: int) -> list[RenderableType]:
+    size, outcome, *others = words.probe_cells(point, limit_bytes)
+    style = "green" if point.outcome in words.FITTING else "red"
+    return [size, Text(outcome, style=style), *others]
 
 
 def benchmark_table(result: BenchmarkResult) -> RenderableType:

@@ -17,6 +17,8 @@ from autobatch.protocol import (
 from autobatch.units import counted, format_bytes, format_duration, format_rate, format_step, ratio
 
 FITTING = ("fits", "predicted")  # outcomes of probes
+PROBES = "Probes, each in a fresh process"
+PROBE_COLUMNS = ("batch", "outcome", "peak", "of limit", "took")
 CONFIDENCE = {
     "high": "high: the trials and the model of noise scale and step time agree on the batch size",
     "medium": "medium: the trials say so; noise scale and step time do not confirm the batch size",
@@ -169,6 +171,13 @@ def outcome(point: ProbePoint) -> str:
     return f"{told} (verified)" if point.outcome in FITTING else f"{told} (when verified)"
 
 
+def probe_cells(point: ProbePoint, limit_bytes: int) -> tuple[str, ...]:
+    """By `PROBE_COLUMNS`."""
+    of_limit = "" if point.peak_bytes is None else f"{point.peak_bytes / limit_bytes:.0%}"
+    took = format_duration(point.seconds)
+    return str(point.batch_size), outcome(point), peak(point), of_limit, took
+
+
 def ceiling(result: ProbeResult) -> str:
     """With its peak; a run that ended early may not have come so far."""
     return f"{result.ceiling} ({ceiling_peak(result)})" if result.ceiling else "none found"
@@ -188,7 +197,7 @@ def energy(point: BenchmarkPoint) -> str:
     return "" if joules is None else f"{joules:.3g}"
 
 
-def peak(point: BenchmarkPoint) -> str:
+def peak(point: BenchmarkPoint | ProbePoint) -> str:
     return "" if point.peak_bytes is None else format_bytes(point.peak_bytes)
 
 

@@ -16,7 +16,7 @@ from autobatch.ui.charts.axes import (
     note,
 )
 from autobatch.ui.findings import Findings
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes
 
 FAR = 0.25  # of the limit: peaks below it would lie on the floor of a chart that shows the limit
 OPEN = ("circle-open", "--data")
@@ -149,16 +149,7 @@ def _caption(line: MemoryLine | None) -> str:
 
 def _table(points: Sequence[ProbePoint], limit_bytes: int) -> Table:
     return Table(
-        caption="Probes, each in a fresh process",
-        columns=("batch", "outcome", "peak", "of limit", "took"),
-        rows=tuple(
-            (
-                str(p.batch_size),
-                words.outcome(p),
-                "" if p.peak_bytes is None else format_bytes(p.peak_bytes),
-                "" if p.peak_bytes is None else f"{p.peak_bytes / limit_bytes:.0%}",
-                format_duration(p.seconds),
-            )
-            for p in points
-        ),
+        caption=words.PROBES,
+        columns=words.PROBE_COLUMNS,
+        rows=tuple(words.probe_cells(point, limit_bytes) for point in points),
     )
