@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from autobatch.users_file import parsed
+from autobatch.users_file import tree_of
 
 VARIABLE = "KERAS_BACKEND"
 ASSIGNED = (f"os.environ['{VARIABLE}']", f"environ['{VARIABLE}']")  # as `ast.unparse` spells it
@@ -85,12 +85,8 @@ def _set_in(file: Path) -> tuple[str, str, bool] | None:
     """
     if file.suffix != ".py":
         return None
-    try:
-        tree, _ = parsed(file)
-    except (OSError, SyntaxError, ValueError):  # whoever imports it says so
-        return None
     found = None
-    for statement in tree.body:
+    for statement in tree_of(file).body:
         match statement:
             case ast.Import(names=names) if any(_imports_keras(each.name) for each in names):
                 break

@@ -68,11 +68,11 @@ def defined(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str], bool]:
     return _functions(tree), names, _compiles(tree)
 
 
-def _tree(path: Path) -> ast.Module:
-    """What stands in it; nothing, where it is not Python: whoever imports it says so."""
+def tree_of(path: Path) -> ast.Module:
+    """What stands in it; nothing, where it cannot be read: whoever imports it says so."""
     try:
         return parsed(path)[0]
-    except (SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
 
 
@@ -121,7 +121,7 @@ def unlike_measurements(
     That calls `used` of its functions. Of arguments of `fit` that are `alike`, none is told.
     `batch_size` is what they train with where a call has no number.
     """
-    tree = _tree(path)
+    tree = tree_of(path)
     functions = _functions(tree)
     run = [tree.body, *(functions[name].body for name in used if name in functions)]
     set_there = {_called(call) for body in run for call in _calls(body, functions, set())}
@@ -168,7 +168,7 @@ def _unlike_fit(given: dict[str, object], batch_size: int) -> Iterator[tuple[str
 
 def batch_sizes(path: Path) -> set[int | None]:
     """Numbers that calls of `fit` in it have as their batch size; None: of one that has none."""
-    tree = _tree(path)
+    tree = tree_of(path)
     constants = _constants(tree)
     calls = [call for call in _all_calls(tree) if _trains(call) and _called(call) == "fit"]
     given = [_given(call, constants).get("batch_size") for call in calls]
@@ -224,7 +224,7 @@ def _refuse_training(path: Path) -> None:
 
     Each process that measures would, and write over what the training saves.
     """
-    tree = _tree(path)
+    tree = tree_of(path)
     for call in filter(_trains, _calls(tree.body, _functions(tree), set())):
         raise RecipeError(
             f"{path.name} trains when it is imported (line {call.lineno}), and every process that "
