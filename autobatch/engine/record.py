@@ -26,22 +26,9 @@ from autobatch.engine.record_file import (
 )
 from autobatch.engine.run_directory import lock, now
 from autobatch.engine.sources import Sources, named_files
+from autobatch.engine.verdict import UNEXPLAINED
 from autobatch.errors import UsageError
-from autobatch.protocol import (
-    Crashed,
-    Extent,
-    Inspect,
-    Inspected,
-    Outcome,
-    OutOfMemory,
-    Target,
-    TargetMissing,
-    Task,
-    TimedOut,
-    UserCodeFailed,
-)
-
-TRANSIENT = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
+from autobatch.protocol import Extent, Inspect, Inspected, Outcome, OutOfMemory, Target, Task
 
 # What must be the same for measurements to be comparable: whatever the batch size, and at one.
 AT_ANY_SIZE = ("precision", "code_fingerprint", "versions", "device_name", "settings")
@@ -182,7 +169,7 @@ class Record:
 def _may_pass(outcome: Outcome) -> bool:
     """Worth asking again: the cause may be gone, as others' hold on the machine's memory."""
     is_of_machine = isinstance(outcome, OutOfMemory) and outcome.host_memory
-    return is_of_machine or isinstance(outcome, TRANSIENT)
+    return is_of_machine or isinstance(outcome, UNEXPLAINED)
 
 
 def _key(task: Task) -> bytes:

@@ -50,7 +50,7 @@ OUT_OF_MEMORY = re.compile(
     )
 )
 ALLOCATION_FAILED = re.compile(r"ran out of memory trying to allocate|CUDA out of memory")
-# What may come of a device that is gone, too.
+# What may come of a device that is gone, too; asked again, it may not.
 UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
 # What PyTorch says of a process of a DataLoader that lacked memory, often shared memory.
