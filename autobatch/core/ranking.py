@@ -15,7 +15,6 @@ from autobatch.core import luck, quantiles
 from autobatch.protocol import Interval
 
 RUNG_BOUNDS = (-8, 12)  # powers of two of the rule's learning rate
-CONFIDENCE = 0.95
 EQUIVALENT = 0.02  # of the loss: closer is no practical difference
 LEAST_SHARE = 0.01  # of what is learned: a smaller loss is no unit
 POWER = 0.84  # standard deviations that four of five runs do not fall short of
@@ -137,14 +136,14 @@ def _from_one(candidates: int, seeds: int, pooled: bool) -> float:
     """The bound of all differences from one candidate, in standard errors."""
     others = candidates - 1
     if pooled:
-        return quantiles.dunnett(CONFIDENCE, others, others * (seeds - 1))
-    return quantiles.sidak(CONFIDENCE, others, seeds - 1)
+        return quantiles.dunnett(quantiles.CONFIDENCE, others, others * (seeds - 1))
+    return quantiles.sidak(quantiles.CONFIDENCE, others, seeds - 1)
 
 
 def with_doubt(half: float, doubt: float, comparisons: int) -> float:
     """Half of an interval of ln times, and a doubt about one ratio, for all of them at once."""
-    at_once = quantiles.dunnett(CONFIDENCE, comparisons, MANY)
-    return hypot(half, doubt * at_once / quantiles.dunnett(CONFIDENCE, 1, MANY))
+    at_once = quantiles.dunnett(quantiles.CONFIDENCE, comparisons, MANY)
+    return hypot(half, doubt * at_once / quantiles.dunnett(quantiles.CONFIDENCE, 1, MANY))
 
 
 def told_apart(
@@ -161,9 +160,9 @@ def told_apart(
     deviation, pooled = luck.of_difference(y, first, second)
     if pooled:
         degrees = (candidates - 1) * (seeds - 1)
-        bound = quantiles.studentized_range(CONFIDENCE, candidates, degrees) / sqrt(2)
+        bound = quantiles.studentized_range(quantiles.CONFIDENCE, candidates, degrees) / sqrt(2)
     else:
-        bound = quantiles.sidak(CONFIDENCE, comb(candidates, 2), seeds - 1)
+        bound = quantiles.sidak(quantiles.CONFIDENCE, comb(candidates, 2), seeds - 1)
     apart = abs(float(y[first].mean() - y[second].mean()))
     return apart > hypot(bound * deviation / sqrt(seeds), doubt)
 

@@ -15,6 +15,7 @@ from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
 from autobatch.units import ratio
 
 RUNS = Path("autobatch-runs")
+State = Literal["recommended", "benchmarked", "probed", "verified", "unfinished", "unreadable"]
 
 
 class RunSummary(Struct):
@@ -22,7 +23,7 @@ class RunSummary(Struct):
 
     name: str
     directory: str
-    state: Literal["recommended", "benchmarked", "probed", "verified", "unfinished", "unreadable"]
+    state: State
     answer: str  # one phrase; why it cannot be read, where it cannot
     model: str = ""
     created: str = ""
@@ -133,9 +134,7 @@ def _summary(directory: Path) -> RunSummary:
     )
 
 
-def _answer(
-    content: Content,
-) -> tuple[Literal["recommended", "benchmarked", "probed", "verified", "unfinished"], str]:
+def _answer(content: Content) -> tuple[State, str]:
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
         if found.verdict == "better" and found.learning_rate_schedule:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import Curve
+from autobatch.core.more_seeds import SPARE_SECONDS
 from autobatch.core.trial_sizes import beside_the_best
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
@@ -173,8 +174,8 @@ class _Trials:
         raise UsageError(
             f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
             "setting could be compared with the baseline.",
-            hint=f"Give about --set time_limit={int(needed) + 60}s, or a smaller trials.budget. "
-            "What was measured is kept.",
+            hint=f"Give about --set time_limit={int(needed) + SPARE_SECONDS}s, or a smaller "
+            "trials.budget. What was measured is kept.",
         )
 
     def _finals_seconds(self, trials: int) -> float:
