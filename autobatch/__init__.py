@@ -24,6 +24,7 @@ from autobatch.protocol import (
     ProbeResult,
     Recommendation,
     Verification,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +47,6 @@ ANOTHER_CALL = "Another call of autobatch is at work in this Python process: wai
 _at_work = threading.RLock()
 
 
-def _ignore(event: Event) -> None:
-    pass
-
-
 def probe(
     target: Model,
     *,
@@ -57,7 +54,7 @@ def probe(
     overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
-    on_event: Callable[[Event], None] = _ignore,
+    on_event: Callable[[Event], None] = ignore,
     exact: bool = False,
 ) -> ProbeResult:
     """The largest batch that fits in device memory.
@@ -84,7 +81,7 @@ def benchmark(
     overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool = False,
-    on_event: Callable[[Event], None] = _ignore,
+    on_event: Callable[[Event], None] = ignore,
     sizes: Sequence[int] | None = None,
 ) -> BenchmarkResult:
     """Samples per second that training delivers, by batch size. Arguments as for `probe`.
@@ -107,7 +104,7 @@ def recommend(
     overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
     fresh: bool | Literal["trials"] = False,
-    on_event: Callable[[Event], None] = _ignore,
+    on_event: Callable[[Event], None] = ignore,
 ) -> Recommendation:
     """A batch size and a learning rate, with the evidence. Arguments as for `probe`.
 
@@ -131,7 +128,7 @@ def verify(
     target: str | Path | None = None,
     overrides: Sequence[str] | str = (),
     run_directory: str | Path | None = None,
-    on_event: Callable[[Event], None] = _ignore,
+    on_event: Callable[[Event], None] = ignore,
 ) -> Verification:
     """Does a recommendation still fit, and run as fast, here and now?
 

@@ -11,7 +11,7 @@ import msgspec
 
 from autobatch import budget, frameworks
 from autobatch.engine import gpus, machine
-from autobatch.engine.local import LocalExecutor, ignore, never
+from autobatch.engine.local import LocalExecutor, never
 from autobatch.engine.process import remove_left
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import FILE_NAME
@@ -31,7 +31,7 @@ from autobatch.locator import (
     run_name,
     what_to_give,
 )
-from autobatch.protocol import Note, Recommendation, Target, changed
+from autobatch.protocol import Note, Recommendation, Target, changed, ignore
 from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable

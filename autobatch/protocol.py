@@ -528,6 +528,10 @@ class Note(Tagged):
 Event = StageStarted | StageExpects | JobStarted | JobProgress | JobFinished | StageFinished | Note
 
 
+def ignore(_: object) -> None:
+    """The harmless default of every callback."""
+
+
 # --- results ---------------------------------------------------------------------------------
 
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autobatch import frameworks
-from autobatch.engine.local import ignore
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
-from autobatch.protocol import Note, WrittenRecipe
+from autobatch.protocol import Note, WrittenRecipe, ignore
 from autobatch.recipe import Recipe
 from autobatch.recipe_source import override, read_yaml
 from autobatch.stages.ask import OnEvent

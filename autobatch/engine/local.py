@@ -38,6 +38,7 @@ from autobatch.protocol import (
     TargetMissing,
     Task,
     changed,
+    ignore,
 )
 from autobatch.units import format_duration
 from autobatch.worker.run import ASIDE, WHERE_ARE_YOU
@@ -56,10 +57,6 @@ SPAWNING = (
     "Processes forked from a template do not see the GPU here: every job starts a fresh "
     "interpreter instead, which takes some seconds each."
 )
-
-
-def ignore(_: object) -> None:
-    """The harmless default of every callback."""
 
 
 def never() -> bool:
