@@ -553,7 +553,7 @@ class ProbePoint(Struct):
     evidence: str | None = None
 
 
-Bound = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
+BoundedBy = Literal["memory", "host_memory", "samples", "range", "failure", "time", "trials"]
 
 
 class ProbeResult(Struct):
@@ -564,7 +564,7 @@ class ProbeResult(Struct):
     ceiling_peak_bytes: int
     limit_bytes: int
     headroom: float
-    bounded_by: Bound
+    bounded_by: BoundedBy
     verified: bool
     probes: tuple[ProbePoint, ...]
     wall_seconds: float

@@ -17,7 +17,7 @@ MAX_WASTED = 3  # predictions that did not halve the bracket
 GEOMETRIC = 4  # a bracket wider than this ratio is bisected on the logarithmic scale
 MAX_PROBES = 64  # a bracket of 2**32 bisected twice over: never reached by a sane search
 
-BOUND_BY = {  # `bounded_by`, what ended the search, in words
+BOUNDED_BY = {  # `bounded_by`, what ended the search, in words
     "memory": "device memory",
     "samples": "the number of training samples",
     "range": "batch_sizes.max",

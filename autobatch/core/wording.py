@@ -5,7 +5,7 @@ from math import isfinite
 from autobatch.core import ending, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.more_seeds import LIKELY
-from autobatch.core.search import BOUND_BY
+from autobatch.core.search import BOUNDED_BY
 from autobatch.core.standing import GOALS, Choice, Reached
 from autobatch.core.staying import what_would_tell_gain, why_it_stays
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult, ProbeResult
@@ -32,7 +32,7 @@ def on_memory(
         f"{format_bytes(probed.limit_bytes)} ({1 - peak_bytes / probed.limit_bytes:.0%} free), "
         f"with {what}, in a fresh process. "
         f"The {probed.name_of_largest} is {probed.largest_fitting}, bounded by "
-        f"{BOUND_BY[probed.bounded_by]}."
+        f"{BOUNDED_BY[probed.bounded_by]}."
     )
 
 

@@ -6,7 +6,7 @@ from autobatch.core import scaling
 from autobatch.core.compiled import Compiled
 from autobatch.core.evidence import MIN_UPDATES, Evidence, Setting
 from autobatch.core.metric import is_maximised
-from autobatch.core.search import BOUND_BY
+from autobatch.core.search import BOUNDED_BY
 from autobatch.core.trial_sizes import candidate_sizes
 from autobatch.core.warmup_stable_decay import READINGS
 from autobatch.errors import RecipeError, UsageError, UserCodeError
@@ -114,7 +114,7 @@ def plan(
     notes, own = [], size
     if own not in step_seconds:
         size = min(step_seconds, key=lambda each: abs(log(each / own)))
-        why = f"at most {probed.largest_fitting}, bounded by {BOUND_BY[probed.bounded_by]}"
+        why = f"at most {probed.largest_fitting}, bounded by {BOUNDED_BY[probed.bounded_by]}"
         if own <= probed.largest_fitting:
             why = "its benchmark failed"
         told = f"Your batch size {own} cannot be tried ({why}): {size} is the baseline instead"

@@ -11,7 +11,7 @@ from autobatch.errors import (
     UserCodeError,
 )
 from autobatch.protocol import (
-    Bound,
+    BoundedBy,
     Fits,
     Inspected,
     OutOfMemory,
@@ -140,7 +140,7 @@ class Prober:
         session.end("probe", f"{told}{keeps}; {peak}")
         return result
 
-    def _keeping(self, budget_bytes: int, largest: int, bound: Bound) -> int:
+    def _keeping(self, budget_bytes: int, largest: int, bound: BoundedBy) -> int:
         """A size near the largest that passes within what the headroom leaves; 0: none was found.
 
         What fits without the headroom is an answer all the same.
@@ -181,13 +181,13 @@ class Prober:
         less = self.sizes.at_most(size - int(size * self.edge) + self.sizes.multiple - 1)
         return less if self._bounded_by(size) in MEMORY else size
 
-    def _bounded_by(self, largest: int) -> Bound:
+    def _bounded_by(self, largest: int) -> BoundedBy:
         if largest == self.sizes.upper:
             few = self.samples is not None and self.samples <= self.most
             return "trials" if self.is_too_slow_above else "samples" if few else "range"
         return "time" if largest == self.left_off_at else self._failed_above(largest)
 
-    def _failed_above(self, largest: int) -> Bound:
+    def _failed_above(self, largest: int) -> BoundedBy:
         """What the next larger size that did not train failed by."""
         above = {
             task.batch_size: entry.outcome

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from autobatch.core.search import Bracket
-from autobatch.protocol import Bound
+from autobatch.protocol import BoundedBy
 from autobatch.stages.asked_sizes import AskedSizes
 
 
@@ -17,7 +17,7 @@ def sentence(found: Bracket, why: str, fits: str = "fits") -> str:
 
 
 def answer(
-    sizes: AskedSizes, proved: int | None, bounded_by: Callable[[int], Bound]
+    sizes: AskedSizes, proved: int | None, bounded_by: Callable[[int], BoundedBy]
 ) -> tuple[int, int, str] | None:
     """(largest size, ceiling, a sentence on them) so far; None where no size has fitted yet.
 

@@ -5,7 +5,7 @@ from math import inf
 
 from autobatch.core.search import prediction, step_of, where_line_meets
 from autobatch.errors import NothingFitsError
-from autobatch.protocol import VERIFY_STEPS, Bound, TimedOut, UserCodeFailed
+from autobatch.protocol import VERIFY_STEPS, BoundedBy, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.asked_sizes import AskedSizes
 from autobatch.stages.probes import (
@@ -135,7 +135,7 @@ class Verifier:
                 "creeps up over more, the size that keeps the headroom is the safer one."
             )
 
-    def keeps(self, size: int, budget_bytes: int, bound: Bound) -> bool:
+    def keeps(self, size: int, budget_bytes: int, bound: BoundedBy) -> bool:
         """Whether a size that passed under the limit trains within the budget.
 
         Where memory is its `bound` it may need more than it holds, of memory that lies in pieces:
@@ -166,7 +166,7 @@ class Verifier:
             )
         return size
 
-    def within(self, budget_bytes: int, largest: int, bound: Bound) -> int:
+    def within(self, budget_bytes: int, largest: int, bound: BoundedBy) -> int:
         """Where memory reaches the budget, on the line through the smallest size and the largest.
 
         Somewhat less: its verification is the proof, and a failure costs more than it is worth to

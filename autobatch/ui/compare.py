@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from autobatch.core.outlook_wording import noise
+from autobatch.core.search import BOUNDED_BY
 from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
 from autobatch.ui import held_back, words
 from autobatch.ui.charts.axes import Chart, Table
@@ -105,7 +106,7 @@ PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
     ("largest that fits", lambda p: f"{p.largest_fitting}{_doubt(p)}"),
     ("keeps the headroom", words.ceiling),
     ("limit", lambda p: format_bytes(p.limit_bytes)),
-    ("bounded by", lambda p: words.BOUND_BY[p.bounded_by]),
+    ("bounded by", lambda p: BOUNDED_BY[p.bounded_by]),
 )
 BENCHMARKED: tuple[tuple[str, Callable[[BenchmarkResult], str]], ...] = (
     ("knee", lambda b: f"{b.knee} {words.knee(b)}"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.core.outlook_wording import CRITICAL, noise
+from autobatch.core.search import BOUNDED_BY
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
 from autobatch.ui import held_back, words
 from autobatch.ui.charts.axes import Chart, Table
@@ -65,7 +66,7 @@ def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
     yield f"keeps {probed.headroom:.0%} free", words.ceiling(probed)
     if probed.replicas > 1 and probed.ceiling:
         yield "devices", words.shared(probed.ceiling, probed.replicas)
-    yield "bounded by", words.BOUND_BY[probed.bounded_by]
+    yield "bounded by", BOUNDED_BY[probed.bounded_by]
 
 
 def _throughput(found: Findings) -> Section | None:

@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from autobatch.core.search import BOUNDED_BY
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -41,7 +42,7 @@ def probe_table(result: ProbeResult) -> RenderableType:
         (result.name_of_largest, f"[bold]{result.largest_fitting}[/]"),
         *([keeps] if result.ceiling else []),
         *_shared(result.ceiling, result.replicas),
-        ("bounded by", words.BOUND_BY[result.bounded_by]),
+        ("bounded by", BOUNDED_BY[result.bounded_by]),
     )
     return Group(table, "", facts, *(f"[yellow]note[/] {escape(note)}" for note in result.notes))
 

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from autobatch.core.metric import is_maximised
-from autobatch.core.search import BOUND_BY as BOUND_BY
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
