@@ -122,7 +122,7 @@ def open_run(
     on_event: OnEvent,
     is_stopped: Callable[[], bool],
 ) -> Iterator[Session]:
-    """The same for a recipe that was read, in a run directory of its own."""
+    """A session over a recipe that was read, in `directory`."""
     refuse_unless_text(str(directory.absolute()))
     free = budget.free_bytes(question)
     for told in (

@@ -1,4 +1,4 @@
-"""The whole answer to a choice whose memory was verified, with its reasons.
+"""The whole answer to a choice, with its reasons.
 
 Pure: every number in a sentence was measured.
 """

@@ -81,4 +81,4 @@ def _verify(made: Probes, size: int) -> tuple[int | None, Outcome | None]:
             return made.peak(size), None
     except InterruptedRunError:
         return None, None
-    return None, made.failure(size, limit_bytes).outcome
+    return None, made.failed_verification(size, limit_bytes).outcome

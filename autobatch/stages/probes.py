@@ -170,7 +170,7 @@ class Probes:
         ]
         return min(found, default=None)
 
-    def failure(self, size: int, limit_bytes: int) -> Entry:
+    def failed_verification(self, size: int, limit_bytes: int) -> Entry:
         """The entry of the verification of a size, or of a confirmation, that failed."""
         return next(
             entry

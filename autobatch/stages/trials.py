@@ -1,6 +1,6 @@
 """What learns soonest? Short training runs of equal training time, ranked by validation loss.
 
-First rung: for each size a ladder of learning rates, one seed. Then the best of them and the
+First trials: for each size a ladder of learning rates, one seed. Then the best of them and the
 baseline, each with several fresh seeds, paired in initialisation and order of samples.
 """
 
@@ -90,7 +90,7 @@ class _Trials:
         self._pace: dict[int, list[float]] = {}
 
     def climb(self, sizes: list[int], *, within: Mapping[int, float]) -> None:
-        """The first rung: at each size, the learning rate whose neighbours are both worse.
+        """The first trials: at each size, the learning rate whose neighbours are both worse.
 
         Then, while that makes no more trials than planned, at those beside the best of them.
         """

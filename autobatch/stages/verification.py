@@ -215,7 +215,7 @@ class Verifier:
                 return tried, bad
             bad = tried
             self._expect_more()
-            failure = self.made.failure(bad, budget_bytes)
+            failure = self.made.failed_verification(bad, budget_bytes)
             if isinstance(failure.outcome, TimedOut):
                 most = bad / 2  # a little less would not end any sooner
             if not isinstance(failure.outcome, UserCodeFailed):
@@ -240,7 +240,7 @@ class Verifier:
         self.session.expect("probe", VERIFICATIONS, self.expected_seconds())
 
     def _tell_step_down(self, bad: int, good: int, budget_bytes: int) -> None:
-        why = why_it_failed(self.made.failure(bad, budget_bytes).outcome)
+        why = why_it_failed(self.made.failed_verification(bad, budget_bytes).outcome)
         self.made.notes.append(
             f"{bad} did not pass verification in {format_bytes(budget_bytes)} ({why}); {good} did."
         )

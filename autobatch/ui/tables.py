@@ -106,7 +106,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
             "learning rate",
             f"[bold green]{result.learning_rate:.4g}[/]   [dim]{words.beside_rate(result)}[/]",
         ),
-        *_accumulated(result),
+        *_accumulation(result),
         *_shared(result.batch_size, result.probe.replicas),
         ("verdict", escape(words.verdict(result))),
         ("confidence", words.CONFIDENCE[result.confidence]),
@@ -164,10 +164,10 @@ def _shared(batch_size: int, replicas: int) -> list[tuple[str, str]]:
     return [("devices", words.shared(batch_size, replicas))] if replicas > 1 and batch_size else []
 
 
-def _accumulated(result: Recommendation) -> list[tuple[str, str]]:
+def _accumulation(result: Recommendation) -> list[tuple[str, str]]:
     if result.gradient_accumulation_steps == 1:
         return []
-    return [("accumulated", words.accumulation(result))]
+    return [("gradient accumulation", words.accumulation(result))]
 
 
 def _facts(*rows: tuple[str, str]) -> Table:

@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import are_texts, cut, is_of, is_ragged, is_tensor, leaves, rows_of
+from autobatch.worker.source import (
+    are_texts,
+    cut,
+    is_of,
+    is_ragged,
+    leaves,
+    needs_tensorflow,
+    rows_of,
+)
 
 FINGERPRINT_ROWS = 256
 
@@ -76,7 +84,7 @@ class Arrays:
         def take(leaf: Any) -> Any:
             if leaf is None:
                 return None
-            if not is_tensor(leaf):
+            if not needs_tensorflow(leaf):
                 return leaf[rows]
             import tensorflow as tf
 
@@ -91,7 +99,7 @@ class Arrays:
         def joined(one: Any, other: Any) -> Any:
             if one is None:
                 return None
-            return (tf.concat if is_tensor(one) else np.concatenate)([one, other], 0)
+            return (tf.concat if needs_tensorflow(one) else np.concatenate)([one, other], 0)
 
         x, y, weight = keras.tree.map_structure(
             joined, (first.x, first.y, first.sample_weight), (self.x, self.y, self.sample_weight)
@@ -114,7 +122,7 @@ class Arrays:
         """What makes each sample long; None where nothing varies so."""
         found = None
         for leaf in leaves((self.x, self.y)):
-            lengths = _lengths_of_rows(leaf) if is_tensor(leaf) else None
+            lengths = _lengths_of_rows(leaf) if needs_tensorflow(leaf) else None
             if lengths is not None:
                 found = lengths if found is None else found + lengths
         return found
@@ -164,7 +172,7 @@ def _bytes_of(rows: npt.NDArray[Any]) -> bytes:
 
 
 def _array(leaf: Any, source: str) -> Any:
-    if leaf is None or is_tensor(leaf):
+    if leaf is None or needs_tensorflow(leaf):
         return leaf
     array = as_numpy(leaf)
     if array.dtype.kind in "OSU" and array.ndim:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 from autobatch.protocol import DataKind
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, cut, is_tensor, leaves, rows_of
+from autobatch.worker.source import Look, bytes_of, cut, leaves, needs_tensorflow, rows_of
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
@@ -174,7 +174,7 @@ def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:
             break
         seen.append(rows_of_batch(batch))
         shapes.add(inner_shapes(batch))
-        uneven = uneven or any(map(is_tensor, leaves(batch)))
+        uneven = uneven or any(map(needs_tensorflow, leaves(batch)))
     return seen, uneven or len(shapes) > 1
 
 

@@ -27,7 +27,7 @@ from autobatch.worker.target import fixed_batch_size, has_fixed_inputs, paramete
 
 # What does not know its size is counted this long, once in a run: training data, which bounds the
 # batch size; and validation data, which every evaluation then goes through.
-LOOK_SECONDS, VALIDATION_LOOK_SECONDS = 20.0, 3.0
+COUNT_SECONDS, VALIDATION_COUNT_SECONDS = 20.0, 3.0
 PATIENCE = 10  # times that, for data that ended within it when it was first inspected
 
 
@@ -194,7 +194,7 @@ class _Loading:
 
     def look(self, index: int) -> Look:
         """At the part of that index, if it has to be counted; again, where that was inspected."""
-        seconds = VALIDATION_LOOK_SECONDS if index == 1 else LOOK_SECONDS
+        seconds = VALIDATION_COUNT_SECONDS if index == 1 else COUNT_SECONDS
         known = next(iter(self.target.extents[index:]), None)
         if known is not None and known.is_whole and self.anew:
             seconds, known = PATIENCE * seconds, None

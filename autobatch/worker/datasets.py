@@ -9,7 +9,7 @@ import keras
 
 from autobatch.protocol import DataKind
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, is_tensor, leaves
+from autobatch.worker.source import Look, bytes_of, leaves, needs_tensorflow
 
 LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether any is longer
 # Layers to which a text is one of many, however long it is.
@@ -131,7 +131,7 @@ def _vary(dataset: Any, *, texts: bool) -> bool:
     until = time.monotonic() + LOOK_SECONDS
     for sample in dataset.take(LOOK_SAMPLES):
         parts = [leaf for leaf in leaves(sample) if texts or leaf.dtype.name != "string"]
-        sizes = [bytes_of(leaf) if is_tensor(leaf) else tuple(leaf.shape) for leaf in parts]
+        sizes = [bytes_of(leaf) if needs_tensorflow(leaf) else tuple(leaf.shape) for leaf in parts]
         first = first or sizes
         if sizes != first:
             return True

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker.arrays import as_numpy
 from autobatch.worker.frames import no_memory
-from autobatch.worker.source import are_texts, bytes_of, is_of, is_tensor
+from autobatch.worker.source import are_texts, bytes_of, is_of, needs_tensorflow
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
 SPARE_SHARE = 0.5  # of the free disk space that may be taken
@@ -134,7 +134,7 @@ def read_parameters(path: Path) -> int | None:
 
 def _numpy(leaf: Any) -> Any:
     """The array that `fit` is given in any case where the user has a frame or a tensor."""
-    return as_numpy(leaf) if hasattr(leaf, "__array__") and not is_tensor(leaf) else leaf
+    return as_numpy(leaf) if hasattr(leaf, "__array__") and not needs_tensorflow(leaf) else leaf
 
 
 def _is_array(leaf: Any) -> bool:

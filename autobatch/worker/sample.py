@@ -7,7 +7,7 @@ import numpy as np
 
 from autobatch.worker.backends import Backend
 from autobatch.worker.batches import inner_shapes, rows_of_batch
-from autobatch.worker.source import Source, cut, is_ragged, is_tensor, leaves, rows_of
+from autobatch.worker.source import Source, cut, is_ragged, leaves, needs_tensorflow, rows_of
 
 
 def sample(
@@ -69,8 +69,9 @@ def _is_plain(batch: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> Any:
-    kept = leaf is None or is_tensor(leaf) or _is_sparse(leaf)  # which NumPy would make dense
-    return leaf if kept else keras.ops.convert_to_numpy(leaf)
+    if leaf is None or needs_tensorflow(leaf) or _is_sparse(leaf):  # which NumPy would make dense
+        return leaf
+    return keras.ops.convert_to_numpy(leaf)
 
 
 def _is_sparse(leaf: Any) -> bool:

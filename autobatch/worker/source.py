@@ -124,8 +124,8 @@ def is_ragged(leaf: Any) -> bool:
     return type(leaf).__name__ == "RaggedTensor" and hasattr(leaf, "nested_row_lengths")
 
 
-def is_tensor(leaf: Any) -> bool:
-    """True for what NumPy's functions are not for: a tf.RaggedTensor, or a tf.Tensor of texts."""
+def needs_tensorflow(leaf: Any) -> bool:
+    """As NumPy's functions are not for it: a tf.RaggedTensor, or a tf.Tensor of texts."""
     return is_ragged(leaf) or (type(leaf).__name__ == "EagerTensor" and leaf.dtype.name == "string")
 
 
@@ -148,7 +148,7 @@ def _bytes(leaf: Any) -> int:
 
 
 def _letters(leaf: Any) -> int:
-    if not is_tensor(leaf) and not (isinstance(leaf, np.ndarray) and leaf.dtype == object):
+    if not needs_tensorflow(leaf) and not (isinstance(leaf, np.ndarray) and leaf.dtype == object):
         return 0
     return sum(len(each) for each in np.asarray(leaf).flat if isinstance(each, (str, bytes)))
 
