@@ -12,12 +12,14 @@ import sys
 import time
 from typing import Any
 
+from questions import head
+
 KINDS = ("arrays", "tf.data", "tf.data, not tuned")
 
 
 def main(epochs: int, sizes: list[int]) -> None:
-    print(f"| data | batch | an epoch's steps | waits of {epochs - 1} | each | all epochs |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    waits = f"waits of {epochs - 1}"
+    head("data", "batch", "an epoch's steps", waits, "each", "all epochs")
     for size in sizes:
         for kind in KINDS:
             command = [sys.executable, __file__, "fit", kind, str(size), str(epochs)]

@@ -24,9 +24,9 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import questions as asking
-from probe import head, print_head, row
-from questions import MODELS, ON_GPU, Question, folder_of, recipe_in
-from throughput import plain_fit
+from probe import print_head, row
+from questions import MODELS, ON_GPU, Question, folder_of, head, recipe_in
+from throughput import rate_of_plain_fit
 
 import autobatch
 from autobatch.engine import gpus
@@ -75,7 +75,7 @@ def rate_of_fit(question: Question, size: int) -> float:
     """Samples per second of a plain fit."""
     return asking.fits.once(
         ["rate", *question.key, size],
-        lambda: plain_fit(question.name, size, question.environment()),
+        lambda: rate_of_plain_fit(question.name, size, question.environment()),
     )
 
 

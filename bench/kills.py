@@ -26,8 +26,9 @@ from typing import Any
 
 import msgspec
 import psutil
+from questions import RECIPES, head
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "digits_mlp.yaml"
+RECIPE = RECIPES / "digits_mlp.yaml"
 SETTINGS = (
     *("batch_sizes.min=8", "batch_sizes.max=64", "benchmark.seconds=200ms"),
     *("trials.budget=4s", "trials.seeds=2"),
@@ -169,8 +170,7 @@ def main() -> None:
             counts["same answer"] += same(answer, expected_here)
             print(dict(counts), f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     columns = ("kills", *KINDS, "runs", "same answer", "repeated", "lines lost", "left behind")
-    print("| " + " | ".join(columns) + " | took |")
-    print("| --- " * (len(columns) + 1) + "|")
+    head(*columns, "took")
     told = " | ".join(str(counts[name]) for name in columns)
     print(f"| {told} | {(time.perf_counter() - began) / 60:.0f} min |")
 

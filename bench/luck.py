@@ -13,6 +13,7 @@ as fast?
 import sys
 
 import numpy as np
+from questions import head
 
 from autobatch.core import luck, ranking
 
@@ -29,9 +30,8 @@ GAINS = (1.3, 1.5)
 
 def main() -> None:
     seeds, runs = [*map(int, sys.argv[1:]), *(5, 4000)[len(sys.argv) - 1 :]]
-    found = " | ".join(f"{gain}x found" for gain in GAINS)
-    print(f"| spread, {seeds} seeds | pooled | called better | least held | {found} |")
-    print("| --- " * (4 + len(GAINS)) + "|")
+    found = (f"{gain}x found" for gain in GAINS)
+    head(f"spread, {seeds} seeds", "pooled", "called better", "least held", *found)
     levels = {"always": 0.0, "where alike": luck.LEVEL, "never": float(seeds - 1)}
     for name, spreads in SPREADS.items():
         for pooled, level in levels.items():

@@ -18,6 +18,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from questions import head
 
 from autobatch.protocol import Recommendation
 from autobatch.ui.words import keeps_baseline
@@ -30,11 +31,10 @@ FASTER = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0)
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    print(
-        "| loss | truth | all intervals hold | called better | its interval holds | its mean "
-        "| something else recommended | regret | of the better alone |"
+    head(
+        *("loss", "truth", "all intervals hold", "called better", "its interval holds", "its mean"),
+        *("something else recommended", "regret", "of the better alone"),
     )
-    print("| --- " * 9 + "|")
     for row, (kind, faster) in enumerate(product((Equal, Wobbling), FASTER)):
         luck = np.random.default_rng((2, row))
         with tempfile.TemporaryDirectory() as scratch:

@@ -24,11 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-FIT_STEPS = 200
+from questions import FIT_STEPS, HERE, MODELS, head
+
 STEPS = 3  # what Lightning's finder runs of each size
-LIMITS = {"convnet": 600, "resnet50": 1000, "mobilenet_v2": 500}  # MiB, as in questions.py
-DATA = 4096 - 512  # training samples, as there
+NAMES = ("convnet", "resnet50", "mobilenet_v2")
+LIMITS = {name: limit for name in NAMES if (limit := MODELS[name][3])}  # MiB
+DATA = 4096 - 512  # training samples
 FINDERS = {
     "binsearch": "Lightning, binsearch",
     "power": "Lightning, power",
@@ -212,8 +213,7 @@ def main() -> None:
         print(json.dumps(one(*sys.argv[2:])))
         return
     columns = ("model", "limit", "finder", "answer", "of the truth", "sizes tried", "wall time")
-    print("| " + " | ".join((*columns, f"fit of {FIT_STEPS} steps")) + " |")
-    print("| --- " * (len(columns) + 1) + "|")
+    head(*columns, f"fit of {FIT_STEPS} steps")
     for name in sys.argv[1:] or LIMITS:
         largest = truth(name)
         print(f"| {name} | {LIMITS[name]} MiB | truth | {largest} | | | | |")

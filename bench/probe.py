@@ -27,6 +27,7 @@ from questions import (
     SURVIVES,
     Question,
     folder_of,
+    head,
     keep_in,
     plain_fit,
     recipe_in,
@@ -143,11 +144,6 @@ def row(question: Question) -> str:
         f"{sum(point.seconds for point in searched):.0f} s | {ours.ceiling} | {seconds:.0f} s | "
         f"{at_ours} | {with_headroom} | {beyond} |"
     )
-
-
-def head(*columns: str) -> None:
-    print("| " + " | ".join(columns) + " |")
-    print("| --- " * len(columns) + "|")
 
 
 def print_head() -> None:

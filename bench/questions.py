@@ -1,15 +1,17 @@
-"""What the comparisons with plain fits ask, and a plain fit's answer, kept in a file if wished."""
+"""What the comparisons with plain fits ask, and what these answer, kept in a file if wished."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from kept import Kept
+Answer = TypeVar("Answer")
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes"
@@ -84,6 +86,39 @@ class Question:
         return found
 
 
+class Kept:
+    """Answers by question, one a line; without a file, for as long as the process lasts.
+
+    A question is a list of what JSON can hold. A line that was cut off is skipped.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.answers: dict[str, Any] = {}
+        text = file.read_text() if file is not None and file.exists() else ""
+        for line in text.splitlines():
+            try:
+                question, answer = json.loads(line)
+            except ValueError:
+                continue
+            self.answers[json.dumps(question)] = answer
+        if text and not text.endswith("\n"):
+            self._write("\n")
+
+    def once(self, question: list[Any], find_out: Callable[[], Answer]) -> Answer:
+        key = json.dumps(question)
+        if key not in self.answers:
+            self.answers[key] = find_out()
+            self._write(json.dumps([question, self.answers[key]]) + "\n")
+        answer: Answer = self.answers[key]
+        return answer
+
+    def _write(self, text: str) -> None:
+        if self.file is not None:
+            with self.file.open("a") as file:
+                file.write(text)
+
+
 fits = Kept()
 
 
@@ -125,6 +160,12 @@ def _run_fit(question: Question, size: int, at_most_seconds: float) -> str:
     if ended.returncode < 0 or any(sign in log for sign in OUT_OF_MEMORY):
         return "out of memory"
     raise SystemExit(f"{question.name}, batch {size}: {log[-2000:]}")
+
+
+def head(*columns: str) -> None:
+    """Of a table of answers."""
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
 
 
 def recipe_in(folder: Path, name: str) -> Path:

@@ -20,12 +20,11 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+from questions import HERE, RECIPES, head
 
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult
 
-HERE = Path(__file__).parent
-RECIPES = HERE.parent / "recipes"
 SIZES = {"digits_mlp": (32, 128, 512), "digits_cnn": (32, 128, 512), "source_lm": (8, 16, 32)}
 SECONDS = 20
 Asked = tuple[Path, tuple[int, ...]]
@@ -52,7 +51,7 @@ def measured(recipe: Path, sizes: tuple[int, ...], backend: str) -> BenchmarkRes
         return found
 
 
-def plain_fit(
+def rate_of_plain_fit(
     name: str, size: int, environment: dict[str, str] | None = None, seconds: float = SECONDS
 ) -> float:
     """Samples per second, from `fit` alone."""
@@ -69,16 +68,15 @@ def plain_fit(
 
 
 def accuracy(repeats: int, names: list[str], backend: str) -> None:
-    print("| recipe | batch | named, samples/s | `fit` for 20 s | difference, median | each |")
-    print("| --- " * 6 + "|")
+    head("recipe", "batch", "named, samples/s", "`fit` for 20 s", "difference, median", "each")
     for name in names:
         sizes = SIZES[name]
         named: dict[int, list[float]] = {size: [] for size in sizes}
         delivered: dict[int, list[float]] = {size: [] for size in sizes}
         for size in sizes * repeats:
-            before = plain_fit(name, size, {"KERAS_BACKEND": backend}, SECONDS / 2)
+            before = rate_of_plain_fit(name, size, {"KERAS_BACKEND": backend}, SECONDS / 2)
             (point,) = measured(RECIPES / f"{name}.yaml", (size,), backend).points
-            after = plain_fit(name, size, {"KERAS_BACKEND": backend}, SECONDS / 2)
+            after = rate_of_plain_fit(name, size, {"KERAS_BACKEND": backend}, SECONDS / 2)
             named[size].append(point.samples_per_second)
             delivered[size].append((before + after) / 2)
         for size in sizes:
@@ -99,8 +97,7 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
     for _ in range(repeats):
         for point in measured(RECIPES / f"{name}.yaml", sizes, backend).points:
             points[point.batch_size].append(point)
-    print("| batch | long-run median | held by | half-width, median | spread of the rates |")
-    print("| --- " * 5 + "|")
+    head("batch", "long-run median", "held by", "half-width, median", "spread of the rates")
     for size, found in points.items():
         rates = [point.samples_per_second for point in found]
         truth = statistics.median(rates)
@@ -111,8 +108,7 @@ def intervals(repeats: int, names: list[str], backend: str) -> None:
 
 
 def diagnosis(repeats: int, _names: list[str], backend: str) -> None:
-    print("| job | batch | samples/s | bound by | evidence |")
-    print("| --- " * 5 + "|")
+    head("job", "batch", "samples/s", "bound by", "evidence")
     with tempfile.TemporaryDirectory() as scratch:
         jobs = {"digits_mlp": RECIPES / "digits_mlp.yaml"}
         for loader, model in (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "bench"))
 
-from kept import Kept
+from questions import Kept
 
 
 def test_what_was_found_out_is_not_found_out_again_nor_what_was_cut_off_believed(tmp_path):
