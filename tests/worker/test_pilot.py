@@ -29,13 +29,17 @@ def gradients(tmp_path, model, data="pilots.py:samples", *, args=None, **changes
 
 @pytest.mark.parametrize("data", ["samples", "sorted_samples"])
 def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, data):
-    """End to end: 4.2058 for any factor on the loss."""
-    settings = {"learning_rate": 1e-12, "micro_batches": 400}
+    """End to end: 4.2058 for any factor on the loss; gradients are without the optimizer's."""
+    scaled = {"loss_scale_factor": 1024}
+    settings = {"learning_rate": 1e-12, "micro_batches": 400, "args": scaled}
     outcome = gradients(tmp_path, "regression", f"pilots.py:{data}", **settings)
     early, late = outcome.moments
     assert (early.step, late.step) == (1, 20)
     assert noise_scale(early).value == pytest.approx(4.2058, rel=0.08)
     assert noise_scale(early).low <= 4.2058 * 1.05
+    signal = sum((2 * np.array([1, 0.5, 0.25, 0.1]) * [1, -1, 0.5, 2]) ** 2)  # |2 H delta|^2
+    squared_norm = sum(early.squared_norms) / sum(early.micro_batches)
+    assert squared_norm == pytest.approx(signal * (1 + 4.2058 / 32), rel=0.1)
     assert not early.preconditioned
 
 

@@ -194,11 +194,11 @@ def gradients(model: Any) -> Callable[[Any], list[Any]]:
         return loss
 
     compiled = jax.jit(jax.grad(loss_of))
-    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))  # which the loss is scaled by
 
     def differentiate(batch: Any) -> list[Any]:
         weights, kept, optimizer, metrics = _state(model)
         found = compiled(weights, (kept, metrics, optimizer), batch)
+        scale = float(model.optimizer.scale_loss(1.0))  # of the loss, as it is by now
         return [keras.ops.cast(each, "float32") / scale for each in found]
 
     return differentiate
