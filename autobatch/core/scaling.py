@@ -29,16 +29,18 @@ RULES: dict[str, Rule] = {
 }
 
 # Momenta of averages over steps, which are to forget as fast in samples: raised to kappa.
-AVERAGES = ("beta_2", "rho", "ema_momentum")
+AVERAGES = ("beta_2", "adam_beta_2", "rho", "ema_momentum")
 # What is added to the root of averaged squared gradients, whose noise falls with the batch.
 EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdamW")
 STEPS = ("ema_overwrite_frequency", "warmup_steps")  # numbers of updates, as many in samples
 BY_BATCH = ("ema_momentum",)  # Keras averages weights at each batch, also between updates
-# Of every optimizer of Keras; those without a rule have settings of their own, too.
-COMMON = ("weight_decay", "ema_momentum", "ema_overwrite_frequency")
+DECAYS = ("weight_decay", "adam_weight_decay")
+# Of every optimizer of Keras; and of Muon, which trains what is no matrix as Adam does. Those
+# without a rule have settings of their own, too.
+COMMON = (*DECAYS, "adam_beta_2", "ema_momentum", "ema_overwrite_frequency")
 WITHOUT_RULE = ("Adadelta", "Adafactor", "Muon")
 # The last is told of, and kept (Goyal et al. 2017).
-SETTINGS = (*AVERAGES, *STEPS, "epsilon", "weight_decay", "initial_accumulator_value", "momentum")
+SETTINGS = (*AVERAGES, *STEPS, *DECAYS, "epsilon", "initial_accumulator_value", "momentum")
 # Of squared gradients. Below beta_1, beta_2 makes Adam unstable; and with a rho of fewer steps than
 # ten, RMSprop divides a gradient by itself (tests/core/test_scaling.py simulates it).
 LEAST_AVERAGE = 0.9
@@ -120,7 +122,7 @@ def hyperparameters(
             found[name] = value / sqrt(kappa)
         elif name == "epsilon" and kind == "RMSprop":  # it is added before the root
             found[name] = value / kappa
-        elif name == "weight_decay":
+        elif name in DECAYS:
             found[name] = value * kappa / rate_ratio
         elif name == "initial_accumulator_value":
             found[name] = value / kappa**2

@@ -194,8 +194,11 @@ def test_what_goes_with_the_batch_beside_the_rate():
     found = hyperparameters("ScheduleFreeAdamW", steps, kappa=3, rate_ratio=2)
     assert found["warmup_steps"] == 333
     muon = {"weight_decay": 0.1, "ema_momentum": 0.99, "epsilon": 1e-7, "momentum": 0.95}
+    muon |= {"adam_weight_decay": 0.02, "adam_beta_2": 0.999}  # of what is no matrix
     assert hyperparameters("Muon", muon, kappa=4, rate_ratio=1) == {
         "weight_decay": pytest.approx(0.4),  # of a rate that stays, as much in an epoch
+        "adam_weight_decay": pytest.approx(0.08),
+        "adam_beta_2": pytest.approx(0.999**4),
         "ema_momentum": pytest.approx(0.99**4),
     }
     accumulator = {"initial_accumulator_value": 0.1}

@@ -205,6 +205,14 @@ def test_what_goes_with_the_batch_is_set_before_the_step_is_traced():
     assert settings(found) == given
 
 
+def test_what_muon_trains_as_adam_does_has_settings_of_its_own():
+    found = model(keras.optimizers.Muon(0.01))
+    given = {"adam_beta_2": 0.9, "adam_weight_decay": 0.2}
+    assert given.keys() | {"weight_decay"} <= settings(found).keys()
+    change_settings(found, given)
+    assert given.items() <= settings(found).items()
+
+
 def test_settings_are_had_with_a_keras_that_lacks_the_newest_optimizers(monkeypatch):
     monkeypatch.delattr(keras.optimizers, "ScheduleFreeAdamW")
     found = model(keras.optimizers.Adam(0.01))
