@@ -1,6 +1,7 @@
 """What a trial changes in an optimizer, whatever way its learning rate was given."""
 
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +33,7 @@ from autobatch.worker.optimizer import (
     warm_up_and_anneal,
     went_through,
 )
+from autobatch.worker.tasks.gradients import preconditioner
 
 layers, schedules = keras.layers, keras.optimizers.schedules
 
@@ -218,6 +220,27 @@ def test_settings_are_had_with_a_keras_that_lacks_the_newest_optimizers(monkeypa
     found = model(keras.optimizers.Adam(0.01))
     assert settings(found).keys() == {"beta_2", "epsilon"}
     assert peak_step(found.optimizer) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        (keras.optimizers.Adam, {"_velocities": 4.0}),
+        (partial(keras.optimizers.Adam, amsgrad=True), {"_velocities": 1.0, "_velocity_hats": 4.0}),
+        (
+            partial(keras.optimizers.RMSprop, centered=True),
+            {"_velocities": 5.0, "_average_gradients": 1.0},
+        ),
+    ],
+)
+def test_gradients_are_scaled_by_what_the_optimizer_divides_them_by(kind, kept):
+    found = model(kind())
+    found.optimizer.build(found.trainable_variables)
+    for name, value in kept.items():
+        for variable in getattr(found.optimizer, name):
+            variable.assign(keras.ops.full_like(variable, value))
+    for scales in preconditioner(found):
+        assert keras.ops.convert_to_numpy(scales) == pytest.approx(0.5, rel=1e-5)
 
 
 @pytest.mark.parametrize("wrap", [lambda adam: adam, keras.optimizers.LossScaleOptimizer])

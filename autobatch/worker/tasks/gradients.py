@@ -99,7 +99,7 @@ class _Meter(Watch):
 
     def _measure(self) -> None:
         kept = [(v, keras.ops.convert_to_numpy(v)) for v in self.model.non_trainable_variables]
-        scales = _preconditioner(self.model)
+        scales = preconditioner(self.model)
         groups = GROUPS_OF_LARGE if self.model.count_params() > LARGE_PARAMETERS else GROUPS
         moments = _Moments(groups, scales)
         differentiate = self._gradients = self._gradients or self.backend.gradients(self.model)
@@ -161,7 +161,7 @@ def _product(one: list[Any], other: list[Any]) -> float:
     return float(np.sum(keras.ops.convert_to_numpy(parts), dtype="float64"))
 
 
-def _preconditioner(model: keras.Model) -> list[Any] | None:
+def preconditioner(model: keras.Model) -> list[Any] | None:
     """1 / (sqrt(v) + epsilon) for each weight, as the optimizer has it now; None if it has none.
 
     Adam's correction of v's bias is one factor for all, which cancels in the noise scale.
@@ -169,16 +169,30 @@ def _preconditioner(model: keras.Model) -> list[Any] | None:
     found = list(optimizers(model).values())
     if len(found) != 1:
         return None
-    optimizer, kind = found[0], type(found[0]).__name__
-    velocities = getattr(optimizer, "_velocities", None) if kind in SQUARED else None
-    if kind == "Adamax":  # keeps what the others take the root for
-        velocities = [keras.ops.square(each) for each in getattr(optimizer, "_u", [])]
-    if not velocities or len(velocities) != len(model.trainable_weights):
+    optimizer, squares = found[0], _squares(found[0])
+    if not squares or len(squares) != len(model.trainable_weights):
         return None
-    inside = kind == "RMSprop"  # where it adds epsilon
+    inside = type(optimizer).__name__ == "RMSprop"  # where it adds epsilon
     return [
-        keras.ops.cast(_inverse_root(v, optimizer.epsilon, inside), "float32") for v in velocities
+        keras.ops.cast(_inverse_root(each, optimizer.epsilon, inside), "float32")
+        for each in squares
     ]
+
+
+def _squares(optimizer: Any) -> list[Any]:
+    """Whose roots it divides gradients by; none where it does not."""
+    kind = type(optimizer).__name__
+    if kind == "Adamax":  # keeps what the others take the root for
+        return [keras.ops.square(each) for each in getattr(optimizer, "_u", [])]
+    if kind not in SQUARED:
+        return []
+    if getattr(optimizer, "amsgrad", False):
+        return list(getattr(optimizer, "_velocity_hats", []))
+    velocities = list(getattr(optimizer, "_velocities", []))
+    if getattr(optimizer, "centered", False):
+        means = getattr(optimizer, "_average_gradients", [])
+        return [v - keras.ops.square(mean) for v, mean in zip(velocities, means, strict=True)]
+    return velocities
 
 
 def _inverse_root(squares: Any, epsilon: float, inside: bool) -> Any:
