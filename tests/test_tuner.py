@@ -2184,6 +2184,27 @@ def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     assert not [task for task in device.tasks if isinstance(task, Gradients | RangeTest | Trial)]
 
 
+@pytest.mark.parametrize("kind", [Benchmark, Trial])
+def test_a_time_limit_that_lets_nothing_be_compared_names_one_that_does(tmp_path, kind):
+    """Whatever the hour went to, the 5 minutes of all trials have room beside it, and a spare."""
+    device, name = PretendDevice(), f"_{kind.__name__.lower()}"
+    measure = getattr(device, name)
+    with session(tmp_path, device, ["time_limit=1h"]) as opened:
+
+        def slow(task):
+            opened.started = time.monotonic() - 3600
+            return measure(task)
+
+        setattr(device, name, slow)
+        with pytest.raises(UsageError, match="before any setting could be compared") as ended:
+            tuner.tune(opened)
+    limit = int(re.search(r"time_limit=(\d+)s", ended.value.hint)[1])
+    assert 3600 + 300 + 60 < limit < 3600 + 300 + 120
+    found = tune(tmp_path, PretendDevice(), f"time_limit={limit}s")
+    assert found.verdict == "better"
+    assert not any("instead of trials.budget" in told for told in found.warnings)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

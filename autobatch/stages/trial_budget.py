@@ -196,3 +196,21 @@ def _too_little(
             f"fewer than {evidence.least_steps} tell nothing."
         )
     return UsageError(told, hint=f"Give {' and '.join(give)}. What was measured is kept.")
+
+
+def time_limit_ended(session: Session, evidence: Evidence, overhead_seconds: float) -> UsageError:
+    """With a limit that has room for all trials anew: with more time they may be longer.
+
+    They are as long as trials.budget has them at most, and `overhead_seconds` each beside it.
+    """
+    recipe = session.recipe
+    used = max(session.spent_seconds, recipe.time_limit - min(0.0, session.seconds_left()))
+    jobs = PILOT_JOBS + evidence.first_trials + (FINALISTS + 1) * evidence.seeds
+    overhead_seconds = max(overhead_seconds, evidence.overhead_seconds)
+    needed = used + jobs * overhead_seconds + recipe.trials.budget
+    return UsageError(
+        f"time_limit {format_duration(recipe.time_limit)} ended before any setting could be "
+        "compared with the baseline.",
+        hint=f"Give about --set time_limit={ceil(needed) + SPARE_SECONDS}s, or a smaller "
+        "trials.budget. What was measured is kept.",
+    )

@@ -7,14 +7,12 @@ baseline, each with several fresh seeds, paired in initialisation and order of s
 from collections.abc import Mapping
 from math import inf, log
 from statistics import median
-from typing import NoReturn
 
 from autobatch.core import learning_curves, ranking
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import Curve
-from autobatch.core.more_seeds import SPARE_SECONDS
 from autobatch.core.trial_sizes import beside_the_best
-from autobatch.errors import InterruptedRunError, UsageError
+from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (
     BenchmarkResult,
     Contest,
@@ -40,6 +38,7 @@ from autobatch.stages.trial_budget import (
     LATER_LADDERS,
     allot,
     share_what_is_left,
+    time_limit_ended,
 )
 from autobatch.units import format_duration
 
@@ -69,7 +68,7 @@ def run_trials(
     trials = _Trials(session, evidence)
     if session.is_to_end():
         session.end_if_stopped()
-        trials.refuse_time_limit()
+        raise time_limit_ended(session, evidence, evidence.overhead_seconds)
     pilot(session, evidence)
     tell_what_is_too_slow(evidence, probed.ceiling)
     trials.climb(sizes_to_try(evidence, probed.ceiling), within=usable(evidence, probed.ceiling))
@@ -164,23 +163,15 @@ class _Trials:
         self._tell_of_contention()
         if not evidence.finals:
             self.session.end_if_stopped()
-            self.refuse_time_limit()
+            raise time_limit_ended(self.session, evidence, self._overhead_seconds())
         if not any(evidence.finals[evidence.baseline].values()):
             refuse_baseline(evidence)
 
-    def refuse_time_limit(self) -> NoReturn:
-        finals = (FINALISTS + 1) * self.session.recipe.trials.seeds
-        needed = self.session.spent_seconds + self._finals_seconds(finals)
-        raise UsageError(
-            f"time_limit {format_duration(self.session.recipe.time_limit)} ended before any "
-            "setting could be compared with the baseline.",
-            hint=f"Give about --set time_limit={int(needed) + SPARE_SECONDS}s, or a smaller "
-            "trials.budget. What was measured is kept.",
-        )
-
     def _finals_seconds(self, trials: int) -> float:
-        overhead = median(self._overheads) if self._overheads else self.evidence.overhead_seconds
-        return trials * (self.evidence.final_seconds + overhead)
+        return trials * (self.evidence.final_seconds + self._overhead_seconds())
+
+    def _overhead_seconds(self) -> float:
+        return median(self._overheads) if self._overheads else self.evidence.overhead_seconds
 
     def _out_of_time(self) -> None:
         why = self.session.why_it_ends()
