@@ -1954,10 +1954,13 @@ def trained_for(device):
     return sum(count * device.step_seconds(size) for size, count in steps)
 
 
-@pytest.mark.parametrize("exponent", [1, -3])  # by the second, ladders are longer than planned
-def test_all_trials_together_train_no_longer_than_the_budget(tmp_path, exponent):
-    device = PretendDevice(best_rate=lambda size: 10 * (size / 32) ** exponent)
-    tune(tmp_path, device, "trials.budget=60s")
+@pytest.mark.parametrize(
+    ("best_at_32", "exponent", "seeds"),
+    [(10, 1, 5), (10, -3, 5), (40, -2.4, 1)],  # from the second on, ladders are longer than planned
+)
+def test_all_trials_together_train_no_longer_than_the_budget(tmp_path, best_at_32, exponent, seeds):
+    device = PretendDevice(best_rate=lambda size: best_at_32 * (size / 32) ** exponent)
+    tune(tmp_path, device, "trials.budget=60s", f"trials.seeds={seeds}")
     assert 53 < trained_for(device) <= 60
 
 

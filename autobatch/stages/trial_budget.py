@@ -129,6 +129,12 @@ def _three_digits(seconds: float) -> float:
     return floor(seconds / unit + 1e-6) * unit
 
 
+def most_first_trials(evidence: Evidence) -> int:
+    """After which the trials of finalists are, within the budget, as long as a first one each."""
+    finals = (FINALISTS + 1) * evidence.seeds
+    return evidence.first_trials + int(finals * (FINAL_SHARE - 1))
+
+
 def share_what_is_left(evidence: Evidence, recipe: Recipe, finalists: int) -> None:
     """Among the trials of finalists and baseline, where ladders were longer than expected.
 

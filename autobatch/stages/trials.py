@@ -5,7 +5,7 @@ baseline, each with several fresh seeds, paired in initialisation and order of s
 """
 
 from collections.abc import Mapping
-from math import inf, log
+from math import log
 from statistics import median
 
 from autobatch.core import learning_curves, ranking
@@ -37,6 +37,7 @@ from autobatch.stages.trial_budget import (
     FINALISTS,
     LATER_LADDERS,
     allot,
+    most_first_trials,
     share_what_is_left,
     time_limit_ended,
 )
@@ -93,20 +94,22 @@ class _Trials:
 
         Then, while that makes no more trials than planned, at those beside the best of them.
         """
-        own, tried = self.evidence.baseline.batch_size, set(sizes)
-        for size in sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size)):
-            self._climb_near_the_nearest(size)
-        most = self.evidence.first_trials
-        while len(self.evidence.first) + LATER_LADDERS <= most:
+        own, planned = self.evidence.baseline.batch_size, self.evidence.first_trials
+        most, tried = most_first_trials(self.evidence), set(sizes)
+        each = min(LATER_LADDERS, planned // len(sizes))  # that are left for a size to come
+        nearest = sorted(sizes, key=lambda size: (max(size, own) / min(size, own), size))
+        for number, size in enumerate(nearest, start=1):
+            self._climb_near_the_nearest(size, most - each * (len(sizes) - number))
+        while len(self.evidence.first) + LATER_LADDERS <= planned:
             best = {size: Setting(size, rung) for size, rung in self.best.items()}
             costs = {s: self.evidence.first.get(best[s]) if s in best else None for s in tried}
             beside = beside_the_best(costs, within, self.evidence.critical_batch().value)
             if beside is None:
                 break
             tried.add(beside)
-            self._climb_near_the_nearest(beside, most)
+            self._climb_near_the_nearest(beside, planned)
 
-    def _climb_near_the_nearest(self, size: int, most: float = inf) -> None:
+    def _climb_near_the_nearest(self, size: int, most: int) -> None:
         nearest = min(self.best, key=lambda known: abs(log(known / size)), default=None)
         start, stride = (0, 2) if nearest is None else (self.best[nearest], 1)
         best = self._climb_one(size, start, stride, most)
@@ -114,7 +117,7 @@ class _Trials:
         if best is not None:
             self.best[size] = best
 
-    def _climb_one(self, size: int, start: int, stride: int, most: float) -> int | None:
+    def _climb_one(self, size: int, start: int, stride: int, most: int) -> int | None:
         """The best rung of a ladder, which ends where the first round has so many trials."""
         costs: dict[int, float | None] = {}
         trials = self.session.recipe.trials
