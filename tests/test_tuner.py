@@ -96,6 +96,17 @@ def test_a_setting_that_is_truly_faster_is_found_and_called_better(tmp_path):
     assert any("Noise scale: 500" in reason for reason in found.reasons)
 
 
+@pytest.mark.parametrize(("own", "is_far"), [(8, True), (32, False)])
+def test_far_from_the_baseline_it_is_told_what_the_other_rule_would_give(tmp_path, own, is_far):
+    found = tune(tmp_path, PretendDevice(), f"baseline.batch_size={own}")
+    assert (found.batch_size > 8 * own) == is_far
+    (told,) = [each for each in found.reasons if each.startswith("Linear scaling, the rule")]
+    sizes = {"old_batch": own, "new_batch": found.batch_size}
+    other = scaled(0.01, "sqrt", **sizes, critical_batch=found.noise_scale.value)
+    clause = f"; sqrt scaling, as good a guess so far from batch {own}, would give {other:.3g}. Of "
+    assert (clause in told) == is_far
+
+
 @pytest.mark.parametrize(
     ("of_gradients", "of_training", "confidence"),
     [

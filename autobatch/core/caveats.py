@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from math import inf
 
-from autobatch.core import time_to_target
+from autobatch.core import scaling, time_to_target
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import best_cost
@@ -12,7 +12,6 @@ from autobatch.core.standing import Choice
 from autobatch.protocol import RATE_FUNCTION, BenchmarkResult, EffectiveBatch, ProbeResult
 from autobatch.units import format_average, format_bytes, format_duration
 
-FAR_BEYOND = 8.0  # times the batch that was tried: rules are not to be extrapolated by more
 APART = 0.1  # of a loss before training, or of what is learned: noise of evaluations is less
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
 SHARPNESS = (
@@ -209,7 +208,7 @@ def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
     elif inspected.accumulation_steps > 1:
         told += " without gradient_accumulation_steps in the optimizer"
     told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
-    if factor > FAR_BEYOND:
+    if factor > scaling.FAR_BEYOND:
         told += (
             f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
             "rates of a quarter to four times that, too."

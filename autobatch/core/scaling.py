@@ -44,6 +44,7 @@ SETTINGS = (*AVERAGES, *STEPS, *DECAYS, "epsilon", "initial_accumulator_value", 
 # Of squared gradients. Below beta_1, beta_2 makes Adam unstable; and with a rho of fewer steps than
 # ten, RMSprop divides a gradient by itself (tests/core/test_scaling.py simulates it).
 LEAST_AVERAGE = 0.9
+FAR_BEYOND = 8.0  # times the batch, or a part of it: rules are not to be extrapolated by more
 
 
 def rule_for(optimizer: str, asked: str) -> tuple[Rule, str]:

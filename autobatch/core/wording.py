@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from autobatch.core import ending, ranking
+from autobatch.core import ending, ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.more_seeds import LIKELY
 from autobatch.core.search import BOUNDED_BY
@@ -183,16 +183,33 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     if setting == evidence.baseline:
         stays = evidence.if_yours("stays", "is")
         return f"{reason}. The learning rate {stays} {evidence.baseline_learning_rate:.3g}."
+    other = _by_the_other_rule(setting.batch_size, evidence)
     if len(rates) == 1:
-        return f"{reason}: {told}, the only rate that was tried."
+        return f"{reason}: {told}, the only rate that was tried{other}."
     whose = "the rule's"
     if evidence.rule == "none":
         whose = evidence.if_yours("yours", "the baseline's")
     return (
-        f"{reason}: {told}. Of {len(rates)} rates from "
+        f"{reason}: {told}{other}. Of {len(rates)} rates from "
         f"{rates[0]:.3g} to {rates[-1]:.3g}, {evidence.learning_rate(setting):.3g} "
         f"({2.0**setting.rung:g} times {whose}) was chosen."
     )
+
+
+def _by_the_other_rule(batch_size: int, evidence: Evidence) -> str:
+    """Where the rule is carried so far that the other one is as good a guess."""
+    own = evidence.baseline.batch_size
+    if evidence.rule == "none" or max(batch_size, own) <= scaling.FAR_BEYOND * min(batch_size, own):
+        return ""
+    other: scaling.Rule = "sqrt" if evidence.rule == "linear" else "linear"
+    rate = scaling.scaled(
+        evidence.baseline_learning_rate,
+        other,
+        old_batch=own,
+        new_batch=batch_size,
+        critical_batch=evidence.saturation(),
+    )
+    return f"; {other} scaling, as good a guess so far from batch {own}, would give {rate:.3g}"
 
 
 def _why_this_fast(choice: Choice, evidence: Evidence, measured: BenchmarkResult) -> str:
