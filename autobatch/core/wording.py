@@ -38,7 +38,8 @@ def on_memory(
 
 def why_this_one(choice: Choice, evidence: Evidence) -> str:
     if choice.setting == evidence.baseline:
-        return (ending.why_it_stays if choice.standing.ends else why_it_stays)(choice, evidence)
+        why = ending.why_it_stays if choice.standing.ends else why_it_stays
+        return _with_what_is_alike(why(choice, evidence), choice, evidence)
     if evidence.reading.anneals:
         return ending.why_this_one(choice, evidence)
     own, setting = evidence.baseline, choice.setting
@@ -61,6 +62,16 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
     if choice.verdict != "better":
         sentence += f" {what_would_tell_gain(choice, evidence, setting, speedup)}"
     return sentence
+
+
+def _with_what_is_alike(told: str, choice: Choice, evidence: Evidence) -> str:
+    """What is as good as the baseline for all that the seeds can tell, unless all that is named."""
+    if all(evidence.named(setting) in told for setting in choice.tied_with):
+        return told
+    seeds = len(evidence.finals[evidence.baseline])
+    mine = evidence.if_yours("yours", "the baseline")
+    others = evidence.listed(choice.tied_with)
+    return f"{told} {seeds} seeds do not tell {mine} apart from {others}."
 
 
 def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:

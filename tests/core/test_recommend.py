@@ -346,6 +346,18 @@ def test_what_goes_wrong_by_the_end_is_not_told_as_equally_good(evidence, verdic
     assert (choice.verdict, choice.tied_with) == (verdict, ())
 
 
+def test_where_the_baseline_stays_what_the_seeds_do_not_tell_from_it_is_listed():
+    alike = {FAST: 1.1, SAFER: 1.1, LARGE: 1.1}
+    evidence = evidence_of(speeds=alike, noise=0.3)
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.tied_with) == ("inconclusive", (LARGE,))
+    told = why_this_one(choice, evidence)
+    assert "The most promising, batch 32 with learning rate 0.0" in told
+    assert told.endswith(" 5 seeds do not tell yours apart from batch 64 with learning rate 0.16.")
+    del evidence.finals[FAST], evidence.finals[SAFER]  # then LARGE is the most promising
+    assert "tell yours apart" not in why_this_one(choose(evidence, ceiling=64), evidence)
+
+
 def test_a_large_batch_is_preferred_where_that_is_asked():
     assert choose(evidence_of(), ceiling=64, prefer="large").setting == LARGE
     assert choose(evidence_of(), ceiling=32, prefer="large").setting == SAFER
