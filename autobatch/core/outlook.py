@@ -89,17 +89,22 @@ def _accumulation(choice: Choice, fitted: StepTime | None, critical: float) -> A
 
 
 def _growth(evidence: Evidence, fitted: StepTime | None, ceiling: int) -> Growth | None:
-    """Of a small batch early and a larger one late, if the noise scale grew for certain."""
-    if fitted is None or len(evidence.noise) < 2:
+    """Of a small batch early and a larger one late, if both noise scales were resolved.
+
+    None where it would pay, but the noise scale may not have grown, or the larger does not fit.
+    """
+    if fitted is None or fitted.seconds_per_sample.value <= 0 or len(evidence.noise) < 2:
         return None
     early, late = evidence.noise[0], evidence.noise[-1]
-    if early.value is None or early.high is None or late.value is None or late.low <= early.high:
+    if early.value is None or early.high is None or late.value is None:
         return None
     # In samples of a batch, where the user accumulates gradients over several.
     parts = evidence.inspected.accumulation_steps
     values = early.value / parts, late.value / parts
     first, last = (time_to_target.optimal_batch(fitted, value) for value in values)
-    if last > ceiling:
-        return None
     saving = time_to_target.schedule_saving(fitted, [(0.5, value) for value in values])
+    saving = saving if late.value > early.value else 0.0
+    is_sure = late.low > early.high and last <= ceiling
+    if saving >= time_to_target.PAYS and not is_sure:
+        return None
     return Growth(saving, early_batch=first, late_batch=last)
