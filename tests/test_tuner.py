@@ -1588,11 +1588,17 @@ def test_recommend_without_data_is_refused_and_says_what_to_add(tmp_path):
         tune(tmp_path, device)
 
 
-def test_a_metric_that_the_model_does_not_report_is_refused_with_those_it_does(tmp_path):
-    device = PretendDevice()
-    with pytest.raises(UsageError, match="val_auc") as refused:
-        tune(tmp_path, device, "trials.metric=val_auc")
-    assert "val_loss" in str(refused.value)
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("val_acc", "val_accuracy"), ("val_perplexity", "val_loss")]
+)
+def test_a_metric_that_the_model_does_not_report_is_refused_with_what_to_type(
+    tmp_path, asked, meant
+):
+    device = PretendDevice(facts=inspected(metrics=("val_loss", "val_accuracy")))
+    with pytest.raises(UsageError, match=f"trials.metric is {asked}, which") as refused:
+        tune(tmp_path, device, f"trials.metric={asked}")
+    told = f"It reports: val_loss, val_accuracy. Use --set trials.metric={meant}"
+    assert refused.value.hint == told
     assert [type(task) for task in device.tasks] == [Inspect]  # before anything is measured
 
 

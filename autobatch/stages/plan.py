@@ -1,5 +1,7 @@
 """What trials start from: the baseline, the rule, and the sizes."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from math import log
 
 from autobatch.core import scaling
@@ -28,7 +30,7 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
     if recipe.trials.metric not in inspected.metrics:
         raise UsageError(
             f"trials.metric is {recipe.trials.metric}, which this model does not report.",
-            hint=f"It reports: {', '.join(inspected.metrics) or 'nothing; give it a test_step'}.",
+            hint=_which_metrics(recipe.trials.metric, inspected.metrics),
         )
     if not inspected.validation_samples:
         raise UserCodeError(
@@ -78,6 +80,13 @@ def _refuse_what_cannot_be_annealed(schedule: str, inspected: Inspected) -> None
             "falls, the latest of them would hardly count.",
             hint="Leave trials.schedule out.",
         )
+
+
+def _which_metrics(asked: str, reported: Sequence[str]) -> str:
+    if not reported:
+        return "It reports: nothing; give it a test_step."
+    nearest = [*get_close_matches(asked, reported, n=1), reported[0]][0]
+    return f"It reports: {', '.join(reported)}. Use --set trials.metric={nearest}"
 
 
 def _how_to_give_data(recipe: Recipe) -> str:
