@@ -58,6 +58,6 @@ def cells(candidate: Candidate, result: Recommendation) -> tuple[str, ...]:
     return reached, *told(candidate, result)
 
 
-def dispensable(result: Recommendation) -> tuple[str, ...]:
+def dispensable(result: Recommendation) -> tuple[str, str]:
     """Of the columns, the first first."""
     return (REACHED, INTERVAL) if result.learning_rate_schedule else (INTERVAL, REACHED)

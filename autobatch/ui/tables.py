@@ -132,6 +132,7 @@ def recommendation_table(result: Recommendation) -> RenderableType:
 def candidates_table(result: Recommendation) -> RenderableType:
     finalists = [c for c in result.candidates if c.is_finalist]
     told, metric = words.measures(result), escape(result.metric)
+    least, less = gains.dispensable(result)
     table = NarrowingTable(
         f"Finalists at equal training time; target: {escape(words.target(result))}",
         (
@@ -140,7 +141,7 @@ def candidates_table(result: Recommendation) -> RenderableType:
             Column("(mark)", is_text=True),
         ),
         (_candidate_cells(candidate, result) for candidate in finalists),
-        dispensable=(told[1:], *gains.dispensable(result), metric),
+        dispensable=(least, told[1:], less, metric),
     )
     together = [words.TOGETHER] if any(gains.gain(c, result) for c in finalists) else []
     return Group(table, *(f"[dim]{told}[/]" for told in (*together, words.dropped(result))))

@@ -75,6 +75,26 @@ def test_where_there_is_room_nothing_is_left_out(recommendation):
     assert "sharpness" not in text  # it was not asked for
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_losses_after_equal_steps_and_samples_stand_beside_the_time(recommendation, width):
+    table = shown(tables.candidates_table(recommendation), width).partition("no room")[0]
+    assert all(head in table for head in ("reached", "sooner", "steps", "samples"))
+    finalist = next(c for c in recommendation.candidates if c.is_finalist)
+    losses = finalist.val_loss_at_equal_steps, finalist.val_loss_at_equal_samples
+    assert all(f" {loss:.4g} " in table for loss in losses)
+
+
+def test_what_a_narrow_terminal_has_no_room_for_is_named_beneath(recommendation):
+    def left_out(width):
+        text = re.sub(r"\s+", " ", shown(tables.candidates_table(recommendation), width))
+        found = re.search(r"no room here for: (.+) \(autobatch report has all\)", text)
+        return found[1] if found else None
+
+    assert left_out(120) is None
+    assert left_out(70) == "95 % interval"
+    assert left_out(55) == "at equal steps, at equal samples, 95 % interval"
+
+
 def test_what_an_update_and_an_epoch_have_of_samples_is_shown(recommendation):
     accumulated = changed(recommendation, batch_size=64, gradient_accumulation_steps=4)
     text = shown(tables.recommendation_table(changed(accumulated, ragged_samples=29)), 140)
