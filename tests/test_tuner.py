@@ -58,7 +58,7 @@ from autobatch.recipe import make_recipe
 from autobatch.stages.apart import apart_from_theirs
 from autobatch.stages.ask import Session
 from autobatch.ui.words import replica_plan
-from autobatch.units import ratio
+from autobatch.units import about, ratio
 
 
 def tune(tmp_path, device, *overrides, **more) -> Recommendation:
@@ -123,6 +123,8 @@ def test_confidence_is_high_where_a_resolved_noise_scale_agrees_with_the_trials(
     found = tune(tmp_path, device)
     assert (found.noise_scale.value is None) == (of_gradients == 1100)
     assert (found.verdict, found.confidence) == ("better", confidence)
+    at_least = f"Noise scale: at least {about(found.noise_scale.low)} samples after "
+    assert found.reasons[-1].startswith(at_least) == (of_gradients == 1100)
 
 
 def test_the_speedup_is_that_of_the_known_curves(tmp_path):
@@ -1896,6 +1898,46 @@ def test_one_noise_scale_that_cannot_be_had_does_not_cost_the_other(tmp_path):
     assert found.noise_scale_early == found.noise_scale
 
 
+@pytest.mark.parametrize(
+    ("samples", "measure", "why"),
+    [
+        (
+            4096,
+            lambda task: Differentiated(moments=(), reason="it has its own step"),
+            "was not measured: it has its own step.",
+        ),
+        (4096, lambda task: OutOfMemory(evidence="OOM"), "was not measured: out of memory."),
+        (
+            4096,
+            PretendDevice(critical_batch=0)._gradients,
+            "was not measured: the gradients do not vary, or are too few.",
+        ),
+        (63, None, "cannot be measured with 63 samples."),
+    ],
+)
+def test_why_there_is_no_noise_scale_is_told(tmp_path, samples, measure, why):
+    device = PretendDevice(facts=inspected(train_samples=samples))
+    device._gradients = measure
+    found = tune(tmp_path, device)
+    assert found.noise_scale is None
+    assert f"The noise scale {why}" in found.warnings
+
+
+@pytest.mark.parametrize(("step_seconds", "are_many"), [(0.005, True), (0.01, False)])
+def test_the_critical_batch_is_also_that_of_trials_which_have_many_steps(
+    tmp_path, step_seconds, are_many
+):
+    """By the gradients it is 20, by the trials 500. Of the best 128 they have 90 steps, or 45."""
+    device = PretendDevice(step_seconds=lambda size: step_seconds * (1 + size / 100))
+    device._gradients = PretendDevice(critical_batch=20)._gradients
+    found = tune(tmp_path, device, "batch_sizes.max=128")
+    assert found.noise_scale.value == pytest.approx(20)
+    (told,) = [each for each in found.reasons if each.startswith("Noise scale: ")]
+    assert ("; with the trials, the critical batch is " in told) == are_many
+    assert found.critical_batch.value > 100 if are_many else found.critical_batch.value < 25
+    assert (found.critical_batch.high > 500) == are_many
+
+
 @pytest.mark.parametrize("resolved", [True, False])
 def test_what_devices_would_bring_is_told_to_be_by_a_guess_where_it_is(tmp_path, resolved):
     device = PretendDevice()
@@ -1927,6 +1969,26 @@ def test_a_range_test_that_failed_is_told(tmp_path, outcome, why):
     found = tune(tmp_path, PretendDevice(answers={(RangeTest, 32): [outcome]}))
     told = f"The learning-rate range test failed ({why}): no upper end of rates is known."
     assert told in found.warnings
+
+
+@pytest.mark.parametrize(("best_rate", "most"), [(0.01, 2), (0.004, 8)])
+def test_no_trial_has_a_rate_above_the_one_at_which_a_range_test_broke_down(
+    tmp_path, best_rate, most
+):
+    """It does at 2.4 times what it takes for the best; eight times the baseline's rate is that.
+
+    One that breaks down below the baseline's rate, which trains, is not believed.
+    """
+    device = PretendDevice()
+    device._rangetest = PretendDevice(best_rate=lambda _: best_rate)._rangetest
+    found = tune(tmp_path, device)
+    rule = {"old_batch": 32, "critical_batch": found.noise_scale.value}
+    times = [
+        task.learning_rate / scaled(0.01, "linear", new_batch=task.batch_size, **rule)
+        for task in device.tasks
+        if isinstance(task, Trial)
+    ]
+    assert max(times) == pytest.approx(2) if most == 2 else max(times) >= most
 
 
 def test_a_trial_has_time_for_its_evaluations(tmp_path):
