@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autobatch.core import noise_scale
-from autobatch.protocol import GradientMoments, NoiseScale
+from autobatch.protocol import GradientMoments, NoiseScale, changed
 
 MANY = 10**9  # training samples: no correction for a finite population
 
@@ -30,19 +30,36 @@ def drawn(rng, mean, deviations, *, batch, count):
     return mean + rng.normal(size=(count, len(mean))) * deviations / np.sqrt(batch)
 
 
+def mean_moments(repeats):
+    """`repeats`: (repeats, micro-batches of 8, parameters)."""
+    count, _, parameters = repeats.shape
+    sums = repeats.reshape(count, -1, 8, parameters).sum(axis=1)
+    norms = (repeats**2).sum(axis=2).mean(axis=0).reshape(-1, 8).sum(axis=0)
+    gram = np.tensordot(sums, sums, axes=((0, 2), (0, 2))) / count
+    one = moments(repeats[0], batch=8)
+    return changed(one, squared_norms=tuple(norms), gram=tuple(map(tuple, gram)))
+
+
 def test_both_parts_are_unbiased_with_the_spread_that_theory_says():
-    """g ~ N(G, diag sigma^2), d = 40, b = 8, M = 16."""
+    """g ~ N(G, diag sigma^2), d = 40, b = 8, M = 16.
+
+    Both are linear in the moments, so that their means are those of the mean moments: of 20,000
+    repeats they are known to 0.05 % (one standard error).
+    """
     rng = np.random.default_rng(0)
     deviations = rng.uniform(0.5, 2, 40)
     mean = rng.normal(size=40)
     trace, signal = (deviations**2).sum(), (mean**2).sum()
-    found = np.array(
-        [
-            noise_scale.estimates(moments(drawn(rng, mean, deviations, batch=8, count=16), batch=8))
-            for _ in range(4000)
-        ]
-    )
-    assert found.mean(axis=0) == pytest.approx([trace, signal], rel=0.005)
+
+    def drawn_again():
+        return drawn(rng, mean, deviations, batch=8, count=4000 * 16).reshape(4000, 16, 40)
+
+    repeats = drawn_again()
+    means = [noise_scale.estimates(mean_moments(repeats))]
+    means += [noise_scale.estimates(mean_moments(drawn_again())) for _ in range(4)]
+    assert np.mean(means, axis=0) == pytest.approx([trace, signal], rel=0.001)
+    found = np.array([noise_scale.estimates(moments(each, batch=8)) for each in repeats])
+    assert found.mean(axis=0) == pytest.approx(means[0], rel=1e-9)
     dimensions = trace**2 / (deviations**4).sum()
     assert found[:, 0].std() / trace == pytest.approx(np.sqrt(2 / 15 / dimensions), rel=0.05)
     samples = 8 * 16
@@ -231,23 +248,20 @@ def test_two_sizes_say_nothing_of_it():
 # --- the hyperbola ---------------------------------------------------------------------------
 
 
-def hyperbola(steps_to_target):
-    """(S_min, B_c, largest |residual| of ln steps) of steps = S_min (1 + B_c / B), least squares.
+def learned(steps_to_target):
+    """The critical batch by trials, where the prior is that of small tasks."""
+    return noise_scale.critical_batch(None, steps_to_target).value
 
-    It holds for runs of many small steps; on runs that end after tens of steps it misleads.
-    """
-    off = noise_scale._misfits(steps_to_target)
-    best = int((off**2).sum(axis=1).argmin())
-    critical = np.exp(noise_scale.GRID[best])
+
+def hyperbola(steps_to_target, critical):
+    """(S_min, largest |residual| of ln steps) of steps = S_min (1 + B_c / B), at a B_c."""
     sizes, steps = np.array(steps_to_target).T
-    least = float(np.exp(np.mean(np.log(steps) - np.log1p(critical / sizes))))
-    return least, critical, float(np.abs(off[best]).max())
+    off = np.log(steps) - np.log1p(critical / sizes)
+    return float(np.exp(off.mean())), float(np.abs(off - off.mean()).max())
 
 
-def test_the_hyperbola_is_found_exactly_where_it_holds():
-    least, critical, off = hyperbola(steps(198))
-    assert (least, critical) == (pytest.approx(100, rel=0.02), pytest.approx(198, rel=0.02))
-    assert off < 0.01
+def test_the_hyperbola_is_found_where_it_holds():
+    assert learned(steps(198)) == pytest.approx(198, rel=0.02)
 
 
 def regression_steps(share):
@@ -255,15 +269,15 @@ def regression_steps(share):
 
     At eta = share eta*, the factor of a step is (1 - eta)^2 + eta^2 11 / B.
     """
-    for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024):
+    for size in (1, 2, 4, 8, 16, 32, 64, 128):
         eta = share / (1 + 11 / size)
         yield size, log(1e-2) / log((1 - eta) ** 2 + eta**2 * 11 / size)
 
 
 def test_the_hyperbola_needs_many_small_steps():
-    """11.22 with small steps, 11 being true; greedy steps, tens of them, mislead."""
-    assert hyperbola(list(regression_steps(0.02)))[1] == pytest.approx(11.22, rel=0.03)
-    assert hyperbola(list(regression_steps(1.0)))[1] > 2 * 11
+    """11.22 with small steps, 11 being true; greedy steps, tens of them, mislead: to 35."""
+    assert learned(list(regression_steps(0.02))) == pytest.approx(11.22, rel=0.03)
+    assert learned(list(regression_steps(1.0))) == pytest.approx(35, rel=0.05)
 
 
 def quadratic_steps(size, rate, h, target):
@@ -304,9 +318,10 @@ def test_the_noisy_quadratic_model_has_a_critical_batch_that_the_hyperbola_finds
     assert all(1.7 <= best[size] <= 1.98 for size in (512, 2048, 65536))
     for size, steps_needed in known.items():
         assert found[size] == pytest.approx(steps_needed, rel=0.03)
-    least, critical, off = hyperbola(list(found.items()))
-    assert least == pytest.approx(429, rel=0.05)
+    critical = learned(list(found.items()))
     assert critical == pytest.approx(198, rel=0.05)
+    least, off = hyperbola(list(found.items()), critical)
+    assert least == pytest.approx(429, rel=0.05)
     assert off == pytest.approx(0.126, abs=0.03)
 
 
