@@ -10,6 +10,7 @@ import pytest
 from asking import SHORT_TRIAL, ask
 from pretend import annealed_share
 
+from autobatch.core import scaling
 from autobatch.protocol import (
     RATE_FUNCTION,
     Diverged,
@@ -241,6 +242,32 @@ def test_gradients_are_scaled_by_what_the_optimizer_divides_them_by(kind, kept):
             variable.assign(keras.ops.full_like(variable, value))
     for scales in preconditioner(found):
         assert keras.ops.convert_to_numpy(scales) == pytest.approx(0.5, rel=1e-5)
+
+
+KINDS = sorted({*scaling.RULES, *scaling.WITHOUT_RULE})
+NO_KINDS = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}  # wrap others, or are their base
+
+
+def test_every_optimizer_of_keras_is_known_with_a_rule_or_without_one():
+    kinds = {
+        name
+        for name, each in vars(keras.optimizers).items()
+        if isinstance(each, type) and issubclass(each, keras.optimizers.Optimizer)
+    }
+    assert sorted(kinds - NO_KINDS) == KINDS
+    assert len(KINDS) == len(scaling.RULES) + len(scaling.WITHOUT_RULE)  # none is in both
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_goes_with_the_batch_is_known_and_set_in_every_optimizer_of_keras(kind):
+    found = model(getattr(keras.optimizers, kind)(weight_decay=0.1, use_ema=True))
+    own = settings(found)
+    changes = scaling.hyperparameters(kind, own, kappa=4, rate_ratio=2)
+    assert changes.keys() <= own.keys()
+    assert changes["weight_decay"] == pytest.approx(0.1 * 4 / 2)
+    assert changes["ema_momentum"] == pytest.approx(own["ema_momentum"] ** 4)
+    change_settings(found, changes)
+    assert settings(found) == pytest.approx(own | changes)
 
 
 @pytest.mark.parametrize("wrap", [lambda adam: adam, keras.optimizers.LossScaleOptimizer])
