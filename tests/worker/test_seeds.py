@@ -1,4 +1,7 @@
-"""A trial's seed is its own, whatever the user's code sets."""
+"""A trial's seed is its own, whatever the user's code sets, and draws alike at every size."""
+
+import json
+import re
 
 import pytest
 from asking import SHORT_TRIAL, ask
@@ -22,3 +25,16 @@ def test_seeds_differ_where_the_users_code_sets_one(on_each_backend, tmp_path, m
     assert (one[0] == other[0]) == (start == its_start) == starts_alike
     assert one[-1] != other[-1]  # at least the order of samples
     assert trained(tmp_path, model, 1) == (one, start)
+
+
+def test_a_seed_has_the_same_start_and_order_of_samples_at_every_size(on_each_backend, tmp_path):
+    target = {"model": "seeded.py:telling_model", "data": "seeded.py:numbered_data"}
+    seen = []
+    for size in (8, 16):
+        task = changed(SHORT_TRIAL, batch_size=size, steps=48 // size, evaluate_at=(48 // size,))
+        found, log = ask(tmp_path, task, **target)
+        batches = re.findall(r"^trained on (.*)$", log.read_text(), re.MULTILINE)
+        assert len(batches) == 48 // size
+        seen.append((found.start, [each for batch in batches for each in json.loads(batch)]))
+    assert seen[0] == seen[1]
+    assert sorted(seen[0][1]) == [k / 64 for k in range(48)] != seen[0][1]
