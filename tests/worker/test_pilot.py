@@ -11,7 +11,9 @@ from autobatch.protocol import Differentiated, Gradients, Ranged, RangeTest, Tra
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
 
-def gradients(tmp_path, model, data="pilots.py:samples", *, args=None, **changes):
+def gradients(
+    tmp_path, model, data="pilots.py:samples", *, args=None, class_weight=None, **changes
+):
     settings = {
         "batch_size": 32,
         "learning_rate": 0.01,
@@ -22,24 +24,37 @@ def gradients(tmp_path, model, data="pilots.py:samples", *, args=None, **changes
         "seed": 0,
     }
     task = Gradients(**(settings | changes))
-    outcome, _ = ask(tmp_path, task, model=f"pilots.py:{model}", data=data, args=args or {})
+    target = {"model": f"pilots.py:{model}", "data": data, "class_weight": class_weight}
+    outcome, _ = ask(tmp_path, task, **target, args=args or {})
     assert isinstance(outcome, Differentiated), outcome
     return outcome
 
 
-@pytest.mark.parametrize("data", ["samples", "sorted_samples"])
-def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(tmp_path, data):
-    """End to end: 4.2058 for any factor on the loss; gradients are without the optimizer's."""
-    scaled = {"loss_scale_factor": 1024}
-    settings = {"learning_rate": 1e-12, "micro_batches": 400, "args": scaled}
+HALF = {0: 0.5} | {k: 0.0 for k in range(1, 20)}  # by the whole number nearest to y
+
+
+@pytest.mark.parametrize(
+    ("data", "class_weight", "share"),
+    [("samples", None, 1.0), ("half_of_sorted_samples", None, 0.5), ("samples", HALF, 0.5)],
+)
+def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(
+    tmp_path, data, class_weight, share
+):
+    """End to end: 4.2058 for any factor on the loss; gradients are without the optimizer's.
+
+    Where half of the samples have no weight the mean gradient is half of it, and its mean square.
+    """
+    truth = (4.2058 + 1) / share - 1
+    settings = {"learning_rate": 1e-12, "micro_batches": 400, "class_weight": class_weight}
+    settings["args"] = {"loss_scale_factor": 1024}
     outcome = gradients(tmp_path, "regression", f"pilots.py:{data}", **settings)
     early, late = outcome.moments
     assert (early.step, late.step) == (1, 20)
-    assert noise_scale(early).value == pytest.approx(4.2058, rel=0.08)
-    assert noise_scale(early).low <= 4.2058 * 1.05
+    assert noise_scale(early).value == pytest.approx(truth, rel=0.08)
+    assert noise_scale(early).low <= truth * 1.05
     signal = sum((2 * np.array([1, 0.5, 0.25, 0.1]) * [1, -1, 0.5, 2]) ** 2)  # |2 H delta|^2
     squared_norm = sum(early.squared_norms) / sum(early.micro_batches)
-    assert squared_norm == pytest.approx(signal * (1 + 4.2058 / 32), rel=0.1)
+    assert squared_norm == pytest.approx(share**2 * signal * (1 + truth / 32), rel=0.25)
     assert not early.preconditioned
 
 

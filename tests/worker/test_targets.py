@@ -517,7 +517,6 @@ def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, an
     assert [child for template in templates for child in template.children()] == []
 
 
-@on_backends("tensorflow", "torch")
 def test_class_weights_are_part_of_the_training(tmp_path):
     target = {"model": "classifier", "data": "class_data"}
     plain = ask_kind(tmp_path, TRIAL, **target)
@@ -528,6 +527,11 @@ def test_class_weights_are_part_of_the_training(tmp_path):
         tmp_path, Benchmark(batch_size=20, seconds=0.1), **target, class_weight={1: 9.0}
     )
     assert measured.device_windows
+
+
+@on_backends("tensorflow")  # what no backend decides
+def test_class_weights_are_inspected(tmp_path):
+    target = {"model": "classifier", "data": "class_data"}
     found = ask_kind(tmp_path, Inspect(batch_size=20), **target, class_weight={1: 9.0})
     assert found.fit_call == "model.fit(x, y, batch_size={size}, class_weight=class_weight)"
     two_outputs = KINDS["several inputs and outputs"]
