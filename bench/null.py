@@ -24,7 +24,7 @@ from autobatch.protocol import Recommendation
 from autobatch.ui.words import keeps_baseline
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from test_null import Equal, Wobbling, recommend
+from test_null import Equal, Wobbling, all_hold, recommend
 
 FASTER = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0)
 
@@ -62,10 +62,6 @@ def main() -> None:
 def regret(faster: float, changed: float) -> float:
     """Geometric mean, where something else is recommended in a share of runs."""
     return float(max(faster, 1.0) / faster**changed)
-
-
-def all_hold(found: Recommendation, truth: float) -> bool:
-    return all(c.speedup.low <= truth <= c.speedup.high for c in found.candidates if c.speedup)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from pretend import PretendDevice
-from scipy import stats
 from test_tuner import tune
 
 from autobatch.protocol import Diverged, Evaluation, Trained, Trial
@@ -68,34 +67,36 @@ def recommend(folder, device, *settings):
     return tune(folder, device, "batch_sizes.max=512", *settings)
 
 
+def all_hold(found, truth):
+    """The intervals of all finalists that were compared, at once."""
+    return all(c.speedup.low <= truth <= c.speedup.high for c in found.candidates if c.speedup)
+
+
 def test_equal_candidates_are_called_better_in_at_most_5_percent_of_runs(tmp_path):
+    """And all intervals hold at once as often as they say: each at 95 % by itself, in 87 %."""
     luck = np.random.default_rng(0)
-    wrong = 0
-    for run in range(RUNS):
-        found = recommend(tmp_path / str(run), Equal(luck))
-        wrong += found.verdict == "better"
-    assert wrong <= 0.05 * RUNS
+    found = [recommend(tmp_path / str(run), Equal(luck)) for run in range(RUNS)]
+    assert sum(each.verdict == "better" for each in found) <= 0.05 * RUNS
+    assert 0.92 * RUNS <= sum(all_hold(each, 1.0) for each in found) <= 0.98 * RUNS
 
 
-@pytest.mark.parametrize(("faster", "found_in"), [(1.3, 0.7), (2.0, 0.99)])
-def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(tmp_path, faster, found_in):
+@pytest.mark.parametrize(("faster", "found_in", "runs"), [(1.3, 0.7, RUNS // 2), (2.0, 0.99, RUNS)])
+def test_the_interval_of_the_speedup_holds_its_truth_where_one_is_found(
+    tmp_path, faster, found_in, runs
+):
     """All but the baseline are as much faster, so that luck alone chooses among them.
 
     The interval told is one of several that hold at once, and so holds more often than in 95 %: of
-    200 it may hold all. That they are no wider than that takes is seen by how often they all hold.
+    200 it may hold all. That they are no wider than that takes is seen by how often they all hold:
+    were each at 95 % by itself, they all would in 83 %.
     """
     luck = np.random.default_rng(1)
-    found = [recommend(tmp_path / str(run), Equal(luck, faster)) for run in range(RUNS)]
+    found = [recommend(tmp_path / str(run), Equal(luck, faster)) for run in range(runs)]
     better = [each.speedup for each in found if each.verdict == "better"]
-    assert len(better) >= found_in * RUNS
+    assert len(better) >= found_in * runs
     assert not [each for each in found if each.verdict == "tie"]
     assert sum(each.low <= faster <= each.high for each in better) >= 0.92 * len(better)
-    at_once = sum(
-        all(c.speedup.low <= faster <= c.speedup.high for c in each.candidates if c.speedup)
-        for each in found
-    )
-    least, most = stats.binom.interval(0.999, RUNS, 0.95)  # 179 and 198 of 200
-    assert least <= at_once <= most
+    assert 0.92 * runs <= sum(all_hold(each, faster) for each in found) <= 0.98 * runs
 
 
 class Uneven(Equal):
