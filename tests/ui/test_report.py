@@ -340,7 +340,8 @@ def test_what_is_likely_to_be_sooner_is_told_as_no_more_than_that(tmp_path):
     text = Page(render(changed(content, recommendation=likely), "likely")).text
     for told in (text, console_text(recommendation_table(likely))):
         assert "inconclusive, but likely: 1.3× sooner at val_loss" in told
-    assert "keep it" not in text
+    assert "likely sooner 1.3× 0.8–2.1" in text
+    assert "keep" not in text.partition("What to mind")[0]
     anneals = changed(likely, learning_rate_schedule="warmup_stable_decay")
     assert "inconclusive, but likely: ends at val_loss" in verdict(anneals)
 
