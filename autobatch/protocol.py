@@ -658,8 +658,8 @@ class Replicas(Struct):
     predicted_speedup: float  # in time to the same loss, over one device
     predicted_efficiency: float  # speedup / replicas
     # The speedup at the ends of the interval of the critical batch.
-    predicted_speedup_low: float
-    predicted_speedup_high: float
+    predicted_speedup_low: float | None = None
+    predicted_speedup_high: float | None = None
 
 
 class StepTime(Struct):

@@ -154,7 +154,7 @@ def shared(batch_size: int, replicas: int) -> str:
 def replica_plan(plan: Replicas) -> tuple[str, str]:
     """What is predicted, and with which reservations."""
     between, low, high = "", plan.predicted_speedup_low, plan.predicted_speedup_high
-    if low < high:
+    if low is not None and high is not None and low < high:
         between = f", {ratio(low)} to {ratio(high)} by what is known of the critical batch"
     return (
         f"{ratio(plan.predicted_speedup)}× as soon, batch {plan.per_replica_batch_size} each",
