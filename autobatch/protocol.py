@@ -754,7 +754,7 @@ class Recommendation(Struct):
     """The answer and its evidence.
 
     `verdict`: `better`, for certain; `tie`, where the baseline is recommended; or `inconclusive`,
-    where it is, or what is likely to be better.
+    where it is (`keeps_baseline`), or what is likely to be better.
     """
 
     schema_version: int
@@ -795,6 +795,12 @@ class Recommendation(Struct):
     environment: dict[str, Any]
     snippet: str
     wall_seconds: float
+
+    @property
+    def keeps_baseline(self) -> bool:
+        own = self.baseline
+        return (self.batch_size, self.learning_rate) == (own.batch_size, own.learning_rate)
+
     target_seconds: float | None = None  # of its training; None where nothing was timed
     # That trials trained by, over their steps, and the snippet sets; None: the user's own.
     learning_rate_schedule: Literal["warmup_stable_decay"] | None = None

@@ -21,7 +21,6 @@ import numpy as np
 from questions import head
 
 from autobatch.protocol import Recommendation
-from autobatch.ui.words import keeps_baseline
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from test_null import Equal, Wobbling, all_hold, recommend
@@ -50,7 +49,7 @@ def main() -> None:
         better = f"{len(told) / runs:.1%}"
         holds = f"{held / len(told):.0%} of {len(told)}" if told else ""
         every = f"{at_once / len(compared):.1%} of {len(compared)}"
-        changed = sum(not keeps_baseline(each) for each in found) / runs
+        changed = sum(not each.keeps_baseline for each in found) / runs
         print(
             f"| {loss} | {faster:g}x | {every} | {better} of {runs} | {holds} | {mean} "
             f"| {changed:.1%} | {regret(faster, changed):.3f} "

@@ -69,12 +69,10 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
         "seeds each)."
     )
     if choice.verdict != "better":
-        told += f" {LIKELY}"
+        told += f" {LIKELY} {_what_would_tell(choice, evidence, setting)}"
     told += _why_not_the_lowest(choice, evidence)
     if choice.tied_with:
         told += f" Seeds do not tell it apart from {evidence.listed(choice.tied_with)}."
-    if choice.verdict != "better":
-        told += f" {_what_would_tell(choice, evidence, setting)}"
     return told
 
 
@@ -134,7 +132,7 @@ def _equivalent(choice: Choice, evidence: Evidence) -> str:
 
 
 def _what_would_tell(choice: Choice, evidence: Evidence, setting: Setting) -> str:
-    """How many seeds, and what budget, the most promising setting's gain would take."""
+    """How many seeds, and what budget, telling its gain from chance would take."""
     interval = choice.standing.ends[setting]
     if interval.low >= -ranking.EQUIVALENT:
         return "Others are not ruled out, since not all of their seeds came to their end."

@@ -117,11 +117,10 @@ class Evidence:
     def highest_rung(self, batch_size: int) -> int:
         """The last that a trial is worth: at every size, the rule's share of the rate that broke.
 
-        A ceiling and no more: constant rates break down below the one that a short test found. A
-        test that breaks down below the baseline's own rate, which trains, is not believed. Where no
-        noise scale was resolved it grows with the rule, without end: so does the rate that breaks,
-        up to a batch that is not known, and one that is too high costs a trial that ends early. In
-        a warm-up the rule's own: what is above it would be found for the schedule's rise alone.
+        A ceiling and no more: constant rates break down below the one that a short test found. (One
+        below the baseline's own, which trains, is not believed.) Where no noise scale was resolved
+        it grows with the rule, without end: so does the rate that breaks, up to a batch that is not
+        known. In a warm-up the rule's own: what is above would be found for its rise alone.
         """
         broke = self._rung_that_broke()
         most = 0 if self.ends_in_warm_up(batch_size) else ranking.RUNG_BOUNDS[1]
@@ -229,7 +228,9 @@ class Evidence:
         return f"batch {setting.batch_size} with learning rate {rate:.3g}"
 
     def listed(self, settings: Sequence[Setting]) -> str:
-        *most, last = map(self.named, settings)
+        *most, last = (
+            self.named_baseline if s == self.baseline else self.named(s) for s in settings
+        )
         return f"{', '.join(most)} and {last}" if most else last
 
     @property

@@ -114,7 +114,7 @@ def compose(
 
 
 def _confidence(choice: Choice, outlook: Outlook) -> Literal["high", "medium", "low"]:
-    """High: trials and the model, of the noise scale alone, agree. Low: trials say nothing."""
+    """High: trials and the model, of the noise scale alone, agree. Low: trials do not decide."""
     if choice.verdict == "inconclusive":
         return "low"
     return "high" if outlook.agrees else "medium"

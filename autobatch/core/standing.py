@@ -63,9 +63,9 @@ class Standing(Reached):
         if setting in self.ends:
             end = self.ends[setting]
             return end.value < -ranking.EQUIVALENT and end.value + end.high < 0
-        found, difference = self.speedups[setting], self.differences.get(setting)
-        is_sooner = found.value > ranking.TIE and found.value * found.low > 1
-        return is_sooner and (difference is None or difference.value <= ranking.EQUIVALENT)
+        found, difference = self.speedups.get(setting), self.differences.get(setting)
+        is_sooner = found and found.value > ranking.TIE and found.value * found.low > 1
+        return bool(is_sooner) and (difference is None or difference.value <= ranking.EQUIVALENT)
 
     def is_alike(self, setting: Setting) -> bool:
         """For all that the seeds can tell."""

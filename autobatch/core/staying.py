@@ -1,4 +1,4 @@
-"""Why the baseline stays: nothing is better, for certain or for all that the seeds can tell."""
+"""Why the baseline stays: nothing is better for certain, or even likely to be."""
 
 from math import log
 
@@ -17,7 +17,7 @@ def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     if choice.verdict == "tie":
         return _why_none_is_sooner(choice, evidence, mine, goal)
     if choice.standing.speedups:
-        return _why_its_end_matters(choice, evidence, mine, goal) or _the_most_promising(
+        return why_its_end_matters(choice, evidence) or _the_most_promising(
             choice, evidence, mine, goal
         )
     seeds = len(evidence.finals[own])
@@ -109,9 +109,12 @@ def _why_nothing_changes(evidence: Evidence) -> str | None:
     )
 
 
-def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str | None:
+def why_its_end_matters(choice: Choice, evidence: Evidence) -> str | None:
     """Of the setting that would have been chosen, or told to be no sooner, but for how it ends."""
-    found = choice.standing
+    found, stays = choice.standing, ""
+    if choice.setting == evidence.baseline:
+        stays = f"{evidence.named_baseline.capitalize()} stays. "
+    goal = f"{evidence.metric} {evidence.shown(found.target):.4g}"
     sooner = [s for s, i in found.speedups.items() if i.low > 1 and found.ends_worse(s)]
     perhaps = [s for s, i in found.speedups.items() if i.high > ranking.TIE]
     if not sooner and all(map(found.ends_worse, perhaps)):  # more seeds would help none of them
@@ -125,17 +128,14 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
         is_so = "is" if interval.low > 1 else "may be"
         soonest = f"{is_so} {ratio(interval.value)} times as soon at {goal}, but"
         advice = (
-            f"{mine.capitalize()} stays. A learning rate that falls as training goes on may give "
+            f"{stays}A learning rate that falls as training goes on may give "
             "both. Where yours is a number that no callback changes, --set "
             "trials.schedule=warmup_stable_decay compares settings that way."
         )
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
         soonest = f"is at most 10 % sooner at {goal}, for certain, but"
-        advice = (
-            f"{mine.capitalize()} stays; a larger trials.budget would tell which is sooner later "
-            "on."
-        )
+        advice = f"{stays}A larger trials.budget would tell which is sooner later on."
     else:
         return None
     difference = found.difference(setting, maximise=evidence.maximise)
@@ -152,13 +152,20 @@ def _why_its_end_matters(choice: Choice, evidence: Evidence, mine: str, goal: st
 
 def _the_most_promising(choice: Choice, evidence: Evidence, mine: str, goal: str) -> str:
     found = choice.standing
-    setting, interval = max(
-        found.speedups.items(), key=lambda each: (not found.ends_worse(each[0]), each[1].value)
-    )
+
+    def promise(setting: Setting) -> tuple[bool, float]:
+        is_sound = not (found.ends_worse(setting) or evidence.goes_wrong(setting))
+        return is_sound, found.speedups[setting].value
+
+    setting = max(found.speedups, key=promise)
+    interval, wrong = found.speedups[setting], ""
+    if evidence.goes_wrong(setting):
+        wrong = f"But its {evidence.metric} gets worse again, to beyond where the baseline ends. "
     return (
         f"No setting{choice.of_use} beats {mine} for certain. The most promising, "
         f"{evidence.named(setting)}, is {ratio(interval.value)} times as soon at {goal} (95 % "
         f"interval {ratio(interval.low)} to {ratio(interval.high)}). "
+        + wrong
         + what_would_tell_gain(choice, evidence, setting, interval)
     )
 
@@ -190,7 +197,7 @@ def _why_none_is_sooner(choice: Choice, evidence: Evidence, mine: str, goal: str
 def what_would_tell_gain(
     choice: Choice, evidence: Evidence, setting: Setting, interval: Interval
 ) -> str:
-    """How many seeds, and what budget, the most promising setting's gain would take."""
+    """How many seeds, and what budget, telling its gain from chance would take."""
     if interval.high <= ranking.TIE:
         return (
             "Others are not ruled out, since they reach it with some seeds only, or too few were "

@@ -7,7 +7,7 @@ from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.more_seeds import LIKELY
 from autobatch.core.search import BOUNDED_BY
 from autobatch.core.standing import GOALS, Choice, Reached
-from autobatch.core.staying import what_would_tell_gain, why_it_stays
+from autobatch.core.staying import what_would_tell_gain, why_it_stays, why_its_end_matters
 from autobatch.protocol import BenchmarkPoint, BenchmarkResult, ProbeResult
 from autobatch.units import about, format_bytes, format_duration, format_rate, ratio
 
@@ -53,31 +53,36 @@ def why_this_one(choice: Choice, evidence: Evidence) -> str:
         f"{ratio(speedup.high)}; {len(evidence.finals)} finalists, {seeds} seeds each)."
     )
     if choice.verdict != "better":
-        sentence += f" {LIKELY}"
+        sentence += f" {LIKELY} {what_would_tell_gain(choice, evidence, setting, speedup)}"
     if choice.onward:
         sentence += _why_of_those(choice, evidence, choice.onward)
     if choice.tied_with:
         others = evidence.listed(choice.tied_with)
         sentence += f" {seeds} seeds do not tell it apart from {others}."
-    if choice.verdict != "better":
-        sentence += f" {what_would_tell_gain(choice, evidence, setting, speedup)}"
+    if choice.verdict != "better" and (passed_over := why_its_end_matters(choice, evidence)):
+        sentence += f" {passed_over}"
     return sentence
 
 
 def _with_what_is_alike(told: str, choice: Choice, evidence: Evidence) -> str:
-    """What is as good as the baseline for all that the seeds can tell, unless all that is named."""
-    if all(evidence.named(setting) in told for setting in choice.tied_with):
+    """What else is as good as the baseline for all that the seeds can tell."""
+    left = [s for s in choice.tied_with if evidence.named(s) not in told.replace("Batch", "batch")]
+    if not left:
         return told
     seeds = len(evidence.finals[evidence.baseline])
     mine = evidence.if_yours("yours", "the baseline")
-    others = evidence.listed(choice.tied_with)
-    return f"{told} {seeds} seeds do not tell {mine} apart from {others}."
+    return f"{told} {seeds} seeds do not tell {mine} apart from {evidence.listed(left)}."
 
 
 def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
-    """Of those that would be better and cannot be used, the soonest; or what ends lowest."""
-    found = choice.of_all
-    better = [s for s in choice.unusable if found.is_better(s) and not evidence.goes_wrong(s)]
+    """Of those that would be better and cannot be used, the soonest; or what ends lowest.
+
+    Where nothing is better for certain, of those that are likely to be.
+    """
+    found, lost = choice.of_all, [s for s in choice.unusable if not evidence.goes_wrong(s)]
+    better = [s for s in lost if found.is_better(s)]
+    if not better and choice.verdict != "better":
+        better = [s for s in lost if found.is_likely_better(s)]
     if not better:
         return ()
     if evidence.reading.anneals:
@@ -96,22 +101,24 @@ def what_was_given_up(choice: Choice, evidence: Evidence) -> tuple[str, ...]:
 
 
 def _why_of_those(choice: Choice, evidence: Evidence, further: Reached) -> str:
-    """Several are better than the baseline. `chosen` may not be the soonest of them."""
+    """Several are better than the baseline, or likely to be. The chosen may not be the soonest."""
     chosen, soonest = choice.setting, min(further.times, key=further.seconds)
     first, after = evidence.named(soonest), format_duration(further.seconds(soonest))
     start, end = (evidence.shown(each.target) for each in (choice.standing, further))
-    equal = "as good as equal"
+    equal, those = "as good as equal", "Of those that are sooner"
+    if choice.verdict != "better":
+        those = "Of those that are likely to be sooner"
     if start == end:  # then it is told when the chosen one is there
         if chosen == soonest:
             return ""
         told = f" {first.capitalize()} is there after {after}"
     elif chosen not in further.times:
-        told = f" Of those that are sooner, {first} is the first on the way to "
+        told = f" {those}, {first} is the first on the way to "
         told += f"{evidence.metric} {end:.4g}"
         equal += " before that"
     else:
         told = (
-            f" Of those that are sooner, it is at {GOALS} values of {evidence.metric} from "
+            f" {those}, it is at {GOALS} values of {evidence.metric} from "
             f"{start:.4g} to {end:.4g} after {format_duration(further.seconds(chosen))} on average"
         )
         if chosen == soonest:

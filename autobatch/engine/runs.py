@@ -137,11 +137,12 @@ def _summary(directory: Path) -> RunSummary:
 def _answer(content: Content) -> tuple[State, str]:
     if found := content.recommendation:
         told = f"batch {found.batch_size}, learning rate {found.learning_rate:.4g}"
-        if found.verdict == "better" and found.learning_rate_schedule:
-            return "recommended", f"{told}: ends at {found.metric} {found.val_loss:.4g}"
-        if found.verdict == "better":
-            return "recommended", f"{told}: {ratio(found.speedup.value)}× sooner"
-        return "recommended", f"{told}: {found.verdict}"
+        likely = "" if found.verdict == "better" else "likely "
+        if found.keeps_baseline:
+            return "recommended", f"{told}: {found.verdict}"
+        if found.learning_rate_schedule:
+            return "recommended", f"{told}: {likely}ends at {found.metric} {found.val_loss:.4g}"
+        return "recommended", f"{told}: {likely}{ratio(found.speedup.value)}× sooner"
     if measured := content.benchmark:
         return "benchmarked", f"knee at {measured.knee}, fastest at {measured.best}"
     if probed := content.probe:

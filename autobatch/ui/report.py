@@ -102,7 +102,6 @@ def _templates() -> "Environment":
     made.globals["yours"] = words.yours
     made.globals["compared"] = words.compared
     made.globals["beside_rate"] = words.beside_rate
-    made.globals["keeps_baseline"] = words.keeps_baseline
     return made
 
 

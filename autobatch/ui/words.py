@@ -42,17 +42,12 @@ def verdict(result: Recommendation) -> str:
             return _sooner(result)
         case "tie":
             return f"a tie: nothing tried{of_use} beats {kept}; {keep}"
-        case "inconclusive" if not keeps_baseline(result) and result.learning_rate_schedule:
+        case "inconclusive" if not result.keeps_baseline and result.learning_rate_schedule:
             return f"inconclusive, but likely: ends at {ends(result)}, after equal training time"
-        case "inconclusive" if not keeps_baseline(result):
+        case "inconclusive" if not result.keeps_baseline:
             return f"inconclusive, but likely: {_sooner(result)}"
         case "inconclusive":
             return f"inconclusive: nothing{of_use} beats {kept}{comma} for certain; {keep}"
-
-
-def keeps_baseline(result: Recommendation) -> bool:
-    own = result.baseline
-    return (result.batch_size, result.learning_rate) == (own.batch_size, own.learning_rate)
 
 
 def _sooner(result: Recommendation) -> str:

@@ -292,8 +292,42 @@ def test_what_is_likely_to_be_sooner_is_chosen_and_told_to_be_no_more_than_that(
     assert OWN in choice.tied_with
     told = why_this_one(choice, evidence)
     assert told.startswith("Batch 64 with learning rate 0.16 reaches val_loss")
-    assert " seeds each). That is likely, and not certain. 5 seeds do not tell it apart" in told
-    assert "seeds would tell that, if it is so, from chance" in told
+    assert " seeds each). That is likely, and not certain. About " in told
+    assert " seeds would tell that, if it is so, from chance: " in told
+    assert "5 seeds do not tell it apart from your batch 32 with learning rate 0.01" in told
+
+
+def test_beside_what_is_likely_it_is_told_why_what_is_sooner_for_certain_was_passed_over():
+    levels_off = {(OWN, seed): 0.5 for seed in range(SEEDS)} | {(OWN, 4): 0.58}
+    levels_off |= {(FAST, seed): 0.572 + 0.001 * seed for seed in range(SEEDS)}
+    speeds = {OWN: 2.5, FAST: 20.0, SAFER: 2.2, LARGE: 3.25}
+    evidence = evidence_of(levels_off=levels_off, speeds=speeds, noise=0.25)
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.setting) == ("inconclusive", LARGE)
+    told = why_this_one(choice, evidence)
+    assert "Batch 32 with learning rate 0.08 is " in told and "but ends worse" in told
+    assert "stays" not in told
+
+
+def test_what_was_likely_and_could_not_be_used_is_told():
+    speeds = {OWN: 1.0, FAST: 1.0, SAFER: 0.9, LARGE: 1.3}
+    evidence = evidence_of(speeds=speeds, noise=0.25)
+    choice = choose(evidence, ceiling=64, unverified={64: "out of memory"})
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+    (given_up,) = what_was_given_up(choice, evidence)
+    assert given_up.startswith("Batch 64 with learning rate 0.16 is 1.")
+    assert "did not pass a verification of its own (out of memory)" in given_up
+
+
+def test_of_the_most_promising_it_is_told_that_it_goes_wrong():
+    speeds = {OWN: 1.0, FAST: 0.9, SAFER: 0.9, LARGE: 1.3}
+    evidence = evidence_of(speeds=speeds, noise=0.25)
+    for curve in evidence.finals[LARGE].values():
+        curve.append((curve[-1][0], 2.2))
+    del evidence.finals[FAST], evidence.finals[SAFER]
+    choice = choose(evidence, ceiling=64)
+    assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
+    assert "But its val_loss gets worse again, to beyond" in why_this_one(choice, evidence)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,16 @@ def test_each_run_is_listed_with_how_far_it_came(folder):
     assert "record.jsonl:7" in found["damaged"].answer
 
 
+def test_of_an_answer_that_is_not_for_certain_it_is_told_whether_anything_changes(folder):
+    path = folder / "finished" / FILE_NAME
+    *before, answer = path.read_text().splitlines()
+    likely = answer.replace('"verdict":"better"', '"verdict":"inconclusive"')
+    assert likely != answer
+    path.write_text("\n".join([*before, likely]) + "\n")
+    (found,) = (run for run in runs_in(folder) if run.name == "finished")
+    assert found.answer == "batch 16, learning rate 0.3753: likely 33× sooner"
+
+
 def test_the_last_job_of_a_run_is_named_in_words(folder):
     header = (folder / "half" / FILE_NAME).read_text().splitlines()[0]
     for task, told in ((RANGE_TEST, "range test"), (Inspect(batch_size=32), "inspect")):

@@ -57,7 +57,7 @@ def trials_chart(found: Findings) -> Chart | None:
     seen: set[str] = set()
     result = found.recommendation
     own = words.whose(result) if result else STYLES["baseline"].label
-    kept = result is not None and words.keeps_baseline(result)
+    kept = result is not None and result.keeps_baseline
     traces = []
     for curve in curves:
         name = _name(curve, own, kept=kept)
