@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,16 @@ HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "autobatch"]
 MEASURING = ("probe", "benchmark", "recommend", "verify")
 QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
+# A command that measures in no process: to be run by `python -c`, its arguments after it.
+PRETENDING = f"""
+import sys
+sys.path.append({str(HERE)!r})
+from autobatch import opening, tuner
+from autobatch.ui.cli import main
+from pretend import PretendExecutor
+
+opening.LocalExecutor = PretendExecutor
+"""
 FAST = (
     *("benchmark.seconds=200ms", "batch_sizes.min=32", "batch_sizes.max=64"),
     *("trials.budget=16s", "trials.seeds=2"),
@@ -79,6 +90,12 @@ def wait_for(condition, seconds=60):
 def lines(folder):
     records = list(folder.glob("*/*/" + FILE_NAME))
     return records[0].read_text().splitlines() if records else []
+
+
+def measured_in(lines):
+    """The tasks in a record, as they stand there, sorted; but for inspections."""
+    tasks = [json.loads(line)["task"] for line in lines if '"task"' in line]
+    return sorted(json.dumps(task) for task in tasks if task["type"] != "inspect")
 
 
 def shown_in(text):

@@ -203,6 +203,14 @@ class PretendDevice:
         )
 
 
+class PretendExecutor(PretendDevice):
+    """In place of `opening.LocalExecutor`: whole commands, on a pretend device."""
+
+    def __init__(self, target, logs, *, facts=None, **_):
+        super().__init__(facts=facts)
+        self.logs = logs
+
+
 def annealed_share(step, steps):
     """Of its peak, the rate at `step` of a trial that warms up and anneals."""
     return max(0.0, min(1.0, (step + 1) / (0.1 * steps), (steps - step) / (0.2 * steps)))

@@ -2,14 +2,15 @@
 
 import contextlib
 import json
+from functools import partial
 
 import msgspec
 import pytest
 from commands import HERE, QUICK, autobatch_here, settings
-from pretend import PretendDevice, inspected
+from pretend import PretendDevice, PretendExecutor, inspected
 from test_tuner import session, tune
 
-from autobatch import tuner
+from autobatch import opening, tuner
 from autobatch.engine.difference import in_words
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError
@@ -240,8 +241,10 @@ def test_a_verification_measures_anew(tmp_path, recommended):
 
 
 def test_a_verification_prints_all_its_fields_as_json_though_it_does_not_hold(
-    tmp_path, recommended
+    tmp_path, recommended, monkeypatch
 ):
+    other = partial(PretendExecutor, facts=inspected(parameters=7))
+    monkeypatch.setattr(opening, "LocalExecutor", other)
     path = tmp_path / "recommendation.json"
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(recommended, batch_size=16)))
     here = settings("data=targets.py:data", *QUICK)

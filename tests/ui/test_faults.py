@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import msgspec
-from commands import autobatch_here, lines, settings
+from commands import PRETENDING, autobatch_here, lines, settings
+from pretend import PretendExecutor
 
+from autobatch import opening
 from autobatch.protocol import ProbeResult
 
 # As if a worker lacked something of ours that it needs once it has imported the user's file.
@@ -23,10 +25,8 @@ def build_model():
     return model
 """
 # As if the command itself lacked what it does last, when all is measured.
-COMMAND_THAT_FAILS = """
-from autobatch import tuner
-from autobatch.ui.cli import main
-
+COMMAND_THAT_FAILS = f"""
+{PRETENDING}
 tuner._keep = None
 main()
 """
@@ -44,7 +44,7 @@ def test_a_worker_that_fails_by_our_fault_is_told_with_the_log_to_report(tmp_pat
 
 
 def test_a_command_that_fails_by_our_fault_shows_where_and_keeps_what_was_measured(
-    recipe, tmp_path
+    recipe, tmp_path, monkeypatch
 ):
     ran = subprocess.run(
         [sys.executable, "-c", COMMAND_THAT_FAILS, "probe", recipe, *FEW],
@@ -57,6 +57,7 @@ def test_a_command_that_fails_by_our_fault_shows_where_and_keeps_what_was_measur
     assert "Traceback (most recent call last)" in ran.stderr
     assert ran.stderr.rstrip().endswith("TypeError: 'NoneType' object is not callable")
     measured = lines(tmp_path)
+    monkeypatch.setattr(opening, "LocalExecutor", PretendExecutor)
     code, stdout, _ = autobatch_here("probe", recipe, *FEW, "--json", "--quiet", cwd=tmp_path)
     assert (code, msgspec.json.decode(stdout, type=ProbeResult).largest_fitting) == (0, 8)
     added = [line for line in lines(tmp_path)[len(measured) :] if '"task"' in line]

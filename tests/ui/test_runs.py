@@ -10,21 +10,72 @@ import termios
 
 import psutil
 import pytest
-from commands import COMMAND, FAST, HERE, autobatch_here, lines, settings, start, wait_for
+from commands import (
+    COMMAND,
+    FAST,
+    HERE,
+    autobatch_here,
+    lines,
+    measured_in,
+    settings,
+    start,
+    wait_for,
+)
+from pretend import PretendExecutor
 
+from autobatch import opening
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.runs import RunSummary
+from autobatch.protocol import Trained, changed
 
 
-def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(recipe, tmp_path):
+def test_a_changed_model_in_the_same_run_directory_is_refused_unless_fresh(
+    recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(opening, "LocalExecutor", PretendExecutor)
     common = ("--run-dir", "run", "--quiet", *settings("batch_sizes.max=8"))
     assert autobatch_here("probe", recipe, *common, cwd=tmp_path)[0] == 0
-    changed = (*common, *settings("args={width: 9}"))
-    code, _, stderr = autobatch_here("probe", recipe, *changed, cwd=tmp_path)
+    other = (*common, *settings("args={width: 9}"))
+    code, _, stderr = autobatch_here("probe", recipe, *other, cwd=tmp_path)
     assert code == 5
     assert "args.width was not set and is 9" in stderr
-    assert autobatch_here("probe", recipe, *changed, "--fresh", cwd=tmp_path)[0] == 0
+    assert autobatch_here("probe", recipe, *other, "--fresh", cwd=tmp_path)[0] == 0
     assert (tmp_path / "run.old-1" / FILE_NAME).exists()
+
+
+class SlowTrials(PretendExecutor):
+    """Trains as it does, but takes longer."""
+
+    def _trial(self, task):
+        trained = super()._trial(task)
+        if isinstance(trained, Trained):
+            return changed(trained, train_seconds=2 * trained.train_seconds)
+        return trained
+
+
+def seconds_trained(lines):
+    outcomes = [json.loads(line)["outcome"] for line in lines if '"type":"trained"' in line]
+    return sum(outcome["train_seconds"] for outcome in outcomes)
+
+
+def test_trials_that_are_trained_anew_are_the_same_and_so_is_the_answer(
+    recipe, tmp_path, monkeypatch
+):
+    answers, told = [], []
+    for executor, anew in ((PretendExecutor, []), (SlowTrials, ["--fresh-trials"])):
+        monkeypatch.setattr(opening, "LocalExecutor", executor)
+        arguments = ("recommend", recipe, "--run-dir", "run", "--json", *anew)
+        code, stdout, stderr = autobatch_here(*arguments, cwd=tmp_path)
+        assert code == 0, stderr
+        answers.append(json.loads(stdout))
+        told.append((tmp_path / "run" / FILE_NAME).read_text().splitlines())
+    assert "What was measured before is kept in run.old-1." in " ".join(stderr.split())
+    assert (tmp_path / "run.old-1" / FILE_NAME).read_text().splitlines() == told[0]
+    assert measured_in(told[1]) == measured_in(told[0])
+    assert seconds_trained(told[1]) == pytest.approx(2 * seconds_trained(told[0]))
+    names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
+    first, again = ({name: answer[name] for name in names} for answer in answers)
+    assert again == first
 
 
 WRITTEN = """
@@ -104,8 +155,7 @@ def test_an_interrupted_run_tells_what_it_knows_and_goes_on_from_there(recipe, t
     assert measured[: len(probed)] == probed
     interrupted(recipe, tmp_path, "differentiated", signal.SIGINT, signal.SIGINT)
     assert lines(tmp_path)[: len(measured)] == measured
-    asked = [json.loads(line).get("task") for line in lines(tmp_path)]
-    asked = [json.dumps(task) for task in asked if task and task["type"] != "inspect"]
+    asked = measured_in(lines(tmp_path))
     assert len(asked) == len(set(asked))
 
 

@@ -2,21 +2,23 @@
 
 import os
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-from commands import COMMAND, lines, settings
+from commands import COMMAND, PRETENDING, lines, settings
 
 from autobatch.protocol import ProbeResult
 from autobatch.ui.console import LastingFile
 
 FEW = settings("batch_sizes.max=8")
+PRETEND_COMMAND = [sys.executable, "-c", f"{PRETENDING}main()"]
 
 
-def shell(line, recipe, folder):
+def shell(line, recipe, folder, command=PRETEND_COMMAND):
     """(exit code, stdout, stderr) of a line in which `$@` is a probe."""
-    words = ["sh", "-c", line, "sh", *COMMAND, "probe", str(recipe), *FEW]
+    words = ["sh", "-c", line, "sh", *command, "probe", str(recipe), *FEW]
     ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
     return ran.returncode, ran.stdout, ran.stderr
 
@@ -34,12 +36,13 @@ def test_an_answer_without_room_is_told_when_all_else_is_done(recipe, tmp_path):
 
 
 def test_a_run_without_streams_is_whole(recipe, tmp_path):
-    assert shell('"$@" >&- 2>&-', recipe, tmp_path)[0] == 0
+    """With the processes that measure."""
+    assert shell('"$@" >&- 2>&-', recipe, tmp_path, COMMAND)[0] == 0
     assert '"answer"' in lines(tmp_path)[-1]
 
 
 def test_whoever_reads_no_more_ends_no_run(recipe, tmp_path):
-    assert read_no_more("probe", recipe, *FEW, cwd=tmp_path) == 0
+    assert read_no_more("probe", recipe, *FEW, cwd=tmp_path, command=PRETEND_COMMAND) == 0
     assert '"answer"' in lines(tmp_path)[-1]
 
 
@@ -48,11 +51,11 @@ def test_whoever_reads_no_more_changes_no_exit_code(tmp_path, arguments):
     assert read_no_more(*arguments, cwd=tmp_path) == (2 if "nowhere" in arguments else 0)
 
 
-def read_no_more(*arguments, cwd):
+def read_no_more(*arguments, cwd, command=COMMAND):
     """The exit code of a command whose streams go to a pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
-    ran = subprocess.run([*COMMAND, *arguments], cwd=cwd, stdout=writer, stderr=writer, timeout=300)
+    ran = subprocess.run([*command, *arguments], cwd=cwd, stdout=writer, stderr=writer, timeout=300)
     os.close(writer)
     return ran.returncode
 
