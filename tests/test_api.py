@@ -13,19 +13,6 @@ import autobatch
 HERE = Path(__file__).parent
 
 
-def test_probe_returns_a_typed_result_and_tells_events(tmp_path):
-    events = []
-    result = autobatch.probe(
-        f"{HERE}/targets.py:model",
-        overrides=["batch_sizes.max=8"],
-        run_directory=tmp_path / "run",
-        on_event=events.append,
-    )
-    assert isinstance(result, autobatch.ProbeResult)
-    assert (result.largest_fitting, result.bounded_by) == (8, "range")
-    assert events
-
-
 def test_errors_are_exceptions_with_an_exit_code():
     with pytest.raises(autobatch.AutobatchError, match=r"nowhere\.yaml") as error:
         autobatch.recommend("nowhere.yaml")
@@ -137,15 +124,16 @@ def test_a_notebook_probes_what_it_defines_and_shows_it_and_no_worker_runs_it_ag
 
 
 def test_calls_from_several_threads_wait_for_each_other(tmp_path):
-    told, second_is_told = [], threading.Event()
+    told, second_is_told, results = [], threading.Event(), []
 
     def call(name):
-        autobatch.probe(
+        result = autobatch.probe(
             f"{HERE}/targets.py:model",
             overrides=["batch_sizes.max=8"],
             run_directory=tmp_path / name,
             on_event=lambda event: tell(name, event),
         )
+        results.append(result)
 
     def tell(name, event):
         told.append((name, event))
@@ -160,6 +148,8 @@ def test_calls_from_several_threads_wait_for_each_other(tmp_path):
     second.join()
     assert "is at work in this Python process" in told[1][1].text
     assert [name for name, _ in groupby(name for name, _ in told)] == ["first", "second"] * 2
+    assert all(isinstance(each, autobatch.ProbeResult) for each in results)
+    assert [(each.largest_fitting, each.bounded_by) for each in results] == [(8, "range")] * 2
 
 
 def test_data_beside_a_recipe_is_refused():
