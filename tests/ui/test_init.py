@@ -261,8 +261,9 @@ def test_the_backend_that_was_chosen_stands_in_the_recipe(
 
 
 def test_a_backend_that_nobody_chose_does_not(monkeypatch, tmp_path):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # in which Keras has its configuration
+    for name in ("KERAS_HOME", "KERAS_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
     assert written(file(tmp_path)).backend is None
 
 

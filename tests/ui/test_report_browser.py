@@ -40,8 +40,13 @@ def looked_at(page):
     return path
 
 
-def test_charts_are_drawn_without_a_message_on_the_console(page):
-    dom, console = visit(page)
+@pytest.fixture(scope="module")
+def visited(page):
+    return visit(page)
+
+
+def test_charts_are_drawn_without_a_message_on_the_console(page, visited):
+    dom, console = visited
     assert console == []
     charts = re.findall(r'data-figure="(\w+)" role="img"[^>]*>\s*<div class="plot-container', dom)
     assert set(charts) == set(Page(page.read_text()).figures)
@@ -87,9 +92,9 @@ def test_a_request_would_have_been_seen(looked_at):
     assert "nothing.png" in re.search(r'data-requests="([^"]*)"', visit(path)[0])[1]
 
 
-def test_charts_follow_the_colour_scheme(page):
+def test_charts_follow_the_colour_scheme(page, visited):
     ink = {"light": "rgb(27, 36, 48)", "dark": "rgb(231, 235, 240)"}
-    light, dark = visit(page)[0], visit(page, scheme=DARK)[0]
+    light, dark = visited[0], visit(page, scheme=DARK)[0]
     assert ink["light"] in light and ink["dark"] not in light
     assert ink["dark"] in dark and ink["light"] not in dark
 
