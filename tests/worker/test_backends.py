@@ -1,7 +1,9 @@
 """The same questions on each of Keras' backends, in real processes; test_targets.py benchmarks."""
 
+import re
+
 import pytest
-from asking import SHORT_TRIAL
+from asking import SHORT_TRIAL, on_backends
 from asking import ask as ask_and_log
 
 from autobatch.protocol import (
@@ -86,6 +88,30 @@ def test_what_compiles_ahead_of_time_is_predicted_and_then_needs_just_that(
     assert found.peak_bytes == told.peak_bytes
     less = Probe(batch_size=1000, limit_bytes=told.peak_bytes - 1, predict=True)
     assert isinstance(ask(tmp_path, less, **target), OverBudget)
+
+
+COUNTING = """
+import os
+import jax, keras
+
+folder = jax.config.jax_compilation_cache_dir
+print("programs:", len(os.listdir(folder)) if os.path.exists(folder) else 0, flush=True)
+
+def model():
+    found = keras.Sequential([keras.Input((37,)), keras.layers.Dense(41)])
+    found.compile("sgd", "mse")
+    return found
+"""
+
+
+@on_backends("jax")  # others compile none before they run
+def test_a_small_program_is_compiled_in_the_first_process_alone(tmp_path):
+    (tmp_path / "train.py").write_text(COUNTING)
+    target = {"folder": tmp_path, "model": "train.py:model", "data": None}
+    logs = [ask_and_log(tmp_path, Inspect(batch_size=8), **target)[1] for _ in range(3)]
+    told = [re.search(r"programs: (\d+)", log.read_text()) for log in logs]
+    before, first, second = (int(each[1]) for each in told)
+    assert before < first == second
 
 
 def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):

@@ -34,10 +34,13 @@ PRELOAD = ("jax", "keras", "tensorflow")  # where it is, keras.utils.set_random_
 EQUAL_PARTS = True
 COPIES_DATA = False
 THREADS_PER_REPLICA = 4
+SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def template_environment(folder: str, device: str) -> dict[str, str]:
     """Trials of one size run one program: each process after the first finds it compiled.
+
+    So are the many small ones beside it, of which JAX by itself keeps none.
 
     Were JAX to leave its own frames out of tracebacks, its errors would seem to come from ours.
     """
@@ -46,6 +49,7 @@ def template_environment(folder: str, device: str) -> dict[str, str]:
     platforms = hidden if device == "cpu" else {}
     return platforms | {
         "JAX_COMPILATION_CACHE_DIR": f"{folder}/xla-programs",
+        SHORTEST: os.environ.get(SHORTEST, "0"),
         "JAX_TRACEBACK_FILTERING": "off",
         "TF_CPP_MIN_LOG_LEVEL": "1",  # keeps the allocator's warnings, our evidence
     }
