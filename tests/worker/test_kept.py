@@ -60,12 +60,20 @@ def load_mapped():
     np.save({calls!r} + ".npy", x)
     return (np.asarray(np.load({calls!r} + ".npy", mmap_mode="r")[:50]), y), validation
 """
+SLOW = 0.6  # seconds that a loader takes in tests where less counts as slow
+SOONER_SLOW = (  # a line of code
+    "import autobatch.worker.called as calling, autobatch.worker.kept as keeping; "
+    "calling.SLOW_SECONDS = keeping.SLOW_SECONDS = 0.5"
+)
 LARGE = """
 import time
+import autobatch.worker.kept as keeping
 import numpy as np
 
+keeping.COPIED_BYTES_PER_SECOND = 1 << 30
+
 def load_data():
-    time.sleep(5)  # longer than a copy takes
+    time.sleep(1.1)  # longer than a copy takes
     part = lambda n: (np.zeros((n, 8), "float32"), np.zeros((n, 1), "float32"))
     return part(50), part(3 << 23)  # that is never touched, and takes no memory
 """
@@ -79,7 +87,7 @@ def asking(tmp_path):
 
     def ask(seconds, loader="load_data"):
         code = LOADER.format(calls=str(calls), seconds=seconds)
-        Path(tmp_path, "slow.py").write_text(code)
+        Path(tmp_path, "slow.py").write_text(code + (SOONER_SLOW if seconds == SLOW else ""))
         target = Target(
             folder=str(tmp_path), model=f"{HERE}/targets.py:model", data=f"slow.py:{loader}"
         )
@@ -110,7 +118,7 @@ def test_a_quick_loader_is_called_each_time_and_nothing_is_written(asking):
 @pytest.mark.parametrize("loader", ["load_dataset", "load_for"])
 def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, loader):
     """Arrays that were asked for with a batch size may be others with another."""
-    found, calls, kept = asking(seconds=1.1, loader=loader)
+    found, calls, kept = asking(seconds=SLOW, loader=loader)
     assert (calls, kept) == (2, False)
     told = "Of arrays, without batch_size, that would be paid once"
     assert any(told in note for note in found.notes)
@@ -120,7 +128,7 @@ def test_a_slow_loader_of_what_cannot_be_kept_is_told_what_would_help(asking, lo
 def test_tensors_and_frames_of_a_slow_loader_are_kept_as_arrays(asking, loader):
     if loader == "load_frames":
         pytest.importorskip("pandas")
-    _, calls, kept = asking(seconds=1.1, loader=loader)
+    _, calls, kept = asking(seconds=SLOW, loader=loader)
     assert (calls, kept) == (1, True)
 
 
@@ -212,7 +220,7 @@ def test_a_full_disk_is_no_fault_of_what_was_loaded(tmp_path):
 
 
 def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(asking):
-    found, calls, kept = asking(seconds=1.1, loader="load_named")
+    found, calls, kept = asking(seconds=SLOW, loader="load_named")
     assert (calls, kept) == (2, False)
     assert any("what it returns cannot be kept, as arrays" in note for note in found.notes), (
         found.notes
@@ -220,7 +228,7 @@ def test_a_slow_loader_of_what_cannot_be_pickled_is_called_in_each_process(askin
 
 
 def test_a_slow_loader_that_maps_files_into_memory_has_them_not_copied(asking):
-    found, calls, kept = asking(seconds=1.1, loader="load_mapped")
+    found, calls, kept = asking(seconds=SLOW, loader="load_mapped")
     assert (calls, kept) == (2, False)
     assert any("of files that it maps into memory no copy is kept" in note for note in found.notes)
 
@@ -287,10 +295,11 @@ def test_a_loader_that_sets_what_the_model_is_built_from_is_called_before_it(
     first, within, read = SETTING[setting]
     code = f"""
         import time
+        {SOONER_SLOW}
         {first}
         def load():
             {within.replace("; ", chr(10) + " " * 12)}
-            time.sleep(1.1)
+            time.sleep({SLOW})
             return (x, x[:, :1]), (x[:16], x[:16, :1])
         def data():
             return load()
@@ -309,11 +318,12 @@ def test_a_loader_that_sets_what_the_model_is_built_from_is_called_before_it(
 
 def test_a_model_that_is_another_without_the_loader_is_refused(tmp_path):
     """Where it was not seen that the loader sets what it is built from."""
-    code = """
+    code = f"""
         import os, time
+        {SOONER_SLOW}
         def data():
             os.environ["UNITS_OF_MODEL"] = "3"
-            time.sleep(1.1)
+            time.sleep({SLOW})
             return (x, x[:, :1]), (x[:16], x[:16, :1])
         def model():
             units = int(os.environ.get("UNITS_OF_MODEL", 1))
@@ -333,11 +343,12 @@ def test_what_is_mapped_from_an_inspection_before_counts_where_this_one_was_quic
     code = f"""
         import time
         from pathlib import Path
+        {SOONER_SLOW}
         called = Path({str(tmp_path / "called")!r})
         def data():
             if not called.exists():
                 called.touch()
-                time.sleep(1.1)
+                time.sleep({SLOW})
             return (x, x[:, :1]), (x[:16], x[:16, :1])
         """
     first, second = (asked(tmp_path, code, Inspect(batch_size=16)) for _ in range(2))
