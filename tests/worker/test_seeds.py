@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from asking import SHORT_TRIAL, ask
+from asking import BACKENDS, SHORT_TRIAL, ask
 
 from autobatch.protocol import changed
 
@@ -17,8 +17,13 @@ def trained(tmp_path, model, seed):
 
 
 @pytest.mark.parametrize(
-    ("model", "starts_alike"),
-    [("model", False), ("model_that_seeds", True), ("model_made_at_import", True)],
+    ("backend", "model", "starts_alike"),
+    [
+        *((each, "model", False) for each in BACKENDS),
+        *((each, "model_that_seeds", True) for each in BACKENDS),
+        ("tensorflow", "model_made_at_import", True),  # when it is made, no backend decides
+    ],
+    indirect=["backend"],
 )
 def test_seeds_differ_where_the_users_code_sets_one(on_each_backend, tmp_path, model, starts_alike):
     (one, start), (other, its_start) = (trained(tmp_path, model, seed) for seed in (1, 2))
