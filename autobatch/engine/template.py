@@ -37,7 +37,8 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
         forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
     _read[:] = wanted
     preload = backends.load(target.backend).PRELOAD
-    context.set_forkserver_preload([*preload, "autobatch.worker.tasks"])
+    ours = ("autobatch.worker.tasks", f"{backends.__name__}.{target.backend}")
+    context.set_forkserver_preload([*preload, *ours])
     with as_template(target, logs):
         forkserver.ensure_running()
 

@@ -91,11 +91,12 @@ def test_what_compiles_ahead_of_time_is_predicted_and_then_needs_just_that(
 
 
 COUNTING = """
-import os
+import os, sys
 import jax, keras
 
 folder = jax.config.jax_compilation_cache_dir
 print("programs:", len(os.listdir(folder)) if os.path.exists(folder) else 0, flush=True)
+print("its operations:", "jaxlib.mlir.dialects.mhlo" in sys.modules, flush=True)
 
 def model():
     found = keras.Sequential([keras.Input((37,)), keras.layers.Dense(41)])
@@ -112,6 +113,8 @@ def test_a_small_program_is_compiled_in_the_first_process_alone(tmp_path):
     told = [re.search(r"programs: (\d+)", log.read_text()) for log in logs]
     before, first, second = (int(each[1]) for each in told)
     assert before < first == second
+    # What describes them takes long to import: the template has done so.
+    assert all("its operations: True" in log.read_text() for log in logs)
 
 
 def test_it_is_trained_and_the_same_seed_gives_the_same_losses(tmp_path):
