@@ -12,6 +12,7 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
 TOGETHER = ("test_recommended.py", "test_report_browser.py")  # their tests share a long set-up
+LONGEST = "test_a_step_that_pytorch_compiles"
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -31,11 +32,16 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by their fixtures
 def pytest_collection_modifyitems(items):
-    """Those of a backend together: each has a template, which takes seconds to start."""
+    """Those of a backend together: each has a template, which takes seconds to start.
+
+    Last those that start one for themselves, first the longest: else it alone goes on at the end.
+    """
 
     def place(item):
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        return asking.BACKENDS.index(parameters.get("backend", asking.BACKEND))
+        backend = asking.BACKENDS.index(parameters.get("backend", asking.BACKEND))
+        starts_another = item.get_closest_marker("another_template") is not None
+        return backend, starts_another, not item.name.startswith(LONGEST)
 
     items.sort(key=place)
 

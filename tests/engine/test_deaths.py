@@ -65,7 +65,7 @@ def test_the_kernels_out_of_memory_killer_is_out_of_memory(tmp_path):
 def hang(tmp_path):
     task = Probe(batch_size=8, limit_bytes=512 * MIB)
     data = "deaths.py:data_too_large_for_its_readers"
-    return ask(tmp_path, task, "modest_model", data=data, deadline_seconds=20)
+    return ask(tmp_path, task, "modest_model", data=data, deadline_seconds=10)
 
 
 @pytest.mark.usefixtures("group")
@@ -194,6 +194,7 @@ def test_where_another_thread_may_go_on_the_allocator_itself_says_when_it_waited
     task = Probe(batch_size=1600, limit_bytes=20 * MIB)
     outcome = ask(tmp_path, task, "model_beside_a_thread", data="deaths.py:images")
     assert isinstance(outcome, OutOfMemory), outcome
+    assert "OOM when allocating" in outcome.evidence or "ran out of memory" in outcome.evidence
     assert "nothing runs" not in outcome.evidence
 
 

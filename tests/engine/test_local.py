@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import psutil
@@ -84,17 +84,6 @@ def test_a_verification_runs_the_ragged_batch_and_the_validation(tmp_path):
     outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB, verify=True))
     assert (outcome.ragged_samples, outcome.validated) == (8, True)
     assert outcome.full_steps >= 10
-
-
-def test_a_real_out_of_memory_error_of_the_limited_allocator(tmp_path):
-    outcome, _ = ask(
-        tmp_path,
-        Benchmark(batch_size=4096, seconds=1, limit_bytes=16 * MIB),
-        model="targets.py:wide_model",
-        data="targets.py:much_data",
-    )
-    assert isinstance(outcome, OutOfMemory)
-    assert "OOM when allocating" in outcome.evidence or "ran out of memory" in outcome.evidence
 
 
 def test_peaks_are_nearly_affine_in_the_batch_and_repeat(tmp_path):
@@ -201,7 +190,7 @@ def test_a_failure_of_the_users_step_is_never_out_of_memory(tmp_path):
 
 def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
     outcome, _ = ask(
-        tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model", deadline_seconds=5
+        tmp_path, Inspect(batch_size=8), model="targets.py:hanging_model", deadline_seconds=4
     )
     assert isinstance(outcome, TimedOut)
     assert outcome.where is not None
@@ -219,7 +208,7 @@ from autobatch.protocol import Inspect, RangeTest, Target
 
 def stop(progress):
     if not stops:
-        stops.append(subprocess.Popen(["sh", "-c", f"sleep 11; kill -CONT {{os.getpid()}}"]))
+        stops.append(subprocess.Popen(["sh", "-c", f"sleep 8; kill -CONT {{os.getpid()}}"]))
         os.kill(os.getpid(), signal.SIGSTOP)
 
 if __name__ == "__main__":
@@ -230,8 +219,8 @@ if __name__ == "__main__":
     task = RangeTest(
         batch_size=8, learning_rate=1e-9, lowest_factor=0.1, highest_factor=1.0, steps=200, seed=0
     )
-    found = executor.run(task, deadline_seconds=10, on_progress=stop)
-    print(type(found).__name__, len(stops), round(executor.stopped_seconds) >= 11)
+    found = executor.run(task, deadline_seconds=7, on_progress=stop)
+    print(type(found).__name__, len(stops), round(executor.stopped_seconds) >= 8)
 """
     (tmp_path / "main.py").write_text(code)
     command = [sys.executable, "main.py"]
@@ -244,7 +233,7 @@ def test_an_inspection_that_tells_nothing_for_long_is_asked_where_it_is(tmp_path
     notes = []
     target = Target(folder=str(HERE), model="targets.py:hanging_model")
     executor = LocalExecutor(target, tmp_path, on_note=notes.append)
-    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=6), TimedOut)
+    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=5), TimedOut)
     (told,) = notes
     assert told.startswith("After 3.0 s it is still in hanging_model (targets.py, line ")
 
@@ -289,10 +278,10 @@ def test_a_worker_that_tells_all_the_time_is_watched_too(tmp_path):
         task,
         model="deaths.py:model_with",
         args={"layer": "KeepsMoreAndMore"},
-        resident_limit_bytes=2048 * MIB,
+        resident_limit_bytes=1024 * MIB,
     )
     assert isinstance(outcome, OutOfMemory), outcome
-    assert "its resident memory reached 2." in outcome.evidence
+    assert "its resident memory reached 1." in outcome.evidence
 
 
 def test_a_template_that_was_killed_is_started_anew_as_it_was(tmp_path, capfd):
@@ -389,6 +378,7 @@ def test_a_worker_has_the_environment_that_its_caller_has_now(tmp_path, monkeypa
         assert f"with data in {told}\n" in executor.log_path().read_text()
 
 
+@pytest.mark.another_template
 def test_what_frameworks_read_as_they_are_imported_is_read_anew_once_it_is_set(
     tmp_path, monkeypatch
 ):
@@ -467,16 +457,29 @@ def workers():
     return found
 
 
-@pytest.mark.skipif(bool(gpus.usable()), reason="there is a GPU")
-def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried(tmp_path):
+@pytest.fixture
+def without_template(monkeypatch):
+    """None is started, where no process is forked from it."""
+    monkeypatch.setattr(local, "start_template", lambda *_: None)
+
+
+class Unseeing(LocalExecutor):
+    """Nothing that it starts sees the GPU."""
+
+    def _run(self, *_):
+        self.tried.append(type(self._context))
+        return TargetMissing(message="TensorFlow does not see it", is_device=True)
+
+
+@pytest.mark.usefixtures("without_template")
+def test_where_forks_do_not_see_the_gpu_a_fresh_interpreter_is_tried_once(tmp_path):
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
     told = []
-    executor = LocalExecutor(target, tmp_path, on_note=told.append)
-    for logs in (2, 3):  # it is tried once
-        outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)
-        assert isinstance(outcome, TargetMissing)
-        assert "TensorFlow does not see it" in outcome.message
-        assert len(list(tmp_path.glob("*-inspect.log"))) == logs
+    executor = Unseeing(target, tmp_path, on_note=told.append)
+    executor.tried = []
+    for _ in range(2):
+        assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=1), TargetMissing)
+    assert executor.tried == [ForkServerContext, SpawnContext, SpawnContext]
     assert told == []  # for it did not help
 
 
@@ -489,6 +492,7 @@ class SeenByFreshInterpreters(LocalExecutor):
         return OutOfMemory(evidence="OOM")
 
 
+@pytest.mark.usefixtures("without_template")
 def test_where_a_fresh_interpreter_sees_the_gpu_all_jobs_have_one(tmp_path):
     told = []
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
@@ -604,14 +608,30 @@ def test_a_frameworks_error_may_come_of_memory_that_others_took(
         assert found is failed
 
 
+GPU = gpus.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1", uuid="GPU-7")
+ON_GPU = Target(folder=str(HERE), model="targets.py:model", device="gpu")
+
+
 @pytest.mark.skipif(bool(gpus.usable()), reason="there is a GPU")
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_gpu_that_disappears_is_told_unless_the_driver_does_not_answer(tmp_path, answers):
-    gpu = gpus.Gpu(name="A", total_bytes=1, free_bytes=1, driver="1", uuid="GPU-7")
-    surveys = [gpus.GpuSurvey(gpus=(gpu,)), gpus.GpuSurvey(answers=answers)]
-    target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
-    executor = LocalExecutor(target, tmp_path, survey_gpus=lambda: surveys.pop(0))
+@pytest.mark.another_template
+def test_a_gpu_that_disappears_is_told(tmp_path):
+    told, surveys = [], [gpus.GpuSurvey(gpus=(GPU,)), gpus.GpuSurvey()]
+    executor = LocalExecutor(
+        ON_GPU, tmp_path, on_note=told.append, survey_gpus=lambda: surveys.pop(0)
+    )
     outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)
     assert isinstance(outcome, TargetMissing)
     gone = "A GPU is gone: NVIDIA's driver reports GPU-7 no more. The worker said: There is a GPU"
-    assert outcome.message.startswith(gone if answers else "There is a GPU")
+    assert outcome.message.startswith(gone)
+    assert "TensorFlow does not see it" in outcome.message
+    # A fork did not see it; nor did a fresh interpreter, and so nothing is told of those.
+    assert len(list(tmp_path.glob("*-inspect.log"))) == 2
+    assert told == []
+
+
+def test_a_gpu_of_which_the_driver_does_not_answer_is_not_called_gone():
+    surveys = [gpus.GpuSurvey(gpus=(GPU,)), gpus.GpuSurvey(answers=False)]
+    used = used_gpus.UsedGpus(ON_GPU, lambda: surveys.pop(0), 0)
+    unseen = TargetMissing(message="There is a GPU", is_device=True)
+    assert used.judged(Inspect(batch_size=8), unseen) is unseen
+    assert surveys == []
