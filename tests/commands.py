@@ -18,7 +18,7 @@ from autobatch.ui.cli import main
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "autobatch"]
 MEASURING = ("probe", "benchmark", "recommend", "verify")
-QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=8")
+QUICK = ("benchmark.seconds=200ms", "batch_sizes.min=16")
 # A command that measures in no process: to be run by `python -c`, its arguments after it.
 PRETENDING = f"""
 import sys

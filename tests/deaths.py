@@ -165,20 +165,6 @@ class KeepsMoreAndMore(keras.layers.Layer):
         return x + tf.reshape(tf.py_function(keep, [], tf.float32), ())
 
 
-class ForFewSamples(keras.layers.Layer):
-    """Raises where a batch has 40 or more."""
-
-    def call(self, x):
-        import tensorflow as tf
-
-        def look(rows):
-            if rows >= 40:
-                raise ValueError("40 samples are too many for me")
-            return 0.0
-
-        return x + tf.reshape(tf.py_function(look, [tf.shape(x)[0]], tf.float32), ())
-
-
 class Waiting(keras.layers.Layer):
     """Needs 28 of 64 MiB, wherever they lie, while what goes on for a while holds 38."""
 

@@ -55,6 +55,12 @@ def much_data():
     return data(8192)
 
 
+def plenty():
+    """Of which little is held out."""
+    (x, y), (held_x, held_y) = much_data()
+    return (x, y), (held_x[:64], held_y[:64])
+
+
 def one_dataset():
     return data()[0]
 

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from commands import FAST, HERE, autobatch, settings
+from commands import FAST, HERE, autobatch_here, settings
 from pretend import PretendDevice, annealed_share, inspected, session, telling
 from targets import model, much_data
 
@@ -309,9 +309,10 @@ def test_a_real_model_is_recommended_for_by_annealed_trials(tmp_path):
     """And what is printed to paste trains that model."""
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
-    quick = [*FAST, "batch_sizes.max=32", "trials.learning_rate=none", ANNEALED]
+    few = ("batch_sizes.max=32", "trials.budget=6s", "trials.learning_rate=none")
+    quick = [*FAST, *few, ANNEALED]
     arguments = ("recommend", recipe, *settings(*quick), "--json")
-    code, out, err = autobatch(*arguments, "--tensorboard", tmp_path / "events", cwd=tmp_path)
+    code, out, err = autobatch_here(*arguments, "--tensorboard", tmp_path / "events", cwd=tmp_path)
     assert code == 0, err
     found = json.loads(out)
     assert found["learning_rate_schedule"] == "warmup_stable_decay"

@@ -26,7 +26,7 @@ def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_
 
 def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_path):
     (tmp_path / "recipe.yaml").write_text(
-        f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:much_data\n"
+        f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:plenty\n"
         "device: {memory_limit: 20MiB}\n"
     )
     code, stdout, _ = autobatch_here("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
@@ -72,24 +72,12 @@ def test_a_function_in_a_package_is_trained_as_it_is_imported(tmp_path):
     assert "19 parameters" in stderr  # 4 x 3 + 3 + 3 + 1
 
 
-def test_code_that_fails_from_some_size_on_bounds_the_answer_and_is_not_called_memory(tmp_path):
-    (tmp_path / "recipe.yaml").write_text(
-        f"model: {HERE}/deaths.py:model_with\nargs: {{layer: ForFewSamples}}\n"
-        f"data: {HERE}/targets.py:data\n"
-    )
-    code, stdout, _ = autobatch_here("probe", "recipe.yaml", "--json", "--quiet", cwd=tmp_path)
-    result = msgspec.json.decode(stdout, type=ProbeResult)
-    assert (code, result.bounded_by, result.largest_fitting) == (0, "failure", 39)
-    told = [note for note in result.notes if "40 samples are too many for me" in note]
-    assert [note.endswith("Not about memory.") for note in told] == [True], result.notes
-
-
 def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(recipe, tmp_path):
     arguments = ("benchmark", recipe, "--json", *settings(*QUICK))
     code, stdout, _ = autobatch_here(*arguments, cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
     assert code == 0
-    assert [point.batch_size for point in result.points] == [8, 16, 32, 48]
+    assert [point.batch_size for point in result.points] == [16, 32, 48]
     assert all(p.low <= p.samples_per_second <= p.high for p in result.points)
     code, stdout, stderr = autobatch_here(*arguments, "--sizes", "16,24,99", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
