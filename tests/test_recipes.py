@@ -10,11 +10,9 @@ from autobatch.engine.local import LocalExecutor
 from autobatch.errors import RecipeError
 from autobatch.opening import question_of, read_target
 from autobatch.protocol import (
-    Benchmark,
     Fits,
     Inspect,
     Inspected,
-    Measured,
     Probe,
     Target,
     Trained,
@@ -70,16 +68,14 @@ def test_a_recipe_works_on_a_backend_as_it_stands(on_each_backend, path, tmp_pat
     assert isinstance(fits, Fits), fits
     assert fits.validated
     if on_each_backend == "tensorflow":  # on which it trains below, longer
-        measured = executor.run(Benchmark(batch_size=size, seconds=0.5), deadline_seconds=300)
-        assert isinstance(measured, Measured), measured
         return
     trial = Trial(
         batch_size=size,
         learning_rate=1e-3,
-        steps=40,
-        evaluate_at=(0, 40),
-        validation_batch_size=256,
-        validation_samples=256,
+        steps=10,
+        evaluate_at=(0, 10),
+        validation_batch_size=64,
+        validation_samples=64,
         seed=1,
     )
     trained = executor.run(trial, deadline_seconds=300)
