@@ -397,7 +397,8 @@ def test_an_optimizer_that_keras_wraps_is_annealed():
 
 @pytest.mark.parametrize(("updates", "expected"), [(1, Trained), (2, UserCodeFailed)])
 def test_an_optimizer_that_makes_more_updates_than_steps_is_refused(tmp_path, updates, expected):
-    outcome, _ = ask(tmp_path, ANNEALED, model="pilots.py:critic", args={"updates": updates})
+    task = changed(ANNEALED, steps=20, evaluate_at=(0, 20))
+    outcome, _ = ask(tmp_path, task, model="pilots.py:critic", args={"updates": updates})
     assert isinstance(outcome, expected), outcome
     if updates > 1:
         assert "more or fewer updates than the training has steps" in outcome.message
