@@ -80,7 +80,7 @@ def autobatch_here(*arguments, cwd):
         sys.argv = argv
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=200):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -17,6 +17,7 @@ from commands import (
     FAST,
     autobatch_here,
     lines,
+    measured_in,
     run_shown,
     settings,
     shown_in,
@@ -24,8 +25,9 @@ from commands import (
     wait_for,
 )
 
-from autobatch.engine.record_file import FILE_NAME
-from autobatch.protocol import ProbePoint, ProbeResult, Recommendation
+from autobatch.engine.local import LocalExecutor
+from autobatch.engine.record_file import FILE_NAME, read_record
+from autobatch.protocol import ProbePoint, ProbeResult, Recommendation, Trained
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 TUTORIAL = README[README.index("## Your own model") : README.index("## Commands")]
@@ -43,12 +45,6 @@ class Tutorial:
     @property
     def answer(self):
         return self.recommended[1]
-
-
-def measured_in(lines):
-    """The tasks in a record, as they stand there, sorted; but for inspections."""
-    tasks = [json.loads(line)["task"] for line in lines if '"task"' in line]
-    return sorted(json.dumps(task) for task in tasks if task["type"] != "inspect")
 
 
 @pytest.fixture(scope="module")
@@ -161,28 +157,15 @@ def test_quiet_keeps_the_files_for_tensorboard_quiet_too(tutorial):
     assert list((tutorial.folder / "events").iterdir())
 
 
-def evaluated_in(lines):
-    """What trials found, by their tasks."""
-    entries = [json.loads(line) for line in lines if '"type":"trial"' in line]
-    return {json.dumps(e["task"]): e["outcome"]["evaluations"] for e in entries}
-
-
-def test_trials_that_are_trained_anew_report_the_same_losses_and_so_the_same_answer(tutorial):
-    folder, first = tutorial.folder, tutorial.answer
-    again, measured = folder / "again", lines(folder)
-    again.mkdir()
-    (again / FILE_NAME).write_text("\n".join(measured) + "\n")
-    arguments = ("recommend", folder / "recipe.yaml", *settings(*FAST), "--json")
-    code, stdout, stderr = autobatch_here(
-        *arguments, "--run-dir", again, "--fresh-trials", cwd=folder
-    )
-    assert code == 0, stderr
-    assert f"What was measured before is kept in {again}.old-1." in " ".join(stderr.split())
-    found = (again / FILE_NAME).read_text().splitlines()
-    assert measured_in(found) == measured_in(measured)
-    assert evaluated_in(found) == evaluated_in(measured)
-    names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
-    assert {n: json.loads(stdout)[n] for n in names} == {n: json.loads(first)[n] for n in names}
+def test_a_trial_that_is_trained_anew_reports_the_same_losses(tutorial, tmp_path):
+    record = read_record(next(tutorial.folder.glob(f"*/*/{FILE_NAME}")).parent)
+    trials = [each for each in record.entries if isinstance(each.outcome, Trained)]
+    last_of = {each.task.batch_size: each for each in trials}
+    executor = LocalExecutor(record.header.target, tmp_path)
+    assert len(last_of) == 2
+    for entry in (trials[0], *last_of.values()):
+        again = executor.run(entry.task, deadline_seconds=120)
+        assert again.evaluations == entry.outcome.evaluations
 
 
 def test_the_table_names_the_answer_and_the_reasons(tutorial):
