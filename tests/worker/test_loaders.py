@@ -6,7 +6,7 @@ import time
 import msgspec
 import psutil
 import pytest
-from asking import BACKENDS, ask, on_backends
+from asking import ask, on_backends
 from control_groups import small_group
 from worker.test_targets import HERE, LIMIT, TRIAL
 
@@ -44,10 +44,14 @@ def ask_loader(tmp_path, task, data):
     return found, log.read_text()
 
 
-@pytest.mark.parametrize("task", [SHORT, BENCHMARK, SHORT_TRIAL])
 @pytest.mark.parametrize(
-    ("backend", "data"),
-    [*((each, "by_processes") for each in BACKENDS), ("torch", "by_processes_that_persist")],
+    ("backend", "data", "task"),
+    [
+        *(("tensorflow", "by_processes", task) for task in (SHORT, BENCHMARK, SHORT_TRIAL)),
+        ("jax", "by_processes", BENCHMARK),  # which trains, and draws without training
+        *(("torch", "by_processes", task) for task in (SHORT, BENCHMARK, SHORT_TRIAL)),
+        *(("torch", "by_processes_that_persist", t) for t in (SHORT, BENCHMARK, SHORT_TRIAL)),
+    ],
     indirect=["backend"],
 )
 def test_its_processes_draw_the_batches_and_none_of_them_stays(tmp_path, data, task):
