@@ -31,7 +31,7 @@ opening.LocalExecutor = PretendExecutor
 """
 FAST = (
     *("benchmark.seconds=200ms", "batch_sizes.min=32", "batch_sizes.max=64"),
-    *("trials.budget=16s", "trials.seeds=2"),
+    *("trials.budget=8s", "trials.seeds=2"),
 )
 
 
