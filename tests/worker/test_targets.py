@@ -452,7 +452,7 @@ def test_a_long_sample_of_the_validation_is_met_too(tmp_path):
 @on_backends("tensorflow", "jax")  # PyTorch's allocator on the CPU counts nothing
 def test_what_an_optimizer_keeps_is_in_the_peak(tmp_path):
     """Adam has two numbers for each weight, which SGD has not."""
-    task = Probe(batch_size=20, limit_bytes=LIMIT, seconds=0)
+    task = Probe(batch_size=20, limit_bytes=LIMIT)  # of few steps, luck decides what overlaps
     peaks = [
         ask_kind(tmp_path, task, "wide", "arrays", args={"optimizer": each}).peak_bytes
         for each in ("sgd", "adam")
