@@ -31,17 +31,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from questions import HERE, head
 
 import autobatch
-from autobatch.core import learning_curves, ranking
+from autobatch.core import learning_curves, quantiles, ranking
 from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record import Record
 from autobatch.engine.record_file import Entry
 from autobatch.opening import question_of, read_target
 from autobatch.protocol import Baseline, Diverged, Inspect, Inspected, Trained, Trial
 
-HERE = Path(__file__).parent
 Setting = tuple[int, float]  # batch size, learning rate
 FACTORS = [2.0**k for k in range(-2, 10)]  # of the baseline's learning rate
 DEADLINE_SECONDS = 3600
@@ -70,7 +69,7 @@ class Timed:
             return "1.00"
         ratios = np.log(self.seconds) - np.log(best.seconds)
         mean, n = float(ratios.mean()), len(ratios)
-        half = float(stats.t.ppf(0.975, n - 1) * ratios.std(ddof=1)) / math.sqrt(n)
+        half = quantiles.student(0.975, n - 1) * float(ratios.std(ddof=1)) / math.sqrt(n)
         low, high = math.exp(mean - half), math.exp(mean + half)
         return f"{math.exp(mean):.2f} ({low:.2f} to {high:.2f})"
 
@@ -147,15 +146,28 @@ class Workload:
         """
         times: list[float] = []
         for seed in seeds:
-            curve, took_seconds = self.trained(size, rate, seconds, seed)
-            reached = None if curve is None else learning_curves.time_to(curve, target)
-            if reached is None:
-                untrained = len(seeds) - len(times) - 1
-                self.spent_seconds += took_seconds * untrained if curve else 0.0
+            reached, took_seconds = self._once(target, (size, rate), seconds, seed, {})
+            if math.isinf(reached):
+                self.spent_seconds += took_seconds * (len(seeds) - len(times) - 1)
                 return math.inf
             self.beyond_seconds += seconds - reached
             times.append(max(reached, self.step_seconds[size]))
         return ranking.geometric_mean(times)
+
+    def _once(
+        self,
+        target: float,
+        setting: Setting,
+        seconds: float,
+        seed: int,
+        hyperparameters: dict[str, float],
+    ) -> tuple[float, float]:
+        """(when it gets there, infinite if it never does; what it took, 0 where it diverged)."""
+        curve, took_seconds = self.trained(*setting, seconds, seed, hyperparameters)
+        if curve is None:
+            return math.inf, 0.0
+        reached = learning_curves.time_to(curve, target)
+        return math.inf if reached is None else reached, took_seconds
 
     def timed(
         self,
@@ -166,14 +178,10 @@ class Workload:
         hyperparameters: dict[str, float] | None = None,
     ) -> Timed:
         """With each seed; one that does not get there counts as `seconds`."""
-        size, rate = setting
-        times = []
-        for seed in seeds:
-            curve, _ = self.trained(size, rate, seconds, seed, hyperparameters)
-            reached = None if curve is None else learning_curves.time_to(curve, target)
-            times.append(math.inf if reached is None else max(reached, self.step_seconds[size]))
+        shortest, also = self.step_seconds[setting[0]], hyperparameters or {}
+        times = [self._once(target, setting, seconds, seed, also)[0] for seed in seeds]
         missed = sum(map(math.isinf, times))
-        return Timed(setting, [min(t, seconds) for t in times], missed)
+        return Timed(setting, [min(max(t, shortest), seconds) for t in times], missed)
 
 
 def is_too_high(lower: list[float]) -> bool:
@@ -276,11 +284,10 @@ def main() -> None:
                 f"settings, {given.seeds} seeds each: {spent:.0f} s, {beyond:.0f} s of it after "
                 f"that loss was reached; best {best[0]} at {best[1]:.4g}."
             )
-            print(
-                "| found by | batch | learning rate | time to it | regret | wall time "
-                "| of the grid's |"
+            head(
+                *("found by", "batch", "learning rate", "time to it", "regret", "wall time"),
+                "of the grid's",
             )
-            print("| --- " * 7 + "|")
             least, cost = work.timed(goal, best, longer, last), spent - beyond
             print(least.row("grid", least, cost, cost))
             for name, setting in found.items():

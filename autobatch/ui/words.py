@@ -36,21 +36,19 @@ def verdict(result: Recommendation) -> str:
     given_up = any(c.is_finalist and c.failure for c in result.candidates)
     of_use = " that can be used" if given_up else ""
     match result.verdict:
-        case "better" if result.learning_rate_schedule:
-            return f"ends at {ends(result)}, after equal training time"
-        case "better":
-            return _sooner(result)
         case "tie":
             return f"a tie: nothing tried{of_use} beats {kept}; {keep}"
-        case "inconclusive" if not result.keeps_baseline and result.learning_rate_schedule:
-            return f"inconclusive, but likely: ends at {ends(result)}, after equal training time"
-        case "inconclusive" if not result.keeps_baseline:
-            return f"inconclusive, but likely: {_sooner(result)}"
-        case "inconclusive":
+        case "inconclusive" if result.keeps_baseline:
             return f"inconclusive: nothing{of_use} beats {kept}{comma} for certain; {keep}"
+        case "inconclusive":
+            return f"inconclusive, but likely: {_gain(result)}"
+        case "better":
+            return _gain(result)
 
 
-def _sooner(result: Recommendation) -> str:
+def _gain(result: Recommendation) -> str:
+    if result.learning_rate_schedule:
+        return f"ends at {ends(result)}, after equal training time"
     speedup = result.speedup
     return (
         f"{ratio(speedup.value)}× sooner at {result.metric} {result.target_loss:.4g} "
