@@ -242,6 +242,7 @@ class Inspected(Tagged):
     mapped_bytes: int = 0  # of the machine's memory that the data lies in, and later is a file's
     extents: tuple[Extent, ...] = ()  # of what the loader returns: one, or training and validation
     schedule_follows_batch: bool = False  # as it is built for the batch size that it is told
+    schedule_follows_partly: bool = False  # it does, but not in proportion
     schedule_peak_step: int = 0  # at which its rate is first at its highest
     learning_rate_exponent: float = 0.0  # of the batch size that the user's callable is told
     rate_scheduler: str | None = None  # a callback that sets the rate each epoch, left out

@@ -22,8 +22,13 @@ class Compiled:
         return self.kappa(batch_size) if self.inspected.schedule_counts_steps else 1.0
 
     def warm_up_steps(self, batch_size: int) -> float:
-        """Fewer of larger batches, by trials or by the callable that is told the batch size."""
-        return self.inspected.schedule_peak_step / self.kappa(batch_size)
+        """Fewer of larger batches, by trials or by the callable that is told the batch size.
+
+        At most: that may leave them as they are.
+        """
+        own = self.inspected.schedule_peak_step
+        scaled = own / self.kappa(batch_size)
+        return max(own, scaled) if self.inspected.schedule_follows_partly else scaled
 
     def hyperparameters(self, batch_size: float, learning_rate: float) -> dict[str, float]:
         """What else changes at a size, whose learning rate by the rule is given."""

@@ -1,7 +1,7 @@
 """What trials change in the user's optimizer: the learning rate, and what goes with the batch."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from autobatch.protocol import RATE_FUNCTION
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.schedules import Growing, Scaled, WarmupStableDecay
 
+Follows = Literal["", "partly", "wholly"]
 NAME = {"name": ""}  # of optimizers that are compared
 SCHEDULE_HORIZON = 2**20  # steps looked at for the peak of a schedule
 ROUNDED = 0.05  # of the peak: a schedule's numbers of steps are, to whole ones
@@ -146,33 +147,28 @@ def _schedule(optimizer: Any) -> Any | None:
     return None if isinstance(rate, keras.Variable) or not callable(rate) else rate
 
 
-def follows_batch(one: keras.Model, twice: keras.Model) -> bool:
+def follows_batch(one: keras.Model, twice: keras.Model) -> Follows:
     """Whether the schedule of the first optimizer is twice as fast at twice the batch size.
 
-    Whatever its rates are there, of which `rate_exponent` tells.
+    Whatever its rates are there. "partly": it differs otherwise, as by a warm-up that stays.
     """
     schedules = [_schedule(next(iter(optimizers(each).values()))) for each in (one, twice)]
     kind = keras.optimizers.schedules.LearningRateSchedule
     if not all(isinstance(each, kind) for each in schedules):
-        return False
+        return ""
     of_one, of_twice = schedules
     steps = [2**power for power in range(1, SCHEDULE_HORIZON.bit_length())]
     slow = _shape(of_one, steps)
     if np.allclose(slow, _shape(of_twice, steps), rtol=0, atol=ROUNDED):
-        return False
-    return np.allclose(slow, _shape(of_twice, [s // 2 for s in steps]), rtol=0, atol=ROUNDED)
+        return ""
+    halved = _shape(of_twice, [s // 2 for s in steps])
+    return "wholly" if np.allclose(slow, halved, rtol=0, atol=ROUNDED) else "partly"
 
 
 def _shape(schedule: Any, steps: list[int]) -> list[float]:
     """Its rates at them, as shares of its highest."""
     highest = _peak(schedule, 0)[1] or 1.0
     return [_number(schedule(step)) / highest for step in steps]
-
-
-def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
-    """The power of the batch size that the user's callable has the rate grow with; mostly 0."""
-    now, then = (learning_rate(next(iter(optimizers(m).values())))[0] or 0.0 for m in (one, twice))
-    return round(math.log2(then / now), 3) if now > 0 and then > 0 else 0.0
 
 
 def scale_learning_rates(model: keras.Model, rate: float, *, speed: float = 1.0) -> None:

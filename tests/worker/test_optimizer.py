@@ -21,6 +21,7 @@ from autobatch.protocol import (
     UserCodeFailed,
     changed,
 )
+from autobatch.worker.by_size import rate_exponent
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import (
     change_settings,
@@ -28,7 +29,6 @@ from autobatch.worker.optimizer import (
     learning_rate,
     optimizers,
     peak_step,
-    rate_exponent,
     scale_learning_rates,
     settings,
     warm_up_and_anneal,
@@ -83,13 +83,17 @@ def test_the_peak_of_a_schedule_is_found_wherever_it_is(steps):
 
 
 @pytest.mark.parametrize("samples", [3000, 50_001])
-@pytest.mark.parametrize(("factor", "follows"), [(1, False), (2, True), (3, False)])
+@pytest.mark.parametrize(
+    ("factor", "warm_up", "follows"),
+    [(1, None, ""), (2, None, "wholly"), (3, None, "partly"), (2, 100, "partly")],
+)
 def test_a_schedule_that_is_built_for_the_batch_size_is_told_from_one_that_is_not(
-    factor, follows, samples
+    factor, warm_up, follows, samples
 ):
     def built(batch_size):
         steps = samples // batch_size * 10
-        schedule = schedules.CosineDecay(0.0, steps, warmup_target=0.01, warmup_steps=steps // 20)
+        risen = warm_up or steps // 20
+        schedule = schedules.CosineDecay(0.0, steps, warmup_target=0.01, warmup_steps=risen)
         return model(keras.optimizers.SGD(schedule))
 
     assert follows_batch(built(32), built(32 * factor)) == follows
@@ -103,7 +107,7 @@ def test_a_callable_that_scales_the_rate_itself_is_seen(power):
         schedule = schedules.CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=steps // 20)
         return model(keras.optimizers.SGD(schedule))
 
-    assert follows_batch(built(32), built(64))
+    assert follows_batch(built(32), built(64)) == "wholly"
     assert rate_exponent(built(32), built(64)) == pytest.approx(power, abs=0.01)
 
 

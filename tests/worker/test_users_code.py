@@ -524,8 +524,15 @@ def test_a_file_that_lies_beside_the_code_and_not_where_the_command_is_typed(tmp
     assert "beside train.py: write Path(__file__).parent / 'table.csv'" in found.hint
 
 
-@pytest.mark.parametrize(("steps", "follows"), [("640 // batch_size", True), ("640", False)])
-def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, follows):
+@pytest.mark.parametrize(
+    ("steps", "follows", "partly"),
+    [
+        ("640 // batch_size", True, False),
+        ("640", False, False),
+        ("640 // batch_size + 40", True, True),
+    ],
+)
+def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, follows, partly):
     code = f"""
         build = model
         def model(batch_size=8):
@@ -536,6 +543,8 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, fo
         """
     found = asked(tmp_path, code, Inspect(batch_size=8))
     assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 0)
+    assert found.schedule_follows_partly == partly
+    assert any("Your CosineDecay goes with" in note for note in found.notes) == partly
     code = code.replace("CosineDecay(0.1", "CosineDecay(0.1 * batch_size / 8")
     scaled = tmp_path / "scaled"
     scaled.mkdir()

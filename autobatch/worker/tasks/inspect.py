@@ -2,42 +2,33 @@
 
 import platform
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from autobatch.protocol import OWN_LOSS, RATE_FUNCTION, Inspect, Inspected, Target
+from autobatch.protocol import OWN_LOSS, Inspect, Inspected, Target
 from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
+from autobatch.worker.by_size import by_size
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
-from autobatch.worker.called import (
-    Called,
-    builder_of,
-    call_loader,
-    call_of,
-    takes_batch_size,
-)
+from autobatch.worker.called import Called, call_loader, call_of
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
 from autobatch.worker.frames import no_memory, users_code, users_files
-from autobatch.worker.globals import sets_what_is_read
 from autobatch.worker.mistakes import uncounted_memory
 from autobatch.worker.optimizer import (
     accumulation_steps,
     batch_norm_layers,
-    follows_batch,
     learning_rate,
     optimizer_notes,
     optimizers,
     peak_step,
-    rate_exponent,
     settings,
     steps_made,
 )
@@ -95,15 +86,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     rate_scheduler = None
     if schedule is None and len(found) == 1:
         rate_scheduler, rate = scheduler(callbacks, rate)
-    follows, exponent = False, 0.0
-    loads = schedule not in (None, RATE_FUNCTION) and _may_set_steps(target, called)
-    builds = (schedule is not None or len(found) > 1) and takes_batch_size(builder_of(target))
-    if loads or builds:
-        pair = model, _built_for(2 * size, target, backend, loads=loads)
-        if pair[1] is None and size % 2 == 0:
-            pair = _built_for(size // 2, target, backend, loads=loads), model
-        if None not in pair:
-            follows, exponent = follows_batch(*pair), rate_exponent(*pair)
+    told_size = by_size(model, size, target, backend, called, schedule=schedule)
     fit_call = data.train.fit_call(call_of(target, called))
     if target.class_weight:
         fit_call = f"{fit_call.removesuffix(')')}, class_weight=class_weight)"
@@ -128,7 +111,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         code_fingerprint=users_code(target),
         data_fingerprint=user_data.fingerprint(data),
         nan=nan,
-        notes=notes,
+        notes=(*notes, *told_size.notes),
         versions={"python": platform.python_version(), "keras": keras.__version__}
         | backend.versions(),
         device_name=device_name if kind == "gpu" else cpu_name(),
@@ -141,9 +124,10 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         saved_seconds=data.saved_seconds,
         mapped_bytes=data.mapped_bytes,
         extents=data.extents,
-        schedule_follows_batch=follows,
+        schedule_follows_batch=told_size.follows != "",
+        schedule_follows_partly=told_size.follows == "partly",
         schedule_peak_step=max(map(peak_step, found), default=0),
-        learning_rate_exponent=exponent,
+        learning_rate_exponent=told_size.rate_exponent,
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
         fit_call=fit_call,
@@ -198,21 +182,6 @@ def _try(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, .
         "evaluated, so that probe and benchmark work, and recommend does not."
     )
     return (), (note,)
-
-
-def _may_set_steps(target: Target, called: Called) -> bool:
-    """Whether the loader, told another batch size, may have the model built for that."""
-    sets = called.changed is None or sets_what_is_read(target, called.changed)
-    return sets and takes_batch_size(called.loader)
-
-
-def _built_for(size: int, target: Target, backend: Backend, *, loads: bool) -> keras.Model | None:
-    """None where it cannot be: that many samples there may not be."""
-    with suppress(Exception):
-        if loads:
-            call_loader(target, batch_size=size)
-        return build_model(target, backend, seed=target.seed, batch_size=size)
-    return None
 
 
 def _import_notes(target: Target, called: Called) -> tuple[str, ...]:
