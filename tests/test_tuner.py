@@ -1808,7 +1808,7 @@ def test_a_schedule_that_counts_steps_is_made_as_fast_as_trials_had_it(tmp_path,
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_follows_batch": follows}
     found = tune(tmp_path, PretendDevice(facts=inspected(**schedule)))
     assert found.batch_size != 32
-    told = f"# divide the numbers of steps of your CosineDecay by {found.batch_size / 32:.4g}"
+    told = f"# your CosineDecay: divide its numbers of steps by {found.batch_size / 32:.4g}"
     assert (told in found.snippet.splitlines()) != follows
 
 

@@ -172,12 +172,11 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
         )
     elif inspected.learning_rate_schedule is not None:
         yield f"{seen}; what follows may suit another factor: a longer trials.budget sees more."
-    if size != own and inspected.schedule_counts_steps:
+    if advice := evidence.compiled.schedule_advice(size):
         micro = " (batches, also between updates)" if inspected.accumulation_steps > 1 else ""
         yield (
-            f"Your {inspected.learning_rate_schedule} counts steps{micro}: divide its numbers of "
-            f"steps by {evidence.compiled.kappa(size):.4g}, as the trials did, for it to take as "
-            "many epochs."
+            f"Your {inspected.learning_rate_schedule} counts steps{micro}: {advice}, as the trials "
+            "did, for it to take as many epochs."
         )
 
 
@@ -232,12 +231,11 @@ def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
 def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:
     """Its steps are batches of `fit`, however many of them an update has."""
     schedule = evidence.inspected.learning_rate_schedule
-    kappa = evidence.compiled.kappa(wished.batch_size)
+    advice = evidence.compiled.schedule_advice(wished.batch_size)
     is_split = wished.gradient_accumulation_steps > 1
-    is_other = evidence.inspected.schedule_counts_steps and kappa != 1
-    if schedule in (None, RATE_FUNCTION) or not (is_split or is_other):
+    if schedule in (None, RATE_FUNCTION) or not (is_split or advice):
         return ""
     told = f" Your {schedule} counts {'batches, also between updates' if is_split else 'steps'}"
-    if is_other:
-        return f"{told}: divide its numbers of steps by {kappa:.4g}."
+    if advice:
+        return f"{told}: {advice}."
     return f"{told}: leave its numbers of steps as they are at batch {wished.batch_size}."

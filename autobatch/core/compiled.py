@@ -21,6 +21,16 @@ class Compiled:
         """As fast in samples as the user's: steps of larger batches are fewer."""
         return self.kappa(batch_size) if self.inspected.schedule_counts_steps else 1.0
 
+    def schedule_advice(self, batch_size: int) -> str:
+        """What to change in it for that speed; nothing where it is the user's own."""
+        speed, made = self.schedule_speed(batch_size), self.inspected.steps_made
+        if speed == 1:
+            return ""
+        if made == 0:
+            return f"divide its numbers of steps by {speed:.4g}"
+        at = f"{made} + {speed:.4g} * (s - {made})"
+        return f"from step {made} on, at step s take its rate at {at}"
+
     def warm_up_steps(self, batch_size: int) -> float:
         """Fewer of larger batches, by trials or by the callable that is told the batch size.
 

@@ -25,9 +25,8 @@ def snippet(
     else:
         lines = _rates(names, rate, factor, inspected)
     kappa = evidence.compiled.kappa(choice.setting.batch_size)
-    if inspected.schedule_counts_steps and kappa != 1:
-        schedule = inspected.learning_rate_schedule
-        lines.append(f"# divide the numbers of steps of your {schedule} by {kappa:.4g}")
+    if advice := evidence.compiled.schedule_advice(choice.setting.batch_size):
+        lines.append(f"# your {inspected.learning_rate_schedule}: {advice}")
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
         inner = ".inner_optimizer" if inspected.loss_scaled else ""
         told = format_average(value, 6)
