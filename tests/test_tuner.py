@@ -1848,12 +1848,16 @@ def test_a_warm_up_takes_small_batches_longest(tmp_path, follows):
     assert max(rising) < min(above)
 
 
-def test_a_callback_that_sets_the_rate_is_told_and_multiplied(tmp_path):
-    facts = inspected(learning_rate=0.01, rate_scheduler="LearningRateScheduler")
-    found = tune(tmp_path, PretendDevice(facts=facts))
-    factor = f"{found.learning_rate / 0.01:.4g}"
-    line = found.snippet.splitlines()[0]
-    assert line == f"# multiply what your LearningRateScheduler returns by {factor}"
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_a_callback_that_sets_the_rate_is_told_and_multiplied(tmp_path, exponent):
+    scheduler = {"rate_scheduler": "LearningRateScheduler", "learning_rate_exponent": exponent}
+    found = tune(tmp_path, PretendDevice(facts=inspected(learning_rate=0.01, **scheduler)))
+    assert found.batch_size != 32
+    own = 0.01 * (found.batch_size / 32) ** exponent
+    assert found.snippet.startswith(
+        "# multiply the rates that your optimizer and your LearningRateScheduler name by "
+        f"{found.learning_rate / own:.4g} (not those made from lr)\n"
+    )
     assert any("would write over a rate that is set" in each for each in found.warnings)
 
 

@@ -155,7 +155,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
         yield (
             f"Trials went without your {inspected.rate_scheduler}, at one rate throughout (its "
             f"highest is {inspected.learning_rate:.3g}). It would write over a rate that is set: "
-            "multiply what it returns."
+            "multiply the rates that it names."
         )
     seen = (
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "

@@ -51,7 +51,8 @@ def _rates(names: list[str], rate: float, factor: str, inspected: Inspected) -> 
     if factor == "1":
         return []
     if is_set:
-        return [f"# multiply what your {inspected.rate_scheduler} returns by {factor}"]
+        named = f"your optimizer and your {inspected.rate_scheduler} name"
+        return [f"# multiply the rates that {named} by {factor} (not those made from lr)"]
     if len(names) > 1:
         return [f"# multiply the learning rates of {' and '.join(names)} by {factor}"]
     return [f"# multiply your {inspected.learning_rate_schedule} by {factor}"]

@@ -8,10 +8,11 @@ import keras
 
 from autobatch.protocol import RATE_FUNCTION, Target
 from autobatch.worker.backends import Backend
+from autobatch.worker.callbacks import made_callbacks, scheduler
 from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
 from autobatch.worker.globals import sets_what_is_read
 from autobatch.worker.optimizer import Follows, follows_batch, learning_rate, optimizers
-from autobatch.worker.target import build_model
+from autobatch.worker.target import build_model, find_callable
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,21 @@ def by_size(
 
 def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
     """The power of the batch size that the user's callable has the rate grow with; mostly 0."""
-    now, then = (learning_rate(next(iter(optimizers(m).values())))[0] or 0.0 for m in (one, twice))
-    return round(math.log2(then / now), 3) if now > 0 and then > 0 else 0.0
+    now, then = (learning_rate(next(iter(optimizers(m).values())))[0] for m in (one, twice))
+    return _exponent(now, then)
+
+
+def scheduler_exponent(target: Target, size: int, rate: float | None) -> float:
+    """The same of the rates of their LearningRateScheduler, over a compiled `rate`."""
+    if takes_batch_size(find_callable(target, "callbacks")):
+        with suppress(Exception):
+            made = [made_callbacks(target, each) for each in (size, 2 * size)]
+            return _exponent(*(scheduler(each, rate)[1] for each in made))
+    return 0.0
+
+
+def _exponent(now: float | None, then: float | None) -> float:
+    return round(math.log2(then / now), 3) if now and then and then / now > 0 else 0.0
 
 
 def _may_set_steps(target: Target, called: Called) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Any
 
 import keras
@@ -104,18 +105,18 @@ def made_callbacks(target: Target, batch_size: int) -> list[Any]:
 def scheduler(made: list[Any], rate: float | None) -> tuple[str | None, float | None]:
     """(class name, highest rate) of a LearningRateScheduler; else None, and the `rate` compiled.
 
-    None, too, of one that goes on from the rate that there is: a rate that is set is its start.
+    None, too, of one that only goes on from the rate that there is: one that is set is its start.
     """
     for callback in made:
         if rate is not None and _is_one_of(callback, ("LearningRateScheduler",)):
-            rates: list[float] = []
+            rates, names_any = [rate], False
             with suppress(Exception):  # it may need a training; or is for as many epochs as theirs
                 for epoch in range(EPOCHS):
-                    rates.append(_rate(callback, epoch, rates[-1] if rates else rate))
-                    if epoch == 0 and _rate(callback, epoch, 2 * rate) != rates[0]:
-                        return None, rate
-            if rates:
-                return type(callback).__name__, max(rates)
+                    rates.append(_rate(callback, epoch, rates[-1]))
+                    other = 2 * max(rates)  # it has not been there
+                    names_any |= _rate(callback, epoch, other) == rates[-1] < inf
+            if names_any:
+                return type(callback).__name__, max(rates[1:])
     return None, rate
 
 

@@ -811,6 +811,7 @@ def test_a_rate_by_epoch_may_be_written_for_fewer_epochs(tmp_path, task):
     [
         ("lambda epoch: [0.1, 0.2, 0.01][epoch]", 0.2),
         ("lambda epoch: 0.03 * keras.ops.ones(())", 0.03),
+        ("lambda epoch, rate: rate if epoch < 3 else 0.005", 0.01),
     ],
 )
 def test_the_rate_that_a_callback_sets_is_what_they_train_with(tmp_path, schedule, rate):
@@ -827,7 +828,19 @@ def test_the_rate_that_a_callback_sets_is_what_they_train_with(tmp_path, schedul
     assert any("set the learning rate: Stepwise, ReduceLR" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("schedule", ["lambda epoch, rate: 0.5 * rate", "lambda epoch: None"])
+def test_a_callback_that_scales_the_rate_with_the_batch_size_itself_is_seen(tmp_path):
+    code = """
+        def callbacks(batch_size):
+            rate = 0.01 * batch_size / 8
+            return [keras.callbacks.LearningRateScheduler(lambda epoch: rate * 0.9**epoch)]
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8), callbacks="train.py:callbacks")
+    assert (found.learning_rate, found.learning_rate_exponent) == (pytest.approx(0.01), 1)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["lambda epoch, rate: max(0.5 * rate, 1e-5)", "lambda epoch: None"]
+)
 def test_a_callback_that_goes_on_from_the_rate_that_is_set_leaves_it(tmp_path, schedule):
     """So does one that cannot be asked without a training."""
     code = f"""

@@ -14,7 +14,7 @@ from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
-from autobatch.worker.by_size import by_size
+from autobatch.worker.by_size import by_size, scheduler_exponent
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
 from autobatch.worker.called import Called, call_loader, call_of
 from autobatch.worker.configuration import Configuration
@@ -83,10 +83,13 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     found = list(named.values())
     told = [learning_rate(each) for each in found]
     rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
-    rate_scheduler = None
-    if schedule is None and len(found) == 1:
-        rate_scheduler, rate = scheduler(callbacks, rate)
     told_size = by_size(model, size, target, backend, called, schedule=schedule)
+    rate_scheduler, exponent = None, told_size.rate_exponent
+    if schedule is None and len(found) == 1:
+        compiled = rate
+        rate_scheduler, rate = scheduler(callbacks, compiled)
+        if rate_scheduler is not None:
+            exponent = scheduler_exponent(target, size, compiled)
     fit_call = data.train.fit_call(call_of(target, called))
     if target.class_weight:
         fit_call = f"{fit_call.removesuffix(')')}, class_weight=class_weight)"
@@ -127,7 +130,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         schedule_follows_batch=told_size.follows != "",
         schedule_follows_partly=told_size.follows == "partly",
         schedule_peak_step=max(map(peak_step, found), default=0),
-        learning_rate_exponent=told_size.rate_exponent,
+        learning_rate_exponent=exponent,
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
         fit_call=fit_call,
