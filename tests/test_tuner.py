@@ -1604,6 +1604,15 @@ def test_a_metric_that_the_model_does_not_report_is_refused_with_what_to_type(
     assert [type(task) for task in device.tasks] == [Inspect]  # before anything is measured
 
 
+def test_a_model_whose_updates_have_as_many_samples_at_every_size_is_refused(tmp_path):
+    device = PretendDevice(facts=inspected(accumulation_steps=32, accumulation_follows_batch=True))
+    with pytest.raises(UserCodeError, match="go with the batch size") as refused:
+        tune(tmp_path, device)
+    assert "autobatch benchmark" in refused.value.hint
+    assert len(device.tasks) == 1
+    assert probe(tmp_path / "probe", device).ceiling > 32
+
+
 def test_a_metric_of_unknown_direction_is_refused_rather_than_guessed(tmp_path):
     device = PretendDevice(facts=inspected(metrics=("val_loss", "val_wobble")))
     with pytest.raises(UsageError, match="val_wobble is better is not known"):

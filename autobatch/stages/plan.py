@@ -55,6 +55,13 @@ def refuse_what_cannot_be_tuned(recipe: Recipe, inspected: Inspected) -> None:
             f"The model's optimizer ({inspected.optimizer}) has no learning rate to tune.",
             hint="`autobatch probe` and `autobatch benchmark` work without one.",
         )
+    if inspected.accumulation_follows_batch:
+        raise UserCodeError(
+            "The model's gradient_accumulation_steps go with the batch size: an update has about "
+            "as many samples at each, so that the batch size changes time and memory alone.",
+            hint="`autobatch benchmark` says which size is fastest. For `recommend`, leave "
+            "gradient_accumulation_steps out, or as they are at your own batch size.",
+        )
     if recipe.trials.schedule != "own":
         _refuse_what_cannot_be_annealed(recipe.trials.schedule, inspected)
 

@@ -11,7 +11,13 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.callbacks import made_callbacks, scheduler
 from autobatch.worker.called import Called, builder_of, call_loader, takes_batch_size
 from autobatch.worker.globals import sets_what_is_read
-from autobatch.worker.optimizer import Follows, follows_batch, learning_rate, optimizers
+from autobatch.worker.optimizer import (
+    Follows,
+    accumulation_steps,
+    follows_batch,
+    learning_rate,
+    optimizers,
+)
 from autobatch.worker.target import build_model, find_callable
 
 
@@ -20,6 +26,7 @@ class BySize:
     schedule: str | None = None  # its class name
     follows: Follows = ""
     rate_exponent: float = 0.0
+    accumulation_follows: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -43,9 +50,11 @@ def by_size(
     schedule: str | None,
 ) -> BySize:
     """`model` is built for `size`; another for twice that, or half, where it may differ."""
-    several = len(optimizers(model)) > 1
-    loads = schedule not in (None, RATE_FUNCTION) and _may_set_steps(target, called)
-    builds = (schedule is not None or several) and takes_batch_size(builder_of(target))
+    accumulates, several = accumulation_steps(model) > 1, len(optimizers(model)) > 1
+    counts = accumulates or schedule not in (None, RATE_FUNCTION)
+    loads = counts and _may_set_steps(target, called)
+    differs = counts or several or schedule is not None
+    builds = differs and takes_batch_size(builder_of(target))
     if not (loads or builds):
         return BySize(schedule)
     one, twice = model, _built_for(2 * size, target, backend, loads=loads)
@@ -53,7 +62,8 @@ def by_size(
         one, twice = _built_for(size // 2, target, backend, loads=loads), model
     if one is None or twice is None:
         return BySize(schedule)
-    return BySize(schedule, follows_batch(one, twice), rate_exponent(one, twice))
+    follows = accumulation_steps(one) != accumulation_steps(twice)
+    return BySize(schedule, follows_batch(one, twice), rate_exponent(one, twice), follows)
 
 
 def rate_exponent(one: keras.Model, twice: keras.Model) -> float:

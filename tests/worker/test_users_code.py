@@ -552,6 +552,22 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, fo
     assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 1)
 
 
+@pytest.mark.parametrize(("steps", "follows"), [("16 // batch_size", True), ("2", False)])
+def test_gradients_that_are_accumulated_to_as_many_samples_at_every_size_are_seen(
+    tmp_path, steps, follows
+):
+    """Keras refuses a number of 1, which it would be at twice the size."""
+    code = f"""
+        build = model
+        def model(batch_size=8):
+            found = build()
+            found.compile(keras.optimizers.SGD(gradient_accumulation_steps={steps}), "mse")
+            return found
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert (found.accumulation_steps, found.accumulation_follows_batch) == (2, follows)
+
+
 BUILT_FROM_THE_DATA = """
     import tensorflow as tf
     build = model

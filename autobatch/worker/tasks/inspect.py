@@ -122,6 +122,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         optimizer_names=tuple(named) or ("optimizer",),
         optimizer_settings=kept_alike,
         accumulation_steps=accumulation_steps(model),
+        accumulation_follows_batch=told_size.accumulation_follows,
         loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         abilities=abilities,
         saved_seconds=data.saved_seconds,
