@@ -237,7 +237,6 @@ class Inspected(Tagged):
     optimizer_settings: dict[str, float] = {}  # what else goes with the batch size: beta_2, ...
     accumulation_steps: int = 1  # batches for one update of the weights
     accumulation_follows_batch: bool = False  # as many samples per update, whatever the batch
-    loss_scaled: bool = False  # the optimizer is wrapped, as Keras does for mixed_float16
     abilities: Abilities = Abilities()
     saved_seconds: float = 0.0  # that no process after this one spends on data: it counted, kept it
     mapped_bytes: int = 0  # of the machine's memory that the data lies in, and later is a file's

@@ -28,9 +28,8 @@ def snippet(
     if advice := evidence.compiled.schedule_advice(choice.setting.batch_size):
         lines.append(f"# your {inspected.learning_rate_schedule}: {advice}")
     for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
-        inner = ".inner_optimizer" if inspected.loss_scaled else ""
         told = format_average(value, 6)
-        lines.extend(f"{each}{inner}.{name} = {told}" for each in names)
+        lines.extend(f"{each}.{name} = {told}" for each in names)
     lines.append(fit_call)
     if replicas > 1:
         each = choice.setting.batch_size // replicas

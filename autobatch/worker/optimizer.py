@@ -21,7 +21,7 @@ RISE_STEPS, NEARLY = 256, 0.99  # looked at on the way to it; of it
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
-    """What applies the gradients, by name, out of loss-scaling wrappers and MultiOptimizers.
+    """What applies the gradients, by its path, out of loss-scaling wrappers and MultiOptimizers.
 
     A model with a training step of its own (a GAN) may keep several as attributes. The one that it
     is compiled with is one of them, unless it is what Keras takes where none is named.
@@ -29,22 +29,25 @@ def optimizers(model: keras.Model) -> dict[str, Any]:
     own = {
         name: value
         for name, value in vars(model).items()
-        if isinstance(value, keras.optimizers.Optimizer)
-        and value is not model.optimizer
-        and name.strip("_") != "optimizer"
+        if isinstance(value, keras.optimizers.Optimizer) and name.strip("_") != "optimizer"
     }
     found = own
     if model.optimizer is not None and not (own and _is_default(model.optimizer)):
         found = {"optimizer": model.optimizer, **own}
-    unwrapped: dict[str, Any] = {}
+    once: dict[str, Any] = {}
     for name, value in found.items():
-        inner = getattr(value, "inner_optimizer", value)
-        if hasattr(inner, "optimizers"):
-            parts = enumerate(_parts(model, inner))
-            unwrapped |= {f"{name}.optimizers[{number}]": part for number, part in parts}
-        else:
-            unwrapped[name] = inner
-    return unwrapped
+        for path, each in _unwrapped(model, name, value):
+            if all(each is not other for other in once.values()):  # the model may keep parts, too
+                once[path] = each
+    return once
+
+
+def _unwrapped(model: keras.Model, path: str, optimizer: Any) -> list[tuple[str, Any]]:
+    if hasattr(optimizer, "inner_optimizer"):
+        path, optimizer = f"{path}.inner_optimizer", optimizer.inner_optimizer
+    if not hasattr(optimizer, "optimizers"):
+        return [(path, optimizer)]
+    return [(f"{path}.optimizers[{n}]", each) for n, each in enumerate(_parts(model, optimizer))]
 
 
 def _is_default(optimizer: Any) -> bool:

@@ -55,9 +55,9 @@ def warmed_up(peak):
     return schedules.CosineDecay(0.0, 10_000, warmup_target=peak, warmup_steps=600)
 
 
-def mapped(first=0.1, last=0.01):
+def mapped(body=None):
     sgd = keras.optimizers.SGD
-    chosen = keras.optimizers.OptimizerMap(sgd(first), {"last/.*": sgd(last)})
+    chosen = keras.optimizers.OptimizerMap(body or sgd(0.1), {"last/.*": sgd(0.01)})
     return keras.optimizers.MultiOptimizer(chosen)
 
 
@@ -188,6 +188,38 @@ def test_of_several_optimizers_all_rates_are_multiplied():
     scale_learning_rates(found, 2 * rates(found)[0])
     assert sorted(rates(found)) == [0.02, 0.2]
     assert list(optimizers(found)) == ["optimizer.optimizers[0]", "optimizer.optimizers[1]"]
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [keras.optimizers.LossScaleOptimizer, lambda kept: mapped(body=kept)],  # as for mixed_float16
+)
+def test_an_optimizer_that_the_model_also_keeps_by_itself_is_scaled_once(compiled):
+    kept = keras.optimizers.SGD(0.1)
+    found = model(compiled(kept))
+    found.kept = kept
+    scale_learning_rates(found, 2 * rates(found)[0])
+    assert float(kept.learning_rate) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("inner", "own", "expected"),
+    [
+        (keras.optimizers.Adam, (), ["optimizer.inner_optimizer"]),
+        (keras.optimizers.RMSprop, ("d", "g"), ["d", "g"]),  # as of a GAN, which names it none
+        (mapped, (), [f"optimizer.inner_optimizer.optimizers[{number}]" for number in (0, 1)]),
+    ],
+)
+def test_each_optimizer_is_where_the_lines_to_paste_say_also_for_mixed_float16(
+    inner, own, expected
+):
+    found = model(keras.optimizers.LossScaleOptimizer(inner()))
+    for name in own:
+        setattr(found, name, keras.optimizers.Adam())
+    named = optimizers(found)
+    assert list(named) == expected
+    for path, optimizer in named.items():
+        assert eval(f"model.{path}", {"model": found}) is optimizer
 
 
 def test_optimizers_that_a_function_chooses_are_those_of_the_built_model():

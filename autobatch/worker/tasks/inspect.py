@@ -123,7 +123,6 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         optimizer_settings=kept_alike,
         accumulation_steps=accumulation_steps(model),
         accumulation_follows_batch=told_size.accumulation_follows,
-        loss_scaled=hasattr(model.optimizer, "inner_optimizer"),
         abilities=abilities,
         saved_seconds=data.saved_seconds,
         mapped_bytes=data.mapped_bytes,
