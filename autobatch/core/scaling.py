@@ -35,12 +35,20 @@ EPSILON_OF_ROOT = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb", "ScheduleFreeAdam
 STEPS = ("ema_overwrite_frequency", "warmup_steps")  # numbers of updates, as many in samples
 BY_BATCH = ("ema_momentum",)  # Keras averages weights at each batch, also between updates
 DECAYS = ("weight_decay", "adam_weight_decay")
+# Of Adagrad and Ftrl, beside sums over all steps: the power of kappa by which these shrink. It is 2
+# of squared gradients, and 1 of their root and of gradients (which an l1 of Ftrl clips).
+BESIDE_SUMS = {
+    "initial_accumulator_value": 2,
+    "beta": 1,
+    "l1_regularization_strength": 1,
+    "l2_regularization_strength": 1,
+}
 # Of every optimizer of Keras; and of Muon, which trains what is no matrix as Adam does. Those
 # without a rule have settings of their own, too.
 COMMON = (*DECAYS, "adam_beta_2", "ema_momentum", "ema_overwrite_frequency")
 WITHOUT_RULE = ("Adadelta", "Adafactor", "Muon")
 # The last is told of, and kept (Goyal et al. 2017).
-SETTINGS = (*AVERAGES, *STEPS, *DECAYS, "epsilon", "initial_accumulator_value", "momentum")
+SETTINGS = (*AVERAGES, *STEPS, *DECAYS, *BESIDE_SUMS, "epsilon", "momentum")
 # Of squared gradients. Below beta_1, beta_2 makes Adam unstable; and with a rho of fewer steps than
 # ten, RMSprop divides a gradient by itself (tests/core/test_scaling.py simulates it).
 LEAST_AVERAGE = 0.9
@@ -125,6 +133,6 @@ def hyperparameters(
             found[name] = value / kappa
         elif name in DECAYS:
             found[name] = value * kappa / rate_ratio
-        elif name == "initial_accumulator_value":
-            found[name] = value / kappa**2
+        elif name in BESIDE_SUMS:
+            found[name] = value / kappa ** BESIDE_SUMS[name]
     return found

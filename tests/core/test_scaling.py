@@ -167,6 +167,48 @@ def test_adagrad_keeps_its_rate():
         assert adagrad_spread(rooted, size) > 1.2 * base
 
 
+def ftrl(batch, settings, *, samples=20_000, runs=1000):
+    """(mean at half, mean, spread at the end) of w in a noisy valley h (w - 1)^2 / 2; as Keras."""
+    rng = np.random.default_rng(0)
+    given = FTRL | settings
+    l1, l2 = given["l1_regularization_strength"], given["l2_regularization_strength"]
+    w, z = np.zeros(runs), np.zeros(runs)
+    total = np.full(runs, given["initial_accumulator_value"])
+    halfway = 0.0
+    for step in range(1, samples // batch + 1):
+        g = 0.05 * (w - 1) + rng.normal(size=runs) / sqrt(batch)
+        z += g - (np.sqrt(total + g * g) - np.sqrt(total)) / 0.5 * w
+        total += g * g
+        w = (np.clip(z, -l1, l1) - z) / (np.sqrt(total) / 0.5 + 2 * l2 + given["beta"] / 0.5)
+        if step == samples // batch // 2:
+            halfway = float(w.mean())
+    return halfway, float(w.mean()), float(w.std())
+
+
+FTRL = {
+    "initial_accumulator_value": 0.1,
+    "beta": 0.0,
+    "l1_regularization_strength": 0.0,
+    "l2_regularization_strength": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"beta": 30.0},
+        {"l1_regularization_strength": 50.0},
+        {"l2_regularization_strength": 30.0},
+    ],
+)
+def test_ftrl_trains_alike_at_another_size_where_what_stands_beside_its_sums_shrinks(given):
+    kept = ftrl(64, given)
+    settings = hyperparameters("Ftrl", FTRL | given, kappa=16, rate_ratio=1)
+    base = ftrl(4, given)
+    assert ftrl(64, settings) == pytest.approx(base, rel=0.1)
+    assert abs(kept[1] / base[1] - 1) > 0.3
+
+
 def test_what_goes_with_the_batch_beside_the_rate():
     found = hyperparameters(
         "AdamW",
