@@ -1,11 +1,14 @@
 """The recipe's callbacks, made afresh for each job; and which of them a measurement leaves out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import keras
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.saving import saving_lib
 
 from autobatch.protocol import Target
 from autobatch.worker.mistakes import UserError
@@ -45,29 +48,49 @@ class ValidationLogs(keras.callbacks.Callback):
             logs |= {f"val_{name}": value for name, value in seen.items()} | self._known
 
 
-SAVERS, LOADERS = ("save", "save_weights", "export"), ("load_weights",)  # of a model
+# What all that saves a model ends in, also `from keras.saving import save_model`.
+SAVERS: tuple[tuple[Any, str], ...] = (
+    (saving_lib, "save_model"),
+    (saving_lib, "save_weights_only"),
+    (legacy_h5_format, "save_model_to_hdf5"),
+    (keras.Model, "export"),
+)
+LOADERS: tuple[tuple[Any, str], ...] = (
+    (saving_lib, "load_weights_only"),
+    (keras.Model, "load_weights"),  # which itself opens a file of an older format
+)
 
 
 @contextmanager
-def nothing_saved() -> Iterator[None]:
-    """Within, callbacks of the user's own write no model over their files, and read none back."""
-    unsaved: set[str] = set()
-    kept = {name: getattr(keras.Model, name) for name in (*SAVERS, *LOADERS)}
+def nothing_saved(files: Iterable[str]) -> Iterator[None]:
+    """Within, callbacks of the user's own write no model over their files, and read none back.
 
-    def skip(model: keras.Model, path: Any = "", *_: Any, **__: Any) -> None:
-        unsaved.add(str(path))
+    Nor those `files`, which callbacks that are left out would have written.
+    """
+    unsaved = set(map(_place, files))
+    kept = {where: getattr(*where) for where in (*SAVERS, *LOADERS)}
 
-    def load(model: keras.Model, path: Any, *more: Any, **named: Any) -> None:
-        if str(path) not in unsaved:
-            kept["load_weights"](model, path, *more, **named)
+    def skip(model: keras.Model, filepath: Any, *_: Any, **__: Any) -> None:
+        unsaved.add(_place(filepath))
+
+    def less_unsaved(load: Any) -> Any:
+        def loads(model: keras.Model, filepath: Any, *more: Any, **named: Any) -> None:
+            if _place(filepath) not in unsaved:
+                load(model, filepath, *more, **named)
+
+        return loads
 
     try:
-        for name in kept:
-            setattr(keras.Model, name, load if name in LOADERS else skip)
+        for where, function in kept.items():
+            setattr(*where, less_unsaved(function) if where in LOADERS else skip)
         yield
     finally:
-        for name, function in kept.items():
-            setattr(keras.Model, name, function)
+        for where, function in kept.items():
+            setattr(*where, function)
+
+
+def _place(filepath: Any) -> Path:
+    return Path(str(filepath)).resolve()
 
 
 def users_callbacks(
@@ -75,16 +98,18 @@ def users_callbacks(
     batch_size: int,
     *,
     validation_logs: dict[str, float] | None = None,
-) -> list[Any]:
-    """The callbacks, less those that write files or set the learning rate.
+) -> tuple[list[Any], list[str]]:
+    """The callbacks, less those that write files or set the learning rate; and files of models.
 
-    With `validation_logs`, even of none that are known yet, they see some.
+    With `validation_logs`, even of none that are known yet, they see some. The files are what a
+    checkpoint that is left out would have written.
     """
     made = made_callbacks(target, batch_size)
     kept = [each for each in made if not _is_one_of(each, (*WRITERS, *RATE_SETTERS))]
+    files = [each.filepath for each in made if each not in kept and hasattr(each, "filepath")]
     if not kept or validation_logs is None:
-        return kept
-    return [ValidationLogs(validation_logs), *kept]  # that very dict, which grows
+        return kept, files
+    return [ValidationLogs(validation_logs), *kept], files  # that very dict, which grows
 
 
 def made_callbacks(target: Target, batch_size: int) -> list[Any]:

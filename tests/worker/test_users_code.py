@@ -356,16 +356,24 @@ def test_an_evaluation_leaves_the_mode_that_pytorchs_modules_train_in(on_each_ba
 
 def test_callbacks_that_save_write_over_nothing_and_read_nothing_else(on_each_backend, tmp_path):
     code = """
+        from pathlib import Path
+        from keras.models import save_model
+
         class SavesBest(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 self.model.save("best.keras")
-                self.model.save_weights("best.weights.h5")
+                self.model.save_weights(filepath="best.weights.h5")
+                keras.saving.save_model(self.model, "best-too.keras")
+                save_model(self.model, "best.h5")
 
             def on_train_end(self, logs=None):
-                self.model.load_weights("best.weights.h5")
+                self.model.load_weights(Path("best.weights.h5").absolute())
+                self.model.load_weights(filepath="best.h5")
+                self.model.load_weights("best-of-all.weights.h5")
 
         def callbacks():
-            return [SavesBest()]
+            path = "best-of-all.weights.h5"
+            return [SavesBest(), keras.callbacks.ModelCheckpoint(path, save_weights_only=True)]
         """
     for task, kind in ((PROBE, Fits), (changed(SHORT_TRIAL, steps=20), Trained)):
         found = asked(tmp_path, code, task, callbacks="train.py:callbacks")

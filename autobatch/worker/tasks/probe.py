@@ -47,8 +47,8 @@ def run(task: Probe, target: Target, backend: Backend) -> Fits | OverBudget:
     left_out = _left_out_bytes(data, arguments, on_gpu=on_gpu) if backend.COPIES_DATA else 0
     ballast = keras.ops.zeros((left_out,), "uint8") if left_out else None
     logs: dict[str, float] | None = {} if will_validate and not validated else None
-    users = users_callbacks(target, size, validation_logs=logs)
-    with apart():
+    users, unsaved = users_callbacks(target, size, validation_logs=logs)
+    with apart(unsaved):
         model.fit(
             **arguments, class_weight=target.class_weight, verbose=0, callbacks=[*users, clock]
         )

@@ -1,6 +1,6 @@
 """What all measurements watch `fit` with: steps counted, and an end that only we decide."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,11 +129,14 @@ def validates(data: Data, model: keras.Model) -> bool:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Within, `fit` runs: what was before goes on no more, and nothing of it is there after it."""
+def apart(unsaved: Iterable[str]) -> Iterator[None]:
+    """Within, `fit` runs: what was before goes on no more, and nothing of it is there after it.
+
+    Callbacks write no models, and read neither these nor the files `unsaved` by who is left out.
+    """
     _end_what_was_left()
     keras.config.disable_traceback_filtering()  # which clear_session() turns on again
-    with nothing_saved():
+    with nothing_saved(unsaved):
         yield
     _end_what_was_left()
 
@@ -156,10 +159,10 @@ def fit(
     It does not validate; callbacks see logs as if it did.
     """
     logs = watch.validation_logs if validates(data, model) else None
-    watch.users = users_callbacks(target, batch_size, validation_logs=logs)
+    watch.users, unsaved = users_callbacks(target, batch_size, validation_logs=logs)
     arguments = data.train.fit_arguments(batch_size)
     before = [BuiltBefore(arguments)] if keras.config.backend() == "tensorflow" else []
-    with apart():
+    with apart(unsaved):
         model.fit(
             **arguments,
             class_weight=target.class_weight,
