@@ -265,6 +265,6 @@ class Evidence:
         return self.shown(self._mean(setting, self.reading.cost)) if is_any else None
 
     def _mean(self, setting: Setting, cost: Callable[[Curve], float]) -> float:
-        """Over the seeds that finished."""
+        """Over the seeds that finished; infinite where none did."""
         costs = [cost(curve) for curve in self.finals[setting].values() if curve]
-        return sum(costs) / len(costs)
+        return sum(costs) / len(costs) if costs else inf

@@ -513,3 +513,11 @@ def test_what_was_given_up_is_of_no_use_though_it_was_never_timed():
     assert LARGE not in choice.of_all.times
     told = why_this_one(choice, evidence)
     assert told.startswith("No other finalist can be used: your batch 32")
+
+
+def test_what_was_given_up_and_diverged_with_every_seed_is_not_told():
+    evidence = evidence_of()
+    evidence.finals[LARGE] = dict.fromkeys(range(SEEDS))
+    choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
+    assert LARGE in choice.unusable
+    assert what_was_given_up(choice, evidence) == ()
