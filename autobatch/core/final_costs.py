@@ -40,7 +40,7 @@ def costs(evidence: Evidence) -> dict[Setting, list[float]]:
         for setting, curves in evidence.finals.items()
     }
     own = found[evidence.baseline]
-    return {s: [each[k] for k in own] for s, each in found.items() if each.keys() == own.keys()}
+    return {s: [each[k] for k in own] for s, each in found.items() if own.keys() <= each.keys()}
 
 
 def doubt(evidence: Evidence, one: Setting, other: Setting) -> float:

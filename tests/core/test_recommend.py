@@ -521,3 +521,14 @@ def test_what_was_given_up_and_diverged_with_every_seed_is_not_told():
     choice = choose(evidence, ceiling=32, unverified={64: "out of memory"})
     assert LARGE in choice.unusable
     assert what_was_given_up(choice, evidence) == ()
+
+
+def test_what_learns_is_named_where_the_baseline_hardly_does_and_not_with_every_seed():
+    """What was trained with one more seed than the baseline can be compared with it."""
+    evidence = evidence_of()
+    for seed, curve in evidence.finals[OWN].items():
+        curve[:] = [(0.0, 2.3), (1.0, 2.4 + seed / 100)]
+    evidence.finals[OWN][0] = None
+    told = why_this_one(choose(evidence, ceiling=64), evidence)
+    assert "does not improve val_loss" in told
+    assert "Batch 32 with learning rate 0.08 does learn, to val_loss 0.0" in told
