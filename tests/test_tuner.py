@@ -439,7 +439,10 @@ def test_where_the_time_limit_cuts_trials_a_run_that_goes_on_has_the_same(tmp_pa
             return super()._inspect(task)
 
     settings = ("trials.budget=1h", "time_limit=4min")
-    tune(tmp_path, PretendDevice(), *settings)
+    with session(tmp_path, PretendDevice(), settings, events=(told := [])) as opened:
+        tuner.tune(opened)
+    (trials,) = [e for e in told if isinstance(e, StageStarted) and e.stage == "trials"]
+    assert trials.expected_seconds < 4 * 60
     again = Slow()
     found = tune(tmp_path, again, *settings)
     assert any("of training for trials, instead of" in warning for warning in found.warnings)

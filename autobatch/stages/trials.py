@@ -49,14 +49,13 @@ CONTENTION = 0.15  # of the step time
 def run_trials(
     session: Session, inspected: Inspected, probed: ProbeResult, measured: BenchmarkResult
 ) -> Evidence:
-    recipe = session.recipe
     evidence = plan(session, inspected, probed, measured)
     sizes = sizes_to_try(evidence, probed.ceiling)
     jobs = allot(evidence, sizes, session, probed, measured)
     session.begin(
         "trials",
         jobs,
-        float(recipe.trials.budget) + jobs * evidence.overhead_seconds,
+        evidence.budget_seconds + jobs * evidence.overhead_seconds,
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
         contest=Contest(
