@@ -124,18 +124,11 @@ def why_its_end_matters(choice: Choice, evidence: Evidence) -> str | None:
     ends_better = [s for s in no_sooner if found.ends_better(s) and none_is_sooner]
     if sooner:
         setting = max(sooner, key=lambda s: found.speedups[s].value)
-        interval = found.speedups[setting]
-        is_so = "is" if interval.low > 1 else "may be"
-        soonest = f"{is_so} {ratio(interval.value)} times as soon at {goal}, but"
-        advice = (
-            f"{stays}A learning rate that falls as training goes on may give "
-            "both. Where yours is a number that no callback changes, --set "
-            "trials.schedule=warmup_stable_decay compares settings that way."
-        )
+        soonest, advice = _how_soon(found.speedups[setting], goal)
     elif ends_better:
         setting = min(ends_better, key=lambda s: found.differences[s].value)
         soonest = f"is at most 10 % sooner at {goal}, for certain, but"
-        advice = f"{stays}A larger trials.budget would tell which is sooner later on."
+        advice = "A larger trials.budget would tell which is sooner later on."
     else:
         return None
     difference = found.difference(setting, maximise=evidence.maximise)
@@ -143,10 +136,24 @@ def why_its_end_matters(choice: Choice, evidence: Evidence) -> str | None:
     yours = evidence.if_yours("yours", "the baseline")
     unit = f", as a share of what {yours} learns" if found.of_what_is_learned else ""
     return (
-        f"{evidence.named(setting).capitalize()} {soonest} ends "
-        f"{'worse' if setting in sooner else 'better'}: after "
-        f"{format_duration(evidence.final_seconds)} of training its {evidence.metric} is "
-        f"{found.share(difference.value)} than {yours}{unit}. {advice}"
+        f"{evidence.named(setting).capitalize()} {soonest} its best {evidence.metric} in "
+        f"{format_duration(evidence.final_seconds)} of training is "
+        f"{found.share(difference.value)} than {yours}{unit}. {stays}{advice}"
+    )
+
+
+def _how_soon(interval: Interval, goal: str) -> tuple[str, str]:
+    """(how soon what ends worse for certain is there, what to do about it)."""
+    times = f"{ratio(interval.value)} times as soon at {goal}"
+    if interval.value <= 1:
+        between = f"95 % interval {ratio(interval.low)} to {ratio(interval.high)}"
+        advice = "More seeds would not make it better: that its best is worse is certain."
+        return f"is {times} ({between}), and", advice
+    return (
+        f"{'is' if interval.low > 1 else 'may be'} {times}, but",
+        "A learning rate that falls as training goes on may give both. Where yours is a number "
+        "that no callback changes, --set trials.schedule=warmup_stable_decay compares settings "
+        "that way.",
     )
 
 

@@ -246,21 +246,29 @@ def test_what_levels_off_at_the_loss_of_the_baselines_unlucky_seed_is_not_better
     assert choice.standing.target == pytest.approx(0.58)
     assert choice.standing.speedups[FAST].low > 1
     assert (choice.verdict, choice.setting) == ("inconclusive", OWN)
-    assert "ends worse" in why_this_one(choice, evidence)
+    assert "but its best val_loss in " in why_this_one(choice, evidence)
 
 
-def test_of_what_may_be_sooner_and_ends_worse_for_certain_no_more_seeds_are_advised():
+LATER = "is 0.92 times as soon at val_loss 0.58 (95 % interval 0."
+
+
+@pytest.mark.parametrize(("speed", "told"), [(7.8, "may be 3"), (2.3, LATER)])
+def test_of_what_may_be_sooner_and_ends_worse_for_certain_no_more_seeds_are_advised(speed, told):
     levels_off = {(OWN, seed): 0.5 for seed in range(SEEDS)} | {(OWN, 4): 0.58}
     levels_off |= {(LARGE, seed): 0.572 + 0.001 * seed for seed in range(SEEDS)}
-    evidence = evidence_of(levels_off=levels_off, speeds={OWN: 2.5, FAST: 2.4}, noise=0.01)
+    speeds = {OWN: 2.5, FAST: 2.4, LARGE: speed}
+    evidence = evidence_of(levels_off=levels_off, speeds=speeds, noise=0.01)
     del evidence.finals[SAFER]
     evidence.step_doubts = {32: log(1.5), 64: log(8.0)}
     choice = choose(evidence, ceiling=64)
     assert (choice.verdict, choice.standing.speedups[LARGE].low < 1) == ("inconclusive", True)
-    told = why_this_one(choice, evidence)
-    assert "Batch 64 with learning rate 0.16 may be " in told
-    assert "but ends worse" in told
-    assert "seeds would tell" not in told
+    why = why_this_one(choice, evidence)
+    assert why.startswith(f"Batch 64 with learning rate 0.16 {told}")
+    assert "its best val_loss in " in why and "% higher than yours. Your batch 32" in why
+    assert "seeds would tell" not in why
+    may_give_both = choice.standing.speedups[LARGE].value > 1
+    assert ("may give both" in why) == may_give_both
+    assert ("More seeds would not make it better" in why) != may_give_both
 
 
 def test_why_a_little_later_one_is_chosen_is_told_also_where_all_end_at_the_target():
@@ -305,7 +313,7 @@ def test_beside_what_is_likely_it_is_told_why_what_is_sooner_for_certain_was_pas
     choice = choose(evidence, ceiling=64)
     assert (choice.verdict, choice.setting) == ("inconclusive", LARGE)
     told = why_this_one(choice, evidence)
-    assert "Batch 32 with learning rate 0.08 is " in told and "but ends worse" in told
+    assert "Batch 32 with learning rate 0.08 is " in told and "but its best val_loss in " in told
     assert "stays" not in told
 
 
