@@ -114,7 +114,7 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
     told(measured)
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:
-        probed = lowered(probed, measured, measured.ceiling)
+        probed = lowered(prober.made, probed, measured, measured.ceiling)
     evidence = run_trials(session, inspected, probed, measured)
     wishes = session.recipe.recommend
     chosen = verified_choice(prober.made, evidence, probed, measured, prefer=wishes.prefer)

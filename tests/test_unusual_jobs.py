@@ -704,6 +704,8 @@ def test_a_ceiling_that_fails_in_a_verification_of_its_own_is_lowered(tmp_path):
     assert first.batch_size == ceiling
     second = found("failing")
     assert second.probe.ceiling == max(p.batch_size for p in second.benchmark.points[:-1])
+    assert second.probe.ceiling not in [p.batch_size for p in second.probe.probes]
+    assert second.probe.ceiling_peak_bytes == (1 << 20) + 100_000 * second.probe.ceiling
     assert second.batch_size < ceiling
 
 

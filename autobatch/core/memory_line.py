@@ -1,6 +1,6 @@
 """Peak memory by batch as a line: what a model holds in any case, and for each sample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,3 +29,9 @@ def memory_line(peaks: Iterable[tuple[int, int]]) -> MemoryLine | None:
         return None
     off = float(np.abs((base + slope * sizes) / peaks_bytes - 1).max())
     return MemoryLine(base, slope, off <= MISFIT)
+
+
+def peak_between(peaks: Mapping[int, int], batch_size: int) -> int:
+    """By the straight line between the sizes next to it, of those known; beyond them, the last."""
+    sizes = sorted(peaks)
+    return round(float(np.interp(batch_size, sizes, [peaks[size] for size in sizes])))

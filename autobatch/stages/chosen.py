@@ -5,6 +5,7 @@ from typing import Literal
 
 from autobatch.core.choose import choose
 from autobatch.core.evidence import Evidence
+from autobatch.core.memory_line import peak_between
 from autobatch.core.standing import Choice
 from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (
@@ -56,16 +57,18 @@ def verified_choice(
             smaller = [point.batch_size for point in measured.points if point.batch_size < size]
             left = [each for each in smaller if each not in unverified]
             below = max(size - probed.replicas, probed.replicas)
-            probed = lowered(probed, measured, max(left, default=below))
+            probed = lowered(made, probed, measured, max(left, default=below))
 
 
-def lowered(probed: ProbeResult, measured: BenchmarkResult, ceiling: int) -> ProbeResult:
-    """With a lower ceiling, and the peak there, if it is known.
+def lowered(
+    made: Probes, probed: ProbeResult, measured: BenchmarkResult, ceiling: int
+) -> ProbeResult:
+    """With a lower ceiling, and the peak there: by the benchmark, or else by the probes.
 
     What fails had passed its probe; so the largest, too, was no more than seen to fit.
     """
     held = {point.batch_size: point.peak_bytes for point in measured.points}
-    peak_bytes = held.get(ceiling) or probed.ceiling_peak_bytes
+    peak_bytes = held.get(ceiling) or peak_between(made.peaks(), ceiling)
     return changed(probed, ceiling=ceiling, ceiling_peak_bytes=peak_bytes, verified=False)
 
 

@@ -209,6 +209,11 @@ class Probes:
         tightest = min(limit for limit, _ in ran)
         return max(peak for limit, peak in ran if limit == tightest)
 
+    def peaks(self) -> dict[int, int]:
+        """Of all sizes that ran, or were predicted to fit."""
+        fit = [t for t, e in self.entries.items() if isinstance(e.outcome, (Fits, Predicted))]
+        return {task.batch_size: self.peak(task.batch_size) for task in fit}
+
 
 def point_of(task: Probe, entry: Entry) -> ProbePoint:
     """What a probe's entry says, as results list it."""
