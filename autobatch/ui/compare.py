@@ -78,6 +78,11 @@ def _own(result: Recommendation) -> str:
     return f"{told}, {result.baseline.learning_rate:.4g}"
 
 
+def _came_to(result: Recommendation) -> str:
+    """What its trials came to."""
+    return "" if result.val_loss is None else f"{result.metric} {result.val_loss:.4g}"
+
+
 RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("batch size", lambda r: str(r.batch_size)),
     ("learning rate", lambda r: f"{r.learning_rate:.4g}"),
@@ -88,7 +93,8 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
     ("reached in", lambda r: next(
         (words.reached_in(c, r) for c in r.candidates if words.is_chosen(c, r)), ""
     )),
-    ("in the end", lambda r: "" if r.val_loss is None else f"{r.metric} {r.val_loss:.4g}"),
+    ("in the end", lambda r: _came_to(r) if r.learning_rate_schedule else ""),
+    ("at best", lambda r: "" if r.learning_rate_schedule else _came_to(r)),
     ("memory", words.memory),
     ("throughput", words.throughput),
     ("noise scale", lambda r: noise(r.noise_scale) if r.noise_scale else ""),

@@ -474,10 +474,13 @@ def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
 def test_annealed_trials_are_told_by_where_they_end(tmp_path):
     overrides = ["trials.schedule=warmup_stable_decay"]
     annealed = run(tmp_path / "annealed", overrides=overrides).recommendation
-    run(tmp_path / "own")
+    own = run(tmp_path / "own").recommendation
     runs = [str(tmp_path / name) for name in ("annealed", "own")]
-    told = "One has annealed trials, and the other none"
-    assert told in Page(report(runs, compare=True, output=None, force=False).read_text()).text
+    both = Page(report(runs, compare=True, output=None, force=False).read_text())
+    assert "One has annealed trials, and the other none" in both.text
+    rows = {row[0]: row[1:] for row in both.rows if len(row) == 3}
+    assert rows["in the end"] == [f"val_loss {annealed.val_loss:.4g}", ""]
+    assert rows["at best"] == ["", f"val_loss {own.val_loss:.4g}"]
     page = Page(report(runs[:1], compare=False, output=None, force=False).read_text())
     ends = f"{annealed.val_loss:.4g} yours {annealed.baseline.val_loss:.4g}"
     assert f"ends at {ends}" in page.text
