@@ -470,6 +470,7 @@ class Contest(Struct):
     maximise: bool
     batch_size: int  # the baseline's
     learning_rate: float
+    anneals: bool = False  # then by how they end, and not by their best
 
 
 class StageStarted(Tagged):

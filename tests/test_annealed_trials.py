@@ -49,9 +49,12 @@ def test_what_has_a_schedule_of_its_own_is_refused_before_anything_is_measured(
 
 def test_all_trials_train_by_the_schedule_and_nothing_else_does(tmp_path):
     device = PretendDevice()
-    tune(tmp_path, device, ANNEALED)
+    with session(tmp_path, device, [ANNEALED], events=(told := [])) as opened:
+        tuner.tune(opened)
     schedules = {task.schedule for task in device.tasks if isinstance(task, Trial)}
     assert schedules == {"warmup_stable_decay"}
+    contests = [each.contest for each in told if getattr(each, "contest", None)]
+    assert [each.anneals for each in contests] == [True]
 
 
 def is_baseline(task):

@@ -63,6 +63,7 @@ def run_trials(
             maximise=evidence.maximise,
             batch_size=evidence.baseline.batch_size,
             learning_rate=evidence.baseline_learning_rate,
+            anneals=evidence.reading.anneals,
         ),
     )
     trials = _Trials(session, evidence)

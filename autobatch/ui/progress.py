@@ -40,7 +40,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One setting among those tried; `value` is the mean over seeds of the best metric."""
+    """One setting among those tried; `value`: what trials are judged by, mean over seeds."""
 
     batch_size: int
     learning_rate: float
@@ -124,12 +124,13 @@ class Progress:
         for (size, rate), by_seed in self.trials.items():
             curves = [curve for seed, curve in by_seed.items() if curve and self._counts(seed)]
             if contest is not None and curves:
-                best = max if contest.maximise else min
+                best: Callable[[Curve], float] = max if contest.maximise else min
+                judged = _last if contest.anneals else best
                 ranked.append(
                     Ranked(
                         batch_size=size,
                         learning_rate=rate,
-                        value=fmean(best(curve) for curve in curves),
+                        value=fmean(map(judged, curves)),
                         seeds=len(curves),
                         curve=curves[-1],
                         is_baseline=_is_baseline(contest, size, rate),
@@ -215,6 +216,10 @@ class Progress:
             return ()
         metrics = [evaluation.metrics for evaluation in outcome.evaluations]
         return tuple(found[contest.metric] for found in metrics if contest.metric in found)
+
+
+def _last(curve: Curve) -> float:
+    return curve[-1]
 
 
 def _is_baseline(contest: Contest, size: int, rate: float) -> bool:

@@ -158,8 +158,10 @@ def trial(size, rate, seed, *values):
     )
 
 
-def in_trials(*trials, maximise=False):
-    contest = Contest(metric="val_loss", maximise=maximise, batch_size=32, learning_rate=0.01)
+def in_trials(*trials, maximise=False, anneals=False):
+    contest = Contest(
+        metric="val_loss", maximise=maximise, batch_size=32, learning_rate=0.01, anneals=anneals
+    )
     progress = Progress()
     progress.update(StageStarted(stage="trials", jobs=9, expected_seconds=9, contest=contest))
     for each in trials:
@@ -177,6 +179,14 @@ def test_settings_are_ranked_by_their_best_metric(maximise, order):
     assert "first trials: 3, 1 failed" in lines[2]
     assert [int(line.split()[0]) for line in lines[3:]] == order
     assert "yours" in lines[3 + order.index(32)]
+
+
+@pytest.mark.parametrize(("anneals", "order"), [(False, [64, 32]), (True, [32, 64])])
+def test_annealed_trials_are_ranked_by_where_they_end(anneals, order):
+    tried = trial(32, 0.01, 0, 0.9, 0.4), trial(64, 0.02, 0, 0.1, 0.5)
+    ranked = in_trials(*tried, anneals=anneals).ranking()
+    assert [each.batch_size for each in ranked] == order
+    assert {each.value for each in ranked} == {0.4, 0.5 if anneals else 0.1}
 
 
 def test_finalists_are_ranked_by_the_mean_over_their_seeds_and_without_first_trials():
