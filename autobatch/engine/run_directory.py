@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ import msgspec
 
 from autobatch.engine.difference import refuse_other_target
 from autobatch.engine.process import remove_left
-from autobatch.engine.record_file import FILE_NAME, Content, Header, decode
+from autobatch.engine.record_file import FILE_NAME, Content, Entry, Header, decode
 from autobatch.errors import UsageError
 from autobatch.locator import exists
 from autobatch.protocol import Gradients, RangeTest, Target, Trial, changed
@@ -77,29 +78,37 @@ def begin_again(directory: Path, target: Target) -> Path | None:
     """Set an old run of `target` aside; begin one that keeps what it measured before its trials.
 
     Where the old one is now; None if there was none. Raises WrongRunDirectoryError where it is of
-    another target.
+    another target. Ended meanwhile, it leaves the old run or the new one in its place.
     """
     old = _content(directory)
     if old is None or old.header is None:
         return set_aside(directory)
     refuse_other_target(directory, old.header.target, target)
-    aside = set_aside(directory)
-    assert aside is not None  # it was read there
     kept = [entry for entry in old.entries if not isinstance(entry.task, TRAINED)]
-    header: Header = changed(old.header, created=now())
     try:
-        (directory / "logs").mkdir(parents=True)
-        for name in {entry.log for entry in kept if entry.log}:
-            with contextlib.suppress(FileNotFoundError):  # somebody tidied up
-                shutil.copy2(aside / "logs" / name, directory / "logs")
-        lines = (msgspec.json.encode(line) + b"\n" for line in (header, *kept))
-        (directory / FILE_NAME).write_bytes(b"".join(lines))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(directory)
-            aside.rename(directory)
+        begun = new_directory(directory.with_name(f"{directory.name}.new"))
+        try:
+            _fill(begun, changed(old.header, created=now()), kept, directory / "logs")
+            return set_aside(directory)
+        finally:  # whatever ends it, and wherever
+            if exists(directory):
+                shutil.rmtree(begun, ignore_errors=True)
+            else:
+                begun.rename(directory)
+    except (OSError, ValueError) as error:  # ValueError: "." has no name
         raise _cannot_set_aside(directory, error) from None
-    return aside
+
+
+def _fill(directory: Path, header: Header, entries: Sequence[Entry], logs: Path) -> None:
+    """With a record of these, on disk when this returns, and with their logs."""
+    (directory / "logs").mkdir(parents=True)
+    for name in {entry.log for entry in entries if entry.log}:
+        with contextlib.suppress(FileNotFoundError):  # somebody tidied up
+            shutil.copy2(logs / name, directory / "logs")
+    with (directory / FILE_NAME).open("wb") as file:
+        file.writelines(msgspec.json.encode(line) + b"\n" for line in (header, *entries))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _content(directory: Path) -> Content | None:

@@ -1,7 +1,9 @@
 """The append-only record: what was measured is never lost, and never mixed up."""
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -355,6 +357,38 @@ def test_a_run_that_begins_again_keeps_all_but_trials_and_the_old_one_all(tmp_pa
         assert (record.find(PROBE), record.find(TRIAL)) == (entry(), None)
         assert record.header.free_bytes == 1000  # the limit that the sizes were probed under
     assert [each.name for each in (run / "logs").iterdir()] == ["0001-probe.log"]
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "run.old-1"}
+
+
+ENDED = """
+import os, signal, sys
+from pathlib import Path
+from autobatch.engine.record_file import read_record
+from autobatch.engine.run_directory import begin_again
+
+def end(event, _):
+    if event == "shutil.copyfile":
+        {how}
+
+run = Path("run")
+target = read_record(run).header.target
+sys.addaudithook(end)
+begin_again(run, target)
+"""
+
+
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt"])
+def test_a_run_that_is_ended_as_it_begins_again_is_as_it_was(tmp_path, how):
+    run = tmp_path / "run"
+    (run / "logs").mkdir(parents=True)
+    (run / "logs" / "0001-probe.log").touch()
+    whole = fill(run, entry()).read_text()
+    command = [sys.executable, "-c", ENDED.format(how=how)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL or "KeyboardInterrupt" in ended.stderr
+    assert (run / FILE_NAME).read_text() == whole
+    if "raise" in how:
+        assert list(tmp_path.iterdir()) == [run]
 
 
 def test_a_run_that_begins_again_needs_no_old_one_and_leaves_other_folders_alone(tmp_path):
