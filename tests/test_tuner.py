@@ -2165,6 +2165,17 @@ def test_a_benchmark_out_of_time_keeps_what_was_measured(tmp_path):
     assert "Not every size was measured again" in found.notes[0]
 
 
+def test_a_benchmark_out_of_time_tries_no_more_sizes_where_none_could_be_measured(tmp_path):
+    hangs = TimedOut(deadline_seconds=300)
+    device = PretendDevice(answers={(Benchmark, 32): [hangs]})
+    with session(tmp_path, device, ["time_limit=1h"]) as opened:
+        out_of_time_in(opened, "benchmark")
+        with pytest.raises(UserCodeError) as refused:
+            tuner.benchmark(opened)
+    assert "32: no answer in 5 min 00 s; 1: time_limit 1 h 00 min was reached" in str(refused.value)
+    assert [t.batch_size for t in device.tasks if isinstance(t, Benchmark)] == [32]
+
+
 def out_of_time_in(opened, stage):
     """Let the hour of time_limit be over as soon as a stage begins."""
 

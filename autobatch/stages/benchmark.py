@@ -54,11 +54,12 @@ def benchmark(
         for size in order if round_ % 2 == 0 else reversed(order):
             if round_ > 0 and not timer.is_worth_more(size, step_seconds_at_most):
                 continue
-            if timer.found and session.is_to_end():
+            if (timer.found or timer.skipped) and session.is_to_end():
                 timer.leave_out(size, round_)
             else:
                 timer.measure(size, round_)
     if not timer.found:
+        session.end_if_stopped()
         timer.raise_for_user()
         raise UserCodeError(
             f"No batch size could be measured ({'; '.join((*skipped, *timer.skipped))}).",
