@@ -60,8 +60,9 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     for name, each in given.items():
         functions[name], digests[name] = _sent(each, WHAT[name])
     digest = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
-    folder = (run_directory.parent if run_directory else RUNS) / FOLDER / digest[:8]
     text = FILE.format(paths=[path for path in sys.path if path], digest=digest)
+    named = hashlib.sha256(text.encode()).hexdigest()[:8]  # what other runs read stays as it is
+    folder = (run_directory.parent if run_directory else RUNS) / FOLDER / named
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / "python.pickle", _pickled(functions))

@@ -68,6 +68,15 @@ def test_what_each_process_defines_anew_is_the_same_question(tmp_path):
     assert printed(tmp_path, changed, PYTHONHASHSEED="0") not in targets
 
 
+def test_what_is_measured_stays_as_it_is_where_others_pass_the_same_with_another_path(tmp_path):
+    """A notebook and a script, say: the run of the first would end for a change of its code."""
+    path = Path(tmp_path, printed(tmp_path, PASSED).partition(":")[0])
+    before = path.read_bytes()
+    paths = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    assert printed(tmp_path, PASSED, PYTHONPATH=paths)
+    assert path.read_bytes() == before
+
+
 def test_what_the_loader_sets_the_model_reads_as_where_both_are_defined(tmp_path):
     path = printed(tmp_path, SHARING).strip()
     there = f"import runpy; there = runpy.run_path({path!r})"
