@@ -7,7 +7,6 @@ import re
 import site
 import sys
 import sysconfig
-import tempfile
 import traceback
 from collections.abc import Collection
 from importlib.util import cache_from_source
@@ -19,7 +18,6 @@ from autobatch.protocol import Target
 
 OURS = f"{Path(autobatch.__file__).parent}/"
 GENERATED_MODULE = "__autograph_generated_file"  # what TensorFlow makes of a user's function
-GENERATED = f"{tempfile.gettempdir()}/{GENERATED_MODULE}"
 LIBRARIES = tuple(
     {
         *site.getsitepackages(),
@@ -48,8 +46,8 @@ def is_users(filename: str) -> bool:
 
 def _is_librarys(filename: str) -> bool:
     """Or has no file, or is what TensorFlow made of a function."""
-    known = (*LIBRARIES, "<", GENERATED)
-    return filename.startswith(known) or any(each in filename for each in INSTALLED)
+    within = (*INSTALLED, f"/{GENERATED_MODULE}")  # which lies where code says that files do
+    return filename.startswith((*LIBRARIES, "<")) or any(each in filename for each in within)
 
 
 def users_message(error: BaseException) -> str:

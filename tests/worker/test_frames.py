@@ -60,22 +60,28 @@ def test_of_installed_packages_the_code_is_the_users_where_it_is_named(tmp_path,
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
 
 
-@pytest.mark.parametrize("packages", ["site-packages", "dist-packages"])
-def test_what_is_installed_is_a_librarys_wherever_it_lies(tmp_path, monkeypatch, packages):
-    """As modules of a cluster are, on PYTHONPATH, and what `uv run --with` lays over the rest."""
-    overlay = tmp_path / "TensorFlow" / "2.15" / "lib" / packages
-    overlay.mkdir(parents=True)
-    (overlay / "laid_over.py").write_text("def fail():\n    raise ValueError('of a library')\n")
-    monkeypatch.syspath_prepend(overlay)
-    module = importlib.import_module("laid_over")
+@pytest.mark.parametrize(
+    "name",
+    ["site-packages/laid_over", "dist-packages/laid_over", "mine/__autograph_generated_file1a2b"],
+)
+def test_what_is_installed_or_generated_is_a_librarys_wherever_it_lies(tmp_path, monkeypatch, name):
+    """As modules of a cluster are, on PYTHONPATH, and what `uv run --with` lays over the rest.
+
+    TensorFlow writes, under random names, where code sets `tempfile.tempdir`.
+    """
+    file = tmp_path / "TensorFlow" / "2.15" / "lib" / f"{name}.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("def fail():\n    raise ValueError('of a library')\n")
+    monkeypatch.syspath_prepend(file.parent)
+    module = importlib.import_module(file.stem)
     try:
         assert module not in users_modules()
         with pytest.raises(ValueError, match="of a library") as caught:
             module.fail()
-        assert "laid_over" not in users_traceback(caught.value)
-        assert "laid_over" not in users_frames("".join(traceback.format_tb(caught.tb)))
+        assert file.stem not in users_traceback(caught.value)
+        assert file.stem not in users_frames("".join(traceback.format_tb(caught.tb)))
     finally:
-        del sys.modules["laid_over"]
+        del sys.modules[file.stem]
 
 
 def test_what_a_saved_model_holds_is_part_of_the_code(tmp_path):
