@@ -24,15 +24,17 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+        self.has_begun = False  # by then, what is not to be kept has been set aside
         self._anything_known = False
 
     def is_asked(self) -> bool:
         return self.asked
 
     def watching(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-        """`on_event`, with an eye on whether a stage has ended."""
+        """`on_event`, with an eye on whether anything has begun, and a stage has ended."""
 
         def show(event: Event) -> None:
+            self.has_begun = True
             self._anything_known = self._anything_known or isinstance(event, StageFinished)
             on_event(event)
 
@@ -60,12 +62,12 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
     try:
         yield interruption
     except KeyboardInterrupt:
-        raise _interrupted(resumable) from None
+        raise _interrupted(resumable, interruption.has_begun) from None
     except InterruptedRunError as error:
         if error.so_far and not quiet:
             with suppress(KeyboardInterrupt):
                 _show(error.so_far[-1])
-        raise _interrupted(resumable) from None
+        raise _interrupted(resumable, interruption.has_begun) from None
     except AutobatchError as error:
         if error.so_far and not quiet:
             _show(error.so_far[-1], CANNOT_GO_ON)
@@ -75,22 +77,23 @@ def interruptible(*, quiet: bool, resumable: bool = True) -> Iterator[Interrupti
             signal.signal(each, handler)
 
 
-def _interrupted(resumable: bool) -> InterruptedRunError:
+def _interrupted(resumable: bool, has_begun: bool) -> InterruptedRunError:
     if not resumable:
         hint = "Start it again (with another --run-dir, if you gave one): it begins anew."
         return InterruptedRunError("Interrupted.", hint=hint)
-    hint = f"The same command goes on from there:\n  {resume_command(sys.argv)}"
+    hint = f"The same command goes on from there:\n  {resume_command(sys.argv, has_begun)}"
     return InterruptedRunError(hint=hint)
 
 
-def resume_command(argv: Sequence[str]) -> str:
-    """What to type; without what would set aside what was measured."""
+def resume_command(argv: Sequence[str], has_begun: bool = True) -> str:
+    """What to type; once it has begun, without what would set aside what was measured."""
     program, name = [argv[0]], Path(argv[0]).name
     if name == "__main__.py":
         program = ["python", "-m", "autobatch"]
     elif shutil.which(name) == argv[0]:
         program = [name]
-    return shlex.join([*program, *(each for each in argv[1:] if each not in ANEW)])
+    told = [each for each in argv[1:] if not has_begun or each not in ANEW]
+    return shlex.join([*program, *told])
 
 
 def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:

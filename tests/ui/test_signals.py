@@ -2,13 +2,14 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from pretend import PretendDevice, session
 
 from autobatch import tuner
 from autobatch.errors import AutobatchError, InterruptedRunError, UsageError, UserCodeError
-from autobatch.protocol import StageFinished
+from autobatch.protocol import Note, StageFinished
 from autobatch.ui.interruption import interruptible, resume_command
 
 INSPECTED = StageFinished(stage="inspect", answer="")
@@ -91,3 +92,13 @@ def test_the_command_to_resume_can_be_pasted_and_sets_nothing_aside(anew):
     shown = "probe 'my recipe.yaml' --set 'args={width: 9}'"
     assert resume_command(["/site/autobatch/__main__.py", *given]) == f"python -m autobatch {shown}"
     assert resume_command(["./bin/autobatch", "probe"]) == "./bin/autobatch probe"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_is_to_be_set_aside_is_named_again_until_it_was(begun, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["./autobatch", "probe", "train.py", "--fresh"])
+    with pytest.raises(InterruptedRunError) as end, interruptible(quiet=True) as interruption:
+        if begun:
+            interruption.watching(lambda event: None)(Note(text="The backend is tensorflow."))
+        os.kill(os.getpid(), signal.SIGINT)
+    assert ("--fresh" in end.value.hint) == (not begun)
