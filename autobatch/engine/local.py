@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from autobatch.engine import gpus, verdict
+from autobatch.engine import gpus, job_logs, verdict
 from autobatch.engine.cgroups import oom_kills
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
@@ -114,13 +114,7 @@ class LocalExecutor:
         self._log_path: Path | None = None
         self._mapped_bytes = 0  # by workers, of data that the inspection has loaded and kept
         self._gpus = UsedGpus(target, survey_gpus, free_at_first)
-        try:
-            logs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"Cannot write logs into {logs}: {error.strerror}.",
-                hint="Give another run directory with --run-dir DIR.",
-            ) from None
+        job_logs.make_folder(logs)
         if isinstance(self._context, ForkServerContext):
             try:
                 start_template(self._context, target, logs)
@@ -160,7 +154,7 @@ class LocalExecutor:
         )
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
-        log = self._log_path = self._next_log(type(task).__name__.lower())
+        log = self._log_path = job_logs.next_log(self.logs, type(task).__name__.lower())
         self.stopped_seconds = 0.0
         ours, theirs = self._context.Pipe(duplex=True)
         job = msgspec.json.encode(self.job(task))
@@ -213,8 +207,8 @@ class LocalExecutor:
             if self.is_stopped():  # also where what ends us has ended the worker already
                 raise InterruptedRunError
             if now >= (deadline + READ_SECONDS if has_message else deadline):
-                printed = _read(log)
-                where = self._where(process, log, printed)
+                printed = job_logs.read(log)
+                where = self._where(process, log)
                 killed = oom_kills().since(killed_before)
                 return verdict.of_timeout(
                     deadline_seconds, log=printed, where=where, oom_kills=killed
@@ -233,33 +227,26 @@ class LocalExecutor:
                     process.join(REAP_SECONDS)
                     return verdict.of_dead_process(
                         exit_code=process.exitcode,
-                        log=_read(log),
+                        log=job_logs.read(log),
                         killed_for_memory=killed_for_memory,
                         oom_kills=oom_kills().since(killed_before),
                     )
                 if not isinstance(message, JobProgress):
                     process.join(REAP_SECONDS)
                     killed = oom_kills().since(killed_before)
-                    return verdict.of_answer(message, _read(log), killed)
+                    return verdict.of_answer(message, job_logs.read(log), killed)
                 on_progress(message)
                 wonders_at = inf
 
     def _tell_where(self, process: BaseProcess, log: Path) -> None:
-        if where := self._where(process, log, _read(log)):
+        if where := self._where(process, log):
             self.on_note(f"After {format_duration(WONDER_SECONDS)} it is still in {where}.")
 
-    def _where(self, process: BaseProcess, log: Path, printed: str) -> str | None:
+    def _where(self, process: BaseProcess, log: Path) -> str | None:
         """The frame of the user's code that the process is in; it adds all to what it printed."""
+        printed_bytes = job_logs.written_bytes(log)
         with contextlib.suppress(ProcessLookupError):
             assert process.pid is not None
             os.kill(process.pid, WHERE_ARE_YOU)
             time.sleep(ANSWER_SECONDS)
-        return verdict.users_frame(_read(log)[len(printed) :], self.target.folder)
-
-    def _next_log(self, name: str) -> Path:
-        numbers = (int(p.name[:4]) for p in self.logs.glob("[0-9]" * 4 + "-*.log"))
-        return self.logs / f"{1 + max(numbers, default=0):04d}-{name}.log"
-
-
-def _read(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        return verdict.users_frame(job_logs.read(log, since=printed_bytes), self.target.folder)
