@@ -12,15 +12,19 @@ def make_folder(logs: Path) -> None:
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"Cannot write logs into {logs}: {error.strerror}.",
-            hint="Give another run directory with --run-dir DIR.",
-        ) from None
+        raise _unwritable(logs, error, "Give another run directory with --run-dir DIR.") from None
 
 
-def next_log(logs: Path, name: str) -> Path:
+def new_log(logs: Path, name: str) -> Path:
+    """The next one, empty: where there is no room for it, that is no failure of the job."""
     numbers = (int(p.name[:4]) for p in logs.glob("[0-9]" * 4 + "-*.log"))
-    return logs / f"{1 + max(numbers, default=0):04d}-{name}.log"
+    log = logs / f"{1 + max(numbers, default=0):04d}-{name}.log"
+    try:
+        log.touch()
+    except OSError as error:
+        hint = "Make room and start the same command again: it goes on from here."
+        raise _unwritable(logs, error, hint) from None
+    return log
 
 
 def written_bytes(log: Path) -> int:
@@ -34,3 +38,7 @@ def read(log: Path, since: int = 0) -> str:
     with log.open("rb") as file:
         file.seek(max(since, file.seek(0, os.SEEK_END) - READ_BYTES))
         return file.read(READ_BYTES).decode(errors="replace")
+
+
+def _unwritable(logs: Path, error: OSError, hint: str) -> UsageError:
+    return UsageError(f"Cannot write logs into {logs}: {error.strerror}.", hint=hint)

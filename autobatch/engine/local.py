@@ -154,7 +154,7 @@ class LocalExecutor:
         )
 
     def _run(self, task: Task, deadline_seconds: float, on_progress: OnProgress) -> Outcome:
-        log = self._log_path = job_logs.next_log(self.logs, type(task).__name__.lower())
+        log = self._log_path = job_logs.new_log(self.logs, type(task).__name__.lower())
         self.stopped_seconds = 0.0
         ours, theirs = self._context.Pipe(duplex=True)
         job = msgspec.json.encode(self.job(task))

@@ -166,6 +166,46 @@ def main(
     directory: str,
     variables: dict[str, str | None],
 ) -> None:
+    sending = threading.Lock()
+
+    def send(message: Outcome | JobProgress) -> None:
+        with sending:
+            pipe.send_bytes(encoded(message))
+
+    def give_up(outcome: Outcome) -> None:
+        send(outcome)
+        _end(0)
+
+    exit_code = 0
+    try:
+        job = _set_up(encoded_job, pipe, Path(log_path), directory, variables)
+        import autobatch.worker.tasks  # noqa: F401  # before there is a limit
+
+        aside = f"{Path(log_path).absolute()}{ASIDE}"  # users may chdir
+        own_caches = {Inspect: None, Gradients: ""}
+        cache_files.write_beside(own_caches.get(type(job.task), aside))
+        outcome = run(job, send, give_up)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
+        send(outcome)
+    except BaseException:
+        traceback.print_exc()
+        exit_code = WORKER_BUG
+    cache_files.let_go()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for child in multiprocessing.active_children():
+        child.kill()
+    _end(exit_code)
+
+
+def _set_up(
+    encoded_job: bytes,
+    pipe: Connection,
+    log_path: Path,
+    directory: str,
+    variables: dict[str, str | None],
+) -> Job:
+    """Of the process; the job that it is for."""
     os.setsid()
     end_with_template()
     with contextlib.suppress(OSError):  # where memory runs out, Linux ends us, and nobody else
@@ -186,40 +226,11 @@ def main(
     _allow_children(pipe)
     job = msgspec.json.decode(encoded_job, type=Job)
     backend = backends.load(job.target.backend)
-    aside = f"{Path(log_path).absolute()}{ASIDE}"  # users may chdir
     os.environ[BACKEND] = job.target.backend
-    os.environ.update(environment(job, backend, Path(log_path).absolute()))
+    os.environ.update(environment(job, backend, log_path.absolute()))
     sys.path.insert(0, str(Path(job.target.folder)))
     sys.argv = [job.target.model.partition(":")[0]]  # a script that reads arguments finds none
-
-    sending = threading.Lock()
-
-    def send(message: Outcome | JobProgress) -> None:
-        with sending:
-            pipe.send_bytes(encoded(message))
-
-    def give_up(outcome: Outcome) -> None:
-        send(outcome)
-        _end(0)
-
-    exit_code = 0
-    try:
-        import autobatch.worker.tasks  # noqa: F401  # before there is a limit
-
-        own_caches = {Inspect: None, Gradients: ""}
-        cache_files.write_beside(own_caches.get(type(job.task), aside))
-        outcome = run(job, send, give_up)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
-        send(outcome)
-    except BaseException:
-        traceback.print_exc()
-        exit_code = WORKER_BUG
-    cache_files.let_go()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for child in multiprocessing.active_children():
-        child.kill()
-    _end(exit_code)
+    return job
 
 
 def environment(job: Job, backend: Backend, log: Path) -> dict[str, str]:

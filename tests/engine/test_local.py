@@ -1,6 +1,7 @@
 """Real processes: one job, one fresh worker, whatever it does."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from control_groups import full_group
 
 from autobatch.engine import gpus, local, used_gpus
 from autobatch.engine.local import LocalExecutor
+from autobatch.errors import UsageError
 from autobatch.protocol import (
+    WORKER_BUG,
     Benchmark,
     Crashed,
     Fits,
@@ -376,6 +379,23 @@ def test_a_worker_has_the_environment_that_its_caller_has_now(tmp_path, monkeypa
             monkeypatch.delenv("DATA_DIR")
         assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
         assert f"with data in {told}\n" in executor.log_path().read_text()
+
+
+def test_where_a_log_has_no_room_the_user_is_told_and_the_job_has_not_failed(tmp_path):
+    target = Target(folder=str(HERE), model="targets.py:model")
+    executor = LocalExecutor(target, tmp_path / "logs")
+    shutil.rmtree(tmp_path / "logs")
+    with pytest.raises(UsageError, match=r"Cannot write logs into .*: No such file or directory"):
+        executor.run(Probe(batch_size=8, limit_bytes=MIB), deadline_seconds=60)
+
+
+def test_a_worker_that_fails_before_it_knows_its_job_fails_by_a_fault_of_ours(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(local, "changed_variables", lambda: {"NO": "\0"})
+    outcome, _ = ask(tmp_path, Probe(batch_size=8, limit_bytes=MIB))
+    assert isinstance(outcome, Crashed)
+    assert outcome.exit_code == WORKER_BUG
 
 
 @pytest.mark.another_template
