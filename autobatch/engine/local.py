@@ -24,7 +24,13 @@ from autobatch.engine import gpus, job_logs, verdict
 from autobatch.engine.cgroups import oom_kills
 from autobatch.engine.process import REAP_SECONDS, end, kill_group
 from autobatch.engine.resident import ResidentWatch
-from autobatch.engine.template import changed_variables, last_words, start_template, starting_jobs
+from autobatch.engine.template import (
+    changed_variables,
+    exit_code_of,
+    last_words,
+    start_template,
+    starting_jobs,
+)
 from autobatch.engine.used_gpus import UsedGpus
 from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
@@ -226,7 +232,7 @@ class LocalExecutor:
                 except (EOFError, ConnectionError):
                     process.join(REAP_SECONDS)
                     return verdict.of_dead_process(
-                        exit_code=process.exitcode,
+                        exit_code=exit_code_of(process),
                         log=job_logs.read(log),
                         killed_for_memory=killed_for_memory,
                         oom_kills=oom_kills().since(killed_before),

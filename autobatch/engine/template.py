@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ from autobatch.protocol import Target
 from autobatch.worker import backends
 
 TEMPLATE_LOG = "template.log"
+UNKNOWN = 255  # exit code, in multiprocessing: the template did not tell it
 # How the names of variables begin that what a template imports reads.
 SETTINGS = (
     *("CUDA_", "JAX_", "KERAS_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTORCH_"),
@@ -71,6 +74,12 @@ def changed_variables() -> dict[str, str | None]:
     return {
         name: os.environ.get(name) for name in names if os.environ.get(name) != _inherited.get(name)
     }
+
+
+def exit_code_of(process: BaseProcess) -> int | None:
+    """Negative for a signal. The kernel ends a worker with its template, which then tells none."""
+    unknown = process.exitcode == UNKNOWN and _has_died()
+    return -signal.SIGKILL if unknown else process.exitcode
 
 
 def _pid() -> int | None:

@@ -287,13 +287,21 @@ def test_a_worker_that_tells_all_the_time_is_watched_too(tmp_path):
     assert "its resident memory reached 1." in outcome.evidence
 
 
-def test_a_template_that_was_killed_is_started_anew_as_it_was(tmp_path, capfd):
-    executor = LocalExecutor(Target(folder=str(HERE), model="targets.py:model"), tmp_path)
-    assert isinstance(executor.run(Inspect(batch_size=8), deadline_seconds=60), Inspected)
-    template = psutil.Process(forkserver._forkserver._forkserver_pid)
-    template.kill()
-    while template.status() != psutil.STATUS_ZOMBIE:  # who has started it reaps it
-        time.sleep(0.05)
+def test_a_template_that_is_killed_takes_its_worker_along_and_is_started_anew_as_it_was(
+    tmp_path, capfd
+):
+    target = Target(folder=str(HERE), model="targets.py:model", data="targets.py:data")
+    executor = LocalExecutor(target, tmp_path)
+
+    def kill_template(_):
+        psutil.Process(forkserver._forkserver._forkserver_pid).kill()
+
+    task = RangeTest(
+        batch_size=8, learning_rate=1e-9, lowest_factor=0.1, highest_factor=1.0, steps=5000, seed=0
+    )
+    found = executor.run(task, deadline_seconds=60, on_progress=kill_template)
+    assert isinstance(found, Crashed)
+    assert found.signal == signal.SIGKILL
     again = executor.run(Inspect(batch_size=8), deadline_seconds=60)
     assert isinstance(again, Inspected), again
     assert "tensorflow" in again.versions
