@@ -15,11 +15,10 @@ from typing import Any
 _given: set[str] = set()  # by the user, in this process
 
 
-def write_beside(prefix: str | None) -> None:
+def write_beside(prefix: str) -> None:
     """From now on files that are not complete are others, whose paths begin with `prefix`.
 
-    "": there are none, for who draws from the data twice at a time. None: they are those that the
-    user names, and may be completed.
+    "": there are none, for who draws from the data twice at a time.
     """
     tf = sys.modules.get("tensorflow")
     if tf is None:
@@ -30,7 +29,7 @@ def write_beside(prefix: str | None) -> None:
     def cache(dataset: Any, filename: Any = "", name: str | None = None) -> Any:
         if isinstance(filename, (str, os.PathLike)) and (given := os.fspath(filename)):
             _given.add(given)
-            if prefix is not None and not _is_complete(given):
+            if not _is_complete(given):
                 if not prefix:
                     return dataset
                 filename = f"{prefix}.{hashlib.sha256(given.encode()).hexdigest()[:8]}"

@@ -182,8 +182,7 @@ def main(
         import autobatch.worker.tasks  # noqa: F401  # before there is a limit
 
         aside = f"{Path(log_path).absolute()}{ASIDE}"  # users may chdir
-        own_caches = {Inspect: None, Gradients: ""}
-        cache_files.write_beside(own_caches.get(type(job.task), aside))
+        cache_files.write_beside("" if isinstance(job.task, Gradients) else aside)
         outcome = run(job, send, give_up)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises as a DataLoader's are killed
         send(outcome)

@@ -53,6 +53,8 @@ TASKS = (
 
 
 def test_one_that_is_not_complete_holds_up_no_process_and_is_left_alone(tmp_path):
+    lock = tmp_path / "training_0.lockfile"  # left by a training that was killed, or is at work
+    lock.touch()
     for task, kind in TASKS:
         found = asked(tmp_path, CACHING, task)
         assert isinstance(found, kind), found
@@ -60,7 +62,8 @@ def test_one_that_is_not_complete_holds_up_no_process_and_is_left_alone(tmp_path
         assert ("training, " in told and "is not complete" in told) == (kind is Inspected)
         if kind is Measured:
             assert found.input_windows
-        assert not list(tmp_path.glob("training*"))
+        left = [*tmp_path.glob("training*"), *tmp_path.glob("validation*")]
+        assert left == [lock]
     assert not list((tmp_path / "logs").glob("*.aside*"))
 
 
