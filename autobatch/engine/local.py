@@ -166,19 +166,18 @@ class LocalExecutor:
         job = msgspec.json.encode(self.job(task))
         arguments = (job, theirs, str(log), str(Path.cwd()), changed_variables())
         process = self._context.Process(target=worker_main, args=arguments, daemon=True)
-        try:
-            with starting_jobs(self.target, self.logs):
-                process.start()
-        except (OSError, EOFError) as error:
-            ours.close()
-            told = last_words(error, self.logs)
-            with contextlib.suppress(OSError):
-                log.write_text(f"{told or error}\n", encoding="utf-8")
-            return verdict.of_no_process(error, told)
-        finally:
-            theirs.close()
         loads_data = isinstance(task, Inspect)  # itself
-        try:
+        try:  # the traceback of an interruption lives on in a notebook, and so would `ours`
+            try:
+                with starting_jobs(self.target, self.logs):
+                    process.start()
+            except (OSError, EOFError) as error:
+                told = last_words(error, self.logs)
+                with contextlib.suppress(OSError):
+                    log.write_text(f"{told or error}\n", encoding="utf-8")
+                return verdict.of_no_process(error, told)
+            finally:
+                theirs.close()
             return self._listen(process, ours, log, deadline_seconds, loads_data, on_progress)
         finally:
             end(process)

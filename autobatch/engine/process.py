@@ -14,8 +14,9 @@ REAP_SECONDS = 5.0  # for one that is killed; in the kernel's hands (a driver ha
 
 
 def end(process: BaseProcess) -> None:
-    if process.pid is not None:
-        kill_group(process.pid)  # also when it ended by itself: what it started may live on
+    if process.pid is None:  # it was not started, or is not known to be
+        return
+    kill_group(process.pid)  # also when it ended by itself: what it started may live on
     process.join(REAP_SECONDS)
 
 

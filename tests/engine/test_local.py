@@ -469,6 +469,24 @@ def test_the_files_that_tensorflow_generates_do_not_stay(tmp_path):
     assert list((tmp_path / "temporary").rglob("*.py*")) == []
 
 
+def test_an_interruption_as_a_worker_starts_leaves_none_though_its_traceback_is_kept(
+    tmp_path, monkeypatch
+):
+    def interrupted(descriptor):
+        read_signed(descriptor)
+        raise KeyboardInterrupt
+
+    executor = LocalExecutor(Target(folder=str(HERE), model="targets.py:hanging_model"), tmp_path)
+    read_signed = forkserver.read_signed
+    monkeypatch.setattr(forkserver, "read_signed", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        executor.run(Inspect(batch_size=8), deadline_seconds=60)
+    until = time.monotonic() + 30
+    while workers() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not workers(), kept
+
+
 def test_what_the_users_code_started_ends_with_its_worker(tmp_path):
     ask(tmp_path, Inspect(batch_size=8), model="deaths.py:model_that_starts_a_process")
     time.sleep(0.2)
