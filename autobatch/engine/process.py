@@ -1,6 +1,7 @@
 """Starting and ending processes: what a child inherits, and that none outlives its job."""
 
 import contextlib
+import multiprocessing.process
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ def end(process: BaseProcess) -> None:
         return
     kill_group(process.pid)  # also when it ended by itself: what it started may live on
     process.join(REAP_SECONDS)
+    if process.exitcode is None:  # else multiprocessing waits for it as we exit, without end
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
 def kill_group(pid: int) -> None:

@@ -1,5 +1,6 @@
 """Real processes: one job, one fresh worker, whatever it does."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,9 +18,9 @@ import pytest
 from asking import HERE, ask
 from control_groups import full_group
 
-from autobatch.engine import gpus, local, used_gpus
+from autobatch.engine import gpus, local, process, used_gpus
 from autobatch.engine.local import LocalExecutor
-from autobatch.errors import UsageError
+from autobatch.errors import InterruptedRunError, UsageError
 from autobatch.protocol import (
     WORKER_BUG,
     Benchmark,
@@ -485,6 +486,24 @@ def test_an_interruption_as_a_worker_starts_leaves_none_though_its_traceback_is_
     while workers() and time.monotonic() < until:
         time.sleep(0.1)
     assert not workers(), kept
+
+
+def test_a_worker_that_cannot_be_reaped_is_not_waited_for_as_the_tool_exits(tmp_path, monkeypatch):
+    """As one in the kernel's hands: here who is to tell of its end cannot."""
+
+    def stop_template():
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGSTOP)
+        return True
+
+    monkeypatch.setattr(process, "REAP_SECONDS", 0.1)
+    target = Target(folder=str(HERE), model="targets.py:hanging_model")
+    executor = LocalExecutor(target, tmp_path, is_stopped=stop_template)
+    try:
+        with pytest.raises(InterruptedRunError):
+            executor.run(Inspect(batch_size=8), deadline_seconds=60)
+        assert not multiprocessing.active_children()
+    finally:
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGCONT)
 
 
 def test_what_the_users_code_started_ends_with_its_worker(tmp_path):
