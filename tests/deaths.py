@@ -40,6 +40,11 @@ def killed_model():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def model_killed_beside_what_a_shell_started():
+    os.system("sleep 86398 &")
+    killed_model()
+
+
 def model_too_large():
     Path(os.environ["SMALL_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
     np.ones(1 << 27)  # 1 GiB, every page of it touched

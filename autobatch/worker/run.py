@@ -255,5 +255,6 @@ def _allow_children(pipe: Connection) -> None:
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     multiprocessing.set_start_method(None, force=True)  # the platform's; we inherit the template's
     os.register_at_fork(after_in_child=pipe.close)
+    os.set_inheritable(pipe.fileno(), False)  # else what a shell of theirs starts keeps it open
     # Else a collection in them ends iterators of TensorFlow, and waits for threads they have not.
     os.register_at_fork(after_in_child=gc.freeze)

@@ -97,7 +97,11 @@ def test_the_kernel_would_end_a_worker_before_any_other_process(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "signal_number", "exit_code"),
-    [("killed_model", signal.SIGKILL, None), ("quietly_exiting_model", None, 0)],
+    [
+        ("killed_model", signal.SIGKILL, None),
+        ("model_killed_beside_what_a_shell_started", signal.SIGKILL, None),
+        ("quietly_exiting_model", None, 0),
+    ],
 )
 def test_deaths_that_nothing_explains_are_crashes(tmp_path, model, signal_number, exit_code):
     outcome = ask(tmp_path, Inspect(batch_size=8), model)
