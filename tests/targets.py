@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -126,6 +127,7 @@ def panicking_model():
 
 
 def hanging_model():
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit("preempted"))  # as under SLURM
     time.sleep(3600)
 
 

@@ -67,7 +67,8 @@ from autobatch.worker.parent import end_with_template, end_with_tool
 from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
 ASIDE = ".aside"  # what is written beside the log; whoever started us removes it
-WHERE_ARE_YOU = signal.SIGUSR1  # from the parent, before it ends a worker past its deadline
+# From the parent, to be told where it is; SIGUSR1 is the users': of code for SLURM, for example.
+WHERE_ARE_YOU = signal.SIGRTMAX - 1 if sys.platform == "linux" else signal.SIGUSR1
 
 Report = Callable[[JobProgress], None]
 
