@@ -210,7 +210,8 @@ def tail(log: str) -> str:
 
 def users_frame(dump: str, folder: str) -> str | None:
     """The innermost frame in the user's `folder`, from what faulthandler writes of all threads."""
+    written = folder.encode("ascii", "backslashreplace").decode()  # as faulthandler does
     for path, line, function in FRAME.findall(dump):
-        if Path(path).is_relative_to(folder) and not LIBRARIES.intersection(Path(path).parts):
+        if Path(path).is_relative_to(written) and not LIBRARIES.intersection(Path(path).parts):
             return f"{function} ({Path(path).name}, line {line})"
     return None

@@ -1,5 +1,8 @@
 """What a dead process means, from its log, signal and exit code."""
 
+import subprocess
+import sys
+
 import pytest
 
 from autobatch.engine.cgroups import OomKills
@@ -9,6 +12,7 @@ from autobatch.engine.verdict import (
     of_lost_gpus,
     of_no_process,
     of_timeout,
+    users_frame,
 )
 from autobatch.protocol import Crashed, OutOfMemory, TimedOut, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
@@ -206,6 +210,16 @@ def test_a_hang_while_it_killed_one_in_another_container_stays_a_hang_and_says_s
         "no answer in 1 min 00 s; it hung in load_data (a.py, line 1); meanwhile the kernel ended "
         "a process of others for memory"
     )
+
+
+@pytest.mark.parametrize("name", ["jose", "josé", "日本", "\N{GRINNING FACE}"])
+def test_a_hang_is_located_whatever_letters_its_folder_is_written_in(tmp_path, name):
+    (tmp_path / name).mkdir()
+    code = "import faulthandler as f\n\ndef load_data():\n    f.dump_traceback()\n\nload_data()"
+    (tmp_path / name / "train.py").write_text(code)
+    command = [sys.executable, str(tmp_path / name / "train.py")]
+    dump = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert users_frame(dump, str(tmp_path / name)) == "load_data (train.py, line 4)"
 
 
 def test_what_failed_on_a_gpu_that_is_gone_is_no_fault_of_model_or_size():
