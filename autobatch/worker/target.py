@@ -1,15 +1,11 @@
 """The user's model: from `file.py:callable`, `package.module:callable` or `model.keras`."""
 
 import contextlib
-import importlib
-import importlib.util
 import inspect
 import math
-import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -17,6 +13,7 @@ import keras
 from autobatch.protocol import Target
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import advice_on_framework, framework_beside
+from autobatch.worker.imported import imported
 from autobatch.worker.mistakes import TargetError, UserError
 from autobatch.worker.saved import load_saved
 from autobatch.worker.seeds import set_seed
@@ -164,9 +161,7 @@ def find_callable(target: Target, role: str) -> Callable[..., Any]:
             f"{role}: {reference} does not name a callable.",
             hint=f"Write {source}:FUNCTION, with the function that returns the {role}.",
         )
-    module = (
-        _import_file(Path(target.folder, source)) if source.endswith(".py") else _import(source)
-    )
+    module = imported(source, Path(target.folder))
     found = getattr(module, name, None)
     if found is None:
         there = sorted(
@@ -227,40 +222,6 @@ def arguments(
             )
         raise TargetError(f"{role}: {name}() cannot be called: {error}.", hint=hint) from None
     return chosen
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise TargetError(
-            f"There is no file {path}.",
-            hint=f"Python files in {path.parent}: {', '.join(there) or 'none'}.",
-        )
-    name = path.stem
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
-        return sys.modules[name]
-    sys.path.insert(0, str(path.parent))
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # as an import would: its classes can be pickled and saved
-    specification.loader.exec_module(module)
-    flags = sys.modules.get("absl.flags")
-    if flags is not None and not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # all have their defaults
-    return module
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something it imports is not
-        raise TargetError(
-            f"There is no module {name}.",
-            hint="Give a file (train.py:build_model) or a module importable from here.",
-        ) from None
 
 
 def _describe(value: object) -> str:
