@@ -60,7 +60,9 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     for name, each in given.items():
         functions[name], digests[name] = _sent(each, WHAT[name])
     digest = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
-    text = FILE.format(paths=[path for path in sys.path if path], digest=digest)
+    # A Path may be in it, which the import system passes over.
+    paths = [path for path in sys.path if path and isinstance(path, str)]
+    text = FILE.format(paths=paths, digest=digest)
     named = hashlib.sha256(text.encode()).hexdigest()[:8]  # what other runs read stays as it is
     folder = (run_directory.parent if run_directory else RUNS) / FOLDER / named
     try:

@@ -84,6 +84,12 @@ def test_what_the_loader_sets_the_model_reads_as_where_both_are_defined(tmp_path
     assert shown == "['of', 'the', 'data']\n"
 
 
+def test_a_path_among_those_to_import_from_is_passed_over_as_python_does(tmp_path):
+    adding = "import pathlib, sys\nsys.path.append(pathlib.Path('src'))\n"
+    path = printed(tmp_path, adding + SHARING).strip()
+    printed(tmp_path, f"import runpy; runpy.run_path({path!r})")
+
+
 SLOW = """
 import time
 import numpy as np
