@@ -54,6 +54,10 @@ class UserCodeError(AutobatchError):
         super().__init__(message, hint=hint)
         self.traceback = traceback
 
+    def __str__(self) -> str:
+        told = super().__str__()
+        return f"{told}\nIn your code:\n{self.traceback.rstrip()}" if self.traceback else told
+
 
 class OutsideError(UserCodeError):
     """A worker was ended, or kept from starting, from outside: nothing is known of its task."""

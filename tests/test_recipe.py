@@ -626,6 +626,12 @@ def test_an_error_survives_the_way_from_another_process() -> None:
     assert (str(copy), copy.traceback) == (str(error), "line 3")
 
 
+def test_an_error_of_the_users_code_says_where_to_whoever_prints_it() -> None:
+    error = errors.UserCodeError("It failed.", hint="Mend it.", traceback="  line 3\n")
+    assert str(error) == "It failed.\nMend it.\nIn your code:\n  line 3"
+    assert str(errors.UserCodeError("It failed.")) == "It failed."
+
+
 # --- whatever is written ---------------------------------------------------------------------
 
 KEYS = st.sampled_from([*TOP_KEYS.split(", "), "kind", "sizes", "min", "budget", "x", "<<"])

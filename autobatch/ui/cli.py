@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from autobatch.errors import AutobatchError, FromOption, UserCodeError
+from autobatch.errors import AutobatchError, FromOption
 from autobatch.ui import prepare_commands, run_commands
 from autobatch.ui.console import lasting_streams
 from autobatch.ui.options import (
@@ -191,12 +191,6 @@ def main() -> NoReturn:
         with lasting_streams():
             app(standalone_mode=True)
     except AutobatchError as error:
-        _complain(error)
+        typer.echo(f"autobatch: {error}", err=True)
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-def _complain(error: AutobatchError) -> None:
-    if isinstance(error, UserCodeError) and error.traceback:
-        typer.echo(f"In your code:\n{error.traceback.rstrip()}", err=True)
-    typer.echo(f"autobatch: {error}", err=True)
