@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from autobatch.users_file import tree_of
@@ -130,6 +131,12 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 def installed_as(backend: str, packages: Mapping[str, str]) -> list[str]:
     """The distributions that it is there as, of those that are installed."""
     return [name for name in DISTRIBUTIONS.get(backend, ()) if name in packages]
+
+
+def is_importable(backend: str) -> bool:
+    """Whether there is a package of that name, whatever it was installed as."""
+    found = find_spec(backend)
+    return found is not None and found.origin is not None  # which a mere folder has not
 
 
 def left_alone_here(backend: str, environ: Mapping[str, str] = os.environ) -> str | None:

@@ -8,7 +8,13 @@ from autobatch import frameworks
 from autobatch.doctor.gather import examine
 from autobatch.engine import gpus
 from autobatch.errors import RecipeError
-from autobatch.frameworks import configured_backend, is_unseen, told_cpu, users_backend
+from autobatch.frameworks import (
+    configured_backend,
+    is_importable,
+    is_unseen,
+    told_cpu,
+    users_backend,
+)
 from autobatch.opening import question_of, read_target
 
 SETS = 'import os\nos.environ["KERAS_BACKEND"] = "jax"\nimport keras\n'
@@ -94,6 +100,15 @@ def test_a_backend_that_is_not_supported_is_refused_where_code_sets_it(tmp_path)
 )
 def test_a_variable_may_tell_a_backend_to_use_the_cpu(backend, environ, told):
     assert told_cpu(backend, environ) == told
+
+
+def test_what_can_be_imported_is_there_and_a_mere_folder_is_not(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, is_there in (("framework_of_mine", True), ("folder_of_mine", False)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ("__init__.py" if is_there else "data.csv")).touch()
+        assert is_importable(name) == is_there
+    assert not is_importable("nothing_of_mine")
 
 
 def test_tensorflow_is_asked_for_gpus_where_cudnn_is_nowhere_in_sight(monkeypatch):

@@ -45,6 +45,7 @@ class Facts(Struct):
     run_directory: RunDirectory
     refusal: str = ""  # why this version of autobatch cannot do what is asked, ending in a stop
     refusal_hint: str = ""  # and what to do
+    is_importable: bool = False  # the backend, whatever it was installed as
     legacy_keras: bool = False  # TF_USE_LEGACY_KERAS
     wsl: bool = False
     cores: int = 1

@@ -70,6 +70,7 @@ def gather(
         backend_from="the recipe" if recipe.backend else chosen_by,
         refusal=refusal.message if refusal else "",
         refusal_hint=(refusal.hint or "") if refusal else "",
+        is_importable=refusal is None and frameworks.is_importable(backend),
         legacy_keras=environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"),
         wsl="microsoft" in platform.release().lower(),
         cores=os.cpu_count() or 1,

@@ -116,7 +116,13 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
         yield blocks(f"{facts.refusal}{source}", facts.refusal_hint)
         return
     installed = installed_as(backend, facts.packages)
-    if not installed:
+    if not installed and facts.is_importable:
+        yield warns(
+            f"{backend} is here under none of the names that are known "
+            f"({', '.join(DISTRIBUTIONS[backend])}): its version and its use of GPUs are not.",
+            f"If measurements fail: {how_to_install(backend)}",
+        )
+    elif not installed:
         others = [b for b, names in DISTRIBUTIONS.items() if set(names) & facts.packages.keys()]
         be = "is" if len(others) == 1 else "are"
         instead = f"; {' and '.join(others)} {be}" if others else ""

@@ -157,6 +157,11 @@ WARNING = [
     ({"visible_devices": "-1"}, "CUDA_VISIBLE_DEVICES=-1 hides 1 NVIDIA GPU.", "unset"),
     (
         {"gpus": (gpu(), gpu(name="NVIDIA T4", index=1))},
+    (
+        {"is_importable": True, **packages(keras="3.15.1", tensorflow_rocm="2.18.1")},
+        "tensorflow is here under none of the names that are known (tensorflow, tf-nightly, ",
+        "If measurements fail: pip install tensorflow",
+    ),
         "The GPUs differ",
         "CUDA_DEVICE_ORDER=PCI_BUS_ID",
     ),
@@ -404,6 +409,7 @@ def test_what_the_recipe_asks_of_the_device_is_gathered(tmp_path):
 # --- the command ---------------------------------------------------------------------------------
 
 
+    assert found.is_importable  # TensorFlow
 def doctor(*arguments, cwd, **environment):
     plain = {
         name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
