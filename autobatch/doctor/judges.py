@@ -163,7 +163,10 @@ def _judge_memory(facts: Facts) -> Iterator[Finding]:
         else "End what fills it (ps aux --sort=-rss)."
     )
     if memory.spare_bytes < NEEDED_BYTES:
-        yield blocks(f"{state}; a training process needs {format_bytes(NEEDED_BYTES)}.", remedy)
+        spare, needed = map(format_bytes, (memory.spare_bytes, NEEDED_BYTES))
+        yield blocks(
+            f"{state}, of which {spare} may be taken; a training process needs {needed}.", remedy
+        )
     elif left < SCARCE * whole:
         yield warns(f"{state}: little can be tried.", remedy)
     asked = facts.limit_asked_bytes

@@ -135,7 +135,12 @@ BLOCKING = [
         "GPU 1 has 512.0 MiB free of 24.0 GiB.",
         "CUDA_VISIBLE_DEVICES",
     ),
-    (memory(GIB), "1.0 GiB of memory left of 32.0 GiB in this machine", "End what fills it"),
+    (
+        memory(int(1.1 * GIB)),
+        "1.1 GiB of memory left of 32.0 GiB in this machine, of which 1013.8 MiB may be taken; a "
+        "training process needs 1.0 GiB.",
+        "End what fills it",
+    ),
     (memory(GIB // 2, limit=8 * GIB), "of 8.0 GiB in the control group /docker/abc", "--memory"),
     (
         {"run_directory": replace(RECORDS, writable=False)},
@@ -152,16 +157,16 @@ WARNING = [
         "tensorflow and tensorflow-cpu are both installed",
         "pip uninstall tensorflow tensorflow-cpu",
     ),
-    ({"gpu_problems": ("GPU 1 cannot be read: lost.",)}, "GPU 1 cannot be read", "nvidia-smi"),
-    ({"nvidia_cards": 2, **NO_GPU}, "2 NVIDIA GPUs plugged in, but no driver", "--gpus all"),
-    ({"visible_devices": "-1"}, "CUDA_VISIBLE_DEVICES=-1 hides 1 NVIDIA GPU.", "unset"),
-    (
-        {"gpus": (gpu(), gpu(name="NVIDIA T4", index=1))},
     (
         {"is_importable": True, **packages(keras="3.15.1", tensorflow_rocm="2.18.1")},
         "tensorflow is here under none of the names that are known (tensorflow, tf-nightly, ",
         "If measurements fail: pip install tensorflow",
     ),
+    ({"gpu_problems": ("GPU 1 cannot be read: lost.",)}, "GPU 1 cannot be read", "nvidia-smi"),
+    ({"nvidia_cards": 2, **NO_GPU}, "2 NVIDIA GPUs plugged in, but no driver", "--gpus all"),
+    ({"visible_devices": "-1"}, "CUDA_VISIBLE_DEVICES=-1 hides 1 NVIDIA GPU.", "unset"),
+    (
+        {"gpus": (gpu(), gpu(name="NVIDIA T4", index=1))},
         "The GPUs differ",
         "CUDA_DEVICE_ORDER=PCI_BUS_ID",
     ),
@@ -404,12 +409,12 @@ def test_what_the_recipe_asks_of_the_device_is_gathered(tmp_path):
     found = gather(recipe, tmp_path, {"TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "3"})
     assert (found.device_asked, found.limit_asked_bytes) == ("cpu", 2 * GIB)
     assert (found.legacy_keras, found.visible_devices) == (True, "3")
+    assert found.is_importable  # TensorFlow
 
 
 # --- the command ---------------------------------------------------------------------------------
 
 
-    assert found.is_importable  # TensorFlow
 def doctor(*arguments, cwd, **environment):
     plain = {
         name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
