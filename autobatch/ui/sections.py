@@ -116,9 +116,9 @@ def _noise(result: Recommendation | None) -> Section | None:
     if result is None or result.noise_scale is None:
         return None
     late, early = result.noise_scale, result.noise_scale_early
-    facts = [("noise scale", _scale(late))]
+    facts = [("noise scale", _scale(late, result.optimizer))]
     if early is not None and early != late:
-        facts.append(("earlier", _scale(early)))
+        facts.append(("earlier", _scale(early, result.optimizer)))
     critical = result.critical_batch
     facts.append(
         (
@@ -139,8 +139,8 @@ def _noise(result: Recommendation | None) -> Section | None:
     )
 
 
-def _scale(found: NoiseScale) -> str:
-    kind = ", as Adam scales gradients" if found.preconditioned else ""
+def _scale(found: NoiseScale, optimizer: str) -> str:
+    kind = f", as {optimizer} scales gradients" if found.preconditioned else ""
     return f"{noise(found)} samples after {found.step} steps, from {found.samples:,} samples{kind}"
 
 

@@ -368,6 +368,15 @@ def test_where_another_size_stands_for_the_users_own_that_is_told(tmp_path):
         assert told in terminal
 
 
+def test_gradients_that_are_scaled_are_told_to_be_as_the_users_optimizer_does(better):
+    found = better.recommendation
+    assert found.noise_scale is not None
+    scaled = changed(found.noise_scale, preconditioned=True)
+    result = changed(found, noise_scale=scaled, optimizer="RMSprop")
+    text = Page(render(changed(better, recommendation=result), "run")).text
+    assert "samples, as RMSprop scales gradients" in text
+
+
 def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):
     whole = better.recommendation.probe
     short = changed(whole, largest_fitting=8, ceiling=8, bounded_by="trials")
