@@ -18,7 +18,7 @@ from autobatch.engine.record_file import FILE_NAME
 from autobatch.engine.run_directory import Fresh, new_directory, renewed
 from autobatch.engine.runs import RUNS, find_run, read_recommendation, refuse_unless_text
 from autobatch.engine.sources import named_files
-from autobatch.errors import AutobatchError, RecipeError, UsageError
+from autobatch.errors import AutobatchError, RecipeError, UsageError, WrongRunDirectoryError
 from autobatch.locator import (
     DATA,
     at_home,
@@ -103,7 +103,7 @@ def open_verification(
             )
     run_directory = run_directory and at_home(run_directory)
     if run_directory is not None and exists(run_directory / FILE_NAME):
-        raise UsageError(
+        raise WrongRunDirectoryError(
             f"{run_directory} has measurements, and a verification measures anew.",
             hint="Leave --run-dir out, or give one that is not there yet.",
         )

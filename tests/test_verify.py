@@ -13,7 +13,7 @@ from test_tuner import session, tune
 from autobatch import opening, tuner
 from autobatch.engine.difference import in_words
 from autobatch.engine.runs import read_recommendation, runs_in
-from autobatch.errors import UsageError
+from autobatch.errors import UsageError, WrongRunDirectoryError
 from autobatch.opening import open_verification
 from autobatch.protocol import (
     Benchmark,
@@ -234,7 +234,7 @@ def test_what_was_verified_is_kept_and_listed(tmp_path, recommended):
 def test_a_verification_measures_anew(tmp_path, recommended):
     verify(tmp_path, recommended, PretendDevice())
     with (
-        pytest.raises(UsageError, match="measures anew"),
+        pytest.raises(WrongRunDirectoryError, match="measures anew"),
         open_verification(recommended, f"{HERE}/targets.py:model", run_directory=tmp_path),
     ):
         pass
