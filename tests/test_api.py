@@ -41,6 +41,7 @@ import builtins
 import contextlib
 import io
 import pathlib
+import sys
 import threading
 
 import keras
@@ -50,6 +51,7 @@ import autobatch
 
 with pathlib.Path("ran").open("a") as file:
     file.write("x")
+sys.path.append(pathlib.Path("src"))  # which Python passes over
 ZMQInteractiveShell = type("ZMQInteractiveShell", (), {})  # by its name Rich knows a notebook
 builtins.get_ipython = ZMQInteractiveShell
 WIDTH = 8  # what functions refer to goes with them

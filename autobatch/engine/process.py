@@ -45,17 +45,19 @@ def remove_left(logs: Path) -> None:
 
 
 @contextlib.contextmanager
-def without_main() -> Iterator[None]:
+def as_plain_caller() -> Iterator[None]:
     """Keep multiprocessing from importing the caller's __main__ into each worker.
 
     Workers need only our own modules; a user's script without a main guard would start us again.
+    Of sys.path they have what Python heeds: a template could not read a Path in it.
     """
-    main = sys.modules["__main__"]
+    main, folders = sys.modules["__main__"], sys.path
     sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.path = [each for each in folders if isinstance(each, str)]
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        sys.modules["__main__"], sys.path = main, folders
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from autobatch.engine.process import REAP_SECONDS, environment, output_to, without_main
+from autobatch.engine.process import REAP_SECONDS, as_plain_caller, environment, output_to
 from autobatch.protocol import Target
 from autobatch.worker import backends
 
@@ -64,7 +64,7 @@ def last_words(error: OSError | EOFError, logs: Path) -> str | None:
 @contextlib.contextmanager
 def starting_jobs(target: Target, logs: Path) -> Iterator[None]:
     """Within, a process may be started; with it a template, where that has died meanwhile."""
-    with as_template(target, logs) if _has_died() else without_main():
+    with as_template(target, logs) if _has_died() else as_plain_caller():
         yield
 
 
@@ -103,7 +103,7 @@ def as_template(target: Target, logs: Path) -> Iterator[None]:
     variables = backend.template_environment(str(logs.resolve()), target.device)
     variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
     before = _pid()
-    with environment(variables), output_to(logs / TEMPLATE_LOG), without_main():
+    with environment(variables), output_to(logs / TEMPLATE_LOG), as_plain_caller():
         yield
     if _pid() != before:
         _inherited.clear()
