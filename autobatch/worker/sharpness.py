@@ -67,7 +67,7 @@ def _gradient_function(
     def gradient(weights: Vector) -> Vector:
         restore(weights)
         with random_state_kept():
-            return [keras.ops.convert_to_numpy(each) for each in differentiate(batch)]
+            return [keras.ops.convert_to_numpy(each) for each in differentiate(batch, 1.0)]
 
     return gradient, restore
 

@@ -58,10 +58,12 @@ def test_the_noise_scale_of_a_real_regression_is_that_of_its_formula(
     assert not early.preconditioned
 
 
-def test_the_noise_scale_in_half_precision_is_of_the_scaled_loss(tmp_path):
-    settings = {"learning_rate": 1e-12, "micro_batches": 400}
-    early = gradients(tmp_path, "half_precision_regression", **settings).moments[0]
+@pytest.mark.parametrize("weight", [1e-7, 64.0])  # small gradients, and some that overflow first
+def test_the_noise_scale_in_half_precision_is_of_the_scaled_loss(tmp_path, weight):
+    settings = {"learning_rate": 1e-12, "micro_batches": 400, "args": {"weight": weight}}
+    early, late = gradients(tmp_path, "half_precision_regression", **settings).moments
     assert noise_scale(early).value == pytest.approx(4.2058, rel=0.1)
+    assert noise_scale(late).value == pytest.approx(4.2058, rel=0.1)
 
 
 def test_a_penalty_on_weights_adds_to_the_signal_and_nothing_to_the_noise(tmp_path):

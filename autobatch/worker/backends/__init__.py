@@ -130,11 +130,12 @@ class Backend(Protocol):
     def batches(self, fit_arguments: dict[str, Any]) -> Iterator[Any]:
         """The batches of an epoch, as `fit` draws them: whole, on the (first) device."""
 
-    def gradients(self, model: Any) -> Callable[[Any], list[Any]]:
-        """A function of a whole batch: the gradient of the model's loss as it is compiled.
+    def gradients(self, model: Any) -> Callable[[Any, float], list[Any]]:
+        """A function of a whole batch and a scale: the gradient of the loss as it is compiled.
 
-        One dense float32 tensor for each trainable weight, in their order; neither clipped nor
-        scaled. It updates no weight, but what layers keep (moving averages, seeds).
+        One dense float32 tensor for each trainable weight, in their order; not clipped. The loss is
+        multiplied by the scale, which is divided out again: of float16, small gradients would
+        vanish. It updates no weight, but what layers keep (moving averages, seeds).
         """
 
     def full_precision(self) -> AbstractContextManager[None]:

@@ -187,24 +187,23 @@ def execution(model: Any, batch: Any) -> Callable[[], int]:
     return execute
 
 
-def gradients(model: Any) -> Callable[[Any], list[Any]]:
+def gradients(model: Any) -> Callable[[Any, float], list[Any]]:
     import jax
     import keras
 
-    def loss_of(weights: Any, others: Any, batch: Any) -> Any:
-        kept, metrics, optimizer = others
+    def loss_of(weights: Any, others: Any, batch: Any, scale: Any) -> Any:
+        kept, optimizer, metrics = others
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        loss, _ = model.compute_loss_and_updates(
+        _, (unscaled, *_) = model.compute_loss_and_updates(
             weights, kept, metrics, x, y, sample_weight, True, optimizer
         )
-        return loss
+        return unscaled * scale
 
     compiled = jax.jit(jax.grad(loss_of))
 
-    def differentiate(batch: Any) -> list[Any]:
-        weights, kept, optimizer, metrics = _state(model)
-        found = compiled(weights, (kept, metrics, optimizer), batch)
-        scale = float(model.optimizer.scale_loss(1.0))  # of the loss, as it is by now
+    def differentiate(batch: Any, scale: float) -> list[Any]:
+        weights, *others = _state(model)
+        found = compiled(weights, others, batch, scale)
         return [keras.ops.cast(each, "float32") / scale for each in found]
 
     return differentiate

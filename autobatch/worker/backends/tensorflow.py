@@ -197,25 +197,25 @@ def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
         yield moved
 
 
-def gradients(model: Any) -> Callable[[Any], list[Any]]:
+def gradients(model: Any) -> Callable[[Any, float], list[Any]]:
     import keras
     import tensorflow as tf
 
     weights = model.trainable_weights
-    # Of float16, small gradients would vanish; it is divided out again.
-    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))
 
-    def differentiate(batch: Any) -> list[Any]:
+    def differentiate(batch: Any, scale: Any) -> list[Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             predicted = model(x, training=True)
-            loss = scale * model._compute_loss(x, y, predicted, sample_weight, training=True)
+            loss = model._compute_loss(x, y, predicted, sample_weight, training=True)
+            loss = keras.ops.multiply(loss, scale)
         found = tape.gradient(loss, weights, unconnected_gradients="zero")
         # Of embeddings, a gradient holds rows, the same one more than once: densified, they add up.
         return [tf.cast(tf.convert_to_tensor(each), tf.float32) / scale for each in found]
 
-    compiled: Callable[[Any], list[Any]] = tf.function(differentiate, reduce_retracing=True)
-    return compiled
+    compiled = tf.function(differentiate, reduce_retracing=True)
+    # Of a Python number, a trace would be of its value alone.
+    return lambda batch, scale: list(compiled(batch, tf.constant(scale, tf.float32)))
 
 
 def execution(model: Any, batch: Any) -> Callable[[], int]:

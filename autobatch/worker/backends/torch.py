@@ -151,15 +151,13 @@ def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
         )
 
 
-def gradients(model: Any) -> Callable[[Any], list[Any]]:
+def gradients(model: Any) -> Callable[[Any, float], list[Any]]:
     import keras
     import torch
 
     weights = [variable.value for variable in model.trainable_weights]
-    # Of float16, small gradients would vanish; it is divided out again.
-    scale = float(getattr(model.optimizer, "dynamic_scale", 1.0))
 
-    def differentiate(batch: Any) -> list[Any]:
+    def differentiate(batch: Any, scale: float) -> list[Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         predicted = model(x, training=True)
         loss = scale * model._compute_loss(x, y, predicted, sample_weight, training=True)

@@ -88,7 +88,8 @@ class _Meter(Watch):
         self.class_weight = class_weight
         self.found: list[GradientMoments] = []
         self._due = sorted(task.measure_at)
-        self._gradients: Callable[[Any], list[Any]] | None = None
+        self._differentiate: Callable[[Any, float], list[Any]] | None = None
+        self._scale = 1.0  # of the loss
 
     def stepped(self, steps: int, *, last: bool) -> None:
         while self._due and self.steps >= self._due[0]:
@@ -102,14 +103,14 @@ class _Meter(Watch):
         scales = preconditioner(self.model)
         groups = GROUPS_OF_LARGE if self.model.count_params() > LARGE_PARAMETERS else GROUPS
         moments = _Moments(groups, scales)
-        differentiate = self._gradients = self._gradients or self.backend.gradients(self.model)
+        self._scale = float(self.model.optimizer.scale_loss(1.0))
         arguments = self.micro.fit_arguments(self.task.micro_batch_size)
         arguments |= {"class_weight": self.class_weight}
         size, count = self.task.micro_batch_size, 0
         for batch in self.backend.batches(arguments):  # one pass at most: distinct samples
             if rows_of(leaves(batch)[0]) != size:
                 continue  # the ragged one
-            moments.add(count % groups, differentiate(batch))
+            moments.add(count % groups, self._gradient(batch))
             count += 1
             total = self.task.micro_batches
             self.report(JobProgress(done=count, total=total))
@@ -120,6 +121,16 @@ class _Meter(Watch):
         found = moments.result(self.steps, size, self.task.training_samples)
         if count and np.isfinite([*found.squared_norms, *np.ravel(np.array(found.gram))]).all():
             self.found.append(found)
+
+    def _gradient(self, batch: Any) -> list[Any]:
+        """With the loss scaled as in training, and by less from where half precision overflows."""
+        if self._differentiate is None:
+            self._differentiate = self.backend.gradients(self.model)
+        found = self._differentiate(batch, self._scale)
+        while self._scale > 1 and not np.isfinite(_product(found, found)):
+            self._scale /= 2
+            found = self._differentiate(batch, self._scale)
+        return found
 
 
 class _Moments:
