@@ -33,6 +33,13 @@ def half_precision_regression(weight):
     return model
 
 
+def dropping_regression():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dropout(0.5)])
+    model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
+    model.compile(keras.optimizers.SGD(1e-12), "mse")
+    return model
+
+
 def fast_regression(accumulated=1):
     return accumulating_regression(0.01, accumulated)
 

@@ -77,6 +77,17 @@ def test_a_penalty_on_weights_adds_to_the_signal_and_nothing_to_the_noise(tmp_pa
     assert noise_scale(found.moments[0]).value == pytest.approx(truth, rel=0.2)
 
 
+def test_what_dropout_leaves_out_is_noise_of_its_own_in_each_batch(tmp_path):
+    """Samples are all alike: of a gradient 2m, m = 0 or 2, the variance is what its mean square is.
+
+    Were the same left out of each batch there would be none.
+    """
+    settings = {"learning_rate": 1e-12, "micro_batch_size": 2}
+    found = gradients(tmp_path, "dropping_regression", "pilots.py:ones", **settings)
+    for moments in found.moments:
+        assert noise_scale(moments).value == pytest.approx(1, rel=0.5)
+
+
 def test_adams_noise_scale_is_that_of_gradients_over_the_roots_of_their_mean_squares(tmp_path):
     """tr(P Sigma P) / |P G|^2 = 8.2. Plain gradients' is 2.4; over the mean squares, 16.
 

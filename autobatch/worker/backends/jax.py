@@ -193,17 +193,18 @@ def gradients(model: Any) -> Callable[[Any, float], list[Any]]:
 
     def loss_of(weights: Any, others: Any, batch: Any, scale: Any) -> Any:
         kept, optimizer, metrics = others
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        _, (unscaled, *_) = model.compute_loss_and_updates(
-            weights, kept, metrics, x, y, sample_weight, True, optimizer
+        _, (unscaled, _, kept, _) = model.compute_loss_and_updates(
+            weights, kept, metrics, *keras.utils.unpack_x_y_sample_weight(batch), True, optimizer
         )
-        return unscaled * scale
+        return unscaled * scale, kept
 
-    compiled = jax.jit(jax.grad(loss_of))
+    compiled = jax.jit(jax.grad(loss_of, has_aux=True))
 
     def differentiate(batch: Any, scale: float) -> list[Any]:
         weights, *others = _state(model)
-        found = compiled(weights, others, batch, scale)
+        found, kept = compiled(weights, others, batch, scale)
+        for variable, value in zip(model.non_trainable_variables, kept, strict=True):
+            variable.assign(value)
         return [keras.ops.cast(each, "float32") / scale for each in found]
 
     return differentiate
