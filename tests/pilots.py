@@ -189,6 +189,14 @@ def falling(executed=1):
     return model
 
 
+def half_precision_falling():
+    """Its loss is 64 times the weight: a gradient that overflows in float16 at a scale of 1024."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = falling()
+    model.compile(keras.optimizers.SGD(0.5), lambda _, weight: weight, loss_weights=64.0)
+    return model
+
+
 def ones():
     x = np.ones((128, 1), "float32")
     return (x, x), (x[:16], x[:16])

@@ -152,5 +152,5 @@ def _range_phrase(outcome: Outcome, rate: float) -> str:
         return "its first step had no loss that is a finite number"
     found = _found(outcome, rate)
     if found is None:
-        return f"trains up to {HIGHEST_FACTOR * rate:.3g}"
+        return f"trains up to {outcome.factors[-1] * rate:.3g}"
     return f"breaks down at {found:.3g}"

@@ -167,6 +167,21 @@ def test_the_rate_at_which_a_regression_breaks_down_is_found(tmp_path, accumulat
     assert 0.5 < found < 4
 
 
+def test_a_rate_does_not_grow_in_steps_that_loss_scaling_skips(tmp_path):
+    """The loss is 64 times the weight, whose gradient is 64: it falls by 4096 times the rate."""
+    task = RangeTest(
+        batch_size=32, learning_rate=1e-4, lowest_factor=0.1, highest_factor=10, steps=20, seed=0
+    )
+    found, _ = ask(tmp_path, task, model="pilots.py:half_precision_falling", data="pilots.py:ones")
+    assert isinstance(found, Ranged), found
+    falls = -np.diff(found.losses)
+    skipped = np.flatnonzero(falls)[0]
+    assert skipped == 6  # from 2^15 to 2^9
+    trained_with = falls[skipped:] / (4096 * task.learning_rate)
+    assert found.factors[skipped:-1] == pytest.approx(trained_with, rel=0.05)
+    assert set(found.factors[:skipped]) == {0.1}
+
+
 @pytest.mark.parametrize(
     ("size", "speed", "accumulated"), [(32, 1.0, 1), (64, 2.0, 1), (8, 0.25, 1), (32, 1.0, 4)]
 )
