@@ -182,6 +182,24 @@ def test_a_rate_does_not_grow_in_steps_that_loss_scaling_skips(tmp_path):
     assert set(found.factors[:skipped]) == {0.1}
 
 
+def test_sharpness_is_where_the_trial_was_evaluated_last(tmp_path):
+    """Of w^4 it is 12 w^2: at the end about 2, and 12 at what the callback puts back."""
+    task = Trial(
+        batch_size=32,
+        learning_rate=0.01,
+        steps=50,
+        evaluate_at=(25, 50),
+        validation_batch_size=16,
+        seed=0,
+        sharpness=True,
+    )
+    target = {"model": "pilots.py:quartic", "data": "pilots.py:ones"}
+    found, _ = ask(tmp_path, task, **target, callbacks="pilots.py:restores")
+    assert isinstance(found, Trained), found
+    last = found.evaluations[-1].metrics["val_loss"]
+    assert found.sharpness == pytest.approx(12 * last**0.5, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("size", "speed", "accumulated"), [(32, 1.0, 1), (64, 2.0, 1), (8, 0.25, 1), (32, 1.0, 4)]
 )

@@ -96,6 +96,8 @@ def run(
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
+    for weight, value in watch.weights:  # else what a callback, or `use_ema`, has left at the end
+        weight.assign(value)
     return changed(
         trained, sharpness=_sharpness(task, target, model, data.train, evaluated, backend)
     )
@@ -165,6 +167,7 @@ class _Evaluator(Unwaited):
         self.task, self.inputs, self.report = task, inputs, report
         self.backend, self.validation = backend, validation
         self.evaluations: list[Evaluation] = []
+        self.weights: list[tuple[Any, Any]] = []  # with their values as last evaluated
         self.diverged_at: int | None = None
         self.start = ""  # of training, by its weights
         self.began = time.perf_counter()
@@ -217,6 +220,11 @@ class _Evaluator(Unwaited):
         with random_state_kept():  # sizes differ in when they look
             for each in users:
                 each.on_test_begin({})
+            if self.task.sharpness:
+                self.weights = [
+                    (weight, keras.ops.convert_to_numpy(weight))
+                    for weight in self.model.trainable_weights
+                ]
             with reestimated(self.model, self.inputs):
                 logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
             for each in users:
