@@ -102,4 +102,4 @@ def _show(answer: object, not_whole: str = NOT_WHOLE) -> None:
 
     console = console_for(stderr=True)
     console.print(BEST_SO_FAR if isinstance(answer, Recommendation) else not_whole)
-    console.print(table_of(answer))
+    console.print(table_of(answer), crop=False)

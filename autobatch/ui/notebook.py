@@ -21,5 +21,5 @@ def html(result: ProbeResult | BenchmarkResult | Recommendation | Verification) 
         force_terminal=True,
         force_jupyter=False,  # it would show the table itself, beside what is returned
     )
-    console.print(table_of(result))
+    console.print(table_of(result), crop=False)
     return console.export_html(inline_styles=True, code_format=FORMAT)

@@ -130,4 +130,4 @@ def show(result: "Struct", json: bool) -> None:
     if json:
         echo_json(result)
     else:
-        console_for().print(table_of(result))
+        console_for().print(table_of(result), crop=False)

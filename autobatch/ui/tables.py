@@ -1,10 +1,10 @@
 """Results as Rich renderables, for stdout."""
 
 from collections.abc import Iterator
+from textwrap import indent
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -124,8 +124,9 @@ def recommendation_table(result: Recommendation) -> RenderableType:
         *bullets("Note", result.warnings),
         candidates_table(result),
         "",
-        # in no theme's colors, as nobody knows whether they would be on light or on dark
-        Padding(Text(result.snippet, "bold", overflow="fold"), (0, 0, 0, 2)),
+        # In no theme's colors, as nobody knows whether they would be on light or on dark. Lines
+        # stay whole, so that they can be pasted, where the console prints without `crop`.
+        Text(indent(result.snippet, "  "), "bold", no_wrap=True, overflow="ignore"),
     )
 
 

@@ -1,5 +1,6 @@
 """Results on terminals of any width: nothing is cut off that could be left out whole."""
 
+import html
 import re
 import shutil
 from io import StringIO
@@ -14,6 +15,7 @@ from autobatch.protocol import changed
 from autobatch.ui import gains, notebook, tables, words
 from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.console import console_for
+from autobatch.ui.run_commands import show
 
 RECORD = Path(__file__).parent.parent / "engine" / "records" / "recommended.jsonl"
 
@@ -27,7 +29,7 @@ def recommendation(tmp_path_factory):
 
 def shown(renderable, width):
     console = Console(width=width, file=StringIO())
-    console.print(renderable)
+    console.print(renderable, crop=False)
     return console.file.getvalue()
 
 
@@ -40,7 +42,7 @@ def test_no_cell_is_cut_off_and_no_line_too_long(recommendation, width):
     found = changed(recommendation.probe, probes=(*recommendation.probe.probes, failed))
     above = changed(recommendation.benchmark, ceiling=recommendation.benchmark.points[0].batch_size)
     for table in (
-        tables.recommendation_table(recommendation),
+        tables.recommendation_table(changed(recommendation, snippet="pass")),
         tables.benchmark_table(recommendation.benchmark),
         tables.benchmark_table(above),
         tables.probe_table(recommendation.probe),
@@ -52,9 +54,13 @@ def test_no_cell_is_cut_off_and_no_line_too_long(recommendation, width):
     assert "123456" in shown(probed, width)
 
 
-def test_what_to_type_is_whole_on_the_narrowest(recommendation):
-    text = re.sub(r"\s+", " ", shown(tables.recommendation_table(recommendation), 40))
-    assert recommendation.snippet.replace("\n", " ") in text
+def test_lines_to_paste_are_whole_however_long(recommendation, capsys):
+    comment = f"# in the model: keras.layers.BatchNormalization(momentum=0.9{'9' * 90})"
+    long = changed(recommendation, snippet=f"{comment}\n{recommendation.snippet}")
+    show(long, json=False)
+    for text in (capsys.readouterr().out, html.unescape(notebook.html(long))):
+        lines = [re.sub("<.*?>", "", line).strip() for line in text.splitlines()]
+        assert "\n".join(lines).count(long.snippet) == 1
 
 
 def test_in_a_notebook_all_can_be_read_on_white_and_on_black(recommendation):
