@@ -1,6 +1,7 @@
 """What stands in a Python file of the user's: read, and not run."""
 
 import ast
+import re
 import symtable
 import warnings
 from collections import Counter
@@ -46,8 +47,7 @@ def parsed(path: Path) -> tuple[ast.Module, symtable.SymbolTable]:
 def refuse_unusable(path: Path) -> None:
     """Raises RecipeError where it cannot be read, or would train when it is imported."""
     try:
-        with path.open("rb"):
-            pass
+        path.open("rb").close()
     except FileNotFoundError:
         raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
     except OSError as error:
@@ -96,7 +96,7 @@ def loaders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     return [
         name
         for name, node in functions.items()
-        if "data" in name.lower()
+        if re.match(r"(?i)(?!.*(augment|dir|path|meta)).*data", name)  # not after a path to them
         and _returns(node)
         and _required(node.args) <= {"batch_size", "loaded"}
     ]

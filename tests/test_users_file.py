@@ -6,7 +6,13 @@ import textwrap
 import pytest
 
 from autobatch.errors import RecipeError
-from autobatch.users_file import batch_sizes, defined, refuse_unusable, unlike_measurements
+from autobatch.users_file import (
+    batch_sizes,
+    defined,
+    loaders,
+    refuse_unusable,
+    unlike_measurements,
+)
 
 TRAINING = [
     "model.fit(x, y)",
@@ -50,6 +56,24 @@ def test_odd_escapes_in_a_file_warn_of_nothing(tmp_path, recwarn):
     (tmp_path / "train.py").write_text('def words(): return "\\d"\n')
     assert list(defined(tmp_path / "train.py")[0]) == ["words"]
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("name", "loads"),
+    [
+        ("get_data", True),
+        ("make_datasets", True),
+        ("get_data_augmentation", False),
+        ("get_data_dir", False),
+        ("dataset_path", False),
+        ("load_metadata", False),
+    ],
+)
+def test_what_is_named_after_something_beside_the_data_is_not_taken_for_their_loader(
+    tmp_path, name, loads
+):
+    (tmp_path / "train.py").write_text(f"def {name}(): return found")
+    assert loaders(defined(tmp_path / "train.py")[0]) == [name] * loads
 
 
 TRAINS = "def main():\n    net.fit(x, y, epochs=3, {})\nif __name__ == '__main__':\n    main()"
