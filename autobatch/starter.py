@@ -124,6 +124,11 @@ def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
             "samples",
         )
     )
+    size_line = (
+        (f"  batch_size: {found.batch_size}", "as your code gives fit: what you train with today")
+        if found.batch_size
+        else ("  # batch_size: 32", "SET THIS: what you train with today; default: Keras' own")
+    )  # which then stays assumed, as the answer says
     bound = "" if found.data is None else f"; never above the {found.train_samples:,} samples"
     sections: list[list[Line]] = [
         [
@@ -146,12 +151,7 @@ def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
         ],
         [
             ("baseline:", "the answer is compared with it"),
-            (
-                f"  batch_size: {found.batch_size or 32}",
-                "as your code gives fit: what you train with today"
-                if found.batch_size
-                else "SET THIS: what you train with today; 32 is Keras' default",
-            ),
+            size_line,
             ("  # learning_rate: 0.001", f"default: that of the compiled optimizer, {rate}"),
         ],
         [

@@ -8,7 +8,7 @@ from commands import autobatch_here, settings
 
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, WrittenRecipe
-from autobatch.recipe import load_recipe
+from autobatch.recipe import AssumedBaseline, load_recipe
 from autobatch.starter import recipe_text, write_recipe
 
 NETWORK = """
@@ -62,7 +62,9 @@ def test_the_batch_size_that_the_file_gives_fit_is_the_baseline(tmp_path, sizes,
     code, stdout, stderr = autobatch_here("init", "train.py", "--json", cwd=tmp_path)
     assert code == 0, stderr
     assert msgspec.json.decode(stdout, type=WrittenRecipe).batch_size == found
-    assert load_recipe(tmp_path / "recipe.yaml").baseline.batch_size == (found or 32)
+    baseline = load_recipe(tmp_path / "recipe.yaml").baseline
+    assert baseline.batch_size == (found or 32)
+    assert isinstance(baseline, AssumedBaseline) == (found is None)  # of which the answer warns
     assert ("SET THIS" in (tmp_path / "recipe.yaml").read_text()) == (found is None)
     assert (f"Its baseline is batch {found}, as your code gives fit" in stderr) == bool(found)
 
