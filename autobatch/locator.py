@@ -7,6 +7,9 @@ from pathlib import Path
 
 MODEL, DATA = "build_model", "load_data"  # functions that need not be named
 FILES = (".py", ".keras")
+TARGETS = (
+    "Give recipe.yaml, train.py, train.py:build_model, package.module:callable or model.keras."
+)
 
 
 def is_recipe(target: str) -> bool:
@@ -73,8 +76,8 @@ def neighbour(path: Path) -> str:
     return f"It was looked for in {path.parent.absolute()}."
 
 
-def what_to_give(source: str) -> str:
-    """A hint in place of what is no target."""
+def what_to_give(source: str, otherwise: str = TARGETS) -> str:
+    """A hint in place of what is no model; `otherwise` where nothing more is known of it."""
     match Path(source).suffix:
         case ".h5" | ".hdf5":
             return (
@@ -92,9 +95,7 @@ def what_to_give(source: str) -> str:
                 f"{shlex.quote(source)}; or call autobatch.recommend(build_model, data=load_data) "
                 "in the notebook."
             )
-    return (
-        "Give recipe.yaml, train.py, train.py:build_model, package.module:callable or model.keras."
-    )
+    return otherwise
 
 
 def look_at(path: Path) -> str:

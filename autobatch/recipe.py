@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args
 import msgspec
 
 from autobatch.errors import RecipeError, one_line
+from autobatch.locator import what_to_give
 from autobatch.recipe_keys import AssumedBaseline as AssumedBaseline
 from autobatch.recipe_keys import Recipe as Recipe
 from autobatch.recipe_keys import Section
@@ -121,9 +122,18 @@ def _check_references(recipe: Recipe, origins: "Origins") -> None:
         source, _, name = (reference or "").partition(":")
         if name or reference is None or (key == "model" and source.endswith(".keras")):
             continue
-        meant = f"{source}:FUNCTION" if source.endswith(".py") else f"{home}:{source}"
         problem = f"is {_show(reference)}, which names no function in a file or module."
-        raise _refused((key,), problem, origins, f"Write {key}: {meant}.")
+        raise _refused((key,), problem, origins, _how_to_name(key, source, home))
+
+
+def _how_to_name(key: str, source: str, home: str) -> str:
+    """A hint in place of what names no function, with one in the file `home`."""
+    if source.endswith(".py"):
+        return f"Write {key}: {source}:FUNCTION."
+    if source.isidentifier():
+        return f"Write {key}: {home}:{source}."
+    named = f"Name a function that returns it: {key}: {home}:FUNCTION."
+    return what_to_give(source, named) if key == "model" else named
 
 
 def _check_shares(recipe: Recipe, origins: "Origins") -> None:

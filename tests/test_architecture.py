@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "locator": (),
     "recipe_source": (*BASE, "locator"),
     "recipe_keys": ("units",),
-    "recipe": (*BASE, "recipe_keys", "recipe_source"),
+    "recipe": (*BASE, "locator", "recipe_keys", "recipe_source"),
     "worker": ("protocol", "units", "core"),
     "engine": (*BASE, "locator"),
     "stages": (*BASE, "locator", "core", "recipe", "engine", "users_file"),
