@@ -1,6 +1,7 @@
 """What a TARGET, as a user types it, means: which folder, which file in it, which function."""
 
 import os
+import re
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,15 +17,22 @@ def is_recipe(target: str) -> bool:
     return Path(target).suffix in (".yaml", ".yml")
 
 
+def split(target: str) -> tuple[str, str]:
+    """(file or module, function): folders may have colons in their names, as times have."""
+    source, colon, name = target.rpartition(":")
+    return (source, name) if colon and not {"/", "\\"} & {*name} else (target, "")
+
+
 def place_of(target: str) -> tuple[Path, str] | None:
     """(folder, model as a recipe in that folder names it); None where it names no model."""
-    source, _, name = target.partition(":")
+    source, name = split(target)
     path = real_path(at_home(Path(source)))
     if path.suffix == ".py":
         return path.parent, f"{path.name}:{name or MODEL}"
     if path.suffix == ".keras":
         return path.parent, path.name
-    if name and path.suffix != ".ipynb" and all(part.isidentifier() for part in source.split(".")):
+    parts = (*source.split("."), name)
+    if path.suffix != ".ipynb" and all(part.isidentifier() for part in parts):
         return Path.cwd(), target
     return None
 
@@ -61,7 +69,7 @@ is_directory, exists = os.path.isdir, os.path.exists
 
 def run_name(target: str) -> str:
     """What the names of a TARGET's runs begin with: train, train-my_model, recipe."""
-    source, _, name = target.partition(":")
+    source, name = split(target)
     return "-".join(filter(None, (Path(source).stem, name)))
 
 
@@ -74,6 +82,16 @@ def neighbour(path: Path) -> str:
     if near := get_close_matches(path.name, names, n=1):
         return f"Did you mean {path.parent / near[0]}?"
     return f"It was looked for in {path.parent.absolute()}."
+
+
+def elsewhere(target: str) -> str | None:
+    """A hint in place of what is no path on this system; None where it may be one."""
+    if re.match(r"[A-Za-z]:.*[\\/.]", target):
+        drive = f"/mnt/{target[0].lower()}"
+        return f"WSL2 has that drive as {drive}: give {drive}/..., with / in place of \\."
+    if re.match(r"[\w+.-]+://", target):
+        return "Download it, and give the file."
+    return None
 
 
 def what_to_give(source: str, otherwise: str = TARGETS) -> str:

@@ -22,6 +22,7 @@ from autobatch.errors import AutobatchError, RecipeError, UsageError, WrongRunDi
 from autobatch.locator import (
     DATA,
     at_home,
+    elsewhere,
     exists,
     file_of,
     is_directory,
@@ -29,6 +30,7 @@ from autobatch.locator import (
     place_of,
     real_path,
     run_name,
+    split,
     what_to_give,
 )
 from autobatch.protocol import Note, Recommendation, Target, changed, ignore
@@ -175,6 +177,8 @@ def _asked(target: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Target]:
 
 def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """The recipe for a TARGET, and the folder that its paths are relative to."""
+    if hint := elsewhere(text):
+        raise RecipeError(f"{text} is no path on this system.", hint=hint)
     if is_recipe(text):
         path = at_home(Path(text))
         recipe, folder = load_recipe(path, overrides), real_path(path).parent
@@ -182,7 +186,7 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
         folder, model = _place_of(text)
         written: dict[str, object] = {"model": model}
         if ":" in model:
-            written["data"] = f"{model.partition(':')[0]}:{DATA}"
+            written["data"] = f"{split(model)[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
     for path in files_of(recipe, folder):
         refuse_unusable(path)
@@ -197,7 +201,7 @@ def files_of(recipe: Recipe, folder: Path) -> list[Path]:
 
 
 def _place_of(text: str) -> tuple[Path, str]:
-    source = text.partition(":")[0]
+    source, _ = split(text)
     if is_directory(at_home(Path(source))):
         raise RecipeError(
             f"{source} is a directory.",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autobatch import frameworks
+from autobatch import frameworks, locator
 from autobatch.errors import RecipeError, UsageError
 from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
 from autobatch.opening import files_of, open_session, read_target
@@ -234,7 +234,7 @@ def _seen_from(there: Path, folder: Path, reference: str) -> str:
 
 def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, list[str]]:
     """The target with its functions named, where those of a Python file have other names."""
-    source, _, name = target.partition(":")
+    source, name = locator.split(target)
     path = real_path(at_home(Path(source)))
     if path.suffix != ".py" or is_directory(path) or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []

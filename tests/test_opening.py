@@ -103,6 +103,17 @@ def test_a_folder_may_be_named_like_a_file(here):
     assert read_target("llama2.py/train.py", ())[1] == here / "llama2.py"
 
 
+@pytest.mark.parametrize("name", ["train.py", "train.py:net", "recipe.yaml"])
+def test_a_folder_may_be_named_like_a_time(here, name):
+    made("10:30/train.py")
+    made("10:30/recipe.yaml", "model: train.py:net\n")
+    target = f"10:30/{name}"
+    assert read_target(target, ())[1] == here / "10:30"
+    run = run_made_by(target)
+    assert [Path(each.directory) for each in runs_in()] == [run]
+    assert run_of(target) == run
+
+
 def test_a_link_to_what_has_no_such_name_is_itself(here):
     made("cache/4f/1a")
     Path("model.keras").symlink_to("cache/4f/1a")
@@ -149,6 +160,22 @@ def test_a_file_that_may_not_be_read_is_refused():
 )
 def test_of_what_is_no_target_it_is_said_what_to_give_in_its_place(target, hint):
     with pytest.raises(RecipeError, match="is none of the targets") as refused:
+        read_target(target, ())
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        (r"C:\proj\train.py", "give /mnt/c/..., with /"),
+        (r"d:\train.py:build", "WSL2 has that drive as /mnt/d"),
+        ("C:projtrain.py", "WSL2 has that drive"),  # as a shell reads the first without quotes
+        ("gs://bucket/model.keras", "Download it"),
+        ("s3://bucket/recipe.yaml", "Download it"),
+    ],
+)
+def test_what_lies_elsewhere_is_refused_with_how_to_reach_it(target, hint):
+    with pytest.raises(RecipeError, match="is no path on this system") as refused:
         read_target(target, ())
     assert hint in refused.value.hint
 

@@ -10,7 +10,7 @@ import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
-from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name
+from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name, split
 from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
 from autobatch.units import ratio
 
@@ -77,7 +77,7 @@ def _is_of(run: Path, target: str) -> bool:
     folder, model = place
     if header is None or model not in (None, header.target.model):
         return False
-    is_here = os.access(target.partition(":")[0], os.F_OK)
+    is_here = os.access(split(target)[0], os.F_OK)
     return not is_here or Path(header.target.folder) == folder
 
 
