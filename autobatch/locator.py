@@ -49,6 +49,14 @@ def file_of(source: str, folder: Path) -> Path | None:
     return None
 
 
+def seen_from(there: Path, folder: Path, reference: str) -> str:
+    """A reference to a file, which is relative to `folder`, relative to `there`."""
+    source, colon, name = reference.partition(":")
+    if there == folder or Path(source).suffix not in FILES:
+        return reference
+    return os.path.relpath(folder / source, there) + colon + name
+
+
 def real_path(path: Path) -> Path:
     """What a link leads to, as Python sees a script, unless that has another suffix (as in DVC)."""
     real = path.resolve()

@@ -3,27 +3,33 @@
 import errno
 import json
 import os
-import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from autobatch import frameworks, locator
+from autobatch import frameworks
 from autobatch.errors import RecipeError, UsageError
-from autobatch.locator import DATA, MODEL, at_home, exists, is_directory, is_recipe, real_path
+from autobatch.locator import (
+    DATA,
+    FILES,
+    MODEL,
+    at_home,
+    exists,
+    file_of,
+    is_directory,
+    is_recipe,
+    real_path,
+    seen_from,
+    split,
+)
 from autobatch.opening import files_of, open_session, read_target
 from autobatch.protocol import Note, WrittenRecipe, ignore
 from autobatch.recipe import Recipe
-from autobatch.recipe_source import override, read_yaml
+from autobatch.recipe_text import Line, recipe_text, with_settings
 from autobatch.stages.ask import OnEvent
 from autobatch.stages.inspection import inspect
-from autobatch.units import format_bytes
 from autobatch.users_file import TO_SPLIT, batch_sizes, builders, defined, loaders
-
-PLAIN = re.compile(r"[\w./-]+(:\w+)?")  # what YAML takes for text without quotes
-Line = tuple[str, str]  # (YAML, comment)
 
 
 def write_recipe(
@@ -54,6 +60,10 @@ def write_recipe(
             f"{path} exists already.", hint="Give another with --output FILE, or use --force."
         )
     _refuse_unwritable(path)
+    there = path.resolve().parent
+    model, data, callbacks = (
+        _seen_from(there, folder, each) for each in (recipe.model, recipe.data, recipe.callbacks)
+    )
     scratch = Path(tempfile.mkdtemp(prefix="autobatch-init-"))  # stays, with its log, on failure
     try:
         with open_session(
@@ -65,12 +75,11 @@ def write_recipe(
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     shutil.rmtree(scratch)
-    there = path.resolve().parent
     has_data = inspected.train_samples is not None
     written = WrittenRecipe(
         path=_from_here(path),
-        model=_seen_from(there, folder, recipe.model),
-        data=_seen_from(there, folder, recipe.data or "") if has_data else None,
+        model=model,
+        data=data if has_data else None,
         batch_size=_batch_size(recipe, folder),
         backend=backend,
         model_name=inspected.model_name,
@@ -84,7 +93,7 @@ def write_recipe(
         limit_bytes=limit_bytes,
     )
     text = recipe_text(written, _backend_line(recipe, folder))
-    text = _with_settings(text, overrides, lambda reference: _seen_from(there, folder, reference))
+    text = with_settings(text, overrides, callbacks)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -111,73 +120,6 @@ def _not_written(path: Path, why: str | None) -> UsageError:
     return UsageError(f"Cannot write {path}: {why}.", hint="Give another with --output FILE.")
 
 
-def recipe_text(found: WrittenRecipe, backend: Line | None = None) -> str:
-    """The recipe, with what was seen in its comments."""
-    rate = "none" if found.learning_rate is None else f"{found.learning_rate:.4g}"
-    metrics = ", ".join(name for name in found.metrics if name != "val_loss")
-    data_line = (
-        ("# data: train.py:load_data", "none found; recommend needs (train, validation)")
-        if found.data is None
-        else (
-            f"data: {_yaml(found.data)}",
-            f"{found.train_samples:,} training, {found.validation_samples or 0:,} validation "
-            "samples",
-        )
-    )
-    size_line = (
-        (f"  batch_size: {found.batch_size}", "as your code gives fit: what you train with today")
-        if found.batch_size
-        else ("  # batch_size: 32", "SET THIS: what you train with today; default: Keras' own")
-    )  # which then stays assumed, as the answer says
-    bound = "" if found.data is None else f"; never above the {found.train_samples:,} samples"
-    sections: list[list[Line]] = [
-        [
-            (
-                "# What autobatch is to measure, and within which bounds. Only `model` must stay.",
-                "",
-            ),
-            ("# `autobatch schema --markdown` lists all keys.", ""),
-            (f"# Made by `autobatch init` on {time.strftime('%Y-%m-%d')}.", ""),
-        ],
-        [
-            (
-                f"model: {_yaml(found.model)}",
-                f"{found.model_name}: {found.parameters:,} parameters, {found.optimizer}",
-            ),
-            data_line,
-            ("# callbacks: train.py:callbacks", "function that returns yours, as a list"),
-            ("# class_weight: {0: 1, 1: 4.5}", "as you give it to fit"),
-            *([backend] if backend else ()),
-        ],
-        [
-            ("baseline:", "the answer is compared with it"),
-            size_line,
-            ("  # learning_rate: 0.001", f"default: that of the compiled optimizer, {rate}"),
-        ],
-        [
-            ("device:", ""),
-            ("  kind: auto", f"auto, gpu (NVIDIA) or cpu; here: {found.device_name}"),
-            (
-                "  # memory_limit: 8GiB",
-                f"or 80% of the default, {format_bytes(found.limit_bytes)}",
-            ),
-            ("  headroom: 10%", "of the limit, kept free by what is recommended"),
-        ],
-        [("batch_sizes: {min: 1, max: 65536}", f"to search{bound}")],
-        [
-            ("trials:", "short training runs that decide"),
-            ("  budget: 5min", "training time of all of them together"),
-            ("  seeds: 5", "of each finalist; more tell smaller differences"),
-            ("  metric: val_loss", f"or {metrics}" if metrics else ""),
-        ],
-        [
-            ("time_limit: 20min", "of the whole run; then the best so far, if any"),
-            ("seed: 0", ""),
-        ],
-    ]
-    return "\n\n".join("\n".join(map(_written, lines)) for lines in sections) + "\n"
-
-
 def _batch_size(recipe: Recipe, folder: Path) -> int | None:
     """The one number that all calls of `fit` in the user's files have, and that may be said."""
     files = [path for path in files_of(recipe, folder) if path.suffix == ".py"]
@@ -196,45 +138,20 @@ def _backend_line(recipe: Recipe, folder: Path) -> Line | None:
     return f"backend: {backend}", f"framework that Keras runs on, by {by}"
 
 
-def _with_settings(text: str, overrides: Sequence[str], seen: Callable[[str], str]) -> str:
-    """The recipe with what --set says, each section that this changes in one line."""
-    written, origins = read_yaml(text, lambda line, column: f"recipe.yaml:{line}:{column}")
-    assert isinstance(written, dict)
-    changed = written
-    for each in overrides:
-        changed, origins = override(changed, origins, each)
-    for key, value in changed.items():
-        if key in ("model", "data") or value == written.get(key):
-            continue  # those two are there, as seen from the recipe
-        value = seen(value) if key == "callbacks" and value else value
-        line = _written((f"{key}: {json.dumps(value, ensure_ascii=False)}", "by --set"))
-        if section := re.search(rf"^{key}:.*(\n +.*)*", text, re.MULTILINE):
-            text = text[: section.start()] + line + text[section.end() :]
-        else:
-            text += f"{line}\n"
-    return text
-
-
-def _written(line: Line) -> str:
-    yaml, comment = line
-    return f"{yaml:<35} # {comment}" if comment else yaml
-
-
-def _yaml(text: str) -> str:
-    return text if PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
-
-
-def _seen_from(there: Path, folder: Path, reference: str) -> str:
-    """A reference relative to `folder`, for a recipe that lies in another one."""
-    source, colon, name = reference.partition(":")
-    if not source.endswith((".py", ".keras")) or there == folder:
-        return reference
-    return os.path.relpath(folder / source, there) + colon + name
+def _seen_from(there: Path, folder: Path, reference: str | None) -> str:
+    """A reference relative to `folder`, for a recipe that may lie in another one."""
+    source = (reference or "").partition(":")[0]
+    if there != folder and source and not source.endswith(FILES) and file_of(source, folder):
+        raise UsageError(
+            f"{source} is a module in {folder}, and only a recipe in that folder finds it.",
+            hint="Leave --output out, or give a file there.",
+        )
+    return seen_from(there, folder, reference or "")
 
 
 def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, list[str]]:
     """The target with its functions named, where those of a Python file have other names."""
-    source, name = locator.split(target)
+    source, name = split(target)
     path = real_path(at_home(Path(source)))
     if path.suffix != ".py" or is_directory(path) or not os.access(path, os.R_OK):
         return target, [f"data={json.dumps(data)}"] if data else []

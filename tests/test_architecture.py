@@ -43,11 +43,12 @@ MAY_IMPORT = {
         "frameworks",
         "users_file",
     ),
+    "recipe_text": (*BASE, "recipe_source"),
     "starter": (
         *BASE,
         "locator",
         "recipe",
-        "recipe_source",
+        "recipe_text",
         "engine",
         "stages",
         "frameworks",

@@ -9,7 +9,8 @@ from commands import autobatch_here, settings
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, WrittenRecipe
 from autobatch.recipe import AssumedBaseline, load_recipe
-from autobatch.starter import recipe_text, write_recipe
+from autobatch.recipe_text import recipe_text
+from autobatch.starter import write_recipe
 
 NETWORK = """
 import keras, numpy as np
@@ -114,6 +115,15 @@ def test_a_recipe_in_another_folder_finds_the_file_all_the_same(tmp_path):
     path = file(tmp_path / "code", data="fetch")
     recipe = written(path, tmp_path / "jobs" / "a.yaml", data="fetch")
     assert (recipe.model, recipe.data) == ("../code/train.py:build_model", "../code/train.py:fetch")
+
+
+def test_a_recipe_is_not_written_where_it_would_not_find_its_module(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("jobs", "package"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "package" / "net.py").write_text("def build(): raise AssertionError")
+    with pytest.raises(UsageError, match=r"package\.net is a module in"):
+        write_recipe("package.net:build", tmp_path / "jobs" / "a.yaml")
 
 
 def test_a_file_that_exists_is_not_written_over(tmp_path):
