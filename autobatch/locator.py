@@ -57,6 +57,14 @@ def seen_from(there: Path, folder: Path, reference: str) -> str:
     return os.path.relpath(folder / source, there) + colon + name
 
 
+def reached(reference: str, folder: Path) -> str:
+    """What was typed, as seen from `folder`: a file that is not there, but here, is meant."""
+    source = reference.partition(":")[0]
+    if not source.endswith(FILES) or exists(folder / source) or not exists(source):
+        return reference
+    return seen_from(folder, Path.cwd(), reference)
+
+
 def real_path(path: Path) -> Path:
     """What a link leads to, as Python sees a script, unless that has another suffix (as in DVC)."""
     real = path.resolve()

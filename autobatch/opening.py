@@ -34,7 +34,7 @@ from autobatch.locator import (
     what_to_give,
 )
 from autobatch.protocol import Note, Recommendation, Target, changed, ignore
-from autobatch.recipe import Recipe, load_recipe, make_recipe, refuse_unsupported
+from autobatch.recipe import Recipe, as_typed, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
 
@@ -97,7 +97,8 @@ def open_verification(
         written, told = (recommended.environment.get(name) for name in ("recipe", "folder"))
         if not isinstance(written, dict) or not isinstance(told, str):
             raise UsageError("The recommendation does not name its model.", hint=NAME_IT)
-        recipe, folder = make_recipe(written, overrides), Path(told)
+        folder = Path(told)
+        recipe = as_typed(make_recipe(written, overrides), folder, overrides)
         if not is_directory(folder):
             raise UsageError(
                 f"The model of the recommendation was in {folder}, which is not here.",
@@ -188,6 +189,7 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
         if ":" in model:
             written["data"] = f"{split(model)[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
+    recipe = as_typed(recipe, folder, overrides)
     for path in files_of(recipe, folder):
         refuse_unusable(path)
     return recipe, folder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args
 import msgspec
 
 from autobatch.errors import RecipeError, one_line
-from autobatch.locator import what_to_give
+from autobatch.locator import reached, what_to_give
 from autobatch.recipe_keys import AssumedBaseline as AssumedBaseline
 from autobatch.recipe_keys import Recipe as Recipe
 from autobatch.recipe_keys import Section
@@ -39,6 +39,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def make_recipe(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """A recipe without a file: for `train.py` and the other targets."""
     return _assemble(data, {}, overrides)
+
+
+def as_typed(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> Recipe:
+    """With the files that `overrides` name as seen from `folder`, where they may lie here."""
+    keys = {text.partition("=")[0].strip() for text in overrides} & {"model", "data", "callbacks"}
+    named = {key: getattr(recipe, key) for key in keys}
+    seen = {key: reached(name, folder) for key, name in named.items() if name}
+    return msgspec.structs.replace(recipe, **seen)
 
 
 def refuse_unsupported(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autobatch import frameworks
-from autobatch.errors import RecipeError, UsageError
+from autobatch.errors import FromOption, RecipeError, UsageError
 from autobatch.locator import (
     DATA,
     FILES,
@@ -51,8 +51,10 @@ def write_recipe(
             f"{target} is a recipe already.",
             hint="Give the Python file or the saved model: autobatch init train.py",
         )
-    target, named = _with_functions(target, data, on_event)
-    overrides = [*named, *overrides]
+    target, data = _with_functions(target, data, on_event)
+    if data:
+        setting = FromOption(f"data={json.dumps(data)}", typed=f"--data {data}")
+        overrides = [setting, *overrides]
     recipe, folder = read_target(target, overrides)
     path = output or folder / "recipe.yaml"
     if exists(path) and not force:
@@ -149,12 +151,12 @@ def _seen_from(there: Path, folder: Path, reference: str | None) -> str:
     return seen_from(there, folder, reference or "")
 
 
-def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, list[str]]:
-    """The target with its functions named, where those of a Python file have other names."""
+def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[str, str | None]:
+    """The target, and its data, with functions of a Python file named that have other names."""
     source, name = split(target)
     path = real_path(at_home(Path(source)))
     if path.suffix != ".py" or is_directory(path) or not os.access(path, os.R_OK):
-        return target, [f"data={json.dumps(data)}"] if data else []
+        return target, data
     functions, names, compiles = defined(path)
     if not name and MODEL not in names:
         found = builders(functions)
@@ -173,8 +175,7 @@ def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[s
         )
     if data and ":" not in data:
         data = f"{path.name}:{data}"
-    overrides = [f"data={json.dumps(data)}"] if data else []
-    return (f"{source}:{name}" if name else target), overrides
+    return (f"{source}:{name}" if name else target), data
 
 
 def _only_one(found: list[str], problem: str, hint: str, there: list[str]) -> str:

@@ -32,7 +32,8 @@ def init(
         str | None,
         typer.Option(
             metavar="[FILE.py:]FUNCTION",
-            help="The function that loads the data, if it is not load_data.",
+            help="The function that loads the data, if it is not load_data. FILE.py is beside "
+            "TARGET, or here.",
         ),
     ] = None,
     output: Annotated[

@@ -240,12 +240,19 @@ def test_a_data_function_that_is_named_and_not_there_is_refused_with_the_nearest
     assert "Did you mean load_data?" in str(refused.value)
 
 
+def test_what_names_no_data_is_refused_as_it_was_typed(tmp_path):
+    with pytest.raises(RecipeError, match=r"(?s)--data fetch: data is .*data: FILE\.py:fetch"):
+        write_recipe(str(tmp_path / "best.keras"), data="fetch")
+
+
 def test_what_is_set_stands_in_the_recipe_and_all_else_as_ever(tmp_path):
-    (tmp_path / "jobs").mkdir()
+    for folder in ("jobs", "nets"):
+        (tmp_path / folder).mkdir()
     text = NETWORK.replace("MODEL()", "build_model(width)").replace("DATA", "load_data")
-    (tmp_path / "train.py").write_text(text + "def callbacks(): return []\n")
+    (tmp_path / "nets" / "net.py").write_text(text)
+    (tmp_path / "train.py").write_text("def callbacks(): return []\n")
     given = ("args.width=3", "device.kind=cpu", "callbacks=train.py:callbacks", "seed=7")
-    command = ("init", "train.py", "--output", "jobs/a.yaml", *settings(*given))
+    command = ("init", "nets/net.py", "--output", "jobs/a.yaml", *settings(*given))
     code, _, stderr = autobatch_here(*command, cwd=tmp_path)
     assert code == 0, stderr
     recipe = load_recipe(tmp_path / "jobs" / "a.yaml")
