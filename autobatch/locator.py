@@ -72,7 +72,7 @@ def real_path(path: Path) -> Path:
 
 
 def at_home(path: Path) -> Path:
-    """With ~ as the shell reads it, which leaves that of --run-dir=~/runs alone."""
+    """With ~ as the shell reads it."""
     try:
         return path.expanduser()
     except RuntimeError:  # nobody has that name

@@ -66,7 +66,7 @@ def open_session(
 
 def recommendation_in(text: str) -> Recommendation:
     """What a recommendation.json recommends, or a run: its directory, name or target."""
-    return read_recommendation(Path(text) if text.endswith(".json") else run_of(text))
+    return read_recommendation(at_home(Path(text)) if text.endswith(".json") else run_of(text))
 
 
 def run_of(text: str) -> Path:

@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "doctor": (*BASE, "recipe", "engine", "budget", "frameworks", "opening"),
     "ui": (
         *BASE,
+        "locator",
         "core",
         "recipe",
         "engine",

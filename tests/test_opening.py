@@ -15,7 +15,7 @@ from autobatch.engine.record_file import FILE_NAME, Header
 from autobatch.engine.run_directory import set_aside
 from autobatch.engine.runs import read_recommendation, refuse_unless_folder, runs_in
 from autobatch.errors import RecipeError, UsageError
-from autobatch.opening import open_session, question_of, read_target, run_of
+from autobatch.opening import open_session, question_of, read_target, recommendation_in, run_of
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 
 
@@ -96,6 +96,8 @@ def test_paths_may_begin_at_home(here, monkeypatch):
     assert run_of("~/run") == here / "home" / "run"
     with pytest.raises(UsageError, match="There is no run"):
         run_of("~nobody-of-that-name/run")
+    with pytest.raises(UsageError, match=f"{here}/home/nowhere.json cannot be read"):
+        recommendation_in("~/nowhere.json")
 
 
 def test_a_folder_may_be_named_like_a_file(here):

@@ -5,10 +5,17 @@ from typing import Annotated
 
 import typer
 
+from autobatch.locator import at_home
+
 RECIPE, RECORD, OUTPUT = "Recipe", "Record", "Output"  # panels of --help
 TARGET_HELP = (
     "What to measure: recipe.yaml, train.py[:build_model], package.module:callable or model.keras."
 )
+
+
+def file_path(text: str) -> Path:
+    """With ~ as the shell reads it, which leaves that of --run-dir=~/runs alone."""
+    return at_home(Path(text))
 
 
 def _show_version(asked: bool) -> None:
@@ -81,6 +88,7 @@ RunDirectory = Annotated[
     Path | None,
     typer.Option(
         "--run-dir",
+        parser=file_path,
         metavar="DIR",
         help="Directory for the record of the run, instead of one in autobatch-runs.",
         rich_help_panel=RECORD,
@@ -111,6 +119,7 @@ Quiet = Annotated[
 TensorBoard = Annotated[
     Path | None,
     typer.Option(
+        parser=file_path,
         metavar="DIR",
         help="Write the trials to this directory for TensorBoard, too.",
         rich_help_panel=OUTPUT,
@@ -130,7 +139,9 @@ Compare = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Write the page to FILE instead of into the run's directory."
+        parser=file_path,
+        metavar="FILE",
+        help="Write the page to FILE instead of into the run's directory.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]

@@ -12,7 +12,7 @@ import typer
 
 from autobatch.errors import UsageError
 from autobatch.ui.console import console_for, echo_json
-from autobatch.ui.options import TARGET_HELP, Force, Json, Quiet, RunDirectory, Set
+from autobatch.ui.options import TARGET_HELP, Force, Json, Quiet, RunDirectory, Set, file_path
 
 if TYPE_CHECKING:
     from autobatch.protocol import WrittenRecipe
@@ -38,7 +38,11 @@ def init(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write to FILE instead of recipe.yaml beside TARGET."),
+        typer.Option(
+            parser=file_path,
+            metavar="FILE",
+            help="Write to FILE instead of recipe.yaml beside TARGET.",
+        ),
     ] = None,
     force: Force = False,
     json: Json = False,

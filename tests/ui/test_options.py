@@ -1,12 +1,15 @@
 """Options as they are typed, down to what comes of them. What measures is a pretend device."""
 
 import json
+from pathlib import Path
 
 import pytest
 from commands import autobatch_here
 from pretend import PretendDevice, session
+from typer.main import get_command
 
 from autobatch import opening
+from autobatch.ui.cli import app
 
 
 @pytest.fixture
@@ -56,3 +59,15 @@ def test_sizes_are_those_named_and_the_baselines(typed):
     )
     assert [each["batch_size"] for each in found["points"]] == [16, 24, 40]
     assert found["skipped"] == ["9999: there are 4096 training samples"]
+
+
+def test_every_path_in_an_option_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/at/home")
+    taken = {}
+    for name, command in get_command(app).commands.items():
+        for each in command.params:
+            if each.metavar in ("DIR", "FILE"):
+                context = command.make_context(name, ["x", f"{each.opts[0]}=~/there"])
+                taken[name, each.opts[0]] = context.params[each.name]
+    assert {("recommend", "--run-dir"), ("recommend", "--tensorboard")} <= taken.keys()
+    assert set(taken.values()) == {Path("/at/home/there")}, taken
