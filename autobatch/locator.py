@@ -6,6 +6,8 @@ import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
+from autobatch.protocol import split
+
 MODEL, DATA = "build_model", "load_data"  # functions that need not be named
 FILES = (".py", ".keras")
 TARGETS = (
@@ -15,12 +17,6 @@ TARGETS = (
 
 def is_recipe(target: str) -> bool:
     return Path(target).suffix in (".yaml", ".yml")
-
-
-def split(target: str) -> tuple[str, str]:
-    """(file or module, function): folders may have colons in their names, as times have."""
-    source, colon, name = target.rpartition(":")
-    return (source, name) if colon and not {"/", "\\"} & {*name} else (target, "")
 
 
 def place_of(target: str) -> tuple[Path, str] | None:
@@ -51,15 +47,16 @@ def file_of(source: str, folder: Path) -> Path | None:
 
 def seen_from(there: Path, folder: Path, reference: str) -> str:
     """A reference to a file, which is relative to `folder`, relative to `there`."""
-    source, colon, name = reference.partition(":")
+    source, name = split(reference)
     if there == folder or Path(source).suffix not in FILES:
         return reference
-    return os.path.relpath(folder / source, there) + colon + name
+    seen = os.path.relpath(folder / source, there)
+    return f"{seen}:{name}" if name else seen
 
 
 def reached(reference: str, folder: Path) -> str:
     """What was typed, as seen from `folder`: a file that is not there, but here, is meant."""
-    source = reference.partition(":")[0]
+    source = split(reference)[0]
     if not source.endswith(FILES) or exists(folder / source) or not exists(source):
         return reference
     return seen_from(folder, Path.cwd(), reference)

@@ -30,10 +30,9 @@ from autobatch.locator import (
     place_of,
     real_path,
     run_name,
-    split,
     what_to_give,
 )
-from autobatch.protocol import Note, Recommendation, Target, changed, ignore
+from autobatch.protocol import Note, Recommendation, Target, changed, ignore, split
 from autobatch.recipe import Recipe, as_typed, load_recipe, make_recipe, refuse_unsupported
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
@@ -198,7 +197,7 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
 def files_of(recipe: Recipe, folder: Path) -> list[Path]:
     """Those that it names, the model's first; of modules, those that lie in the folder."""
     references = filter(None, (recipe.model, recipe.data, recipe.callbacks))
-    paths = (file_of(reference.partition(":")[0], folder) for reference in references)
+    paths = (file_of(split(reference)[0], folder) for reference in references)
     return list(filter(None, dict.fromkeys(paths)))
 
 

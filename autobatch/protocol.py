@@ -61,6 +61,12 @@ class Extent(Struct):
     varied: bool = False  # its batches differ in shape
 
 
+def split(reference: str) -> tuple[str, str]:
+    """(file or module, function): folders may have colons in their names, as times have."""
+    source, colon, name = reference.rpartition(":")
+    return (source, name) if colon and not {"/", "\\"} & {*name} else (reference, "")
+
+
 class Target(Struct):
     """The user's model and data, and where they live. Paths are relative to `folder`."""
 

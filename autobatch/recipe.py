@@ -18,6 +18,7 @@ import msgspec
 
 from autobatch.errors import RecipeError, one_line
 from autobatch.locator import reached, what_to_give
+from autobatch.protocol import split
 from autobatch.recipe_keys import AssumedBaseline as AssumedBaseline
 from autobatch.recipe_keys import Recipe as Recipe
 from autobatch.recipe_keys import Section
@@ -124,10 +125,10 @@ def _check(recipe: Recipe, origins: "Origins") -> None:
 def _check_references(recipe: Recipe, origins: "Origins") -> None:
     """That each names a function, but for a saved model."""
     written = {"model": recipe.model, "data": recipe.data, "callbacks": recipe.callbacks}
-    home = recipe.model.partition(":")[0]
+    home = split(recipe.model)[0]
     home = home if home.endswith(".py") else "FILE.py"
     for key, reference in written.items():
-        source, _, name = (reference or "").partition(":")
+        source, name = split(reference or "")
         if name or reference is None or (key == "model" and source.endswith(".keras")):
             continue
         problem = f"is {_show(reference)}, which names no function in a file or module."

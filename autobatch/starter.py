@@ -21,10 +21,9 @@ from autobatch.locator import (
     is_recipe,
     real_path,
     seen_from,
-    split,
 )
 from autobatch.opening import files_of, open_session, read_target
-from autobatch.protocol import Note, WrittenRecipe, ignore
+from autobatch.protocol import Note, WrittenRecipe, ignore, split
 from autobatch.recipe import Recipe
 from autobatch.recipe_text import Line, recipe_text, with_settings
 from autobatch.stages.ask import OnEvent
@@ -142,7 +141,7 @@ def _backend_line(recipe: Recipe, folder: Path) -> Line | None:
 
 def _seen_from(there: Path, folder: Path, reference: str | None) -> str:
     """A reference relative to `folder`, for a recipe that may lie in another one."""
-    source = (reference or "").partition(":")[0]
+    source = split(reference or "")[0]
     if there != folder and source and not source.endswith(FILES) and file_of(source, folder):
         raise UsageError(
             f"{source} is a module in {folder}, and only a recipe in that folder finds it.",
@@ -173,7 +172,7 @@ def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[s
         on_event(
             Note(text=f"{source} has no {DATA}: {data} is taken for it (--data names another).")
         )
-    if data and ":" not in data:
+    if data and not split(data)[1]:
         data = f"{path.name}:{data}"
     return (f"{source}:{name}" if name else target), data
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "units": (),
     "protocol": (),
     "core": (*BASE,),
-    "locator": (),
+    "locator": ("protocol",),
     "recipe_source": (*BASE, "locator"),
     "recipe_keys": ("units",),
     "recipe": (*BASE, "locator", "recipe_keys", "recipe_source"),

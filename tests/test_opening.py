@@ -15,7 +15,14 @@ from autobatch.engine.record_file import FILE_NAME, Header
 from autobatch.engine.run_directory import set_aside
 from autobatch.engine.runs import read_recommendation, refuse_unless_folder, runs_in
 from autobatch.errors import RecipeError, UsageError
-from autobatch.opening import open_session, question_of, read_target, recommendation_in, run_of
+from autobatch.opening import (
+    files_of,
+    open_session,
+    question_of,
+    read_target,
+    recommendation_in,
+    run_of,
+)
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 
 
@@ -105,12 +112,14 @@ def test_a_folder_may_be_named_like_a_file(here):
     assert read_target("llama2.py/train.py", ())[1] == here / "llama2.py"
 
 
-@pytest.mark.parametrize("name", ["train.py", "train.py:net", "recipe.yaml"])
-def test_a_folder_may_be_named_like_a_time(here, name):
+@pytest.mark.parametrize(
+    "target", ["10:30/train.py", "10:30/train.py:net", "10:30/recipe.yaml", "recipe.yaml"]
+)
+def test_a_folder_may_be_named_like_a_time(here, target):
     made("10:30/train.py")
     made("10:30/recipe.yaml", "model: train.py:net\n")
-    target = f"10:30/{name}"
-    assert read_target(target, ())[1] == here / "10:30"
+    made("recipe.yaml", "model: 10:30/train.py:net\n")
+    assert files_of(*read_target(target, ())) == [here / "10:30" / "train.py"]
     run = run_made_by(target)
     assert [Path(each.directory) for each in runs_in()] == [run]
     assert run_of(target) == run

@@ -10,8 +10,8 @@ import msgspec
 
 from autobatch.engine.record_file import FILE_NAME, Content, read_record
 from autobatch.errors import AutobatchError, UsageError
-from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name, split
-from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of
+from autobatch.locator import at_home, is_directory, is_recipe, place_of, real_path, run_name
+from autobatch.protocol import SCHEMA_VERSION, Recommendation, Struct, kind_of, split
 from autobatch.units import ratio
 
 RUNS = Path("autobatch-runs")

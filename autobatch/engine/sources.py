@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autobatch.errors import UsageError
-from autobatch.protocol import Target
+from autobatch.protocol import Target, split
 
 
 class Sources:
@@ -40,7 +40,7 @@ class Sources:
 def named_files(target: Target) -> list[Path]:
     """Of its model, data and callbacks; modules to be imported by name are not among them."""
     references = (target.model, target.data or "", target.callbacks or "")
-    names = dict.fromkeys(text.partition(":")[0] for text in references)
+    names = dict.fromkeys(split(text)[0] for text in references)
     return [path for name in names if (path := Path(target.folder, name)).is_file()]
 
 

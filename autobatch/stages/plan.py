@@ -12,7 +12,7 @@ from autobatch.core.search import BOUNDED_BY
 from autobatch.core.trial_sizes import candidate_sizes
 from autobatch.core.warmup_stable_decay import READINGS
 from autobatch.errors import RecipeError, UsageError, UserCodeError
-from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
+from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult, split
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 
@@ -102,7 +102,7 @@ def _how_to_give_data(recipe: Recipe) -> str:
             "Name the function that returns (train, validation): `data: file.py:load_data` in the "
             "recipe, or --set data=file.py:load_data (probe and benchmark need none)."
         )
-    source, _, name = recipe.data.partition(":")
+    source, name = split(recipe.data)
     return (
         f"{source} has no {name} of its own: write it, so that it returns (train, validation), or "
         f"name yours: --set data={source}:FUNCTION. Beside a function in Python: data={name}."

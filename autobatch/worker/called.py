@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autobatch.protocol import Target, changed
+from autobatch.protocol import Target, changed, split
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker import globals
 from autobatch.worker.kept import (
@@ -209,7 +209,7 @@ def call_of(target: Target, called: Called) -> str:
 
 def builder_of(target: Target) -> Any:
     """The callable that builds the model; None where it is saved."""
-    if target.model.partition(":")[0].endswith(".keras"):
+    if split(target.model)[0].endswith(".keras"):
         return None
     return find_callable(target, "model")
 
@@ -224,7 +224,7 @@ def _find_once(target: Target, loader: Any) -> Once | None:
     parameter = inspect.signature(loader).parameters.get(LOADED)
     if parameter is None or target.data is None:
         return None
-    source = target.data.partition(":")[0]
+    source = split(target.data)[0]
     try:
         return Once(target, f"{source}:{ONCE}")
     except TargetError:
@@ -249,7 +249,7 @@ def _find_loader(target: Target) -> tuple[Any, tuple[str, ...]]:
         raise
     if not target.data_is_optional or not str(found.__module__).startswith("keras."):
         return found, ()
-    source, _, name = target.data.partition(":")
+    source, name = split(target.data)
     return None, (
         f"The {name} in {source} is Keras' own, which knows nothing of how you prepare your data, "
         "and is not called. Write yours, or name the function that loads them: "

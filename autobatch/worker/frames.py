@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import autobatch
-from autobatch.protocol import Target
+from autobatch.protocol import Target, split
 
 OURS = f"{Path(autobatch.__file__).parent}/"
 GENERATED_MODULE = "__autograph_generated_file"  # what TensorFlow makes of a user's function
@@ -202,7 +202,7 @@ def users_modules(packages: Collection[str] = ()) -> list[ModuleType]:
 def named_packages(target: Target) -> set[str]:
     """Of modules that it names, wherever they are installed; frameworks are known by version."""
     named = (target.model, target.data, target.callbacks)
-    modules = (each.partition(":")[0] for each in named if each and ":" in each)
+    modules = (split(each)[0] for each in named if each and split(each)[1])
     return {module.partition(".")[0] for module in modules} - {"keras", *FRAMEWORKS}
 
 
@@ -219,7 +219,7 @@ def users_code(target: Target) -> str:
 def users_files(target: Target) -> list[str]:
     """Of the modules that are the user's by now, and of the saved model that is named."""
     files = {str(module.__file__) for module in users_modules(named_packages(target))}
-    saved = [] if ":" in target.model else [str(Path(target.folder, target.model))]
+    saved = [] if split(target.model)[1] else [str(Path(target.folder, target.model))]
     return sorted(files.union(saved))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.protocol import Target
+from autobatch.protocol import Target, split
 from autobatch.worker.frames import FRAMEWORKS, named_packages, users_modules
 from autobatch.worker.target import find_callable
 
@@ -122,7 +122,7 @@ def _spaces(target: Target) -> dict[str, dict[str, Any]]:
     modules = users_modules(named_packages(target))
     spaces = {module.__name__: vars(module) for module in modules}
     for role in ("model", "data", "callbacks"):
-        if ":" in (getattr(target, role) or ""):
+        if split(getattr(target, role) or "")[1]:
             function = _function(find_callable(target, role))
             if isinstance(function, FunctionType):
                 spaces.setdefault(function.__module__, function.__globals__)

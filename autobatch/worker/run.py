@@ -39,6 +39,7 @@ from autobatch.protocol import (
     Trial,
     UserCodeFailed,
     encoded,
+    split,
 )
 from autobatch.worker import backends, cache_files
 from autobatch.worker.backends import Backend
@@ -229,7 +230,7 @@ def _set_up(
     os.environ[BACKEND] = job.target.backend
     os.environ.update(environment(job, backend, log_path.absolute()))
     sys.path.insert(0, str(Path(job.target.folder)))
-    sys.argv = [job.target.model.partition(":")[0]]  # a script that reads arguments finds none
+    sys.argv = [split(job.target.model)[0]]  # a script that reads arguments finds none
     return job
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from autobatch.protocol import Target
+from autobatch.protocol import Target, split
 from autobatch.worker.backends import Backend
 from autobatch.worker.frames import advice_on_framework, framework_beside
 from autobatch.worker.imported import imported
@@ -34,7 +34,7 @@ def build_model(
     Callables that accept `batch_size` or `learning_rate` are given them; `learning_rate` None
     leaves the callable its default.
     """
-    source = target.model.partition(":")[0]
+    source = split(target.model)[0]
     with backend.scope():
         if source.endswith(".keras"):
             for role in ("data", "callbacks"):
@@ -155,7 +155,7 @@ def recurrent_states(model: keras.Model) -> list[Any]:
 def find_callable(target: Target, role: str) -> Callable[..., Any]:
     """What it names as its model, data or callbacks; TargetError says what is there instead."""
     reference: str = getattr(target, role)
-    source, _, name = reference.partition(":")
+    source, name = split(reference)
     if not name:
         raise TargetError(
             f"{role}: {reference} does not name a callable.",

@@ -707,25 +707,27 @@ def data():
 
 @on_backends("tensorflow")  # Keras loads it alike on others
 def test_the_data_of_a_saved_model_brings_the_classes_that_it_needs(tmp_path):
-    (tmp_path / "train.py").write_text(WITH_A_LAYER_OF_ITS_OWN)
+    folder = tmp_path / "10:30"  # a colon in it is none before a function
+    folder.mkdir()
+    (folder / "train.py").write_text(WITH_A_LAYER_OF_ITS_OWN)
     module = {}
     exec(WITH_A_LAYER_OF_ITS_OWN, module | {"__name__": "elsewhere"}, module)
     model = keras.Sequential([keras.Input((4,)), module["Doubled"](), keras.layers.Dense(1)])
-    model.save(tmp_path / "uncompiled.keras")
+    model.save(folder / "uncompiled.keras")
     model.compile("sgd", "mse")
-    model.save(tmp_path / "model.keras")
+    model.save(folder / "model.keras")
     told = []
     for name, data in (
-        ("model", "train.py:data"),
+        ("model", "10:30/train.py:data"),
         ("model", None),
-        ("uncompiled", "train.py:data"),
+        ("uncompiled", "10:30/train.py:data"),
     ):
-        target = {"folder": tmp_path, "model": f"{name}.keras", "data": data}
+        target = {"folder": tmp_path, "model": f"10:30/{name}.keras", "data": data}
         told.append(ask(tmp_path, Inspect(batch_size=20), **target)[0])
     assert isinstance(told[0], Inspected), told[0]
     assert "needs the class Doubled" in told[1].message
     assert "register_keras_serializable" in told[1].hint
-    assert told[2].message == "The model in uncompiled.keras is not compiled."
+    assert told[2].message == "The model in 10:30/uncompiled.keras is not compiled."
 
 
 @on_backends("tensorflow")  # Keras refuses it alike on others

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autobatch.protocol import OWN_LOSS, Inspect, Inspected, Target
+from autobatch.protocol import OWN_LOSS, Inspect, Inspected, Target, split
 from autobatch.units import format_duration
 from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
@@ -190,7 +190,7 @@ def _try(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, .
 def _import_notes(target: Target, called: Called) -> tuple[str, ...]:
     if called.import_seconds < SLOW_IMPORT_SECONDS:
         return ()
-    module = target.model.partition(":")[0]
+    module = split(target.model)[0]
     took = format_duration(called.import_seconds)
     told = f"Importing {module} takes {took}, in every process. What it loads is better loaded in "
     return (f"{told}the function that `data` names, whose arrays are kept.",)
