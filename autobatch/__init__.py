@@ -179,15 +179,18 @@ def _in_session(
     fresh: bool | Literal["trials"],
     on_event: Callable[[Event], None],
 ) -> Result:
-    from autobatch.objects import target_of
+    from autobatch.objects import seen_from_here, target_of
     from autobatch.opening import open_session
 
+    settings = _listed(overrides)
+    if not isinstance(target, str | Path):
+        settings = [seen_from_here(each) for each in settings]
     directory = None if run_directory is None else Path(run_directory).expanduser()
     with (
         _alone(on_event),
         open_session(
             target_of(target, data, directory),
-            overrides=_listed(overrides),
+            overrides=settings,
             run_directory=directory,
             fresh=fresh,
             on_event=on_event,

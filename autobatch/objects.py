@@ -7,6 +7,7 @@ code and what it refers to. Workers import a small file beside the pickle, like 
 import hashlib
 import inspect
 import io
+import json
 import os
 import pickle
 import re
@@ -21,10 +22,11 @@ import cloudpickle
 from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID as TRACKED_CLASSES
 
 from autobatch.engine.runs import RUNS
-from autobatch.errors import UsageError
+from autobatch.errors import FromOption, UsageError
 
 FOLDER = "objects"  # beside the runs
 WHAT = {"build_model": "The model", "load_data": "The data", "load_once": "What is loaded once"}
+NAMING = ("data", "callbacks")  # keys of a recipe whose values name a function in a file
 LIBRARIES = ("builtins", "jax", "keras", "numpy", "tensorflow", "torch")  # Keras finds these
 # One pickle: its functions share their globals, as they do where they are defined.
 FILE = '''"""What was passed to autobatch in Python, for its workers to import."""
@@ -75,6 +77,17 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
             hint='Give another directory: run_directory="...".',
         ) from None
     return f"{folder / 'python.py'}:build_model"
+
+
+def seen_from_here(setting: str) -> str:
+    """A `key=value` over a recipe: a file that it names lies where the script runs, not beside
+    what is put for the workers."""
+    key, _, value = setting.partition("=")
+    reference = value.strip(" \"'")
+    if key.strip() not in NAMING or not reference.partition(":")[0].endswith(".py"):
+        return setting
+    there = json.dumps(str(Path(reference).absolute()), ensure_ascii=False)
+    return FromOption(f"{key}={there}", typed=f"--set {setting}")
 
 
 def _loads_once(data: Any) -> object:

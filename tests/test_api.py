@@ -157,3 +157,15 @@ def test_calls_from_several_threads_wait_for_each_other(tmp_path):
 def test_data_beside_a_recipe_is_refused():
     with pytest.raises(autobatch.AutobatchError, match="data= was given beside"):
         autobatch.probe("recipe.yaml", data=lambda: None)
+
+
+@pytest.mark.parametrize("setting", ["callbacks=made.py:make", "data = 'made.py:load'"])
+def test_a_file_that_an_override_names_beside_objects_lies_where_the_script_does(
+    monkeypatch, tmp_path, setting
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mode.py").write_text("")
+    with pytest.raises(autobatch.AutobatchError) as error:
+        autobatch.probe(dict, overrides=setting)
+    there = f"There is no file {tmp_path / 'made.py'}.\nDid you mean {tmp_path / 'mode.py'}?"
+    assert str(error.value) == there
