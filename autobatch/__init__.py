@@ -179,13 +179,14 @@ def _in_session(
     fresh: bool | Literal["trials"],
     on_event: Callable[[Event], None],
 ) -> Result:
+    from autobatch.locator import at_home
     from autobatch.objects import seen_from_here, target_of
     from autobatch.opening import open_session
 
     settings = _listed(overrides)
     if not isinstance(target, str | Path):
         settings = [seen_from_here(each) for each in settings]
-    directory = None if run_directory is None else Path(run_directory).expanduser()
+    directory = None if run_directory is None else at_home(Path(run_directory))
     with (
         _alone(on_event),
         open_session(

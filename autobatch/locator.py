@@ -56,10 +56,12 @@ def seen_from(there: Path, folder: Path, reference: str) -> str:
 
 def reached(reference: str, folder: Path) -> str:
     """What was typed, as seen from `folder`: a file that is not there, but here, is meant."""
-    source = split(reference)[0]
-    if not source.endswith(FILES) or exists(folder / source) or not exists(source):
+    source, name = split(reference)
+    here = at_home(Path(source))
+    if not source.endswith(FILES) or exists(folder / source) or not exists(here):
         return reference
-    return seen_from(folder, Path.cwd(), reference)
+    seen = os.path.relpath(here, folder)
+    return f"{seen}:{name}" if name else seen
 
 
 def real_path(path: Path) -> Path:

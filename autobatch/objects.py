@@ -23,6 +23,8 @@ from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID as TRACKED_CLAS
 
 from autobatch.engine.runs import RUNS
 from autobatch.errors import FromOption, UsageError
+from autobatch.locator import at_home
+from autobatch.protocol import split
 
 FOLDER = "objects"  # beside the runs
 WHAT = {"build_model": "The model", "load_data": "The data", "load_once": "What is loaded once"}
@@ -84,9 +86,9 @@ def seen_from_here(setting: str) -> str:
     what is put for the workers."""
     key, _, value = setting.partition("=")
     reference = value.strip(" \"'")
-    if key.strip() not in NAMING or not reference.partition(":")[0].endswith(".py"):
+    if key.strip() not in NAMING or not split(reference)[0].endswith(".py"):
         return setting
-    there = json.dumps(str(Path(reference).absolute()), ensure_ascii=False)
+    there = json.dumps(str(at_home(Path(reference)).absolute()), ensure_ascii=False)
     return FromOption(f"{key}={there}", typed=f"--set {setting}")
 
 

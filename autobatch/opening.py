@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -223,8 +222,9 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
         refuse_unless_text(path)
     backend = recipe.backend or frameworks.users_backend(files=files_of(recipe, folder))[0]
     refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
-    if find_spec(backend) is None:
-        others = [f"--set backend={name}" for name in frameworks.DISTRIBUTIONS if find_spec(name)]
+    if not frameworks.is_importable(backend):
+        there = filter(frameworks.is_importable, frameworks.DISTRIBUTIONS)
+        others = [f"--set backend={name}" for name in there]
         raise RecipeError(
             f"The backend is {backend}, which is not installed here.",
             hint=f"{frameworks.how_to_install(backend)}; or use what is installed: "

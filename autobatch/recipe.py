@@ -4,7 +4,7 @@
 it; `make_recipe({"model": "train.py:build_model"})` does the same without a file. Whatever is
 unknown, of a wrong type or impossible is a RecipeError that says where, what is allowed, and which
 key was meant. A Recipe stays as written: paths are relative to its folder, and nobody has looked
-whether they exist.
+whether they exist, but for those of options (`as_typed`).
 """
 
 import difflib

@@ -172,7 +172,7 @@ def _with_functions(target: str, data: str | None, on_event: OnEvent) -> tuple[s
         on_event(
             Note(text=f"{source} has no {DATA}: {data} is taken for it (--data names another).")
         )
-    if data and not split(data)[1]:
+    if data and data.isidentifier():
         data = f"{path.name}:{data}"
     return (f"{source}:{name}" if name else target), data
 

@@ -96,7 +96,7 @@ def loaders(functions: dict[str, ast.FunctionDef]) -> list[str]:
     return [
         name
         for name, node in functions.items()
-        if re.match(r"(?i)(?!.*(augment|dir|path|meta)).*data", name)  # not after a path to them
+        if re.match(r"(?i)(?!.*(augment|meta_?data|(?<!from_)(dir|directory|path)s?$)).*data", name)
         and _returns(node)
         and _required(node.args) <= {"batch_size", "loaded"}
     ]

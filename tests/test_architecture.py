@@ -69,9 +69,9 @@ MAY_IMPORT = {
         "doctor",
         "frameworks",
     ),
-    "objects": (*BASE, "engine"),
+    "objects": (*BASE, "locator", "engine"),
     "__main__": ("ui",),
-    "__init__": (*BASE, "stages", "tuner", "opening", "objects", "ui"),
+    "__init__": (*BASE, "locator", "stages", "tuner", "opening", "objects", "ui"),
 }
 LIBRARIES_OF_CORE = {"numpy", "scipy"}
 # The entry of another process, and the names of what to import there.

@@ -208,10 +208,12 @@ def test_data_may_be_missing_only_where_nobody_named_it(overrides, is_optional):
         assert session.record.target.data_is_optional is is_optional
 
 
-def test_files_that_are_typed_are_those_beside_the_target_or_else_those_here(here):
-    for path in ("models/best.keras", "models/beside.py", "beside.py", "train.py"):
+def test_files_that_are_typed_are_those_beside_the_target_or_else_those_here(here, monkeypatch):
+    for path in ("models/best.keras", "models/beside.py", "beside.py", "train.py", "home/own.py"):
         made(path)
     made("models/recipe.yaml", "model: best.keras\ndata: train.py:f\n")
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    assert read_target("models/best.keras", ["data=~/own.py:f"])[0].data == "../home/own.py:f"
     typed = ["data=train.py:f", "callbacks=beside.py:g"]
     recipe, _ = read_target("models/best.keras", typed)
     assert (recipe.data, recipe.callbacks) == ("../train.py:f", "beside.py:g")

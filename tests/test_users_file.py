@@ -63,8 +63,11 @@ def test_odd_escapes_in_a_file_warn_of_nothing(tmp_path, recwarn):
     [
         ("get_data", True),
         ("make_datasets", True),
+        ("load_dataset_from_directory", True),
+        ("load_pathmnist_data", True),
         ("get_data_augmentation", False),
         ("get_data_dir", False),
+        ("data_directory", False),
         ("dataset_path", False),
         ("load_metadata", False),
     ],

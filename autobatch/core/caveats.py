@@ -154,8 +154,7 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
     if inspected.rate_scheduler is not None:
         yield (
             f"Trials went without your {inspected.rate_scheduler}, at one rate throughout (its "
-            f"highest is {inspected.learning_rate:.3g}). It would write over a rate that is set: "
-            "multiply the rates that it names."
+            f"highest is {inspected.learning_rate:.3g}). It would write over a rate that is set."
         )
     seen = (
         f"The trials saw only the first {format_duration(evidence.final_seconds)} of your "

@@ -78,7 +78,8 @@ def begin_again(directory: Path, target: Target) -> Path | None:
     """Set an old run of `target` aside; begin one that keeps what it measured before its trials.
 
     Where the old one is now; None if there was none. Raises WrongRunDirectoryError where it is of
-    another target. Ended meanwhile, it leaves the old run or the new one in its place.
+    another target. Interrupted, it leaves the old run or the new one in its place; killed, the old
+    one whole, there or aside.
     """
     old = _content(directory)
     if old is None or old.header is None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autobatch.locator import file_of
-from autobatch.protocol import Inspected
+from autobatch.protocol import Inspected, split
 from autobatch.recipe import AssumedBaseline
 from autobatch.stages.ask import Session
 from autobatch.users_file import batch_sizes, unlike_measurements
@@ -70,5 +70,4 @@ def _references(session: Session) -> list[tuple[str, str]]:
     """(file or module, function) of each that the recipe names."""
     recipe = session.recipe
     named = filter(None, (recipe.model, recipe.data, recipe.callbacks))
-    split = (each.rpartition(":") for each in named)
-    return [(source, name) for source, _, name in split if source]
+    return [(source, name) for source, name in map(split, named) if name]

@@ -49,21 +49,23 @@ def by_size(
     *,
     schedule: str | None,
 ) -> BySize:
-    """`model` is built for `size`; another for twice that, or half, where it may differ."""
+    """`model` is built for `size`; another for half of that, or twice, where it may differ."""
     accumulates, several = accumulation_steps(model) > 1, len(optimizers(model)) > 1
-    counts = accumulates or schedule not in (None, RATE_FUNCTION)
-    loads = counts and _may_set_steps(target, called)
-    differs = counts or several or schedule is not None
-    builds = differs and takes_batch_size(builder_of(target))
-    if not (loads or builds):
+    loads = (accumulates or schedule not in (None, RATE_FUNCTION)) and _may_set_steps(
+        target, called
+    )
+    if not (loads or takes_batch_size(builder_of(target))):
         return BySize(schedule)
-    one, twice = model, _built_for(2 * size, target, backend, loads=loads)
-    if twice is None and size % 2 == 0:
-        one, twice = _built_for(size // 2, target, backend, loads=loads), model
-    if one is None or twice is None:
+    # What accumulates only below the user's own size is seen at half of that.
+    others = (2 * size, size // 2) if accumulates or size % 2 else (size // 2, 2 * size)
+    built = ((each, _built_for(each, target, backend, loads=loads)) for each in others if each)
+    other_size, other = next(((n, each) for n, each in built if each is not None), (0, None))
+    if other is None:
         return BySize(schedule)
+    one, twice = (model, other) if other_size > size else (other, model)
     follows = accumulation_steps(one) != accumulation_steps(twice)
-    return BySize(schedule, follows_batch(one, twice), rate_exponent(one, twice), follows)
+    exponent = rate_exponent(one, twice) if several or schedule is not None else 0.0
+    return BySize(schedule, follows_batch(one, twice), exponent, follows)
 
 
 def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
@@ -72,12 +74,13 @@ def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
     return _exponent(now, then)
 
 
-def scheduler_exponent(target: Target, size: int, rate: float | None) -> float:
-    """The same of the rates of their LearningRateScheduler, over a compiled `rate`."""
+def scheduler_exponent(
+    target: Target, size: int, highest: float | None, compiled: float | None
+) -> float:
+    """The same of the rates of their LearningRateScheduler, whose `highest` it is at `size`."""
     if takes_batch_size(find_callable(target, "callbacks")):
         with suppress(Exception):
-            made = [made_callbacks(target, each) for each in (size, 2 * size)]
-            return _exponent(*(scheduler(each, rate)[1] for each in made))
+            return _exponent(highest, scheduler(made_callbacks(target, 2 * size), compiled)[1])
     return 0.0
 
 

@@ -1,5 +1,6 @@
 """The recipe's callbacks, made afresh for each job; and which of them a measurement leaves out."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -67,15 +68,15 @@ def nothing_saved(files: Iterable[str]) -> Iterator[None]:
 
     Nor those `files`, which callbacks that are left out would have written.
     """
-    unsaved = set(map(_place, files))
+    unsaved = {_pattern(file) for file in files}
     kept = {where: getattr(*where) for where in (*SAVERS, *LOADERS)}
 
     def skip(model: keras.Model, filepath: Any, *_: Any, **__: Any) -> None:
-        unsaved.add(_place(filepath))
+        unsaved.add(re.escape(_place(filepath)))
 
     def less_unsaved(load: Any) -> Any:
         def loads(model: keras.Model, filepath: Any, *more: Any, **named: Any) -> None:
-            if _place(filepath) not in unsaved:
+            if not any(re.fullmatch(each, _place(filepath)) for each in unsaved):
                 load(model, filepath, *more, **named)
 
         return loads
@@ -89,8 +90,13 @@ def nothing_saved(files: Iterable[str]) -> Iterator[None]:
             setattr(*where, function)
 
 
-def _place(filepath: Any) -> Path:
-    return Path(str(filepath)).resolve()
+def _place(filepath: Any) -> str:
+    return str(Path(str(filepath)).resolve())
+
+
+def _pattern(filepath: Any) -> str:
+    """Of the files of a checkpoint, whose name may have fields such as {epoch:02d}."""
+    return ".*".join(map(re.escape, re.split(r"{[^{}]*}", _place(filepath))))
 
 
 def users_callbacks(
@@ -139,7 +145,7 @@ def scheduler(made: list[Any], rate: float | None) -> tuple[str | None, float | 
                 for epoch in range(EPOCHS):
                     rates.append(_rate(callback, epoch, rates[-1]))
                     other = 2 * max(rates)  # it has not been there
-                    names_any |= _rate(callback, epoch, other) == rates[-1] < inf
+                    names_any |= _rate(callback, epoch, other) == rates[-1] and 0 < rates[-1] < inf
             if names_any:
                 return type(callback).__name__, max(rates[1:])
     return None, rate

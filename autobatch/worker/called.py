@@ -204,7 +204,7 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
 def call_of(target: Target, called: Called) -> str:
     """How their own code calls the loader, with `{size}` for the batch size."""
     given = f", {LOADED}={ONCE}()" if called.once is not None else ""
-    return f"{(target.data or '').rpartition(':')[2]}(batch_size={{size}}{given})"
+    return f"{split(target.data or '')[1]}(batch_size={{size}}{given})"
 
 
 def builder_of(target: Target) -> Any:

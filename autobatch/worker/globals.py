@@ -149,7 +149,7 @@ def _named(references: Iterable[str | None], spaces: dict[str, dict[str, Any]]) 
         values[name].append(value)
     found: set[str] = set()
     seen: dict[int, Any] = {}
-    waiting = [each.rpartition(":")[2] for each in references if each and ":" in each]
+    waiting = [name for each in references if (name := split(each or "")[1])]
     while waiting:
         name = waiting.pop()
         if name not in found:

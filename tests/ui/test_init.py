@@ -243,6 +243,8 @@ def test_a_data_function_that_is_named_and_not_there_is_refused_with_the_nearest
 def test_what_names_no_data_is_refused_as_it_was_typed(tmp_path):
     with pytest.raises(RecipeError, match=r"(?s)--data fetch: data is .*data: FILE\.py:fetch"):
         write_recipe(str(tmp_path / "best.keras"), data="fetch")
+    with pytest.raises(RecipeError, match=r"(?s)--data a/b\.py: .*Write data: a/b\.py:FUNCTION"):
+        write_recipe(str(file(tmp_path)), data="a/b.py")
 
 
 def test_what_is_set_stands_in_the_recipe_and_all_else_as_ever(tmp_path):

@@ -369,10 +369,10 @@ def test_callbacks_that_save_write_over_nothing_and_read_nothing_else(on_each_ba
             def on_train_end(self, logs=None):
                 self.model.load_weights(Path("best.weights.h5").absolute())
                 self.model.load_weights(filepath="best.h5")
-                self.model.load_weights("best-of-all.weights.h5")
+                self.model.load_weights("best-03.weights.h5")
 
         def callbacks():
-            path = "best-of-all.weights.h5"
+            path = "best-{epoch:02d}.weights.h5"
             return [SavesBest(), keras.callbacks.ModelCheckpoint(path, save_weights_only=True)]
         """
     for task, kind in ((PROBE, Fits), (changed(SHORT_TRIAL, steps=20), Trained)):
@@ -560,9 +560,17 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, fo
     assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 1)
 
 
-@pytest.mark.parametrize(("steps", "follows"), [("16 // batch_size", True), ("2", False)])
+@pytest.mark.parametrize(
+    ("steps", "own", "follows"),
+    [
+        ("16 // batch_size", 2, True),
+        ("2", 2, False),
+        ("8 // batch_size if batch_size < 8 else None", 1, True),
+        ("None", 1, False),
+    ],
+)
 def test_gradients_that_are_accumulated_to_as_many_samples_at_every_size_are_seen(
-    tmp_path, steps, follows
+    tmp_path, steps, own, follows
 ):
     """Keras refuses a number of 1, which it would be at twice the size."""
     code = f"""
@@ -573,7 +581,7 @@ def test_gradients_that_are_accumulated_to_as_many_samples_at_every_size_are_see
             return found
         """
     found = asked(tmp_path, code, Inspect(batch_size=8))
-    assert (found.accumulation_steps, found.accumulation_follows_batch) == (2, follows)
+    assert (found.accumulation_steps, found.accumulation_follows_batch) == (own, follows)
 
 
 BUILT_FROM_THE_DATA = """
@@ -863,7 +871,12 @@ def test_a_callback_that_scales_the_rate_with_the_batch_size_itself_is_seen(tmp_
 
 
 @pytest.mark.parametrize(
-    "schedule", ["lambda epoch, rate: max(0.5 * rate, 1e-5)", "lambda epoch: None"]
+    "schedule",
+    [
+        "lambda epoch, rate: max(0.5 * rate, 1e-5)",
+        "lambda epoch, rate: rate * (1 - epoch / 20)",
+        "lambda epoch: None",
+    ],
 )
 def test_a_callback_that_goes_on_from_the_rate_that_is_set_leaves_it(tmp_path, schedule):
     """So does one that cannot be asked without a training."""

@@ -89,7 +89,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         compiled = rate
         rate_scheduler, rate = scheduler(callbacks, compiled)
         if rate_scheduler is not None:
-            exponent = scheduler_exponent(target, size, compiled)
+            exponent = scheduler_exponent(target, size, rate, compiled)
     fit_call = data.train.fit_call(call_of(target, called))
     if target.class_weight:
         fit_call = f"{fit_call.removesuffix(')')}, class_weight=class_weight)"
