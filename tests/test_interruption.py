@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
-from pretend import MIB, TARGET, PretendDevice, predictable
+from pretend import MIB, TARGET, PretendDevice, inspected, predictable
 
 from autobatch import tuner
 from autobatch.engine.record import Record
@@ -20,6 +20,7 @@ from autobatch.protocol import (
     TargetMissing,
     Trial,
     UserCodeFailed,
+    changed,
 )
 from autobatch.recipe import make_recipe
 from autobatch.stages.ask import Session
@@ -117,6 +118,26 @@ def test_what_was_proved_by_then_keeps_the_headroom_of_the_machines_memory_too(t
     (found,) = interrupted(tmp_path / "part", tuner.probe, OfTheMachine(lambda t: t == last, 1))
     assert found.bounded_by == "host_memory"
     assert 0 < found.ceiling <= 0.9 * found.largest_fitting
+
+
+class NeedsMoreToValidate(Stopped):
+    """By 22 MiB."""
+
+    def _probe(self, task):
+        found = super()._probe(task)
+        return changed(found, peak_bytes=found.peak_bytes + 22 * MIB) if task.verify else found
+
+
+def test_what_needed_too_much_in_its_verification_does_not_keep_the_headroom(tmp_path):
+    """Of 128 MiB its steps took 96, and with its validation it took 118."""
+
+    def for_the_headroom(task):
+        return isinstance(task, Probe) and task.limit_bytes < 128 * MIB
+
+    device = NeedsMoreToValidate(for_the_headroom, 1, facts=inspected(train_samples=1000))
+    (found,) = interrupted(tmp_path, tuner.probe, device)
+    assert (found.largest_fitting, found.verified) == (1000, True)
+    assert 0 < found.ceiling < 1000
 
 
 def test_what_was_only_predicted_is_told_too(tmp_path):

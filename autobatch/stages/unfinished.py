@@ -30,7 +30,8 @@ def answer(
     if found.good == 0:
         return None
     budget = int(limit_bytes * (1 - headroom))
-    keeping = [size for size, peak in sizes.known(budget).items() if peak is not None]
+    fitting = [size for size, peak in sizes.known(budget).items() if peak is not None]
+    keeping = [size for size in fitting if made.peak(size) <= budget]  # verified, it may need more
     largest, why = proved or found.good, session.why_it_ends()
     leaves = 1 - headroom if bounded_by(largest) == "host_memory" else 1
     ceiling = max((size for size in keeping if size <= largest * leaves), default=0)
