@@ -583,11 +583,12 @@ class ProbeResult(Struct):
     def name_of_largest(self) -> str:
         """What `largest_fitting` is called: where it was not proved, it was only seen to fit.
 
-        Where nothing larger was of interest, larger ones may fit, too.
+        Where nothing larger was of interest, or time was up, larger ones may fit, too.
         """
         if not self.verified:
             return "largest seen to fit"
-        return "largest that was probed" if self.bounded_by == "trials" else "largest that fits"
+        short = {"trials": "largest that was probed", "time": "largest that was verified"}
+        return short.get(self.bounded_by, "largest that fits")
 
 
 BoundBy = Literal["input_pipeline", "step_overhead", "epoch_overhead", "compute", "memory"]

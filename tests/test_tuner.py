@@ -2209,6 +2209,7 @@ def test_a_probe_out_of_time_verifies_what_fits_so_far_and_says_where_it_left_of
         found = tuner.probe(opened)
     assert (found.largest_fitting, found.ceiling) == (32, 32)
     assert (found.verified, found.bounded_by) == (True, "time")
+    assert found.name_of_largest == "largest that was verified"
     assert found.notes == (
         "32 fits, and nothing larger was tried: time_limit 1 h 00 min was reached.",
     )

@@ -102,14 +102,14 @@ RECOMMENDED: tuple[tuple[str, Callable[[Recommendation], str]], ...] = (
 )  # fmt: skip
 
 
-def _doubt(probed: ProbeResult) -> str:
-    if not probed.verified:
-        return ", unverified"
-    return ", larger ones not probed" if probed.bounded_by == "trials" else ""
+def _largest(probed: ProbeResult) -> str:
+    name = probed.name_of_largest
+    doubt = "" if name == "largest that fits" else f" ({name})"
+    return f"{probed.largest_fitting}{doubt}"
 
 
 PROBED: tuple[tuple[str, Callable[[ProbeResult], str]], ...] = (
-    ("largest that fits", lambda p: f"{p.largest_fitting}{_doubt(p)}"),
+    ("largest that fits", _largest),
     ("keeps the headroom", words.ceiling),
     ("limit", lambda p: format_bytes(p.limit_bytes)),
     ("bounded by", lambda p: BOUNDED_BY[p.bounded_by]),

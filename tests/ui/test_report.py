@@ -19,6 +19,7 @@ from autobatch.engine.runs import runs_in
 from autobatch.errors import UsageError
 from autobatch.protocol import Inspect, Interval, Probe, UserCodeFailed, changed
 from autobatch.ui import gains
+from autobatch.ui.compare import render_comparison
 from autobatch.ui.findings import findings
 from autobatch.ui.report import render, report
 from autobatch.ui.tables import recommendation_table
@@ -478,6 +479,18 @@ def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
     assert rows["largest that fits"] == [str(better.recommendation.probe.largest_fitting), "100"]
     assert rows["batch size"] == [str(better.recommendation.batch_size), ""]
     assert set(shown.figures) == {"throughput", "memory"}
+
+
+def test_where_larger_sizes_may_fit_too_that_is_told_beside_another_run(better):
+    pair = [
+        changed(better.recommendation.probe, bounded_by=by, verified=by != "failure")
+        for by in ("time", "failure")
+    ]
+    runs = [findings(changed(better, recommendation=None, probe=each), "run") for each in pair]
+    rows = {row[0]: row[1:] for row in Page(render_comparison(*runs)).rows}
+    size = better.recommendation.probe.largest_fitting
+    told = [f"{size} (largest that was verified)", f"{size} (largest seen to fit)"]
+    assert rows["largest that fits"] == told
 
 
 def test_annealed_trials_are_told_by_where_they_end(tmp_path):
