@@ -274,6 +274,15 @@ def test_an_optimum_beyond_what_fits_is_told_as_such(tmp_path, fits_up_to):
     assert "as good as there" not in told or not beyond
 
 
+def test_how_far_a_size_is_from_an_optimum_that_was_not_measured_is_told_by_the_line(tmp_path):
+    """It lies near 128, which has not much more than half of the time of those measured."""
+    device = PretendDevice(step_seconds=lambda size: 1e-4 * (128 + size), critical_batch=128)
+    found = tune(tmp_path, device, "benchmark.sizes=[448,512]")  # and 32, the user's own
+    (told,) = [reason for reason in found.reasons if "the model puts the optimum" in reason]
+    beyond = re.search(rf"; batch {found.batch_size} is within (\d+)% of its time", told)
+    assert 40 <= int(beyond[1]) <= 65
+
+
 def test_updates_are_counted_where_they_are_accumulated(tmp_path):
     """A trial of 20 steps has two or three updates of eight batches each."""
     device = PretendDevice(facts=inspected(accumulation_steps=8), step_seconds=lambda size: 0.1)

@@ -33,6 +33,7 @@ class Outlook:
     critical_batch: Interval  # of noise scale and trials together
     predictions: tuple[Prediction, ...]
     optimal_batch: float | None  # of the fitted step time; None where there is none
+    relative_time: float  # of the choice, over that at the optimum, if sizes go so far, or at best
     is_described: bool  # by that fit, all that was measured
     growth: Growth | None  # None: not known
     ceiling: int  # above which no batch is recommended
@@ -49,12 +50,12 @@ def outlook_of(
     usable = [s for s in evidence.step_seconds if s <= ceiling and s not in choice.unverified]
     seconds = {size: evidence.step_seconds[size] for size in usable}
     seconds.setdefault(choice.setting.batch_size, evidence.step_seconds[choice.setting.batch_size])
-    times = time_to_target.relative_times(seconds, critical.value)
+    relative = time_to_target.relative_times(seconds, critical.value)
     own = evidence.baseline.batch_size
     predictions = tuple(
         Prediction(
             batch_size=size,
-            relative_time=times[size],
+            relative_time=relative[size],
             relative_samples=1 / time_to_target.efficiency(size, own, critical.value),
         )
         for size in sorted(seconds)
@@ -63,10 +64,15 @@ def outlook_of(
     before = time_to_target.relative_times(seconds, evidence.critical_batch().value)
     fitted = measured.step_time
     optimum = None if fitted is None else time_to_target.optimal_batch(fitted, critical.value)
+    times = time_to_target.predicted_times(seconds, critical.value)
+    least = min(times.values())
+    if fitted and optimum and min(seconds) <= optimum <= max(seconds):
+        least = min(least, time_to_target.least_time(fitted, critical.value))
     return Outlook(
         critical_batch=critical,
         predictions=predictions,
         optimal_batch=optimum,
+        relative_time=times[choice.setting.batch_size] / least,
         is_described=fitted is not None and fitted.describes,
         growth=_growth(evidence, fitted, ceiling),
         ceiling=ceiling,

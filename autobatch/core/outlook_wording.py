@@ -28,10 +28,10 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
         f"{about(critical.low)} to {about(critical.high)}): {CRITICAL}."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
-        relative = {each.batch_size: each.relative_time for each in outlook.predictions}
-        beyond = relative[choice.setting.batch_size] - 1
+        sizes = [each.batch_size for each in outlook.predictions]
+        beyond = outlook.relative_time - 1
         where, least, as_good = "", "its time", "as good as there"
-        if not min(relative) <= outlook.optimal_batch <= max(relative):
+        if not min(sizes) <= outlook.optimal_batch <= max(sizes):
             where = ", outside the sizes that can be used here"
             least, as_good = "the best of those", "the best of those"
         near = f"within {beyond:.0%} of {least}" if beyond >= NEAR_OPTIMUM else as_good

@@ -24,6 +24,12 @@ def optimal_batch(step_time: StepTime, critical_batch: float) -> float:
     return sqrt(step_time.overhead_seconds.value / per_sample * critical_batch)
 
 
+def least_time(step_time: StepTime, critical_batch: float) -> float:
+    """Of `predicted_times` by the line, at the optimum."""
+    alpha, beta = step_time.overhead_seconds.value, step_time.seconds_per_sample.value
+    return (sqrt(alpha) + sqrt(beta * critical_batch)) ** 2
+
+
 def relative_times(step_seconds: Mapping[int, float], critical_batch: float) -> dict[int, float]:
     """Time to a target at each size over the least of them, from measured step times."""
     times = predicted_times(step_seconds, critical_batch)
@@ -65,13 +71,9 @@ def schedule_saving(step_time: StepTime, phases: Sequence[tuple[float, float]]) 
 
     `phases` holds (weight, critical batch), weights adding up to 1.
     """
-    alpha, beta = step_time.overhead_seconds.value, step_time.seconds_per_sample.value
-
-    def least(critical: float) -> float:
-        return (sqrt(alpha) + sqrt(beta * critical)) ** 2
-
     mean = sum(weight * critical for weight, critical in phases)
-    return 1 - sum(weight * least(critical) for weight, critical in phases) / least(mean)
+    each = sum(weight * least_time(step_time, critical) for weight, critical in phases)
+    return 1 - each / least_time(step_time, mean)
 
 
 def step_seconds(step_time: StepTime, *, largest: int) -> dict[int, float]:

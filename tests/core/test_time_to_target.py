@@ -48,6 +48,8 @@ def test_the_optimum_is_flat(off, excess, bound):
     found = time_to_target.relative_times(times, 800)[best * off] - 1
     assert found == pytest.approx(excess, rel=0.01)
     assert found <= bound == pytest.approx((off + 1 / off - 2) / 4, abs=1e-3)
+    least = time_to_target.predicted_times(times, 800)[best]
+    assert time_to_target.least_time(HARDWARE, 800) == pytest.approx(least)
 
 
 def test_the_least_time_over_sizes_is_seen_where_one_part_of_the_model_vanishes():
