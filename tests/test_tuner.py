@@ -1735,6 +1735,8 @@ def test_accumulation_that_may_pay_is_told(tmp_path, fits_up_to, parts, is_told)
     found = re.search(told + r"\(--effective-batch (\d+) says how", model)
     assert (found is not None) == is_told
     assert "Accumulating" not in model
+    # The noise scale is of an update, and the critical batch of a batch.
+    assert ("00 samples an update: training at it" in model) == (parts > 1)
     if found:
         samples, asked = map(int, found.groups())
         assert samples == asked > fits_up_to

@@ -6,7 +6,7 @@ from autobatch.core import time_to_target
 from autobatch.core.evidence import Evidence
 from autobatch.core.outlook import Outlook
 from autobatch.core.standing import Choice
-from autobatch.protocol import NoiseScale
+from autobatch.protocol import Interval, NoiseScale
 from autobatch.units import about, ratio
 
 NEAR_OPTIMUM = 0.005  # of the least time: what rounds to no per cent
@@ -19,13 +19,12 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     if not evidence.noise:
         return ()
     last, first = evidence.noise[-1], evidence.noise[0]
-    critical = outlook.critical_batch
+    critical = critical_batch(outlook.critical_batch, evidence.inspected.accumulation_steps)
     earlier = f" ({noise(first)} after {first.step})" if first is not last else ""
     with_trials = "with the trials, " if outlook.from_trials else ""
     told = (
         f"Noise scale: {noise(last)} samples after {last.step} steps of your training{earlier}; "
-        f"{with_trials}the critical batch is {about(critical.value)} (95 % interval "
-        f"{about(critical.low)} to {about(critical.high)}): {CRITICAL}."
+        f"{with_trials}the critical batch is {critical}."
     )
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         sizes = [each.batch_size for each in outlook.predictions]
@@ -83,6 +82,15 @@ def on_a_guess(evidence: Evidence, outlook: Outlook) -> tuple[str, ...]:
         f"{known}, since the noise scale was not resolved: {about(critical.value)} (95 % interval "
         f"{about(critical.low)} to {about(critical.high)}).",
     )
+
+
+def critical_batch(found: Interval, accumulation_steps: int) -> str:
+    """What it is, and means: other than the noise scale it is of a batch, and not of an update."""
+    update = ""
+    if accumulation_steps > 1:
+        update = f", {about(accumulation_steps * found.value)} samples an update"
+    interval = f"95 % interval {about(found.low)} to {about(found.high)}"
+    return f"{about(found.value)} ({interval}){update}: {CRITICAL}"
 
 
 def noise(found: NoiseScale) -> str:

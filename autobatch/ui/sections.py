@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.core.outlook_wording import CRITICAL, noise
+from autobatch.core.outlook_wording import critical_batch, noise
 from autobatch.core.search import BOUNDED_BY
 from autobatch.protocol import BenchmarkResult, Inspected, NoiseScale, ProbeResult, Recommendation
 from autobatch.ui import held_back, words
@@ -15,7 +15,7 @@ from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.charts.throughput import throughput_chart
 from autobatch.ui.charts.trials import trials_chart
 from autobatch.ui.findings import Failure, Findings
-from autobatch.units import about, format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -119,14 +119,8 @@ def _noise(result: Recommendation | None) -> Section | None:
     facts = [("noise scale", _scale(late, result.optimizer))]
     if early is not None and early != late:
         facts.append(("earlier", _scale(early, result.optimizer)))
-    critical = result.critical_batch
-    facts.append(
-        (
-            "critical batch",
-            f"{about(critical.value)} (95 % interval {about(critical.low)} to "
-            f"{about(critical.high)}): {CRITICAL}",
-        )
-    )
+    critical = critical_batch(result.critical_batch, result.gradient_accumulation_steps)
+    facts.append(("critical batch", critical))
     chart = model_chart(result)
     return Section(
         "noise",
