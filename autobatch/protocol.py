@@ -706,6 +706,13 @@ class BenchmarkResult(Struct):
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
     replicas: int = 1  # that share each batch; all sizes are of them together
 
+    @property
+    def name_of_knee(self) -> str:
+        """What `knee` is: points may be off the line that tells it."""
+        by_line = ", by the line fitted to all"
+        is_fitted = self.step_time is not None and self.step_time.describes
+        return f"smallest within 5 % of the best{by_line if is_fitted else ''}"
+
     def point(self, batch_size: int) -> BenchmarkPoint:
         """That of a size which was measured."""
         return next(each for each in self.points if each.batch_size == batch_size)

@@ -236,7 +236,7 @@ def _why_this_fast(choice: Choice, evidence: Evidence, measured: BenchmarkResult
     sentence = f"Throughput: `fit` delivers {_rate(ours)} at batch {ours.batch_size}"
     if ours is not theirs:
         sentence += f", {_rate(theirs)} at batch {theirs.batch_size}"
-    return sentence + f". Batch {measured.knee} is the smallest within 5 % of the best."
+    return sentence + f". Batch {measured.knee} is the {measured.name_of_knee}."
 
 
 def _rate(point: BenchmarkPoint) -> str:

@@ -195,10 +195,7 @@ def peak(point: BenchmarkPoint | ProbePoint) -> str:
 
 def knee(result: BenchmarkResult) -> str:
     """What a knee is, and where it may lie."""
-    by_fit = (
-        ", by the line fitted to all" if result.step_time and result.step_time.describes else ""
-    )
-    told = f"(smallest within 5 % of the best{by_fit})"
+    told = f"({result.name_of_knee})"
     if result.step_time is None:
         return told
     low, high = f"{result.step_time.knee.low:.0f}", f"{result.step_time.knee.high:.0f}"

@@ -378,6 +378,17 @@ def test_gradients_that_are_scaled_are_told_to_be_as_the_users_optimizer_does(be
     assert "samples, as RMSprop scales gradients" in text
 
 
+@pytest.mark.parametrize(
+    ("most", "by"),
+    [(1024, ", by the line fitted to all."), (3000, ".")],  # epochs of whole batches alone, or not
+)
+def test_a_knee_is_told_to_be_that_of_the_line_where_that_holds(tmp_path, most, by):
+    found = run(tmp_path, overrides=[f"batch_sizes.max={most}"]).recommendation
+    (told,) = [reason for reason in found.reasons if reason.startswith("Throughput")]
+    assert told.endswith(f" is the smallest within 5 % of the best{by}")
+    assert found.benchmark.step_time.describes == (most == 1024)
+
+
 def test_a_probe_that_goes_on_where_trials_ended_is_the_one_shown(better):
     whole = better.recommendation.probe
     short = changed(whole, largest_fitting=8, ceiling=8, bounded_by="trials")
