@@ -121,6 +121,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {rest:02} min"
 
 
+def format_share(share: float) -> str:
+    """With all digits that it was given: 10%, 2.5%"""
+    return f"{100 * share:.4g}%"
+
+
 def about(value: float) -> str:
     """Two digits that mean something, without an exponent: 1.3, 180, 2,800."""
     return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"

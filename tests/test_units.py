@@ -17,6 +17,7 @@ from autobatch.units import (
     format_bytes,
     format_duration,
     format_rate,
+    format_share,
     format_step,
     ratio,
 )
@@ -58,6 +59,11 @@ def test_sizes_are_decimal_or_binary_in_any_case(written: object, size: int) -> 
 )
 def test_durations_are_seconds_or_numbers_with_units(written: object, seconds: float) -> None:
     assert Duration.parse(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["0%", "2.5%", "7%", "12.25%", "99%"])
+def test_shares_are_told_as_they_were_written(written: str) -> None:
+    assert format_share(Share.parse(written)) == written
 
 
 @pytest.mark.parametrize(("written", "share"), [("10%", 0.1), (0.1, 0.1), ("2.5 %", 0.025), (0, 0)])

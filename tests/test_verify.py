@@ -70,6 +70,16 @@ def test_a_faster_machine_holds(tmp_path, recommended):
     assert (found.holds, found.speed) == (True, "faster")
 
 
+def test_what_leaves_a_little_less_than_the_headroom_is_not_told_to_leave_as_much(
+    tmp_path, recommended
+):
+    with session(tmp_path, PretendDevice(), ["device.headroom=12.5%"]) as opened:
+        opened.limit_bytes = int(recommended.peak_bytes / 0.876)
+        found = tuner.verify(opened, recommended)
+    (told,) = [reason for reason in found.reasons if reason.startswith("Memory: ")]
+    assert told.endswith(" MiB, which leaves less than the headroom of 12.5% free.")
+
+
 def test_a_brief_verification_says_that_it_was_brief(tmp_path, recommended):
     with session(tmp_path, PretendDevice(), ["time_limit=1h"]) as opened:
         opened.limit_bytes = recommended.peak_bytes + 1

@@ -10,7 +10,7 @@ from autobatch.core.learning_curves import best_cost
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.standing import Choice
 from autobatch.protocol import RATE_FUNCTION, BenchmarkResult, EffectiveBatch, ProbeResult
-from autobatch.units import format_average, format_bytes, format_duration
+from autobatch.units import format_average, format_bytes, format_duration, format_share
 
 APART = 0.1  # of a loss before training, or of what is learned: noise of evaluations is less
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
@@ -47,7 +47,7 @@ def warnings(
     if size > probed.ceiling and (peak_bytes is None or peak_bytes > kept_bytes):
         found.append(
             f"Batch {size} is {evidence.if_yours('yours', 'the baseline')}, and leaves less than "
-            f"the headroom of {probed.headroom:.0%} free: {probed.ceiling} keeps it."
+            f"the headroom of {format_share(probed.headroom)} free: {probed.ceiling} keeps it."
         )
     if evidence.final_seconds > 0:
         found.append(

@@ -11,7 +11,7 @@ from autobatch.doctor.facts import Diagnosis, Facts, Finding, blocks, warns
 from autobatch.doctor.gpus import judge_gpu_used, judge_gpus_found
 from autobatch.engine.machine import CPU_SHARE
 from autobatch.frameworks import DISTRIBUTIONS, how_to_install, installed_as
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_share
 
 PYTHONS = ((3, 11), (3, 14))  # from, to below: requires-python of pyproject.toml
 OLDEST_KERAS = (3, 5)
@@ -71,7 +71,7 @@ def _limit(facts: Facts) -> tuple[int, str]:
         reason = f"{CPU_SHARE:.0%} of {what}"
     if facts.limit_asked_share is not None:
         share = facts.limit_asked_share
-        return int(free * share), f"memory_limit of the recipe: {share:.0%} of {reason}"
+        return int(free * share), f"memory_limit of the recipe: {format_share(share)} of {reason}"
     return free, reason
 
 

@@ -26,7 +26,7 @@ from autobatch.stages.refusal import NOTHING_FITS, refuse, refuse_range
 from autobatch.stages.remarks import remarks
 from autobatch.stages.verification import VERIFICATIONS, Verifier
 from autobatch.stages.worth import largest_worth_a_trial
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_share
 
 NEAR = 0.25  # a bracket that is narrower than this share of its lower end is near the answer
 FAILURE_SECONDS = {"cpu": 1.0, "gpu": 10.0}  # that TensorFlow waits before it gives up
@@ -129,7 +129,7 @@ class Prober:
             bound = "host_memory"  # it may be just above
         if not self.verification.keeps(largest, budget, bound):
             ceiling = self._keeping(budget, largest, bound)
-        keeps = f"; {ceiling or 'no size'} keeps {headroom:.0%} free" if ceiling < largest else ""
+        keeps = f"; {ceiling or 'no size'} keeps {format_share(headroom)} free"
         result = self._result(largest, ceiling)
         by = result.bounded_by.replace("_", " ")
         told = f"{result.name_of_largest} {largest} (bounded by {by})"
@@ -137,7 +137,7 @@ class Prober:
             told = f"{largest} fits, the largest to be measured"
         held = self.made.peak(ceiling or largest)
         peak = f"peak {format_bytes(held)} of {format_bytes(limit_bytes)}"
-        session.end("probe", f"{told}{keeps}; {peak}")
+        session.end("probe", f"{told}{keeps if ceiling < largest else ''}; {peak}")
         return result
 
     def _keeping(self, budget_bytes: int, largest: int, bound: BoundedBy) -> int:
@@ -158,7 +158,7 @@ class Prober:
         except (NothingFitsError, UserCodeError) as error:
             free = self.session.recipe.device.headroom
             why = error.message.removeprefix(f"{NOTHING_FITS} ")
-            self.made.notes.append(f"No size was found that keeps {free:.0%} free. {why}")
+            self.made.notes.append(f"No size was found that keeps {format_share(free)} free. {why}")
             return 0
 
     def _result(self, largest: int, ceiling: int, *notes: str) -> ProbeResult:

@@ -7,7 +7,7 @@ from autobatch.protocol import Outcome, OutOfMemory, OverBudget, ProbeResult, Us
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_share
 
 NOTHING_FITS = "Nothing fits."
 
@@ -72,7 +72,7 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
         needs = f"with more memory it peaks at {format_bytes(fits.peak_bytes)}"
     allowed = format_bytes(budget_bytes)
     if budget_bytes < session.limit_bytes:
-        allowed += f" (the limit less {session.recipe.device.headroom:.0%} headroom)"
+        allowed += f" (the limit less {format_share(session.recipe.device.headroom)} headroom)"
     raise NothingFitsError(
         f"{NOTHING_FITS} Even a batch of {size} does not: {needs}, and may use {allowed}.",
         hint=_remedy(session),
@@ -88,7 +88,7 @@ def refuse_without_ceiling(session: Session, probed: ProbeResult) -> None:
         of = "the machine's memory"
         remedy = OF_MACHINE if session.record.target.device == "gpu" else remedy
     raise NothingFitsError(
-        f"No batch size keeps {probed.headroom:.0%} of {of} free; "
+        f"No batch size keeps {format_share(probed.headroom)} of {of} free; "
         f"the {probed.name_of_largest} is {probed.largest_fitting}.",
         hint="Lower device.headroom (--set device.headroom=0% keeps nothing free). If that is to "
         f"stay: {remedy} `autobatch benchmark --sizes` measures sizes that fit without it.",

@@ -18,7 +18,7 @@ from autobatch.stages.probes import (
     Probes,
 )
 from autobatch.stages.refusal import refuse
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_share
 
 VERIFICATIONS = 3  # of the largest size twice, and of the one that keeps the headroom
 COARSE = 0.1  # of a size that only keeps the headroom
@@ -161,8 +161,8 @@ class Verifier:
         if size < largest:
             self.made.notes.append(
                 "Memory of the machine bounds the batch, and how much of it a size takes is not "
-                f"measured: of {largest} samples at most {size} are taken to keep {headroom:.0%} "
-                "free."
+                f"measured: of {largest} samples at most {size} are taken to keep "
+                f"{format_share(headroom)} free."
             )
         return size
 

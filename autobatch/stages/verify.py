@@ -16,7 +16,7 @@ from autobatch.protocol import (
 from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
 from autobatch.stages.timer import Timer
-from autobatch.units import format_bytes, format_rate
+from autobatch.units import format_bytes, format_rate, format_share
 
 ROUNDS = 3  # processes that time it: rates differ between them
 # With another value of these the recommendation does not hold; the others are told.
@@ -139,10 +139,11 @@ def _on_memory(session: Session, probes: Probes, size: int) -> str:
         about = "Training" if isinstance(entry.outcome, NOT_ABOUT_MEMORY) else "Memory"
         return f"{about}: batch {size} does not train in {limit}: {why_it_failed(entry.outcome)}."
     peak = entry.outcome.peak_bytes
-    free = 1 - peak / session.limit_bytes
-    told = f"Memory: batch {size} peaks at {format_bytes(peak)} of {limit} ({free:.0%} free)"
-    headroom = float(session.recipe.device.headroom)
-    return f"{told}, less than the headroom of {headroom:.0%}." if free < headroom else f"{told}."
+    free, headroom = 1 - peak / session.limit_bytes, session.recipe.device.headroom
+    told = f"Memory: batch {size} peaks at {format_bytes(peak)} of {limit}"
+    if free < headroom:
+        return f"{told}, which leaves less than the headroom of {format_share(headroom)} free."
+    return f"{told} ({free:.0%} free)."
 
 
 def _on_speed(point: BenchmarkPoint | None, then: Recommendation, speed: Speed) -> tuple[str, ...]:

@@ -63,10 +63,10 @@ def _default(info: msgspec.structs.FieldInfo) -> str:
 
 
 def _written(value: Any) -> str:
-    from autobatch.units import Duration, Share, format_duration
+    from autobatch.units import Duration, Share, format_duration, format_share
 
     if isinstance(value, Share):
-        return f"{value:.0%}"
+        return format_share(value)
     if isinstance(value, bool):
         return str(value).lower()
     return (

@@ -17,7 +17,7 @@ from autobatch.opening import run_of
 from autobatch.protocol import Recommendation
 from autobatch.ui import words
 from autobatch.ui.charts.axes import Chart
-from autobatch.units import counted, format_average, ratio
+from autobatch.units import counted, format_average, format_share, ratio
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,6 +98,7 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["ratio"] = ratio
+    made.filters["share"] = format_share
     made.filters["in_words"] = in_words
     made.globals["yours"] = words.yours
     made.globals["compared"] = words.compared

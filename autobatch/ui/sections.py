@@ -15,7 +15,7 @@ from autobatch.ui.charts.ranking import ranking_chart, ranking_table
 from autobatch.ui.charts.throughput import throughput_chart
 from autobatch.ui.charts.trials import trials_chart
 from autobatch.ui.findings import Failure, Findings
-from autobatch.units import format_bytes, format_duration
+from autobatch.units import format_bytes, format_duration, format_share
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -63,7 +63,7 @@ def _memory(found: Findings) -> Section | None:
 
 def _memory_facts(probed: ProbeResult) -> Iterator[tuple[str, str]]:
     yield probed.name_of_largest, str(probed.largest_fitting)
-    yield f"keeps {probed.headroom:.0%} free", words.ceiling(probed)
+    yield f"keeps {format_share(probed.headroom)} free", words.ceiling(probed)
     if probed.replicas > 1 and probed.ceiling:
         yield "devices", words.shared(probed.ceiling, probed.replicas)
     yield "bounded by", BOUNDED_BY[probed.bounded_by]

@@ -19,7 +19,7 @@ from autobatch.protocol import (
 )
 from autobatch.ui import gains, held_back, words
 from autobatch.ui.narrowing import Column, NarrowingTable
-from autobatch.units import counted, format_rate
+from autobatch.units import counted, format_rate, format_share
 
 BAR_CELLS = 16
 
@@ -35,7 +35,7 @@ def probe_table(result: ProbeResult) -> RenderableType:
         dispensable=("took", "of limit"),
     )
     keeps = (
-        f"keeps {result.headroom:.0%} free",
+        f"keeps {format_share(result.headroom)} free",
         f"[bold]{result.ceiling}[/] ({words.ceiling_peak(result)})",
     )
     facts = _facts(

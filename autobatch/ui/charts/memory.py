@@ -16,7 +16,7 @@ from autobatch.ui.charts.axes import (
     note,
 )
 from autobatch.ui.findings import Findings
-from autobatch.units import format_bytes
+from autobatch.units import format_bytes, format_share
 
 FAR = 0.25  # of the limit: peaks below it would lie on the floor of a chart that shows the limit
 OPEN = ("circle-open", "--data")
@@ -59,7 +59,7 @@ def _limit(limit_bytes: int, headroom: float) -> dict[str, list[Figure]]:
     if headroom:
         budget_bytes = round(limit_bytes * (1 - headroom))
         lines.append(level(budget_bytes, "--bad", "dot"))
-        text = f"{format_bytes(budget_bytes)} keeps {headroom:.0%} free"
+        text = f"{format_bytes(budget_bytes)} keeps {format_share(headroom)} free"
         texts.append(_left(text, y=budget_bytes, yanchor="top"))
     return {"shapes": lines, "annotations": texts}
 
