@@ -24,7 +24,7 @@ from autobatch.worker.kept import (
     written,
 )
 from autobatch.worker.mistakes import TargetError
-from autobatch.worker.seeds import random_state, set_seed, shuffle_by
+from autobatch.worker.seeds import random_state, random_state_kept, set_seed, shuffle_by
 from autobatch.worker.target import arguments, find_callable
 from autobatch.worker.trackers import switch_off_autologging
 
@@ -174,6 +174,13 @@ def load_for(called: Called, target: Target, batch_size: int) -> Any:
 
 
 def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
+def load_again(called: Called, target: Target, batch_size: int) -> Any:
+    """The next pass: what is split at random is split as before, and drawn on where it was."""
+    with random_state_kept():
+        called.draw_alike()
+        return load_for(called, target, batch_size)
+
+
     """What the loader returns for batches of `size`; None where it is not to be asked.
 
     That is where it sets what the model or a step of it reads: this stays as it is for batches of

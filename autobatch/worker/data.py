@@ -13,7 +13,7 @@ import keras
 from autobatch.protocol import Extent, Target
 from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
-from autobatch.worker.called import Called, builder_of, called_again, load_for, takes_batch_size
+from autobatch.worker.called import Called, builder_of, called_again, load_again, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
 from autobatch.worker.generators import of_generator
 from autobatch.worker.kept import keep, mapped_bytes, write_parameters
@@ -131,7 +131,7 @@ class _Loading:
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
-        loaded = load_for(self.called, self.target, size)
+        loaded = load_again(self.called, self.target, size)
         return loaded if index is None else loaded[index]
 
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:

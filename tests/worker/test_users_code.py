@@ -214,6 +214,22 @@ def test_validation_batches_of_another_size_are_of_the_samples_that_were_split_o
         assert one.metrics == pytest.approx(same.metrics, rel=1e-5)
 
 
+def test_each_pass_over_generators_is_of_the_samples_that_were_split_off_at_first(tmp_path):
+    orders = tmp_path / "orders"
+    code = f"""
+        def data(batch_size):
+            order = np.random.permutation(64)
+            with open({str(orders)!r}, "a") as orders:
+                print(order.tolist(), file=orders)
+            parts = [np.split(part, len(part) // batch_size) for part in (order[:16], order[16:])]
+            return tuple(((x[rows], x[rows, :1]) for rows in part) for part in parts)
+        """
+    found = asked(tmp_path, code, SHORT_TRIAL)
+    assert isinstance(found, Trained), found
+    first, *others = orders.read_text().splitlines()
+    assert set(others) == {first}
+
+
 @pytest.mark.parametrize(
     ("validated", "model", "calls"),
     [("batch_size", "", 2), ("16", "", 1), ("batch_size", "batch_size=8", 1)],
