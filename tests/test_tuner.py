@@ -404,9 +404,9 @@ def test_seeds_that_would_tell_are_named_with_the_time_limit_that_they_take(tmp_
     assert not any("instead of trials.budget" in each for each in again.warnings)
 
 
-def validated_on(tmp_path, samples, *overrides):
+def validated_on(tmp_path, samples, *overrides, kind=PretendDevice):
     """(samples that trials are validated on, warnings)"""
-    device = PretendDevice(facts=inspected(validation_samples=samples))
+    device = kind(facts=inspected(validation_samples=samples))
     found = tune(tmp_path, device, *overrides)
     (asked,) = {task.validation_samples for task in device.tasks if isinstance(task, Trial)}
     return asked, " ".join(found.warnings)
@@ -418,6 +418,18 @@ def test_validation_takes_no_longer_than_training(tmp_path):
     assert f"validated on {asked:,} of 2,000,000 samples" in told
     more, _ = validated_on(tmp_path / "b", 2_000_000, "trials.budget=20min", "time_limit=2h")
     assert more == 4 * asked
+
+
+class BoundByInput(PretendDevice):
+    def _benchmark(self, task):
+        found = super()._benchmark(task)
+        return changed(found, input_windows=found.windows)
+
+
+def test_validation_is_drawn_no_faster_than_what_training_waits_for(tmp_path):
+    free, _ = validated_on(tmp_path / "a", 2_000_000)
+    bound, _ = validated_on(tmp_path / "b", 2_000_000, kind=BoundByInput)
+    assert bound < free
 
 
 def test_a_time_limit_that_is_named_is_enough_for_validation_too(tmp_path):

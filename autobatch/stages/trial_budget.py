@@ -7,7 +7,7 @@ from autobatch.core.evidence import MIN_UPDATES, Evidence
 from autobatch.core.more_seeds import SPARE_SECONDS
 from autobatch.core.trial_sizes import MAX_SIZES
 from autobatch.errors import UsageError
-from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult
+from autobatch.protocol import BenchmarkPoint, BenchmarkResult, Inspected, ProbeResult
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE, fixed_steps
@@ -108,7 +108,7 @@ def _plan_evaluations(
     A power of two: what went into it may change a little, and trials are the same.
     """
     evaluations = learning_curves.EVALUATIONS + 1
-    rate = FORWARD_SPEED * max(point.samples_per_second for point in measured.points)
+    rate = max(map(_evaluated_per_second, measured.points))
     seconds = EVALUATED_SHARE * FINAL_SHARE * first_seconds
     affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
     known = evidence.inspected.validation_samples
@@ -122,6 +122,13 @@ def _plan_evaluations(
         )
     samples = evidence.validation_samples or known
     evidence.overhead_seconds = session.start_seconds + evaluations * samples / rate
+
+
+def _evaluated_per_second(point: BenchmarkPoint) -> float:
+    """Samples, no faster than the input pipeline delivers those of training."""
+    delivered = point.samples_per_second
+    drawn = max(delivered, point.input_samples_per_second or inf)
+    return min(FORWARD_SPEED * delivered, drawn)
 
 
 def _three_digits(seconds: float) -> float:
