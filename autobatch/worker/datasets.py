@@ -15,7 +15,10 @@ LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether
 # Layers to which a text is one of many, however long it is.
 LOOKUPS = ("StringLookup", "Hashing", "HashedCrossing")
 # What passes batches through as they are, among the classes of tf.data.
-TRANSPARENT = ("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Map", "Shard")
+TRANSPARENT = (
+    *("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Shard"),
+    *("Map", "ParallelMap"),
+)
 # Where it is taken for batches: shapes alone may have told, of a model that has no inputs yet.
 OR_SAMPLES = (
     "; or leave out .batch() (or add .unbatch()). If it has single samples, of varying length, use "
@@ -178,7 +181,7 @@ def is_batched(dataset: Any, model: keras.Model) -> bool:
         name = type(step).__name__.strip("_").removesuffix("Dataset")
         if name in ("Batch", "ParallelBatch", "PaddedBatch", "ParallelMapAndBatch"):
             return True
-        if not any(name.endswith(passing) for passing in TRANSPARENT):
+        if name not in TRANSPARENT:
             break
         step = getattr(step, "_input_dataset", None)
     shapes = [spec.shape for spec in leaves(dataset.element_spec)]

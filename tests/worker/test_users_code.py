@@ -1066,6 +1066,15 @@ STEP_FOR = """
             def __init__(self):
                 super().__init__()
                 self.inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+def test_samples_that_are_taken_out_of_batches_are_samples():
+    batches = tf.data.Dataset.from_tensor_slices((np.ones((20, 4)), np.ones(20))).batch(5)
+    for mapped in (batches.map(lambda *batch: batch, num_parallel_calls=n) for n in (None, 2)):
+        assert is_batched(mapped, None)
+        assert not is_batched(
+            mapped.flat_map(lambda *b: tf.data.Dataset.from_tensor_slices(b)), None
+        )
+
+
 
             def call(self, x):
                 return self.inner(x)
