@@ -59,7 +59,8 @@ class PythonBatches(Built):
 
     def fingerprint(self) -> list[bytes]:
         first = leaves(self.data[0])
-        return [f"{[(leaf.shape[1:], leaf.dtype) for leaf in first]} {self.count}".encode()]
+        form = [(len(leaf.shape) if self.varied else leaf.shape[1:], leaf.dtype) for leaf in first]
+        return [f"{form} {self.count}".encode()]
 
 
 def end_workers() -> None:

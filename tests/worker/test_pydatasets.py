@@ -90,3 +90,12 @@ def test_the_longest_batch_is_looked_for_from_end_to_end(lengths):
     assert f"largest of {min(64, len(data))} batches, spread over all" in found.notes[0]
     assert inner_shapes(found.longest(4).data[0])[0] == (9,)
     assert not of_pydataset(OfLengths([9] * 100), 4, "data", Look(1.0), fixed_inputs=False).varied
+
+
+@on_backends("tensorflow")
+def test_data_whose_batches_vary_is_the_same_whichever_comes_first():
+    one, other = (
+        of_pydataset(OfLengths(lengths), 4, "data", Look(1.0), fixed_inputs=False).fingerprint()
+        for lengths in ([1, 9], [9, 1])
+    )
+    assert one == other
