@@ -7,7 +7,15 @@ import numpy as np
 
 from autobatch.worker.backends import Backend
 from autobatch.worker.batches import inner_shapes, rows_of_batch
-from autobatch.worker.source import Source, cut, is_ragged, leaves, needs_tensorflow, rows_of
+from autobatch.worker.source import (
+    Source,
+    cut,
+    is_ragged,
+    is_sparse,
+    leaves,
+    needs_tensorflow,
+    rows_of,
+)
 
 
 def sample(
@@ -30,7 +38,7 @@ def groups(source: Source, count: int, size: int, backend: Backend) -> list[Any]
     Several are in the machine's memory: the device may have no room for them beside a training.
     """
     found = _drawn(source.fit_arguments(size), count, backend, on_host=count > size)
-    if not _are_alike(found) or any(_is_sparse(leaf) for batch in found for leaf in leaves(batch)):
+    if not _are_alike(found) or any(is_sparse(leaf) for batch in found for leaf in leaves(batch)):
         return found
     whole = _joined(found)
     rows = rows_of_batch(whole)
@@ -69,13 +77,9 @@ def _is_plain(batch: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> Any:
-    if leaf is None or needs_tensorflow(leaf) or _is_sparse(leaf):  # which NumPy would make dense
+    if leaf is None or needs_tensorflow(leaf) or is_sparse(leaf):  # which NumPy would make dense
         return leaf
     return keras.ops.convert_to_numpy(leaf)
-
-
-def _is_sparse(leaf: Any) -> bool:
-    return type(leaf).__name__ == "SparseTensor"
 
 
 def _joined(batches: list[Any]) -> Any:

@@ -106,7 +106,19 @@ def leaves(nest: Any) -> list[Any]:
 
 def cut(nest: Any, start: int, stop: int) -> Any:
     """Rows `start` to `stop` of all leaves."""
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], nest)
+    return keras.tree.map_structure(lambda leaf: _rows(leaf, start, stop), nest)
+
+
+def _rows(leaf: Any, start: int, stop: int) -> Any:
+    if not is_sparse(leaf):
+        return None if leaf is None else leaf[start:stop]
+    import tensorflow as tf
+
+    others = leaf.dense_shape[1:]
+    first = tf.concat([[start], tf.zeros_like(others)], 0)
+    rows = tf.sparse.slice(leaf, first, tf.concat([[stop - start], others], 0))
+    rows.set_shape((None, *leaf.shape[1:]))
+    return rows
 
 
 def is_of(library: str, name: str, value: Any) -> bool:
@@ -122,6 +134,11 @@ def rows_of(leaf: Any) -> int:
 def is_ragged(leaf: Any) -> bool:
     """True for a tf.RaggedTensor, without importing TensorFlow."""
     return type(leaf).__name__ == "RaggedTensor" and hasattr(leaf, "nested_row_lengths")
+
+
+def is_sparse(leaf: Any) -> bool:
+    """True for a tf.SparseTensor, without importing TensorFlow."""
+    return type(leaf).__name__ == "SparseTensor"
 
 
 def needs_tensorflow(leaf: Any) -> bool:

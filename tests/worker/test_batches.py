@@ -53,6 +53,15 @@ def test_a_smaller_last_batch_has_the_parts_of_the_others(parts):
         assert [len(keras.tree.flatten(each)[0]) for each in found.data] == [20, 10]
 
 
+def test_a_smaller_last_batch_may_be_sparse():
+    rows = np.eye(50, 4, dtype="float32")
+    data = tf.data.Dataset.from_tensor_slices((tf.sparse.from_dense(rows), np.ones(50))).batch(20)
+    found = looked_at(data).ending(30, is_distinct=True)
+    assert found.data.element_spec == data.element_spec
+    batches = [tf.sparse.to_dense(x).numpy() for x, _ in found.data]
+    assert [each.tolist() for each in batches] == [rows[:20].tolist(), rows[20:30].tolist()]
+
+
 @pytest.mark.parametrize(("lengths", "varied"), [([5] * 40, False), ([5] * 39 + [6], True)])
 def test_samples_whose_length_is_not_known_vary_where_they_are_seen_to(lengths, varied):
     assert looked_at(of_lengths(lengths).batch(1), size=1).varied == varied
