@@ -110,6 +110,7 @@ class Called:
     notes: tuple[str, ...] = ()  # on a loader that was passed over
     parameters: int | None = None  # of the model that was built after what is kept was loaded
     draw_alike: Callable[[], None] = lambda: None  # what it draws next is what it drew then
+    shuffle_alike: Callable[[], None] = lambda: None  # the same of seeds of its shuffles
 
     def why_again(self, target: Target) -> str | None:
         """Why the loader is called in every process, whatever it returns."""
@@ -144,7 +145,7 @@ def call_loader(
     if called.once is not None and called.once.is_kept:
         called.parameters = built
     if anew or shuffle_seed is not None:
-        shuffle_by(shuffle_seed)
+        called.shuffle_alike = shuffle_by(shuffle_seed)
     if path and anew and called.once is not None:
         called.once.keep()
     before = globals.marks(target) if path and anew else None
@@ -173,7 +174,6 @@ def load_for(called: Called, target: Target, batch_size: int) -> Any:
     return called.loader(**arguments(called.loader, target, offered, role="data"))
 
 
-def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
 def load_again(called: Called, target: Target, batch_size: int) -> Any:
     """The next pass: what is split at random is split as before, and drawn on where it was."""
     with random_state_kept():
@@ -181,6 +181,7 @@ def load_again(called: Called, target: Target, batch_size: int) -> Any:
         return load_for(called, target, batch_size)
 
 
+def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:
     """What the loader returns for batches of `size`; None where it is not to be asked.
 
     That is where it sets what the model or a step of it reads: this stays as it is for batches of
@@ -191,6 +192,7 @@ def load_again(called: Called, target: Target, batch_size: int) -> Any:
     def value_at(size: int) -> Any:
         set_seed(target.seed)
         called.draw_alike()
+        called.shuffle_alike()
         return load_for(called, target, size)
 
     if globals.sets_what_is_read(target, set()):  # a layer

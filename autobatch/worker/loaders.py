@@ -54,6 +54,10 @@ class LoaderBatches(Built):
     def batch_alone(self, batch: Any) -> Any:
         return _view(kept=[batch])
 
+    def of(self, batches: list[Any]) -> "LoaderBatches":
+        """Those that it has, in memory."""
+        return replace(self, data=_view(kept=batches))
+
     def after(self, first: "LoaderBatches") -> "LoaderBatches":
         view = _view(self.data, steps_per_epoch(self, self.size), kept=[*first.data])
         return replace(self, data=view, count=first.count + self.count)

@@ -25,7 +25,7 @@ def set_seed(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def shuffle_by(seed: int | None) -> None:
+def shuffle_by(seed: int | None) -> Callable[[], None]:
     """From now on a tf.data.Dataset that shuffles each epoch anew, without a seed, does so by it.
 
     It has a seed of its own from when it is made; and the loader is called with that of the run, as
@@ -34,10 +34,11 @@ def shuffle_by(seed: int | None) -> None:
     that the user gives is left, by which samples may be split. With `seed` None nothing changes.
 
     Of each it is known from now on whether it has the same order with all seeds: `order_is_set`.
+    Returns what has seeds begin anew.
     """
     tf = sys.modules.get("tensorflow")
     if tf is None:
-        return
+        return lambda: None
     theirs = tf.data.Dataset.shuffle
 
     @functools.wraps(theirs)
@@ -56,13 +57,15 @@ def shuffle_by(seed: int | None) -> None:
         made.order_is_set = is_set
         return made
 
-    anew: Callable[[Any], Any] = (lambda given: given) if seed is None else _mixed_with(seed)
-    tf.data.Dataset.shuffle = shuffle
-
-
-def _mixed_with(seed: int) -> Callable[[int | None], int]:
-    """A function that gives another seed each time, or one by the seed that it is given."""
     seeds = np.random.default_rng(seed)
+    at_first = seeds.bit_generator.state
+    anew: Callable[[Any], Any] = (lambda given: given) if seed is None else _mixed(seed, seeds)
+    tf.data.Dataset.shuffle = shuffle
+    return lambda: setattr(seeds.bit_generator, "state", at_first)
+
+
+def _mixed(seed: int, seeds: np.random.Generator) -> Callable[[int | None], int]:
+    """A function that gives another seed each time, or one by the seed that it is given."""
 
     def mixed(given: int | None) -> int:
         drawn_from = seeds if given is None else np.random.default_rng([seed, given])

@@ -1,6 +1,7 @@
 """A torch DataLoader is trained on as the user's own `fit` would, by as many processes."""
 
 import importlib.util
+import math
 import time
 
 import msgspec
@@ -22,6 +23,9 @@ from autobatch.protocol import (
     Trained,
     UserCodeFailed,
 )
+from autobatch.worker.held import held
+from autobatch.worker.loaders import of_loader
+from autobatch.worker.source import Look
 
 pytestmark = [
     pytest.mark.skipif(
@@ -191,3 +195,19 @@ def test_an_exception_in_mid_epoch_is_told_in_one_line_with_its_place(tmp_path, 
     assert found.message == "At batch 10: OSError: cannot read record 90"
     assert "torch_feeds.py" in found.traceback
     assert "site-packages" not in found.traceback
+
+
+@on_backends("tensorflow")
+def test_a_part_of_what_is_shuffled_is_the_same_with_a_seed_whatever_was_drawn_before():
+    import torch
+    from torch_feeds import loaders
+
+    def a_part(seed):
+        source = of_loader(loaders(20)[0], 20, "data", Look(5.0), ends=True, fixed_inputs=True)
+        torch.rand(3)
+        found = held(source.part(30), math.inf, seed=seed)
+        passes = [[x.tolist() for x, _ in found.data] for _ in range(2)]
+        assert passes[0] == passes[1]
+        return passes[0]
+
+    assert a_part(1) == a_part(1) != a_part(2)

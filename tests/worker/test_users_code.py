@@ -253,6 +253,21 @@ def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
     assert (tmp_path / "calls").read_text() == "called" * calls
 
 
+def test_a_part_of_what_is_shuffled_is_the_same_in_all_evaluations_and_at_all_sizes(tmp_path):
+    code = """
+        import tensorflow as tf
+        def data(batch_size):
+            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+            return rows.batch(batch_size), rows.shuffle(64).batch(batch_size)
+        """
+    more = {"validation_samples": 16, "built_validation_size": 8}
+    still = changed(SHORT_TRIAL, learning_rate=1e-9, **more)
+    tasks = [changed(still, batch_size=size) for size in (8, 5)]
+    found = [each for task in tasks for each in asked(tmp_path, code, task).evaluations]
+    losses = [each.metrics["val_loss"] for each in found]
+    assert losses == pytest.approx(6 * losses[:1], rel=1e-4)
+
+
 def test_who_cannot_load_for_another_batch_size_is_validated_at_the_trials(tmp_path):
     code = """
         import tensorflow as tf
@@ -1051,6 +1066,15 @@ def test_batches_are_told_from_samples_where_keras_adds_or_takes_a_dimension(mod
     assert is_batched(dataset.batch(4).map(lambda x, y: (x, y)).prefetch(1), model)
 
 
+def test_samples_that_are_taken_out_of_batches_are_samples():
+    batches = tf.data.Dataset.from_tensor_slices((np.ones((20, 4)), np.ones(20))).batch(5)
+    for mapped in (batches.map(lambda *batch: batch, num_parallel_calls=n) for n in (None, 2)):
+        assert is_batched(mapped, None)
+        assert not is_batched(
+            mapped.flat_map(lambda *b: tf.data.Dataset.from_tensor_slices(b)), None
+        )
+
+
 @pytest.mark.parametrize("compiled", ["sgd", "rmsprop"])
 def test_an_optimizer_beside_the_one_compiled_with_is_another(compiled):
     """Unless Keras made the latter, since none was named."""
@@ -1066,15 +1090,6 @@ STEP_FOR = """
             def __init__(self):
                 super().__init__()
                 self.inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-def test_samples_that_are_taken_out_of_batches_are_samples():
-    batches = tf.data.Dataset.from_tensor_slices((np.ones((20, 4)), np.ones(20))).batch(5)
-    for mapped in (batches.map(lambda *batch: batch, num_parallel_calls=n) for n in (None, 2)):
-        assert is_batched(mapped, None)
-        assert not is_batched(
-            mapped.flat_map(lambda *b: tf.data.Dataset.from_tensor_slices(b)), None
-        )
-
-
 
             def call(self, x):
                 return self.inner(x)

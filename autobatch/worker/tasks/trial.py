@@ -18,6 +18,7 @@ from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
+from autobatch.worker.held import held
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings
 from autobatch.worker.sample import groups, sample
@@ -78,7 +79,9 @@ def run(
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
         inputs = inputs if is_called_with(model, inputs[0]) else []
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
-    given = evaluated_again(model, data.validation, evaluated, most_bytes)
+    of_host = math.inf if target.device == "gpu" and target.replicas == 1 else most_bytes
+    validation = held(data.validation, of_host, seed=task.seed)
+    given = evaluated_again(model, validation, evaluated, most_bytes)
     watch = _Evaluator(task, data, given, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
     with given_rate.kept(model, task):
