@@ -7,7 +7,7 @@ Importing such a module imports no framework: its functions do, in the worker pr
 import contextlib
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -142,8 +142,9 @@ class Backend(Protocol):
         """Within, products of float32 numbers have all their digits, also on GPUs that can do with
         fewer (TF32)."""
 
-    def input_batches(self, fit_arguments: dict[str, Any]) -> Callable[[], bool]:
-        """A function that draws the next batch of an epoch as `fit` does; False at its end."""
+    def input_epoch(self, fit_arguments: dict[str, Any]) -> Callable[[], Callable[[], bool]]:
+        """An epoch, with all made that `fit` makes once before its first: a function that begins
+        it, and returns one that draws its next batch as `fit` does; False at its end."""
 
     def only_predict(self) -> None:
         """Steps that are counted end with PredictedMemory before they run, where that is known."""
@@ -165,6 +166,17 @@ def adapter(fit_arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tf.data.Dataset, that it is not shuffled
         return get_data_adapter(**({"shuffle": True} | fit_arguments))
+
+
+def epochs_of(batches: Callable[[], Iterable[Any]]) -> Callable[[], Callable[[], bool]]:
+    """For `input_epoch`, of what makes the batches of one."""
+    end = object()
+
+    def begin() -> Callable[[], bool]:
+        drawn = iter(batches())
+        return lambda: next(drawn, end) is not end
+
+    return begin
 
 
 def of_held(text: str, held: int, limit: int | None, *, near: bool = True) -> str | None:

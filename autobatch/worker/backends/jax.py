@@ -16,6 +16,7 @@ from autobatch.worker.backends import (
     StepCount,
     StepLog,
     adapter,
+    epochs_of,
     hide_gpus_from_tensorflow,
     of_held,
 )
@@ -160,10 +161,8 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     return _distribute_data(next(iter(adapter(fit_arguments).get_jax_iterator())))
 
 
-def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
-    drawn = iter(adapter(fit_arguments).get_jax_iterator())
-    end = object()
-    return lambda: next(drawn, end) is not end
+def input_epoch(fit_arguments: dict[str, Any]) -> Callable[[], Callable[[], bool]]:
+    return epochs_of(adapter(fit_arguments).get_jax_iterator)
 
 
 def _state(model: Any) -> Any:

@@ -234,16 +234,21 @@ def execution(model: Any, batch: Any) -> Callable[[], int]:
     return execute
 
 
-def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
+def input_epoch(fit_arguments: dict[str, Any]) -> Callable[[], Callable[[], bool]]:
     import tensorflow as tf
 
-    iterator = iter(_shared(fit_arguments))
+    dataset = _shared(fit_arguments)
 
-    def has_next() -> Any:
+    def has_next(iterator: Any) -> Any:
         return iterator.get_next_as_optional().has_value()
 
+    def begin() -> Callable[[], bool]:
+        iterator = iter(dataset)
+        return lambda: bool(draw(iterator))
+
     draw = tf.function(has_next)  # as in `fit`: no tensor is made for Python
-    return lambda: bool(draw())
+    draw.get_concrete_function(iter(dataset))
+    return begin
 
 
 def only_predict() -> None:

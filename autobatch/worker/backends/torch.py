@@ -16,6 +16,7 @@ from autobatch.worker.backends import (
     StepCount,
     StepLog,
     adapter,
+    epochs_of,
     hide_gpus_from_tensorflow,
     torch_errors,
 )
@@ -185,10 +186,8 @@ def full_precision() -> Iterator[None]:
             each.allow_tf32 = allowed
 
 
-def input_batches(fit_arguments: dict[str, Any]) -> Callable[[], bool]:
-    batches: Iterator[Any] = iter(_loader(fit_arguments))
-    end = object()
-    return lambda: next(batches, end) is not end
+def input_epoch(fit_arguments: dict[str, Any]) -> Callable[[], Callable[[], bool]]:
+    return epochs_of(adapter(fit_arguments).get_torch_dataloader)
 
 
 def execution(model: Any, batch: Any) -> Callable[[], int]:

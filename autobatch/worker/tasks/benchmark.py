@@ -48,7 +48,7 @@ def run(
     if task.explains or is_start_unseen:
         drawn = _aside(
             lambda: input_alone(
-                lambda: backend.input_batches(train.fit_arguments(size)),
+                lambda: backend.input_epoch(train.fit_arguments(size)),
                 batch_size=size,
                 samples=clock.samples,
                 seconds=task.seconds * INPUT_SHARE,
@@ -98,22 +98,28 @@ def _aside(measure: Callable[[], Found]) -> Found | None:
 
 
 def input_alone(
-    start: Callable[[], Callable[[], bool]], *, batch_size: int, samples: int, seconds: float
+    epoch: Callable[[], Callable[[], Callable[[], bool]]],
+    *,
+    batch_size: int,
+    samples: int,
+    seconds: float,
 ) -> tuple[tuple[Window, ...], float | None]:
     """Full batches drawn as `fit` draws them, without training on them, for `seconds`.
 
-    `start` begins an epoch, of so many samples, and returns what draws its next batch, or says that
-    there is none. The first is not in the windows, with it the pipeline starts: of an epoch of one
-    full batch there are none. What the first start takes, in seconds, is returned beside them.
+    `epoch` makes ready an epoch, of so many samples, and returns what begins it; that returns what
+    draws its next batch, or says that there is none. The first is not in the windows, with it the
+    pipeline starts: of an epoch of one full batch there are none. What the first start takes, in
+    seconds, is returned beside them; without what is made ready, as `fit` does this once.
     """
     full = samples // batch_size
     windows: list[Window] = []
-    began = time.perf_counter()
-    end = began + seconds
+    end = time.perf_counter() + seconds
     first_seconds = None
     is_left = full > 1
     while is_left and (not windows or time.perf_counter() < end):
-        draw = start()
+        begin = epoch()
+        began = time.perf_counter()
+        draw = begin()
         left, is_left = full - 1, draw()
         if first_seconds is None:
             first_seconds = time.perf_counter() - began
