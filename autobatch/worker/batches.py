@@ -36,6 +36,10 @@ class Built(ABC):
         """Whether all batches are known to be full."""
         return False
 
+    def is_for(self, size: int) -> bool:
+        """Whether the loader may have built them for that size."""
+        return self.size == size or self.count == self.size < size
+
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.data}
 

@@ -181,16 +181,17 @@ class _Loading:
 
     def validation(self, part: Any, name: str) -> Source:
         """Of the one size of all trials, where the loader, and it alone, goes by batch_size."""
-        found, size = self.source(part, name, 1), self.validation_size
-        if size in (None, self.size) or not isinstance(found, batches.Built):
-            return found
-        is_told = found.size == self.size or found.count == found.size < self.size
-        if not (is_told and takes_batch_size(self.called.loader)) or takes_batch_size(
+        size, source = self.validation_size, partial(self.source, part, name, 1)
+        follows = takes_batch_size(self.called.loader) and not takes_batch_size(
             builder_of(self.target)
-        ):
-            return found
-        value = called_again(self.target, self.called, size, instead_of=self.size)
-        return found if value is None else replace(self, size=size).source(value[1], name, 1)
+        )
+        found = None if isinstance(part, Iterator) else source()  # which reads that to its end
+        is_told = found is None or (isinstance(found, batches.Built) and found.is_for(self.size))
+        if follows and is_told and size not in (None, self.size):
+            value = called_again(self.target, self.called, size, instead_of=self.size)
+            if value is not None:
+                return replace(self, size=size).source(value[1], name, 1)
+        return source() if found is None else found
 
     def look(self, index: int) -> Look:
         """At the part of that index, if it has to be counted; again, where that was inspected."""

@@ -268,6 +268,22 @@ def test_a_part_of_what_is_shuffled_is_the_same_in_all_evaluations_and_at_all_si
     assert losses == pytest.approx(6 * losses[:1], rel=1e-4)
 
 
+def test_a_generator_of_validation_batches_is_read_once_where_they_are_of_another_size(tmp_path):
+    code = f"""
+        def batches(size, reads=None):
+            for start in range(0, 32, size):
+                if reads:
+                    with open(reads, "a") as file:
+                        file.write(f"{{size}} ")
+                yield x[start : start + size], x[start : start + size, :1]
+        def data(batch_size):
+            return batches(batch_size), batches(batch_size, {str(tmp_path / "reads")!r})
+        """
+    found = asked(tmp_path, code, changed(SHORT_TRIAL, built_validation_size=16))
+    assert isinstance(found, Trained), found
+    assert (tmp_path / "reads").read_text().split() == ["16", "16"]
+
+
 def test_who_cannot_load_for_another_batch_size_is_validated_at_the_trials(tmp_path):
     code = """
         import tensorflow as tf
