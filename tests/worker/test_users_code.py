@@ -667,6 +667,25 @@ def test_gradients_are_of_a_model_that_is_built_for_the_batch_size(tmp_path):
     assert isinstance(found, Differentiated), found
 
 
+def test_gradients_take_no_second_copy_of_arrays_and_no_second_call_of_the_loader(tmp_path):
+    """Which have 32 MiB."""
+    code = f"""
+        def data():
+            with open({str(tmp_path / "calls")!r}, "a") as calls:
+                calls.write("called")
+            x = np.ones((4096, 2048), "float32")
+            return (x, x[:, :1]), (x[:16], x[:16, :1])
+        def model():
+            found = keras.Sequential([keras.Input((2048,)), keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+        """
+    found = asked(tmp_path, code, changed(GRADIENTS, limit_bytes=48 << 20))
+    assert isinstance(found, Differentiated), found
+    assert (found.moments[0].micro_batches, found.reason) == ((1,) * 8, "")
+    assert (tmp_path / "calls").read_text() == "called"
+
+
 def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_path):
     """Each sample takes 2 ms in the first pass, and so a batch of 16 a thirtieth of a second."""
     code = """

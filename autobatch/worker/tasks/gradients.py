@@ -7,6 +7,7 @@ so that its gradients depend on the micro-batch's size a little.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -20,8 +21,9 @@ from autobatch.protocol import (
     Target,
 )
 from autobatch.worker import data as user_data
+from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend
-from autobatch.worker.called import call_loader
+from autobatch.worker.called import call_loader, takes_batch_size
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Source, leaves, rows_of, steps_per_epoch
@@ -37,8 +39,10 @@ SQUARED = ("Adam", "AdamW", "Nadam", "RMSprop", "ScheduleFreeAdamW")
 def run(
     task: Gradients, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Differentiated:
-    again = call_loader(target, batch_size=task.micro_batch_size)
-    called = call_loader(target, batch_size=task.batch_size)  # last: it may set what is read now
+    again = called = call_loader(target, batch_size=task.micro_batch_size)
+    if takes_batch_size(called.loader):
+        # Last: it may set what is read now.
+        called = call_loader(target, batch_size=task.batch_size)
     model = build_model(
         target,
         backend,
@@ -49,7 +53,10 @@ def run(
     if reason := why_no_gradients(model):
         return Differentiated(moments=(), reason=reason)
     data = user_data.load(target, model, called, batch_size=task.batch_size, samples=0)
-    micro = user_data.load(target, model, again, batch_size=task.micro_batch_size, samples=0).train
+    micro = data.train
+    if again is not called:
+        size = task.micro_batch_size
+        micro = user_data.load(target, model, again, batch_size=size, samples=0).train
     scale_learning_rates(model, task.learning_rate)
     meter = _Meter(task, data.train, micro, target.class_weight, backend, report)
     fit(model, data, target, task.batch_size, meter)
@@ -104,7 +111,7 @@ class _Meter(Watch):
         groups = GROUPS_OF_LARGE if self.model.count_params() > LARGE_PARAMETERS else GROUPS
         moments = _Moments(groups, scales)
         self._scale = float(self.model.optimizer.scale_loss(1.0))
-        arguments = self.micro.fit_arguments(self.task.micro_batch_size)
+        arguments = self._samples().fit_arguments(self.task.micro_batch_size)
         arguments |= {"class_weight": self.class_weight}
         size, count = self.task.micro_batch_size, 0
         for batch in self.backend.batches(arguments):  # one pass at most: distinct samples
@@ -121,6 +128,16 @@ class _Meter(Watch):
         found = moments.result(self.steps, size, self.task.training_samples)
         if count and np.isfinite([*found.squared_norms, *np.ravel(np.array(found.gram))]).all():
             self.found.append(found)
+
+    def _samples(self) -> Source:
+        """Of arrays that would be copied, whole, no more than are needed, at random: memory may have
+        no room for that beside the copy that `fit` made."""
+        if not (self.backend.COPIES_DATA and isinstance(self.micro, Arrays)):
+            return self.micro
+        needed = self.task.micro_batches * self.task.micro_batch_size
+        if not self.micro.shuffled:
+            return self.micro.part(needed)
+        return replace(self.micro.spread(needed, seed=self.task.seed), shuffled=True)
 
     def _gradient(self, batch: Any) -> list[Any]:
         """With the loss scaled as in training, and by less from where half precision overflows."""
