@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
-from autobatch.protocol import DataKind
+from autobatch.protocol import DataKind, Extent
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import Look, bytes_of, cut, leaves, needs_tensorflow, rows_of
@@ -84,13 +84,14 @@ class DatasetBatches(Built):
         return _is_fixed(self.data)
 
     def ending(self, count: int, *, is_distinct: bool) -> "DatasetBatches":
+        import tensorflow as tf
+
         full, ragged = divmod(count, self.size)
-        dataset = self.data.take(full)
-        if ragged:
-            rest = self.data.skip(full) if is_distinct else self.data
-            alone = not isinstance(self.data.element_spec, tuple)  # else the parts of one are given
-            last = rest.take(1).map(lambda *batch: cut(batch[0] if alone else batch, 0, ragged))
-            dataset = dataset.concatenate(last) if full else last
+        dataset = self.data.take(full + bool(ragged))
+        if ragged:  # of the same iterator: another would fill a shuffle buffer of its own
+            dataset = dataset.enumerate().map(
+                lambda index, batch: cut(batch, 0, tf.where(index < full, self.size, ragged))
+            )
         return replace(self, data=dataset, count=count)
 
     def looked_at(self) -> Any:
@@ -125,13 +126,14 @@ def of_dataset(
     """
     batches = cardinality(dataset, source)
     specs = leaves(dataset.element_spec)
-    fixed = _is_fixed(dataset)
+    fixed, known = _is_fixed(dataset), look.known
     may_vary = any(
         spec.shape.rank is None or None in spec.shape[1:] or spec.dtype.name == "string"
         for spec in specs
     )
-    known = look.known
-    seen, varied = _first_of(dataset, LOOK_BATCHES if may_vary and not known else 2)
+    fixed_rows = specs[0].shape[0] if fixed else None
+    told = ([size], False) if size and known and _are_of(size, batches, fixed_rows, known) else None
+    seen, varied = told or _first_of(dataset, LOOK_BATCHES if may_vary and not known else 2)
     if not seen:
         refuse_empty(source, size)
     varied = may_vary and (known.varied if known else varied)
@@ -163,6 +165,14 @@ def _is_fixed(dataset: Any) -> bool:
     """Whether the number of samples in a batch is part of its shape."""
     specs = leaves(dataset.element_spec)
     return all(spec.shape.rank and spec.shape[0] is not None for spec in specs)
+
+
+def _are_of(size: int, batches: int | None, rows: int | None, known: Extent) -> bool:
+    """Whether their shape or number says so. To draw any would fill a shuffle buffer."""
+    if rows is not None:
+        return rows == size <= known.samples
+    most = size * (batches or 0)
+    return known.is_whole and most - size < known.samples <= most
 
 
 def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autobatch.protocol import Extent
 from autobatch.worker import generators
 from autobatch.worker.batches import of_dataset
 from autobatch.worker.mistakes import UserError
@@ -60,6 +61,40 @@ def test_a_smaller_last_batch_may_be_sparse():
     assert found.data.element_spec == data.element_spec
     batches = [tf.sparse.to_dense(x).numpy() for x, _ in found.data]
     assert [each.tolist() for each in batches] == [rows[:20].tolist(), rows[20:30].tolist()]
+
+
+def drawn_from(drawn):
+    """Batches of 50 samples, in a buffer that is filled whenever any is drawn."""
+
+    def each():
+        drawn.append("filled")
+        yield from ((np.ones(4), 0.0) for _ in range(50))
+
+    signature = (tf.TensorSpec((4,)), tf.TensorSpec(()))
+    dataset = tf.data.Dataset.from_generator(each, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(50)).shuffle(50)
+
+
+@pytest.mark.parametrize("is_distinct", [True, False])
+def test_a_part_with_a_smaller_last_batch_fills_a_shuffle_buffer_once(is_distinct):
+    drawn = []
+    found = looked_at(drawn_from(drawn).batch(20))
+    drawn.clear()
+    part = found.ending(30, is_distinct=is_distinct).data
+    assert ([len(x) for x, _ in part], len(drawn)) == ([20, 10], 1)
+
+
+@pytest.mark.parametrize("drop_remainder", [True, False])
+def test_where_the_samples_are_known_no_batch_is_drawn_to_see_its_size(drop_remainder):
+    drawn, known = [], Look(5.0, Extent(samples=50, is_whole=True))
+
+    def found(size):
+        batches = drawn_from(drawn).batch(20, drop_remainder=drop_remainder)
+        return of_dataset(batches, size, "data", known, ends=False)
+
+    assert (found(20).count, drawn) == (40 if drop_remainder else 50, [])
+    with pytest.raises(UserError, match="batches of 20 samples where batch_size=10"):
+        found(10)
 
 
 @pytest.mark.parametrize(("lengths", "varied"), [([5] * 40, False), ([5] * 39 + [6], True)])
