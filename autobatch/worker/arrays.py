@@ -188,6 +188,8 @@ def _array(leaf: Any, source: str) -> Any:
 
 def as_numpy(leaf: Any) -> npt.NDArray[Any]:
     """What Keras trains on of an array, of pandas, or of a tensor of numbers."""
+    if is_of("torch", "Tensor", leaf):
+        return np.asarray(leaf.numpy(force=True))  # from whatever device
     array = np.asarray(_of_one_type(leaf) if is_of("pandas", "DataFrame", leaf) else leaf)
     if is_of("pandas", "Series", leaf) and array.dtype.kind not in "OSU":
         return array[:, None]  # a column, as Keras makes of it

@@ -36,3 +36,10 @@ def test_what_pandas_holds_is_trained_as_keras_has_it(names):
     found = arrays((x, y), "data")
     assert found.count == ROWS
     assert seen_in_fit(found.x, found.y) == seen_in_fit(x, y)
+
+
+def test_tensors_that_numpy_does_not_read_are_trained_on():
+    """As on a GPU; or of what is differentiated."""
+    torch = pytest.importorskip("torch")
+    x = torch.ones(ROWS, 2, requires_grad=True)
+    assert arrays((x, x), "data").x.tolist() == x.tolist()
