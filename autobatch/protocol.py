@@ -578,6 +578,7 @@ class ProbeResult(Struct):
     wall_seconds: float
     notes: tuple[str, ...] = ()
     replicas: int = 1  # that share each batch; all sizes are of them together
+    multiple: int = 1  # that sizes are kept to: of the replicas, and of what the user's code takes
 
     @property
     def name_of_largest(self) -> str:

@@ -1543,6 +1543,19 @@ def test_code_that_takes_multiples_alone_is_no_bound_from_above(
         assert any(f"only multiples of {groups_of} are" in note for note in found.notes)
 
 
+def test_code_that_takes_multiples_alone_is_asked_for_no_others_after_the_probe(tmp_path):
+    facts = inspected(validation_samples=10**6)
+    device = failing_where(PretendDevice(facts=facts), lambda size: size % 12)
+    found = tune(tmp_path, device, "baseline.batch_size=48", "recommend.effective_batch=4000")
+    assert found.probe.multiple == 12
+    measured = [point.batch_size for point in found.benchmark.points]
+    assert measured[:-1] == [12 * 2**k for k in range(8)]
+    trials = [task for task in device.tasks if isinstance(task, Trial)]
+    validated = [size for t in trials for size in (t.validation_batch_size, t.validation_samples)]
+    asked = (*measured, *sizes(device, Trial), *validated, found.effective_batch.batch_size)
+    assert {size % 12 for size in asked} == {0}
+
+
 @pytest.mark.parametrize("most", [900, 1023, 1024, 1200])
 def test_code_that_takes_no_more_than_some_number_is_not_said_to_take_multiples(tmp_path, most):
     device = failing_where(PretendDevice(), lambda size: size > most)

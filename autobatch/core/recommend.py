@@ -150,10 +150,10 @@ def _wished(
     """
     if samples is None:
         return None
-    fewest, replicas = -(-samples // probed.ceiling), probed.replicas
-    parts = ((n, round(samples / n / replicas) * replicas) for n in range(fewest, samples + 1))
+    fewest, multiple = -(-samples // probed.ceiling), probed.multiple
+    parts = ((n, round(samples / n / multiple) * multiple) for n in range(fewest, samples + 1))
     left = ((n, each) for n, each in parts if each and each not in choice.unverified)
-    steps, size = next(left, (fewest, replicas))
+    steps, size = next(left, (fewest, multiple))
     own_steps = evidence.inspected.accumulation_steps
     tried = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(

@@ -215,18 +215,18 @@ def drift(measured: Iterable[Sequence[Measured]]) -> float:
 
 
 def sizes_to_measure(
-    lower: int, ceiling: int, replicas: int = 1, *, few: bool = False
+    lower: int, ceiling: int, multiple: int = 1, *, few: bool = False
 ) -> list[int]:
-    """Powers of two from `lower` to the ceiling, and the ceiling itself; for each replica.
+    """Powers of two from `lower` to the ceiling, and the ceiling itself; times `multiple`.
 
-    The ceiling is rounded down to a multiple of 8, in which matrix units compute, where that costs
-    little. With `few`, every second power.
+    The ceiling is rounded down to a multiple of 8 times that: in multiples of 8 matrix units
+    compute, and of many it costs little. With `few`, every second power.
     """
-    least, most = -(-lower // replicas), ceiling // replicas
+    least, most = -(-lower // multiple), ceiling // multiple
     top = most - most % 8 if most >= ROUNDED_FROM else most
     powers = [1 << k for k in range(0, most.bit_length(), 2 if few else 1)]
-    shares = {size for size in powers if least <= size <= most} | {max(top, least)}
-    return sorted(share * replicas for share in shares)
+    factors = {size for size in powers if least <= size <= most} | {max(top, least)}
+    return sorted(factor * multiple for factor in factors)
 
 
 def interleaved(sizes: Sequence[int]) -> list[int]:

@@ -199,8 +199,8 @@ def _sizes(
     recipe = session.recipe
     asked, baseline = recipe.benchmark.sizes, recipe.baseline.batch_size
     if isinstance(asked, str):
-        replicas = recipe.device.replicas
-        sizes = sizes_to_measure(recipe.batch_sizes.min, probed.ceiling, replicas, few=few)
+        least, multiple = recipe.batch_sizes.min, probed.multiple
+        sizes = sizes_to_measure(least, probed.ceiling, multiple, few=few)
     else:
         sizes = sorted(set(asked))
     above = f"above the {probed.name_of_largest} ({probed.largest_fitting})"

@@ -56,7 +56,7 @@ def verified_choice(
         if isinstance(failed, (OutOfMemory, OverBudget)) or size == probed.ceiling:
             smaller = [point.batch_size for point in measured.points if point.batch_size < size]
             left = [each for each in smaller if each not in unverified]
-            below = max(size - probed.replicas, probed.replicas)
+            below = max(size - probed.multiple, probed.multiple)
             probed = lowered(made, probed, measured, max(left, default=below))
 
 

@@ -170,6 +170,7 @@ class Prober:
             limit_bytes=self.session.limit_bytes,
             headroom=float(self.session.recipe.device.headroom),
             replicas=self.session.recipe.device.replicas,
+            multiple=self.sizes.multiple,
             bounded_by=self._bounded_by(largest) if is_proved else "time",
             verified=is_proved and self.made.doubt is None,
             probes=tuple(self.made.points),

@@ -32,14 +32,14 @@ def allot(
     """Share the budget among the trials expected; refuse one that buys nothing. Their number."""
     trials = session.recipe.trials
     parts, jobs = _parts_and_jobs(session, len(sizes))
-    evidence.validation_batch_size = _validation_batch(session, probed.ceiling)
+    evidence.validation_batch_size = _multiple(min(VALIDATION_BATCH, probed.ceiling), probed)
     least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
     pilot_seconds = _pilot_seconds(evidence, session.recipe)
     needed = _needed_seconds(session, evidence, len(sizes))
     left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
     left /= 1 + EVALUATED_SHARE
     first_seconds = max(least, (min(trials.budget, left) - pilot_seconds) / parts)
-    _plan_evaluations(evidence, first_seconds, session, measured)
+    _plan_evaluations(evidence, first_seconds, session, probed, measured)
     budget = _affordable(evidence, session, jobs)
     evidence.budget_seconds = budget
     if budget < needed:
@@ -95,17 +95,21 @@ def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
     return steps * evidence.step_seconds[evidence.baseline.batch_size]
 
 
-def _validation_batch(session: Session, ceiling: int) -> int:
-    size, replicas = min(VALIDATION_BATCH, ceiling), session.recipe.device.replicas
-    return max(1, size // replicas) * replicas
+def _multiple(samples: int, probed: ProbeResult) -> int:
+    """The most up to `samples` that the user's code takes, perhaps in multiples alone."""
+    return max(1, samples // probed.multiple) * probed.multiple
 
 
 def _plan_evaluations(
-    evidence: Evidence, first_seconds: float, session: Session, measured: BenchmarkResult
+    evidence: Evidence,
+    first_seconds: float,
+    session: Session,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
 ) -> None:
     """On so many samples that a finalist's evaluations take a share of its training at most.
 
-    A power of two: what went into it may change a little, and trials are the same.
+    By a power of two: what went into it may change a little, and trials are the same.
     """
     evaluations = learning_curves.EVALUATIONS + 1
     rate = max(map(_evaluated_per_second, measured.points))
@@ -114,7 +118,7 @@ def _plan_evaluations(
     known = evidence.inspected.validation_samples
     assert known is not None  # or it was refused
     if affordable < known:
-        evidence.validation_samples = 1 << (affordable.bit_length() - 1)
+        evidence.validation_samples = _multiple(1 << (affordable.bit_length() - 1), probed)
         evidence.notes.append(
             f"Trials are validated on {evidence.validation_samples:,} of {known:,} samples, since "
             "all would take over half as long as training: of arrays on a random part, else on the "

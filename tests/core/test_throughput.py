@@ -184,8 +184,8 @@ def test_sizes_are_powers_of_two_and_the_ceiling():
     assert throughput.sizes_to_measure(5, 6) == [6]
     assert throughput.sizes_to_measure(30, 103) == [32, 64, 96]  # the ceiling: a multiple of 8
     assert throughput.sizes_to_measure(101, 103) == [101]
-    assert throughput.sizes_to_measure(1, 10, replicas=3) == [3, 6, 9]
-    assert throughput.sizes_to_measure(4, 32, replicas=2) == [4, 8, 16, 32]
+    assert throughput.sizes_to_measure(1, 10, multiple=3) == [3, 6, 9]
+    assert throughput.sizes_to_measure(4, 32, multiple=2) == [4, 8, 16, 32]
     assert throughput.sizes_to_measure(1, 100, few=True) == [1, 4, 16, 64, 96]
 
 
