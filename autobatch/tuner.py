@@ -33,7 +33,7 @@ from autobatch.stages.chosen import lowered, verified_choice
 from autobatch.stages.inspection import inspect as inspect
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 from autobatch.stages.probe import Prober
-from autobatch.stages.refusal import refuse_without_ceiling
+from autobatch.stages.refusal import refuse_after_probes, refuse_without_ceiling
 from autobatch.stages.trial_budget import step_seconds_at_most
 from autobatch.stages.trials import run_trials
 from autobatch.stages.verify import verify as verify_stage
@@ -113,6 +113,8 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
     refuse_without_ceiling(session, probed)
     measured = benchmark_stage(session, inspected, probed, step_seconds_at_most=slowest)
     told(measured)
+    if measured.ceiling == 0:
+        refuse_after_probes(session, f"No size is left to try ({'; '.join(measured.skipped)}).")
     if measured.ceiling is not None and measured.ceiling < probed.ceiling:
         probed = lowered(prober.made, probed, measured, measured.ceiling)
     evidence = run_trials(session, inspected, probed, measured)

@@ -1197,6 +1197,32 @@ def test_what_is_larger_than_a_size_without_memory_is_not_recommended(tmp_path):
     assert (found.best, found.knee) == (256, 256)
 
 
+def test_sizes_that_all_run_out_of_memory_when_timed_do_not_fit(tmp_path):
+    ran_out = {(Benchmark, size): [OutOfMemory(evidence="OOM")] for size in (32, 64)}
+    told = "32: out of memory; 64: out of memory"
+    with (
+        session(tmp_path, PretendDevice(answers=ran_out), ["benchmark.sizes=[64]"]) as opened,
+        pytest.raises(NothingFitsError, match=told) as refused,
+    ):
+        tuner.benchmark(opened)
+    assert str(refused.value.hint).startswith("Name smaller sizes.")
+
+
+def test_where_the_smallest_runs_out_of_memory_no_other_is_recommended(tmp_path):
+    class RunningOut(PretendDevice):
+        def _benchmark(self, task):
+            ran_out = task.batch_size == 256 and task.repeat > 0
+            return OutOfMemory(evidence="OOM") if ran_out else super()._benchmark(task)
+
+    asked = ["baseline.batch_size=256", "benchmark.sizes=[256, 512]"]
+    with session(tmp_path / "timed", RunningOut(), asked) as opened:
+        found = tuner.benchmark(opened)
+    assert [point.batch_size for point in found.points] == [512]
+    assert found.is_above_ceiling(512)
+    with pytest.raises(NothingFitsError, match="256 again: out of memory"):
+        tune(tmp_path / "tuned", RunningOut(), *asked)
+
+
 def test_what_stands_for_a_baseline_without_memory_is_below_the_ceiling(tmp_path):
     device = PretendDevice(answers={(Benchmark, 500): [OutOfMemory(evidence="OOM")]})
     found = tune(tmp_path, device, "baseline.batch_size=500")

@@ -8,7 +8,7 @@ from autobatch.core import diagnosis, throughput
 from autobatch.core.step_time import knee as knee_of
 from autobatch.core.step_time import step_time
 from autobatch.core.throughput import interleaved, sizes_to_measure
-from autobatch.errors import UsageError, UserCodeError
+from autobatch.errors import UsageError
 from autobatch.protocol import (
     BenchmarkPoint,
     BenchmarkResult,
@@ -60,19 +60,14 @@ def benchmark(
                 timer.measure(size, round_)
     if not timer.found:
         session.end_if_stopped()
-        timer.raise_for_user()
-        raise UserCodeError(
-            f"No batch size could be measured ({'; '.join((*skipped, *timer.skipped))}).",
-            hint=f"The logs in {session.record.directory / 'logs'} say more.",
-        )
+        timer.refuse(skipped)
     spread = throughput.spread_between(timer.found.values())
     points = diagnosis.diagnosed(
         throughput.benchmark_points(timer.found), session.job_limit_bytes or session.limit_bytes
     )
-    fine = [size for size in timer.found if size < min(timer.out_of_memory, default=0)]
-    ceiling = max(fine, default=None)
+    ceiling = timer.ceiling()
     moved = throughput.drift(timer.found.values())
-    usable = [point for point in points if ceiling is None or point.batch_size <= ceiling]
+    usable = [point for point in points if ceiling is None or point.batch_size <= ceiling] or points
     fitted = step_time(usable)
     knee = knee_of(usable, fitted)
     best = max(usable, key=lambda point: point.samples_per_second).batch_size

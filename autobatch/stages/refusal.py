@@ -95,6 +95,14 @@ def refuse_without_ceiling(session: Session, probed: ProbeResult) -> None:
     )
 
 
+def refuse_after_probes(session: Session, told: str, outcome: Outcome | None = None) -> NoReturn:
+    """Sizes that fit ran out of memory all the same, when they were timed."""
+    is_named = not isinstance(session.recipe.benchmark.sizes, str)
+    smaller = "Name smaller sizes. Else: " if is_named else ""
+    is_machine = is_of_machine(outcome, session)
+    raise NothingFitsError(told, hint=OF_MACHINE if is_machine else smaller + _remedy(session))
+
+
 def _remedy(session: Session) -> str:
     """How to have more memory, or to need less.
 

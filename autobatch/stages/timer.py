@@ -1,8 +1,10 @@
 """Times batch sizes, one process after the other; a failing one never loses the others."""
 
+from typing import NoReturn
+
 from autobatch.core import diagnosis, throughput
 from autobatch.engine.record_file import Entry
-from autobatch.errors import InterruptedRunError
+from autobatch.errors import InterruptedRunError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkPoint,
@@ -13,6 +15,7 @@ from autobatch.protocol import (
     Stage,
 )
 from autobatch.stages.ask import Session, why_it_failed
+from autobatch.stages.refusal import refuse_after_probes
 from autobatch.units import format_rate
 
 SECONDS_SHARE = 1.2  # of the seconds asked: with warm-up
@@ -32,7 +35,7 @@ class Timer:
         self.out_of_memory: list[int] = []  # sizes
         self.logs_of_unknown: dict[int, str | None] = {}  # by size: what holds it back
         self.notes: list[str] = []
-        self._failed: Entry | None = None
+        self._failed: Entry | None = None  # the last, rather other than for memory
 
     def cost(self, jobs: int, *, sizes: int = 0) -> tuple[int, float]:
         """The jobs, and the seconds that they are expected to take; `sizes` of them are new."""
@@ -110,16 +113,30 @@ class Timer:
         )
         self.wall_seconds += entry.seconds
         if not isinstance(entry.outcome, Measured):
-            self._failed = entry
+            if self._failed is None or not isinstance(entry.outcome, OutOfMemory):
+                self._failed = entry
             self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
             return entry.outcome
         if task.explains and not entry.outcome.device_windows:
             self.logs_of_unknown.setdefault(task.batch_size, entry.log)
         return entry.outcome
 
-    def raise_for_user(self) -> None:
-        if self._failed is not None:
-            self.session.raise_for_user(self._failed)
+    def ceiling(self) -> int | None:
+        """Below the smallest that ran out of memory; 0: nothing is. None if none ran out."""
+        if not self.out_of_memory:
+            return None
+        return max((size for size in self.found if size < min(self.out_of_memory)), default=0)
+
+    def refuse(self, skipped: list[str]) -> NoReturn:
+        """Nothing could be measured: why, beside what was `skipped` before."""
+        entry = self._failed
+        told = f"No batch size could be measured ({'; '.join((*skipped, *self.skipped))})."
+        if entry is not None:
+            self.session.raise_for_user(entry)
+        if entry is not None and isinstance(entry.outcome, OutOfMemory):
+            refuse_after_probes(self.session, told, entry.outcome)
+        logs = self.session.record.directory / "logs"
+        raise UserCodeError(told, hint=f"The logs in {logs} say more.")
 
 
 def _phrase(size: int, outcome: Outcome) -> str:
