@@ -1281,6 +1281,23 @@ def test_a_size_that_was_not_probed_has_the_time_for_steps_of_the_next_larger(tm
         assert opened.deadline_of_work(3, 2000) == at_least
 
 
+def test_the_time_told_for_a_benchmark_is_that_of_its_steps_and_is_corrected(tmp_path):
+    class Slow(PretendDevice):
+        def _probe(self, task):
+            return changed(super()._probe(task), step_seconds=task.batch_size / 16)
+
+    events = []
+    device = Slow(step_seconds=lambda size: size / 16)
+    with session(tmp_path, device, ["benchmark.sizes=[64]"], events=events) as opened:
+        tuner.benchmark(opened)
+    begun = events.index(next(e for e in events if getattr(e, "stage", "") == "benchmark"))
+    # Two sizes in three processes of six steps, and three more in the first: of 2 s, and of 4 s.
+    assert events[begun].expected_seconds == pytest.approx(21 * (2 + 4) + 6 * opened.job_seconds)
+    told = [event for event in events[begun:] if isinstance(event, StageExpects)]
+    assert [event.jobs_left for event in told] == [5, 4, 3, 2, 1, 0]
+    assert told[0].seconds_left > 21 * 4 > 1 > told[1].seconds_left  # pretended, they took no time
+
+
 def test_epochs_longer_than_what_is_measured_are_told_of(tmp_path):
     class InsideEpochs(PretendDevice):
         def _benchmark(self, task):

@@ -6,7 +6,7 @@ intervals come from refitting to rates drawn from the intervals that were measur
 bootstrap).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 
 import numpy as np
@@ -51,6 +51,15 @@ def knee(points: Sequence[BenchmarkPoint], fitted: StepTime | None) -> int:
         return int(fitted.knee.value)
     best = max(point.samples_per_second for point in points)
     return min(p.batch_size for p in points if p.samples_per_second >= KNEE_SHARE * best)
+
+
+def step_seconds(known: Mapping[int, float], batch_size: int) -> float:
+    """By the lines from size to size of those timed; beyond them, in proportion. 0 if none was."""
+    if not known:
+        return 0.0
+    sizes = sorted(known)
+    within = np.interp(batch_size, [0, *sizes], [0.0, *(known[size] for size in sizes)])
+    return float(within) * max(1.0, batch_size / sizes[-1])
 
 
 def _fit(sizes: Array, rates: Array) -> tuple[Array, Array]:

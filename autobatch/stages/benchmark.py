@@ -41,23 +41,25 @@ def benchmark(
     sizes, skipped = _sizes(session, inspected, probed, few=few)
     rounds = 2 if len(sizes) > MANY_SIZES else 3
     timer = Timer(session, rounds)
-    session.begin(
-        "benchmark",
-        *timer.cost(rounds * len(sizes), sizes=len(sizes)),
-        f"{len(sizes)} sizes, each in {rounds} processes of {format_duration(timer.seconds)}",
-    )
     # The user's own size first, should time run out; and every second round backwards: what changes
     # steadily with time then cancels out.
     baseline = session.recipe.baseline.batch_size
     order = sorted(interleaved(sizes), key=lambda size: size != baseline)
-    for round_ in range(rounds):
-        for size in order if round_ % 2 == 0 else reversed(order):
-            if round_ > 0 and not timer.is_worth_more(size, step_seconds_at_most):
-                continue
-            if (timer.found or timer.skipped) and session.is_to_end():
-                timer.leave_out(size, round_)
-            else:
-                timer.measure(size, round_)
+    jobs = [(s, k) for k in range(rounds) for s in (order if k % 2 == 0 else reversed(order))]
+    session.begin(
+        "benchmark",
+        *timer.cost(jobs),
+        f"{len(sizes)} sizes, each in {rounds} processes of {format_duration(timer.seconds)}",
+    )
+    while jobs:
+        size, round_ = jobs.pop(0)
+        if (timer.found or timer.skipped) and session.is_to_end():
+            timer.leave_out(size, round_)
+        else:
+            timer.measure(size, round_)
+        if not timer.is_worth_more(size, step_seconds_at_most):
+            jobs = [job for job in jobs if job[0] != size]
+        timer.expect(jobs)
     if not timer.found:
         session.end_if_stopped()
         timer.refuse(skipped)

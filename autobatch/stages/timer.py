@@ -1,8 +1,9 @@
 """Times batch sizes, one process after the other; a failing one never loses the others."""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
-from autobatch.core import diagnosis, throughput
+from autobatch.core import diagnosis, step_time, throughput
 from autobatch.engine.record_file import Entry
 from autobatch.errors import InterruptedRunError, UserCodeError
 from autobatch.protocol import (
@@ -18,8 +19,10 @@ from autobatch.stages.ask import Session, why_it_failed
 from autobatch.stages.refusal import refuse_after_probes
 from autobatch.units import format_rate
 
-SECONDS_SHARE = 1.2  # of the seconds asked: with warm-up
-EXPLAINED_SHARE = 0.4  # more in the first process of a size: resident batch and pipeline alone
+# Of the seconds asked, with warm-up; and more in the first process of a size, for the resident
+# batch and the pipeline alone. Of long steps some are made all the same.
+SECONDS_SHARE, EXPLAINED_SHARE = 1.2, 0.4
+TIMED_STEPS, EXPLAINED_STEPS = 6, 3
 SLACK = 2.0  # of the longest step: of fewer sizes, trials are longer
 
 
@@ -35,12 +38,24 @@ class Timer:
         self.out_of_memory: list[int] = []  # sizes
         self.logs_of_unknown: dict[int, str | None] = {}  # by size: what holds it back
         self.notes: list[str] = []
+        self._took: dict[int, float] = {}  # seconds of the last process, by size
         self._failed: Entry | None = None  # the last, rather other than for memory
 
-    def cost(self, jobs: int, *, sizes: int = 0) -> tuple[int, float]:
-        """The jobs, and the seconds that they are expected to take; `sizes` of them are new."""
-        timed = (jobs * SECONDS_SHARE + sizes * EXPLAINED_SHARE) * self.seconds
-        return jobs, timed + jobs * self.session.job_seconds
+    def cost(self, jobs: Sequence[tuple[int, int]]) -> tuple[int, float]:
+        """The number of jobs, (size, round) each, and the seconds that they probably take."""
+        return len(jobs), sum(self._seconds(*job) for job in jobs)
+
+    def expect(self, jobs: Sequence[tuple[int, int]]) -> None:
+        self.session.expect(self.stage, *self.cost(jobs))
+
+    def _seconds(self, size: int, round_: int) -> float:
+        """As long as it took before."""
+        if size in self._took:
+            return self._took[size]
+        step_seconds = step_time.step_seconds(self.session.step_seconds, size)
+        timed = max(SECONDS_SHARE * self.seconds, TIMED_STEPS * step_seconds)
+        explained = max(EXPLAINED_SHARE * self.seconds, EXPLAINED_STEPS * step_seconds)
+        return self.session.job_seconds + timed + (0.0 if round_ else explained)
 
     def measure(self, size: int, round_: int) -> None:
         """Once more. A size that does not fit after all is measured no more, and forgotten."""
@@ -79,7 +94,7 @@ class Timer:
         executions = []
         waits = throughput.share_that_wait(self.found.values())
         for done, steps in enumerate(to_try):
-            self.session.expect("benchmark", *self.cost(len(to_try) - done))
+            self.expect([(size, 0)] * (len(to_try) - done))
             if self.session.is_to_end():
                 break
             label = f"{size}, {steps} steps per execution"
@@ -117,6 +132,7 @@ class Timer:
                 self._failed = entry
             self.skipped.append(f"{label}: {why_it_failed(entry.outcome)}")
             return entry.outcome
+        self._took[task.batch_size] = entry.seconds
         if task.explains and not entry.outcome.device_windows:
             self.logs_of_unknown.setdefault(task.batch_size, entry.log)
         return entry.outcome

@@ -39,7 +39,7 @@ def verify(
             hint="Verify it with the device.replicas that it was found with.",
         )
     timer = Timer(session, ROUNDS, "verify")
-    jobs, timed = timer.cost(ROUNDS, sizes=1)
+    jobs, timed = timer.cost([(size, number) for number in range(ROUNDS)])
     session.begin("verify", 1 + jobs, session.job_seconds + timed)
     probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
@@ -88,6 +88,7 @@ def _timed(timer: Timer, size: int) -> tuple[BenchmarkPoint | None, tuple[str, .
     """
     found: list[Measured] = []
     for number in range(ROUNDS):
+        timer.expect([(size, each) for each in range(number, ROUNDS)])
         label = f"{size} timed, {number + 1} of {ROUNDS}"
         outcome = timer.ask(label, batch_size=size, repeat=number)
         if not isinstance(outcome, Measured):

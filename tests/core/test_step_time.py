@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from points import point
 
-from autobatch.core.step_time import knee, step_time
+from autobatch.core.step_time import knee, step_seconds, step_time
 
 SIZES = [2**k for k in range(13)]
 
@@ -83,3 +83,9 @@ def test_two_sizes_have_a_knee_but_no_fit():
 def test_the_knee_of_two_sizes_is_near_the_best_however_wide_the_intervals():
     points = [point(32, 16_000, spread=0.5), point(64, 21_000, spread=0.5)]
     assert knee(points, step_time(points)) == 64
+
+
+def test_a_step_that_was_not_timed_is_between_its_neighbours_or_in_proportion():
+    timed = {10: 1.0, 20: 3.0}
+    assert [step_seconds(timed, size) for size in (5, 10, 15, 20, 40)] == [0.5, 1, 2, 3, 6]
+    assert step_seconds({}, 5) == 0
