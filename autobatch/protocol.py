@@ -390,7 +390,7 @@ class Measured(Tagged):
     epoch_overhead_seconds: tuple[float, ...] = ()
     joules_per_sample: float | None = None  # from the first window on; None without a counter
     allocator_warnings: int = 0  # of the framework, that more memory would make it faster
-    # Where windows are not whole epochs: waits are then in no window, and in no overhead.
+    # Waits are in no overhead, and in no window but those of whole epochs.
     epoch_ends: tuple[EpochEnd, ...] = ()
 
 

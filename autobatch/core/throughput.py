@@ -32,8 +32,8 @@ def benchmark_points(found: Mapping[int, Sequence[Measured]]) -> list[BenchmarkP
 
 
 def share_that_wait(found: Iterable[Sequence[Measured]]) -> Interval:
-    """Of ends of epochs, at all sizes."""
-    each = (measured for rounds in found for measured in rounds)
+    """Of ends of epochs, at all sizes whose windows do not have them in them."""
+    each = (measured for rounds in found for measured in rounds if not measured.whole_epochs)
     return epoch_ends.share_that_wait(end for measured in each for end in measured.epoch_ends)
 
 
@@ -47,10 +47,13 @@ def benchmark_point(
 
     `spread` is the relative half-width of the interval that one process would have by what rates
     differ from process to process; the intervals of the processes lie in the point's in any case.
+    Windows of whole epochs have in them what was waited for.
     """
     starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
     waits = [end.wait_seconds for each in rounds for end in each.epoch_ends]
     waiting = share_that_wait.times(fmean(waits) if waits else 0.0)
+    whole = [end for each in rounds if each.whole_epochs for end in each.epoch_ends]
+    waited = fmean(end.wait_seconds * end.waited for end in whole) if whole else waiting.value
     intervals = [delivered(measured, starts, waiting) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
@@ -73,8 +76,8 @@ def benchmark_point(
         samples_per_epoch=latest.samples_per_epoch,
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_rate([w for m in rounds for w in m.input_windows]),
-        epoch_overhead_seconds=fmean(overheads) + waiting.value if overheads else None,
-        epoch_wait_seconds=waiting.value,
+        epoch_overhead_seconds=fmean(overheads) + waited if overheads else None,
+        epoch_wait_seconds=waited,
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )

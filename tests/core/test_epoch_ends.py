@@ -88,3 +88,15 @@ def test_without_waits_nothing_changes():
     process = epochs(rng, 1.5, 0.0)
     unseen = replace(process, epoch_ends=())
     assert throughput.benchmark_points({8: [process]}) == throughput.benchmark_points({8: [unseen]})
+
+
+def test_waits_in_windows_of_whole_epochs_are_overhead_and_in_no_rate_once_more():
+    ends = tuple(EpochEnd(wait_seconds=0.5, waited=k % 2 == 0) for k in range(4))
+    others = epochs(np.random.default_rng(0), 1.5, share=1.0)
+    whole = replace(others, whole_epochs=True, epoch_ends=ends)
+    lucky = replace(whole, epoch_ends=ends[1::2])
+    points = throughput.benchmark_points({8: [whole], 16: [lucky], 32: [others]})
+    waits = [0.25, 0.0, epoch_ends.seconds_to_turn(1.5)]
+    assert [point.epoch_wait_seconds for point in points] == pytest.approx(waits)
+    assert points[0].epoch_overhead_seconds == pytest.approx(0.02 + 0.25)
+    assert points[0].epoch_seconds == points[1].epoch_seconds == pytest.approx(1.5)

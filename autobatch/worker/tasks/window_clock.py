@@ -117,12 +117,13 @@ class WindowClock(Unwaited):
     def _see_epoch_end(self, now: float) -> None:
         """What it waited, as fits do at some of them, is no overhead: it is kept beside the rest.
 
-        Windows of whole epochs have so many ends in them that luck makes little of a difference.
+        Windows of whole epochs have it in them: luck makes little of a difference to many ends.
         """
-        if self._epoch_ended is not None and self._drawing_since is not None and self._left:
+        is_known = self._epoch_ended is not None or self._has_epochs_as_windows
+        if is_known and self._drawing_since is not None and self._left:
             lived, took = self._left - self._drawing_since, now - self._left
             self.epoch_ends.append(epoch_end(lived, took, unsure=self._unsure))
-            if self.epoch_ends[-1].waited:
+            if self.epoch_ends[-1].waited and self._epoch_ended is not None:
                 self._epoch_ended += took
         self._drawing_since, self._left, self._unsure = now, None, 0.0
 
@@ -193,8 +194,6 @@ class WindowClock(Unwaited):
         if not self.whole_epochs:
             self.overheads.clear()  # those between windows count
             self._open(now)
-        else:
-            self.epoch_ends.clear()
 
     def _open(self, now: float) -> None:
         self._opened, self._window_steps, self._window_samples = now, 0, 0
