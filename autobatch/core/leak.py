@@ -26,19 +26,25 @@ def leak_bytes(held_bytes: Sequence[int]) -> int:
     return round(grown / (2 * len(parts[0])))
 
 
-def heap_leak_bytes(used_bytes: Sequence[int], steps_of_each: float = 1.0) -> int:
+def heap_leak_bytes(used_bytes: Sequence[int], steps: Sequence[int] = ()) -> int:
     """The same for each step of a heap, which much else uses too; 0 where it is no leak.
+
+    `steps` are those made up to each, since the one before (1 if not given).
 
     What is made or let go now and then (a queue that fills, a validation that is traced) is not to
     make a leak, nor to hide one: it shows by what most of a third holds, and at most steps of each.
     """
-    parts = _thirds(used_bytes)
+    parts, made = _thirds(used_bytes), _thirds(steps or [1] * len(used_bytes))
     quarters = [statistics.quantiles(part, n=4, method="inclusive") for part in parts]
     if not parts or not all(after[0] > before[2] for before, after in pairwise(quarters)):
         return 0
-    grown = [(after[1] - before[1]) / len(parts[0]) for before, after in pairwise(quarters)]
-    usual = [statistics.median(b - a for a, b in pairwise(part)) for part in parts]
-    each = int(min(*grown, *usual) / steps_of_each)
+    third = sum(map(sum, made)) / len(made)  # in steps
+    grown = [(after[1] - before[1]) / third for before, after in pairwise(quarters)]
+    usual = [
+        statistics.median((b - a) / n for (a, b), n in zip(pairwise(part), ran[1:], strict=True))
+        for part, ran in zip(parts, made, strict=True)
+    ]
+    each = int(min(*grown, *usual))
     return each if each >= LEAST_HEAP_BYTES else 0
 
 

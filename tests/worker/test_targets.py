@@ -189,7 +189,8 @@ def test_a_model_that_keeps_tensors_from_step_to_step_is_seen_to_leak(tmp_path):
         tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True), "keeper", "arrays"
     )
     assert isinstance(found, Fits), found
-    assert found.leak_bytes_per_step >= 20 * 1000 * 4 / 2  # a ragged batch keeps half of that
+    # Of two batches of 20 and one of 10, and of the 20 that each epoch validates on.
+    assert found.leak_bytes_per_step == pytest.approx(70 * 1000 * 4 / 3, rel=0.1)
     assert found.full_steps >= 40  # where others have ten: it is not called one by chance
     assert found.host_leak_bytes_per_step == 0  # the allocator has it all
 
@@ -203,7 +204,7 @@ def test_arrays_of_numpy_that_are_kept_for_ever_are_seen_to_leak(tmp_path, kept)
     assert found.leak_bytes_per_step == 0
     assert (found.host_leak_bytes_per_step > 0) == (kept == "keeps_arrays")
     if kept == "keeps_arrays":
-        assert 90_000 <= found.host_leak_bytes_per_step <= 160_000  # a ragged batch adds to it
+        assert 90_000 <= found.host_leak_bytes_per_step <= 110_000  # also where one was ragged
         assert found.full_steps >= 40
 
 

@@ -171,11 +171,11 @@ class _StepClock(Watch):
         self.full_step_peaks: list[int] = []
         self.held_bytes: list[int] = []  # after each execution of full steps, or of an epoch
         self.heap_bytes: list[int] = []  # likewise, in a verification; none where nothing says
-        self._steps_of_held: list[int] = []  # of each of these
+        self._steps_of_held: list[int] = []  # and how many steps, of any size, before it
         self._count, self._needed, self._backend = count, needed, backend
         self._verify, self._enough_seconds = task.verify, task.seconds
         self._enough_steps = VERIFY_STEPS if task.verify else SETTLE_STEPS
-        self._counted = self._full = 0
+        self._counted = self._full = self._steps_since = 0
         self._began = 0.0
         self._settling_since = 0.0  # the end of the first execution, which traces
 
@@ -191,21 +191,21 @@ class _StepClock(Watch):
         # With the smaller batch that ends an epoch, one that begins it is all of it, each time.
         is_alike = full == each or (full > 0 and self._first == 0)
         self._counted, self._full = ran.steps, ran.full
+        self._steps_since += each
         if is_alike:
-            self._steps_of_held.append(each)
+            self._steps_of_held.append(self._steps_since)
+            self._steps_since = 0
         self._read_memory(is_alike)
         self._settling_since = self._settling_since or time.perf_counter()
         self.step_seconds.append(seconds / each)
         self.done = not self._verify and self._enough()
 
     def leak_bytes_per_step(self) -> int:
-        return int(leak_bytes(self.held_bytes) / self._steps_of_each())
+        steps = self._steps_of_held[1:]  # from one to the next
+        return int(leak_bytes(self.held_bytes) * len(steps) / max(1, sum(steps)))
 
     def host_leak_bytes_per_step(self) -> int:
-        return heap_leak_bytes(self.heap_bytes, self._steps_of_each())
-
-    def _steps_of_each(self) -> float:
-        return sum(self._steps_of_held) / max(1, len(self._steps_of_held)) or 1.0
+        return heap_leak_bytes(self.heap_bytes, self._steps_of_held)
 
     def epoch_ended(self) -> None:
         self.done = self._enough()
