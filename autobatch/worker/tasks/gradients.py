@@ -130,8 +130,10 @@ class _Meter(Watch):
             self.found.append(found)
 
     def _samples(self) -> Source:
-        """Of arrays that would be copied, whole, no more than are needed, at random: memory may have
-        no room for that beside the copy that `fit` made."""
+        """Of arrays that would be copied whole, no more than are needed, at random.
+
+        Memory may have no room for a copy beside that which `fit` made.
+        """
         if not (self.backend.COPIES_DATA and isinstance(self.micro, Arrays)):
             return self.micro
         needed = self.task.micro_batches * self.task.micro_batch_size
