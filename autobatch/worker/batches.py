@@ -87,7 +87,8 @@ class DatasetBatches(Built):
         import tensorflow as tf
 
         full, ragged = divmod(count, self.size)
-        dataset = self.data.take(full + bool(ragged))
+        data = self.data if self.is_whole else self.data.repeat()  # a generator ends by its count
+        dataset = data.take(full + bool(ragged))
         if ragged:  # of the same iterator: another would fill a shuffle buffer of its own
             dataset = dataset.enumerate().map(
                 lambda index, batch: cut(batch, 0, tf.where(index < full, self.size, ragged))
@@ -171,8 +172,7 @@ def _are_of(size: int, batches: int | None, rows: int | None, known: Extent) -> 
     """Whether their shape or number says so. To draw any would fill a shuffle buffer."""
     if rows is not None:
         return rows == size <= known.samples
-    most = size * (batches or 0)
-    return known.is_whole and most - size < known.samples <= most
+    return known.is_whole and batches == math.ceil(known.samples / size)
 
 
 def _first_of(dataset: Any, count: int) -> tuple[list[int], bool]:
