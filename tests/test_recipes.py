@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from asking import BACKENDS
 
-from autobatch import opening
+from autobatch import frameworks
 from autobatch.engine.local import LocalExecutor
 from autobatch.errors import RecipeError
 from autobatch.opening import question_of, read_target
@@ -39,7 +39,7 @@ def worker(request, tmp_path_factory):
 def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(
     monkeypatch, backend, on_gpus
 ):
-    monkeypatch.setattr(opening, "find_spec", lambda name: name == "tensorflow" or None)
+    monkeypatch.setattr(frameworks, "is_importable", "tensorflow".__eq__)
     recipe, folder = read_target(str(RECIPES[0]), [f"backend={backend}"])
     with pytest.raises(RecipeError, match=f"backend is {backend}, which is not installed") as error:
         question_of(recipe, folder)
