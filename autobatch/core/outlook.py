@@ -50,12 +50,13 @@ def outlook_of(
     usable = [s for s in evidence.step_seconds if s <= ceiling and s not in choice.unverified]
     seconds = {size: evidence.step_seconds[size] for size in usable}
     seconds.setdefault(choice.setting.batch_size, evidence.step_seconds[choice.setting.batch_size])
-    relative = time_to_target.relative_times(seconds, critical.value)
+    times = time_to_target.predicted_times(seconds, critical.value)
+    least = best = min(times.values())
     own = evidence.baseline.batch_size
     predictions = tuple(
         Prediction(
             batch_size=size,
-            relative_time=relative[size],
+            relative_time=times[size] / best,
             relative_samples=1 / time_to_target.efficiency(size, own, critical.value),
         )
         for size in sorted(seconds)
@@ -64,8 +65,6 @@ def outlook_of(
     before = time_to_target.relative_times(seconds, evidence.critical_batch().value)
     fitted = measured.step_time
     optimum = None if fitted is None else time_to_target.optimal_batch(fitted, critical.value)
-    times = time_to_target.predicted_times(seconds, critical.value)
-    least = min(times.values())
     if fitted and optimum and min(seconds) <= optimum <= max(seconds):
         least = min(least, time_to_target.least_time(fitted, critical.value))
     return Outlook(

@@ -14,29 +14,29 @@ def snippet(
     steps_per_epoch: int,
     replicas: int = 1,
 ) -> str:
+    size = choice.setting.batch_size
     rate, inspected = evidence.learning_rate(choice.setting), evidence.inspected
-    factor = _factor(rate, choice.setting.batch_size, evidence)
+    factor = _factor(rate, size, evidence)
     names = [f"model.{name}" for name in inspected.optimizer_names]
-    fit_call = inspected.fit_call.replace("{size}", str(choice.setting.batch_size))
+    fit_call = inspected.fit_call.replace("{size}", str(size))
     if evidence.reading.anneals:
         steps = f"EPOCHS * {steps_per_epoch}" if inspected.is_whole else "STEPS"
         lines = _annealed(names, rate, factor, steps, inspected)
         fit_call = f"{fit_call.removesuffix(')')}, epochs=EPOCHS)"
     else:
         lines = _rates(names, rate, factor, inspected)
-    kappa = evidence.compiled.kappa(choice.setting.batch_size)
-    if advice := evidence.compiled.schedule_advice(choice.setting.batch_size):
+    if advice := evidence.compiled.schedule_advice(size):
         lines.append(f"# your {inspected.learning_rate_schedule}: {advice}")
-    for name, value in evidence.hyperparameters(choice.setting.batch_size).items():
+    for name, value in evidence.hyperparameters(size).items():
         told = format_average(value, 6)
         lines.extend(f"{each}.{name} = {told}" for each in names)
     lines.append(fit_call)
     if replicas > 1:
-        each = choice.setting.batch_size // replicas
+        each = size // replicas
         lines.insert(
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
-    if inspected.batch_norm_layers and kappa != 1:
+    if inspected.batch_norm_layers and evidence.compiled.kappa(size) != 1:
         told = format_average(moving_momentum(choice, evidence))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)

@@ -53,7 +53,7 @@ def knee(points: Sequence[BenchmarkPoint], fitted: StepTime | None) -> int:
     return min(p.batch_size for p in points if p.samples_per_second >= KNEE_SHARE * best)
 
 
-def step_seconds(known: Mapping[int, float], batch_size: int) -> float:
+def seconds_between(known: Mapping[int, float], batch_size: int) -> float:
     """By the lines from size to size of those timed; beyond them, in proportion. 0 if none was."""
     if not known:
         return 0.0

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from autobatch.core import diagnosis, step_time, throughput
+from autobatch.core import diagnosis, throughput
+from autobatch.core.step_time import seconds_between
 from autobatch.engine.record_file import Entry
 from autobatch.errors import InterruptedRunError, UserCodeError
 from autobatch.protocol import (
@@ -52,9 +53,9 @@ class Timer:
         """As long as it took before."""
         if size in self._took:
             return self._took[size]
-        step_seconds = step_time.step_seconds(self.session.step_seconds, size)
-        timed = max(SECONDS_SHARE * self.seconds, TIMED_STEPS * step_seconds)
-        explained = max(EXPLAINED_SHARE * self.seconds, EXPLAINED_STEPS * step_seconds)
+        of_step = seconds_between(self.session.step_seconds, size)
+        timed = max(SECONDS_SHARE * self.seconds, TIMED_STEPS * of_step)
+        explained = max(EXPLAINED_SHARE * self.seconds, EXPLAINED_STEPS * of_step)
         return self.session.job_seconds + timed + (0.0 if round_ else explained)
 
     def measure(self, size: int, round_: int) -> None:
@@ -149,8 +150,8 @@ class Timer:
         told = f"No batch size could be measured ({'; '.join((*skipped, *self.skipped))})."
         if entry is not None:
             self.session.raise_for_user(entry)
-        if entry is not None and isinstance(entry.outcome, OutOfMemory):
-            refuse_after_probes(self.session, told, entry.outcome)
+            if isinstance(entry.outcome, OutOfMemory):
+                refuse_after_probes(self.session, told, entry.outcome)
         logs = self.session.record.directory / "logs"
         raise UserCodeError(told, hint=f"The logs in {logs} say more.")
 

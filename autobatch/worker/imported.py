@@ -21,7 +21,8 @@ from autobatch.worker.mistakes import TargetError
 
 def imported(source: str, folder: Path) -> ModuleType:
     """The module of a file in the folder, or of that name."""
-    return _file(folder / source) if source.endswith(".py") else _module(source)
+    with _nothing_trained():
+        return _file(folder / source) if source.endswith(".py") else _module(source)
 
 
 @contextmanager
@@ -60,8 +61,7 @@ def _file(path: Path) -> ModuleType:
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # as an import would: its classes can be pickled and saved
-    with _nothing_trained():
-        specification.loader.exec_module(module)
+    specification.loader.exec_module(module)
     flags = sys.modules.get("absl.flags")
     if flags is not None and not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # all have their defaults
@@ -70,8 +70,7 @@ def _file(path: Path) -> ModuleType:
 
 def _module(name: str) -> ModuleType:
     try:
-        with _nothing_trained():
-            return importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there; something it imports is not

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from points import point
 
-from autobatch.core.step_time import knee, step_seconds, step_time
+from autobatch.core.step_time import knee, seconds_between, step_time
 
 SIZES = [2**k for k in range(13)]
 
@@ -87,5 +87,5 @@ def test_the_knee_of_two_sizes_is_near_the_best_however_wide_the_intervals():
 
 def test_a_step_that_was_not_timed_is_between_its_neighbours_or_in_proportion():
     timed = {10: 1.0, 20: 3.0}
-    assert [step_seconds(timed, size) for size in (5, 10, 15, 20, 40)] == [0.5, 1, 2, 3, 6]
-    assert step_seconds({}, 5) == 0
+    assert [seconds_between(timed, size) for size in (5, 10, 15, 20, 40)] == [0.5, 1, 2, 3, 6]
+    assert seconds_between({}, 5) == 0

@@ -135,10 +135,6 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def _loader(fit_arguments: dict[str, Any]) -> Any:
-    return adapter(fit_arguments).get_torch_dataloader()
-
-
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
     return next(batches(fit_arguments))
 
@@ -146,7 +142,7 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
     import keras
 
-    for batch in _loader(fit_arguments):
+    for batch in adapter(fit_arguments).get_torch_dataloader():
         yield keras.tree.map_structure(
             lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
         )
