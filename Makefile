@@ -29,11 +29,12 @@ demo: setup ## see a batch size and a learning rate recommended for a small netw
 test: setup ## run all tests
 	$(BIN)/pytest -n 2
 
-check: setup ## lint, format and types, and the tests of architecture and README
+check: setup ## lint, format and types, the tests of architecture and README, and that all tests import
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_architecture.py tests/test_readme.py
+	$(BIN)/pytest -qq --collect-only
 
 format: setup ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .

@@ -63,11 +63,11 @@ def by_size(
         return BySize(schedule)
     one, twice = (model, other) if other_size > size else (other, model)
     follows = accumulation_steps(one) != accumulation_steps(twice)
-    exponent = _rate_exponent(one, twice) if several or schedule is not None else 0.0
+    exponent = rate_exponent(one, twice) if several or schedule is not None else 0.0
     return BySize(schedule, follows_batch(one, twice), exponent, follows)
 
 
-def _rate_exponent(one: keras.Model, twice: keras.Model) -> float:
+def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
     """The power of the batch size that the user's callable has the rate grow with; mostly 0."""
     now, then = (learning_rate(next(iter(optimizers(m).values())))[0] for m in (one, twice))
     return _exponent(now, then)
