@@ -10,6 +10,7 @@ from autobatch.worker.datasets import Unbatched
 from autobatch.worker.source import Source
 from autobatch.worker.target import recurrent_states
 
+DRAWING = ("Random", "TruncatedNormal", "Multinomial")  # how names of operations begin
 CHOOSING = ("Shuffle", "Generator", "DirectedInterleave")  # the last: sample_from_datasets
 
 
@@ -35,6 +36,18 @@ def order_of(dataset: Any) -> Literal["kept", "set", "free"]:
     return "set" if is_set else "free"
 
 
+def draws_alike(dataset: Any) -> bool:
+    """Whether a function draws at random for samples that come to it in one order.
+
+    With TensorFlow's seed set, it draws the same for each iterator, one of which each epoch is.
+    """
+    return any(
+        any(name.startswith(DRAWING) and "Dataset" not in name for name in _operations(step))
+        and not any(map(shuffles, step._inputs()))
+        for step in _steps(dataset)
+    )
+
+
 def order_notes(train: Source, model: keras.Model, size: int, *, is_split: bool) -> tuple[str, ...]:
     """Where training data of more than one batch is in one order, and need not be."""
     dataset = _dataset_of(train)
@@ -49,11 +62,16 @@ def order_notes(train: Source, model: keras.Model, size: int, *, is_split: bool)
         "load_data is given a seed (or reshuffle_each_iteration=False): intervals hold no luck of "
         "that order. Without it they do.",
     }
+    alike = (
+        "What functions of your tf.data.Dataset draw at random (tf.image.random_flip_left_right, "
+        "say) a sample gets alike in every epoch of a trial, whose seed each epoch begins with. "
+        "Put .shuffle before that .map, or augment by Keras' layers, for each to draw anew."
+    )
     try:
-        order = order_of(dataset)
+        order, draws = order_of(dataset), draws_alike(dataset)
     except Exception:  # of a kind that TensorFlow's own names do not tell: no note is worth a run
         return ()
-    return (told[order],) if order in told else ()
+    return (*((told[order],) if order in told else ()), *((alike,) if draws else ()))
 
 
 def _dataset_of(source: Source) -> Any:

@@ -64,6 +64,36 @@ def shuffle_by(seed: int | None) -> Callable[[], None]:
     return lambda: setattr(seeds.bit_generator, "state", at_first)
 
 
+def shuffle_arrays_by(seed: int, epoch: Callable[[], int]) -> None:
+    """From now on Keras on TensorFlow shuffles arrays by `seed`, and by which epoch it is then.
+
+    It shuffles their indices in a function of a tf.data.Dataset, which in each epoch begins anew
+    with TensorFlow's seed: with one set, all epochs have one order, and without, as in most
+    trainings, each has its own. (Passes begun do not tell the epoch: replicas begin more.)
+    """
+    tf = sys.modules.get("tensorflow")
+    if tf is None:
+        return
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    theirs, once_set = ArrayDataAdapter.get_tf_dataset, tf.random.shuffle
+
+    def drawn(indices: Any) -> Any:
+        return np.random.default_rng([seed, epoch()]).permutation(indices)
+
+    def shuffle(indices: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(drawn, [indices], indices.dtype), indices.shape)
+
+    def get_tf_dataset(adapter: Any) -> Any:
+        tf.random.shuffle = shuffle  # what it calls, and nobody else meanwhile
+        try:
+            return theirs(adapter)
+        finally:
+            tf.random.shuffle = once_set
+
+    ArrayDataAdapter.get_tf_dataset = get_tf_dataset
+
+
 def _mixed(seed: int, seeds: np.random.Generator) -> Callable[[int | None], int]:
     """A function that gives another seed each time, or one by the seed that it is given."""
 

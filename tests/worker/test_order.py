@@ -85,6 +85,35 @@ def test_an_order_is_set_where_all_shuffles_of_the_users_have_a_seed(monkeypatch
     assert "intervals hold no luck of that order" in told
 
 
+def flipped(sample, target):
+    return tf.image.random_flip_left_right(tf.reshape(sample, (1, -1, 1))), target
+
+
+FLIP = keras.layers.RandomFlip(seed=1)
+
+
+def by_a_layer(sample, target):
+    return FLIP(tf.reshape(sample, (1, -1, 1)), training=True), target
+
+
+@pytest.mark.parametrize(
+    ("made", "is_told"),
+    [
+        (lambda: ordered().map(flipped).shuffle(50).batch(5), True),
+        (lambda: ordered().shuffle(50).map(flipped).batch(5), False),
+        (lambda: ordered().map(by_a_layer).shuffle(50).batch(5), False),
+    ],
+)
+def test_what_is_drawn_alike_in_every_epoch_is_told(made, is_told):
+    tf.random.set_seed(1)  # as for trials
+    dataset = made()
+    drawn, again = (sorted(x.numpy().tolist() for x, _ in dataset.unbatch()) for _ in range(2))
+    assert (drawn == again) == is_told
+    train = of_dataset(dataset, 5, "data", Look(5.0), ends=False)
+    told = order_notes(train, dense(), 5, is_split=False)
+    assert ["draw at random" in note for note in told] == [True] * is_told
+
+
 def stateful():
     layers = keras.layers
     inputs = keras.Input(batch_shape=(20, 4, 1))

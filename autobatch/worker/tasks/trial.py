@@ -22,7 +22,7 @@ from autobatch.worker.held import held
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings
 from autobatch.worker.sample import groups, sample
-from autobatch.worker.seeds import random_state_kept, set_seed
+from autobatch.worker.seeds import random_state_kept, set_seed, shuffle_arrays_by
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of, steps_per_epoch
 from autobatch.worker.target import (
@@ -84,6 +84,7 @@ def run(
     given = evaluated_again(model, validation, evaluated, most_bytes)
     watch = _Evaluator(task, data, given, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
+    shuffle_arrays_by(task.seed, lambda: watch.epoch)
     with given_rate.kept(model, task):
         fit(model, data, target, task.batch_size, watch)
         backend.synchronise()

@@ -31,13 +31,14 @@ class Watch(keras.callbacks.Callback):
         self.users: list[Any] = []  # callbacks of theirs, before this one
         self.validation_logs: dict[str, float] = {}  # last seen, for them
         self.steps = 0
+        self.epoch = 0
         self.done = False
         self._first = 0  # step of the epoch that the execution begins with
         self._epoch_steps = 0
         self._grows = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_steps = 0
+        self.epoch, self._epoch_steps = epoch, 0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._first = batch
