@@ -64,13 +64,15 @@ def open_session(
 
 def recommendation_in(text: str) -> Recommendation:
     """What a recommendation.json recommends, or a run: its directory, name or target."""
-    return read_recommendation(at_home(Path(text)) if text.endswith(".json") else run_of(text))
+    if text.endswith(".json"):
+        return read_recommendation(at_home(Path(text)))
+    return read_recommendation(run_of(text, recommending=True))
 
 
-def run_of(text: str) -> Path:
+def run_of(text: str, *, recommending: bool = False) -> Path:
     """The run directory that a user means: by path, name or target, wherever that was moved."""
     try:
-        return find_run(text)
+        return find_run(text, recommending=recommending)
     except UsageError:
         with suppress(AutobatchError):
             if is_directory(directory := _directory_of(text, _asked(text)[1])):

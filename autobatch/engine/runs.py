@@ -45,17 +45,25 @@ def refuse_unless_folder(folder: Path) -> None:
         raise UsageError(f"There is no folder {folder}.")
 
 
-def find_run(text: str) -> Path:
-    """A run directory: by its path, its name in autobatch-runs, or a target's last."""
+def find_run(text: str, *, recommending: bool = False) -> Path:
+    """A run directory: by its path, its name in autobatch-runs, or a target's last.
+
+    If it is to be `recommending`, the target's last that is, where one is.
+    """
     for directory in (at_home(Path(text)), RUNS / text):
         if is_directory(directory):
             return directory
     records = sorted(RUNS.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime)
     names = [path.parent.name for path in records]
     of_target = re.compile(rf"{re.escape(run_name(text))}-[0-9a-f]{{8}}")
-    for record in reversed(records):
-        if of_target.fullmatch(record.parent.name) and _is_of(record.parent, text):
-            return record.parent
+    last: Path | None = None
+    for run in (record.parent for record in reversed(records)):
+        if of_target.fullmatch(run.name) and _is_of(run, text):
+            if not recommending or _recommends(run):
+                return run
+            last = last or run
+    if last is not None:
+        return last
     near = get_close_matches(text, names, n=1)
     raise UsageError(
         f"There is no run {text}.",
@@ -79,6 +87,13 @@ def _is_of(run: Path, target: str) -> bool:
         return False
     is_here = os.access(split(target)[0], os.F_OK)
     return not is_here or Path(header.target.folder) == folder
+
+
+def _recommends(run: Path) -> bool:
+    try:
+        return read_record(run).recommendation is not None
+    except AutobatchError:
+        return False
 
 
 def read_recommendation(path: Path) -> Recommendation:

@@ -10,6 +10,7 @@ import pytest
 from autobatch.engine.record_file import FILE_NAME, Entry
 from autobatch.engine.runs import find_run, runs_in
 from autobatch.errors import UsageError
+from autobatch.opening import recommendation_in
 from autobatch.protocol import Inspect, Ranged, RangeTest
 
 RECORDS = Path(__file__).parent / "records"
@@ -91,6 +92,15 @@ def test_of_a_target_the_run_worked_on_last_is_found(folder, text):
     os.utime(folder / "train-0000000a" / FILE_NAME, (1, 1))
     assert find_run(text).name == "train-0000000b"
     assert find_run("train.py:v2").name == "train-v2-0000000c"
+
+
+@pytest.mark.parametrize("begun_since", ["half", "damaged"])
+def test_a_run_begun_since_does_not_hide_what_a_target_was_recommended(folder, begun_since):
+    for age, name in enumerate((begun_since, "finished")):
+        moved = (folder / name).rename(folder / f"train-0000000{age}")
+        os.utime(moved / FILE_NAME, (9 - age, 9 - age))
+    assert find_run("train").name == "train-00000000"
+    assert recommendation_in("train").batch_size == 16
 
 
 def test_a_file_of_the_same_name_elsewhere_has_other_runs(folder, tmp_path):
