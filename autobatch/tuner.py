@@ -4,7 +4,6 @@ A `Session` (see `opening.py`) binds the effects: recipe, executor, record, and 
 above the executor works on a pretend device too.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,7 +163,7 @@ def _environment(session: Session, inspected: Inspected) -> dict[str, object]:
         "folder": session.record.target.folder,
         "parameters": inspected.parameters,
         "run_directory": str(session.record.directory),
-        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+        "measured": session.record.header.created[:10],  # the date, in UTC, that the run began
         "recipe": recipe | {"backend": session.record.target.backend},
     }
 

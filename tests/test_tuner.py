@@ -16,6 +16,7 @@ from autobatch import tuner
 from autobatch.core import metric as metrics
 from autobatch.core.scaling import scaled
 from autobatch.engine.record import Record
+from autobatch.engine.record_file import FILE_NAME
 from autobatch.errors import (
     NothingFitsError,
     RecipeError,
@@ -1124,9 +1125,13 @@ def test_a_range_above_the_number_of_samples_is_refused(tmp_path):
 
 def test_a_second_start_measures_nothing_again(tmp_path):
     first = tune(tmp_path, PretendDevice())
+    record = tmp_path / FILE_NAME
+    begun = first.environment["measured"]
+    record.write_text(record.read_text().replace(f'"created":"{begun}', '"created":"2020-02-02'))
     again = PretendDevice()
     events = []
     second = tune(tmp_path, again, events=events)
+    assert second.environment["measured"] == "2020-02-02"
     assert [type(task) for task in again.tasks] == [Inspect]
     assert all(e.reused for e in events if isinstance(e, JobFinished) and e.stage != "inspect")
     assert (second.batch_size, second.speedup) == (first.batch_size, first.speedup)
