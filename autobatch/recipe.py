@@ -81,13 +81,13 @@ def recipe_schema() -> dict[str, Any]:
 def _describe(kind: type[Section], definitions: dict[str, Any]) -> None:
     """Have the schema tell of each key both what it means and what may be written."""
     for key in msgspec.structs.fields(kind):
+        written = definitions[kind.__name__]["properties"][key.name]
         if is_section(key.type):
-            _describe(key.type, definitions)
+            _describe(key.type, definitions)  # null: all that stands below it are comments
+            written["anyOf"] = [{"$ref": written.pop("$ref")}, {"type": "null"}]
         else:
             told = meaning(key.type)
-            definitions[kind.__name__]["properties"][key.name]["description"] = (
-                f"{told[0].upper()}{told[1:]}. Allowed: {allowed(key.type)}."
-            )
+            written["description"] = f"{told[0].upper()}{told[1:]}. Allowed: {allowed(key.type)}."
 
 
 def _assemble(data: dict[str, Any], origins: "Origins", overrides: Sequence[str]) -> Recipe:
