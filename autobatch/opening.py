@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from autobatch.locator import (
     at_home,
     elsewhere,
     exists,
-    file_of,
     is_directory,
     is_recipe,
     place_of,
@@ -32,7 +31,14 @@ from autobatch.locator import (
     what_to_give,
 )
 from autobatch.protocol import Note, Recommendation, Target, changed, ignore, split
-from autobatch.recipe import Recipe, as_typed, load_recipe, make_recipe, refuse_unsupported
+from autobatch.recipe import (
+    Recipe,
+    as_typed,
+    files_of,
+    make_recipe,
+    read_recipe,
+    refuse_unsupported,
+)
 from autobatch.stages.ask import OnEvent, Session
 from autobatch.users_file import refuse_unusable
 
@@ -180,9 +186,10 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """The recipe for a TARGET, and the folder that its paths are relative to."""
     if hint := elsewhere(text):
         raise RecipeError(f"{text} is no path on this system.", hint=hint)
+    origins: Mapping[tuple[str | int, ...], str] = {}
     if is_recipe(text):
-        path = at_home(Path(text))
-        recipe, folder = load_recipe(path, overrides), real_path(path).parent
+        recipe, origins = read_recipe(at_home(Path(text)), overrides)
+        folder = real_path(at_home(Path(text))).parent
     else:
         folder, model = _place_of(text)
         written: dict[str, object] = {"model": model}
@@ -190,16 +197,9 @@ def read_target(text: str, overrides: Sequence[str]) -> tuple[Recipe, Path]:
             written["data"] = f"{split(model)[0]}:{DATA}"
         recipe = make_recipe(written, overrides)
     recipe = as_typed(recipe, folder, overrides)
-    for path in files_of(recipe, folder):
-        refuse_unusable(path)
+    for path, key in files_of(recipe, folder).items():
+        refuse_unusable(path, f"{origins[key,]}: {key}: " if (key,) in origins else "")
     return recipe, folder
-
-
-def files_of(recipe: Recipe, folder: Path) -> list[Path]:
-    """Those that it names, the model's first; of modules, those that lie in the folder."""
-    references = filter(None, (recipe.model, recipe.data, recipe.callbacks))
-    paths = (file_of(split(reference)[0], folder) for reference in references)
-    return list(filter(None, dict.fromkeys(paths)))
 
 
 def _place_of(text: str) -> tuple[Path, str]:
@@ -223,7 +223,7 @@ def question_of(recipe: Recipe, folder: Path, *, data_is_optional: bool = False)
     for path in (str(folder), recipe.model, recipe.data or "", recipe.callbacks or ""):
         refuse_unless_text(path)
     backend = recipe.backend or frameworks.users_backend(files=files_of(recipe, folder))[0]
-    refuse_unsupported(msgspec.structs.replace(recipe, backend=backend))
+    refuse_unsupported(msgspec.structs.replace(recipe, backend=backend), {})
     if not frameworks.is_importable(backend):
         there = filter(frameworks.is_importable, frameworks.DISTRIBUTIONS)
         others = [f"--set backend={name}" for name in there]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args
 import msgspec
 
 from autobatch.errors import RecipeError, one_line
-from autobatch.locator import reached, what_to_give
+from autobatch.locator import file_of, reached, what_to_give
 from autobatch.protocol import split
 from autobatch.recipe_keys import AssumedBaseline as AssumedBaseline
 from autobatch.recipe_keys import Recipe as Recipe
@@ -31,15 +31,19 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in the file at `path`, with `overrides` (`key.path=value`, as YAML) over it."""
+    return read_recipe(path, overrides)[0]
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> "tuple[Recipe, Origins]":
+    """The same, with where each key was written."""
     from autobatch.recipe_source import read_recipe_file
 
-    data, origins = read_recipe_file(path)
-    return _assemble(data, origins, overrides)
+    return _assemble(*read_recipe_file(path), overrides)
 
 
 def make_recipe(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """A recipe without a file: for `train.py` and the other targets."""
-    return _assemble(data, {}, overrides)
+    return _assemble(data, {}, overrides)[0]
 
 
 def as_typed(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> Recipe:
@@ -50,7 +54,16 @@ def as_typed(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> Recipe:
     return msgspec.structs.replace(recipe, **seen)
 
 
-def refuse_unsupported(recipe: Recipe) -> None:
+def files_of(recipe: Recipe, folder: Path) -> dict[Path, str]:
+    """Those that it names, each with its key; of modules, those that lie in the folder."""
+    found: dict[Path, str] = {}
+    for key in ("model", "data", "callbacks"):
+        if (name := getattr(recipe, key)) and (path := file_of(split(name)[0], folder)):
+            found.setdefault(path, key)
+    return found
+
+
+def refuse_unsupported(recipe: Recipe, origins: "Origins") -> None:
     """Keys of the format that this version cannot carry out are refused, never ignored."""
     asked = {
         "backend": (recipe.backend, (None, "jax", "torch", "tensorflow")),  # or of the environment
@@ -58,16 +71,13 @@ def refuse_unsupported(recipe: Recipe) -> None:
     }
     for key, (value, supported) in asked.items():
         if value not in supported:
-            raise RecipeError(
-                f"{key} is {value}, which autobatch does not support yet.",
-                hint=f"Use --set {key}={supported[-1]}.",
-            )
-    if recipe.backend == "torch" and recipe.device.replicas > 1:
-        raise RecipeError(
-            f"device.replicas is {recipe.device.replicas}, and Keras has no data parallelism "
-            "within a process on PyTorch.",
-            hint="Use --set backend=tensorflow or jax, or --set device.replicas=1.",
-        )
+            problem = f"is {value}, which autobatch does not support yet."
+            raise _refused((key,), problem, origins, f"Use --set {key}={supported[-1]}.")
+    replicas = recipe.device.replicas
+    if recipe.backend == "torch" and replicas > 1:
+        problem = f"is {replicas}, and Keras has no data parallelism within a process on PyTorch."
+        hint = "Use --set backend=tensorflow or jax, or --set device.replicas=1."
+        raise _refused(("device", "replicas"), problem, origins, hint)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -90,7 +100,9 @@ def _describe(kind: type[Section], definitions: dict[str, Any]) -> None:
             written["description"] = f"{told[0].upper()}{told[1:]}. Allowed: {allowed(key.type)}."
 
 
-def _assemble(data: dict[str, Any], origins: "Origins", overrides: Sequence[str]) -> Recipe:
+def _assemble(
+    data: dict[str, Any], origins: "Origins", overrides: Sequence[str]
+) -> "tuple[Recipe, Origins]":
     if overrides:
         from autobatch.recipe_source import override
 
@@ -101,11 +113,12 @@ def _assemble(data: dict[str, Any], origins: "Origins", overrides: Sequence[str]
     if (data.get("baseline") or {}).get("batch_size") is None:
         assumed = AssumedBaseline(learning_rate=recipe.baseline.learning_rate)
         recipe = msgspec.structs.replace(recipe, baseline=assumed)
-    return recipe
+    return recipe, origins
 
 
 def _check(recipe: Recipe, origins: "Origins") -> None:
     """What no field can say by itself."""
+    refuse_unsupported(recipe, origins)
     for name in recipe.args:
         if not name.isidentifier():
             hint = "Give the name of an argument of the function that builds the model."

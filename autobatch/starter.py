@@ -22,9 +22,9 @@ from autobatch.locator import (
     real_path,
     seen_from,
 )
-from autobatch.opening import files_of, open_session, read_target
+from autobatch.opening import open_session, read_target
 from autobatch.protocol import Note, WrittenRecipe, ignore, split
-from autobatch.recipe import Recipe
+from autobatch.recipe import Recipe, files_of
 from autobatch.recipe_text import Line, recipe_text, with_settings
 from autobatch.stages.ask import OnEvent
 from autobatch.stages.inspection import inspect

@@ -44,12 +44,12 @@ def parsed(path: Path) -> tuple[ast.Module, symtable.SymbolTable]:
         return ast.parse(code, str(path)), symtable.symtable(code, str(path), "exec")
 
 
-def refuse_unusable(path: Path) -> None:
+def refuse_unusable(path: Path, named_at: str = "") -> None:
     """Raises RecipeError where it cannot be read, or would train when it is imported."""
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise RecipeError(f"There is no file {path}.", hint=neighbour(path)) from None
+        raise RecipeError(f"{named_at}There is no file {path}.", hint=neighbour(path)) from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint=look_at(path)) from None
     if path.suffix == ".py":

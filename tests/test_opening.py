@@ -15,14 +15,8 @@ from autobatch.engine.record_file import FILE_NAME, Header
 from autobatch.engine.run_directory import set_aside
 from autobatch.engine.runs import read_recommendation, refuse_unless_folder, runs_in
 from autobatch.errors import RecipeError, UsageError
-from autobatch.opening import (
-    files_of,
-    open_session,
-    question_of,
-    read_target,
-    recommendation_in,
-    run_of,
-)
+from autobatch.opening import open_session, question_of, read_target, recommendation_in, run_of
+from autobatch.recipe import files_of
 from autobatch.stages.plan import refuse_what_cannot_be_tuned
 
 
@@ -119,7 +113,7 @@ def test_a_folder_may_be_named_like_a_time(here, target):
     made("10:30/train.py")
     made("10:30/recipe.yaml", "model: train.py:net\n")
     made("recipe.yaml", "model: 10:30/train.py:net\n")
-    assert files_of(*read_target(target, ())) == [here / "10:30" / "train.py"]
+    assert list(files_of(*read_target(target, ()))) == [here / "10:30" / "train.py"]
     run = run_made_by(target)
     assert [Path(each.directory) for each in runs_in()] == [run]
     assert run_of(target) == run
@@ -135,11 +129,19 @@ def test_a_link_to_what_has_no_such_name_is_itself(here):
 @pytest.mark.parametrize("target", ["trian.py", "trian.py:build", "recipe.yaml"])
 def test_a_file_that_is_not_there_is_refused_at_once_with_the_nearest(here, target):
     made("train.py")
-    made("recipe.yaml", "model: trian.py:build_model\n")
+    made("recipe.yaml", "seed: 1\nmodel: trian.py:build_model\n")
+    place = "recipe.yaml:2:1: model: " if target == "recipe.yaml" else ""
     for look in (examine, lambda target: read_target(target, ())):
-        with pytest.raises(RecipeError, match=r"There is no file .*trian\.py") as refused:
+        with pytest.raises(RecipeError, match=rf"^{place}There is no file .*trian\.py") as refused:
             look(target)
         assert f"Did you mean {here / 'train.py'}?" in str(refused.value)
+
+
+def test_a_file_that_an_option_names_over_a_recipe_is_told_by_the_option(here):
+    made("train.py")
+    made("recipe.yaml", "model: train.py:net\ndata: train.py:load\n")
+    with pytest.raises(RecipeError, match=r"^--set data=lod\.py:load: data: There is no file "):
+        read_target("recipe.yaml", ["data=lod.py:load"])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from autobatch.engine import gpus, machine
 from autobatch.engine.runs import RUNS
 from autobatch.errors import RecipeError
 from autobatch.frameworks import ALL_DISTRIBUTIONS, CUDNN_OF_TENSORFLOW, PLUGINS_OF_JAX
-from autobatch.recipe import Recipe, make_recipe, refuse_unsupported
+from autobatch.recipe import Recipe, files_of, make_recipe, refuse_unsupported
 from autobatch.units import Share
 
 PACKAGES = (
@@ -40,10 +40,10 @@ def examine(
     if target is None or sys.platform == "win32":  # where nothing can be measured
         recipe, files = make_recipe({"model": "any.py:any"}, overrides), []
     else:
-        from autobatch.opening import files_of, read_target  # which need what Windows has not
+        from autobatch.opening import read_target  # which needs what Windows has not
 
         recipe, folder = read_target(target, overrides)
-        files = files_of(recipe, folder)
+        files = list(files_of(recipe, folder))
     return diagnose(gather(recipe, run_directory or RUNS, files=files))
 
 
@@ -105,7 +105,7 @@ def look_at(directory: Path) -> RunDirectory:
 def _refusal(recipe: Recipe, backend: str) -> RecipeError | None:
     asked = msgspec.structs.replace(recipe, backend=backend)
     try:
-        refuse_unsupported(asked)
+        refuse_unsupported(asked, {})
     except RecipeError as error:
         return error
     return None
