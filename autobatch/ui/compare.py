@@ -1,13 +1,15 @@
 """Two runs side by side: their answers, what they measured, and in what they differ."""
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from autobatch.core.outlook_wording import noise
 from autobatch.core.search import BOUNDED_BY
-from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation
+from autobatch.engine.difference import in_words
+from autobatch.protocol import BenchmarkResult, ProbeResult, Recommendation, Verification
 from autobatch.ui import held_back, words
 from autobatch.ui.charts.axes import Chart, Table
 from autobatch.ui.charts.pairs import curves_of_both, peaks_of_both, rates_of_both
@@ -65,6 +67,7 @@ def _measured(one: Findings, other: Findings) -> Iterator[Row]:
         *((name, _of("recommendation", tell)) for name, tell in RECOMMENDED),
         *((name, _of("probed", tell)) for name, tell in PROBED),
         *((name, _of("measured", tell)) for name, tell in BENCHMARKED),
+        *((name, _of("content.verification", tell)) for name, tell in VERIFIED),
     ]
     for name, tell in lines:
         a, b = tell(one), tell(other)
@@ -120,11 +123,15 @@ BENCHMARKED: tuple[tuple[str, Callable[[BenchmarkResult], str]], ...] = (
     ("a step takes", lambda b: words.step_time(b.step_time) if b.step_time else ""),
     ("held back by", lambda b: held_back.HOLDS_BACK[b.bound_by]),
 )
+VERIFIED: tuple[tuple[str, Callable[[Verification], str]], ...] = (
+    ("verified", lambda v: f"batch {v.batch_size} {'holds' if v.holds else 'does not hold'}"),
+    ("when verified", lambda v: " ".join((*v.reasons, *map(in_words, v.differences)))),
+)
 
 
 def _of(answer: str, tell: Callable[[Any], str]) -> Callable[[Findings], str]:
     """What `tell` says of that answer; nothing where the run has none."""
-    return lambda found: tell(part) if (part := getattr(found, answer)) else ""
+    return lambda found: tell(part) if (part := attrgetter(answer)(found)) else ""
 
 
 def _differences(one: Findings, other: Findings) -> Iterator[Row]:

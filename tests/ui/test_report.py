@@ -492,6 +492,20 @@ def test_two_runs_stand_side_by_side_with_what_differs(tmp_path, better):
     assert set(shown.figures) == {"throughput", "memory"}
 
 
+def test_beside_another_run_a_verification_tells_what_it_found(tmp_path, better):
+    def verify(opened):
+        return tuner.verify(opened, better.recommendation)
+
+    slow = {"step_seconds": lambda size: 0.005 + 5e-5 * size}
+    slower = run(tmp_path / "run", verify, facts=inspected(data_fingerprint="xyz"), **slow)
+    both = (findings(better, "run"), findings(slower, "verification"))
+    rows = {row[0]: row[1:] for row in Page(render_comparison(*both)).rows}
+    assert rows["verified"] == ["", f"batch {better.recommendation.batch_size} does not hold"]
+    then, now = rows["when verified"]
+    assert then == ""
+    assert all(told in now for told in ("peaks at", "slower for certain", "The data has changed"))
+
+
 def test_where_larger_sizes_may_fit_too_that_is_told_beside_another_run(better):
     pair = [
         changed(better.recommendation.probe, bounded_by=by, verified=by != "failure")
