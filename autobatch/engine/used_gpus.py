@@ -24,10 +24,11 @@ class UsedGpus:
         self, target: Target, survey: Callable[[], gpus.GpuSurvey], free_at_first: int
     ) -> None:
         self._survey, self._on_gpu = survey, target.device == "gpu"
+        self._backend = target.backend
         found = gpus.usable(survey())[: target.replicas] if self._on_gpu else []
         self._uuids = tuple(gpu.uuid for gpu in found)
         # Before there was a job: at the run's first start, or now.
-        self._free_bytes = {gpu.uuid: max(gpu.free_bytes, free_at_first) for gpu in found}
+        self._free_bytes = {gpu.uuid: max(self._spare(gpu), free_at_first) for gpu in found}
         self.smallest_bytes = min((gpu.total_bytes for gpu in found), default=None)
 
     def judged(self, task: Task, outcome: Outcome) -> Outcome:
@@ -63,4 +64,8 @@ class UsedGpus:
 
     def _is_taken(self, gpu: gpus.Gpu, limit_bytes: int) -> bool:
         at_first = self._free_bytes[gpu.uuid]
-        return gpu.free_bytes < ENOUGH * min(limit_bytes, at_first)
+        return self._spare(gpu) < ENOUGH * min(limit_bytes, at_first)
+
+    def _spare(self, gpu: gpus.Gpu) -> int:
+        """What a limit could be: a process takes more than that, by itself."""
+        return gpu.free_within(1.0, self._backend)

@@ -603,14 +603,25 @@ class OutOfMemoryExecutor(LocalExecutor):
         return OutOfMemory(evidence="OOM")
 
 
+def card(free_gib):
+    return gpus.Gpu(
+        name="A", total_bytes=80 << 30, free_bytes=free_gib << 30, driver="1", uuid="GPU-7"
+    )
+
+
+AT_FIRST = card(70).free_within(1.0, "tensorflow")  # less than is free
+
+
 @pytest.mark.parametrize(
     ("limit", "free", "is_taken"),
     [
-        (70, (70, 20, 20), True),
-        (70, (70, 20, 70), False),  # a process that ended just before
-        (70, (70, 69), False),
-        (95, (70, 69), False),  # asked for more than there ever was
-        (70, (30, 30, 30), True),  # taken since a first start
+        (AT_FIRST, (70, 20, 20), True),
+        (AT_FIRST, (70, 67, 67), True),  # more than the limit, with what a process takes besides
+        (AT_FIRST, (70, 20, 70), False),  # a process that ended just before
+        (AT_FIRST, (70, 69), False),
+        (95 << 30, (70, 69), False),  # asked for more than there ever was
+        (AT_FIRST, (30, 30, 30), True),  # taken since a first start
+        (8 << 30, (70, 20), False),
         (None, (70,), False),
     ],
 )
@@ -619,24 +630,15 @@ def test_where_others_took_the_gpus_memory_nothing_is_said_of_the_size(
 ):
     monkeypatch.setattr(used_gpus, "RELEASE_SECONDS", 0.0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    surveys = [
-        gpus.GpuSurvey(
-            gpus=(
-                gpus.Gpu(
-                    name="A", total_bytes=80 << 30, free_bytes=gib << 30, driver="1", uuid="GPU-7"
-                ),
-            )
-        )
-        for gib in free
-    ]
+    surveys = [gpus.GpuSurvey(gpus=(card(gib),)) for gib in free]
     executor = OutOfMemoryExecutor(
         Target(folder=str(HERE), model="targets.py:model", device="gpu"),
         tmp_path,
         start_method="spawn",
         survey_gpus=lambda: surveys.pop(0),
-        free_at_first=70 << 30,
+        free_at_first=AT_FIRST,
     )
-    task = Benchmark(batch_size=8, seconds=1, limit_bytes=limit and limit << 30)
+    task = Benchmark(batch_size=8, seconds=1, limit_bytes=limit)
     outcome = executor.run(task, deadline_seconds=1)
     assert surveys == []
     assert isinstance(outcome, TargetMissing if is_taken else OutOfMemory)
@@ -657,15 +659,12 @@ def test_a_frameworks_error_may_come_of_memory_that_others_took(
     sizes = iter(free)
 
     def survey():
-        gpu = gpus.Gpu(
-            name="A", total_bytes=80 << 30, free_bytes=next(sizes) << 30, driver="1", uuid="GPU-7"
-        )
-        return gpus.GpuSurvey(gpus=(gpu,))
+        return gpus.GpuSurvey(gpus=(card(next(sizes)),))
 
     target = Target(folder=str(HERE), model="targets.py:model", device="gpu")
-    used = used_gpus.UsedGpus(target, survey, 70 << 30)
+    used = used_gpus.UsedGpus(target, survey, AT_FIRST)
     failed = UserCodeFailed(message="InternalError: no engine", framework_error=is_frameworks)
-    found = used.judged(Benchmark(batch_size=8, seconds=1, limit_bytes=70 << 30), failed)
+    found = used.judged(Benchmark(batch_size=8, seconds=1, limit_bytes=AT_FIRST), failed)
     if is_taken and is_frameworks:
         assert isinstance(found, TargetMissing)
         assert found.message.endswith("The worker said: InternalError: no engine")
