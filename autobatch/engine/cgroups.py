@@ -144,4 +144,5 @@ def _number(path: Path) -> int | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+    # Of mounts, any name may be there, and one that is no text hides no others.
+    return path.read_text(errors="replace").splitlines()

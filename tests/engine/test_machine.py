@@ -126,6 +126,14 @@ def test_mount_points_with_spaces_are_found(tmp_path):
     assert remaining(tmp_path / "proc") == [1000]
 
 
+def test_a_mount_whose_name_is_no_text_hides_no_group(tmp_path):
+    limited(tmp_path / "cgroup2/job", 1000, 400)
+    process = process_in(tmp_path, "0::/job", V2)
+    with (process / "mountinfo").open("ab") as mounts:
+        mounts.write(b"40 22 8:1 / /media/\xff rw - vfat none rw\n")
+    assert remaining(process) == [600]
+
+
 def kills(tmp_path, process):
     write(tmp_path, vmstat="pgfault 8\noom_kill 16")
     return oom_kills(process, tmp_path / "vmstat")
