@@ -88,6 +88,15 @@ def test_a_brief_verification_says_that_it_was_brief(tmp_path, recommended):
     assert any("was verified in 3 steps of one process alone" in r for r in found.reasons)
 
 
+def test_steps_that_were_slow_then_are_waited_for(tmp_path, recommended):
+    slow = changed(recommended, samples_per_second=recommended.batch_size / 45)
+    device = PretendDevice()
+    verify(tmp_path, slow, device)
+    asked = zip(device.tasks, device.deadlines, strict=True)
+    (deadline,) = [seconds for task, seconds in asked if isinstance(task, Probe)]
+    assert deadline > 14 * 45
+
+
 def test_less_memory_is_told_and_nothing_is_timed(tmp_path, recommended):
     out = OutOfMemory(evidence="OOM when allocating")
     device = PretendDevice(answers={(Probe, recommended.batch_size): [out]})

@@ -38,6 +38,8 @@ def verify(
             "replicas in equal parts.",
             hint="Verify it with the device.replicas that it was found with.",
         )
+    # Nothing else tells here for how long a verification is to be waited for.
+    session.step_seconds[size] = size / recommended.samples_per_second
     timer = Timer(session, ROUNDS, "verify")
     jobs, timed = timer.cost([(size, number) for number in range(ROUNDS)])
     session.begin("verify", 1 + jobs, session.job_seconds + timed)
