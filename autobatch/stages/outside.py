@@ -21,7 +21,8 @@ def from_outside(outcome: Outcome) -> str | None:
 def twice(what: str, why: str, log: object) -> OutsideError:
     return OutsideError(
         f"{what} twice ({why}).",
-        hint="Is the machine short of memory, may it start no more processes (ulimit -u, a "
-        f"container's pids.max), or does somebody end it? {log} may say more. What was measured is "
-        "kept: start the same command again.",
+        hint="Is the machine short of memory (earlyoom and the like then end what holds most: a "
+        "lower device.memory_limit, such as --set device.memory_limit=70%, keeps clear of that), "
+        "may it start no more processes (ulimit -u, a container's pids.max), or does somebody end "
+        f"it? {log} may say more. What was measured is kept: start the same command again.",
     )
