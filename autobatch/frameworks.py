@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from autobatch.locator import at_home
 from autobatch.users_file import tree_of
 
 VARIABLE = "KERAS_BACKEND"
@@ -72,11 +73,19 @@ def users_backend(
 
 def configured_backend(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """(backend, who chose it) in a shell where KERAS_BACKEND is not set."""
-    file = Path(environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+    file = keras_folder(environ) / "keras.json"
     try:
         return str(json.loads(file.read_text())["backend"]), str(file)
     except (OSError, ValueError, LookupError, TypeError):  # it may hold a list
         return "tensorflow", "Keras' default"
+
+
+def keras_folder(environ: Mapping[str, str]) -> Path:
+    """Where Keras looks for its configuration (keras/src/backend/config.py)."""
+    if "KERAS_HOME" in environ:
+        return at_home(Path(environ["KERAS_HOME"]))
+    home = at_home(Path("~"))
+    return Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
 
 
 def _set_in(file: Path) -> tuple[str, str, bool] | None:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "stages": (*BASE, "locator", "core", "recipe", "engine", "users_file"),
     "tuner": (*BASE, "core", "recipe", "engine", "stages"),
     "users_file": (*BASE, "locator"),
-    "frameworks": ("users_file",),
+    "frameworks": ("locator", "users_file"),
     "budget": (*BASE, "recipe", "engine", "frameworks"),
     "opening": (
         *BASE,

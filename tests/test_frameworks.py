@@ -1,6 +1,7 @@
 """The backend that a user's own run of a file would have, without running it."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from autobatch.frameworks import (
     configured_backend,
     is_importable,
     is_unseen,
+    keras_folder,
     told_cpu,
     users_backend,
 )
@@ -57,6 +59,14 @@ def test_code_that_sets_none_that_counts_leaves_it_to_the_configuration(tmp_path
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     assert of(tmp_path, text) == ("torch", str(tmp_path / "keras.json"))
     assert of(tmp_path, text) == configured_backend({"KERAS_HOME": str(tmp_path)})
+
+
+def test_the_configuration_is_looked_for_where_keras_does(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert keras_folder({}) == tmp_path / ".keras"
+    assert keras_folder({"KERAS_HOME": "~/mine"}) == tmp_path / "mine"
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    assert keras_folder({}) == Path("/tmp/.keras")
 
 
 def test_the_first_file_of_a_recipe_that_sets_one_counts_unless_the_recipe_does(tmp_path):
