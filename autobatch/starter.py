@@ -65,7 +65,7 @@ def write_recipe(
     model, data, callbacks = (
         _seen_from(there, folder, each) for each in (recipe.model, recipe.data, recipe.callbacks)
     )
-    scratch = Path(tempfile.mkdtemp(prefix="autobatch-init-"))  # stays, with its log, on failure
+    scratch = _scratch()  # stays, with its log, on failure
     try:
         with open_session(
             target, overrides=overrides, run_directory=scratch / "run", on_event=on_event
@@ -100,6 +100,16 @@ def write_recipe(
     except OSError as error:
         raise _not_written(path, error.strerror) from None
     return written
+
+
+def _scratch() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="autobatch-init-"))
+    except OSError as error:
+        raise UsageError(
+            f"There is no room for a look at the model: {error}.",
+            hint="Name a folder that can be written to: export TMPDIR=...",
+        ) from None
 
 
 def _from_here(path: Path) -> str:

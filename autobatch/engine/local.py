@@ -8,7 +8,6 @@ memory, kills the whole process group, always reaps, and says what a dead proces
 import contextlib
 import multiprocessing
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from math import inf
@@ -127,8 +126,8 @@ class LocalExecutor:
             except OSError as error:
                 raise UsageError(
                     f"The process that measurements are forked from cannot start: {error}.",
-                    hint=f"It needs room in {tempfile.gettempdir()} (or in what TMPDIR names: a "
-                    f"path of at most 70 characters), and to write into {logs}.",
+                    hint=f"It needs room in {os.environ.get('TMPDIR', '/tmp')} (TMPDIR may name "
+                    f"another, of at most 70 characters), and to write into {logs}.",
                 ) from None
 
     def log_path(self) -> Path | None:

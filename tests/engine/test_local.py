@@ -367,6 +367,28 @@ def test_a_folder_for_sockets_that_is_too_long_is_told(tmp_path, monkeypatch):
     assert "TMPDIR" in ended.stderr
 
 
+NOWHERE_TO_WRITE = """
+import resource
+from pathlib import Path
+from autobatch.engine.local import LocalExecutor
+from autobatch.errors import UsageError
+from autobatch.protocol import Target
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    LocalExecutor(Target(folder=".", model="train.py:model"), Path("logs"))
+except UsageError as error:
+    print(error)
+"""
+
+
+def test_where_there_is_no_folder_for_sockets_it_is_told(tmp_path):
+    command = [sys.executable, "-c", NOWHERE_TO_WRITE]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "cannot start: [Errno 2] No usable temporary directory" in ended.stdout, ended.stderr
+    assert "TMPDIR" in ended.stdout
+
+
 def test_a_worker_is_where_its_caller_is_now(tmp_path, monkeypatch):
     """As in a notebook that changes directories: the template was started elsewhere."""
     target = Target(folder=str(HERE), model="targets.py:chatty_model")

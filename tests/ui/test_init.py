@@ -1,5 +1,6 @@
 """`autobatch init` looks at what the user has, and writes a recipe that works as it stands."""
 
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -301,6 +302,13 @@ def test_a_folder_named_like_a_file_is_refused_as_such(tmp_path):
     (tmp_path / "train.py").mkdir()
     with pytest.raises(RecipeError, match="is a directory"):
         write_recipe(str(tmp_path / "train.py"))
+
+
+def test_where_nothing_temporary_can_be_written_it_is_said_what_to_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match=r"no room for a look at the model: .*gone") as refused:
+        write_recipe(str(file(tmp_path)))
+    assert "TMPDIR" in refused.value.hint
 
 
 def test_a_recipe_is_no_target(tmp_path):
