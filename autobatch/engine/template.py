@@ -37,13 +37,23 @@ def start_template(context: ForkServerContext, target: Target, logs: Path) -> No
     }
     wanted = [target.backend, target.device, settings]
     if _read not in ([], wanted):
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
+        _stop()
     _read[:] = wanted
     preload = backends.load(target.backend).PRELOAD
     ours = ("autobatch.worker.tasks", f"{backends.__name__}.{target.backend}")
     context.set_forkserver_preload([*preload, *ours])
     with as_template(target, logs):
         forkserver.ensure_running()
+
+
+def _stop() -> None:
+    """It would end by itself, but only once no fork of this process is left (a pool, say)."""
+    from multiprocessing import forkserver
+
+    if pid := _pid():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # it has run nothing
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # nothing public does it
 
 
 def last_words(error: OSError | EOFError, logs: Path) -> str | None:

@@ -444,6 +444,31 @@ def test_what_frameworks_read_as_they_are_imported_is_read_anew_once_it_is_set(
     assert found.settings["OMP_NUM_THREADS"] == "2"
 
 
+HELD_OPEN = """
+import os, signal, time
+from pathlib import Path
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Target
+
+target = Target(folder=".", model="train.py:model")
+LocalExecutor(target, Path("logs"))
+fork = os.fork()
+if not fork:
+    time.sleep(60)
+    os._exit(0)
+os.environ["KMP_INIT_AT_FORK"] = "FALSE"  # as scikit-learn does
+LocalExecutor(target, Path("logs"))
+os.kill(fork, signal.SIGKILL)
+print("went on")
+"""
+
+
+def test_forks_of_the_caller_keep_no_template_from_being_replaced(tmp_path):
+    command = [sys.executable, "-c", HELD_OPEN]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert ended.stdout == "went on\n", ended.stderr
+
+
 def test_a_worker_killed_from_outside_is_told_with_its_signal(tmp_path):
     answered = threading.Event()
 
