@@ -976,10 +976,10 @@ def test_the_step_off_the_edge_is_a_whole_number_of_shares(tmp_path, replicas, l
     assert found.largest_fitting == answer
 
 
-def on_a_machine_for(size):
+def on_a_machine_for(size, evidence="the kernel's out-of-memory killer ended it"):
     device = PretendDevice(fits_up_to=10**9)
     fits = device._probe
-    out = OutOfMemory(evidence="the kernel's out-of-memory killer ended it", host_memory=True)
+    out = OutOfMemory(evidence=evidence, host_memory=True)
     device._probe = lambda task: out if task.batch_size > size else fits(task)
     return device
 
@@ -1013,6 +1013,25 @@ def test_where_the_machine_has_memory_for_the_smallest_size_alone_none_keeps_the
     found = probe(tmp_path, on_a_machine_for(1), limit_bytes=10**10)
     assert (found.largest_fitting, found.ceiling) == (1, 0)
     assert any("keeps 10% free. Memory of the machine bounds" in note for note in found.notes)
+
+
+NO_SHARED = "RuntimeError: unable to allocate shared memory(shm) for file </torch_1>: No space"
+
+
+def test_where_shared_memory_bounds_it_it_is_said_how_to_have_more(tmp_path):
+    found = probe(tmp_path, on_a_machine_for(600, NO_SHARED), limit_bytes=10**10)
+    assert sum("docker run --shm-size=2g" in note for note in found.notes) == 1
+
+
+@pytest.mark.parametrize(("size", "work"), [(0, tuner.probe), (1, tuner.benchmark)])
+def test_so_it_is_where_there_is_too_little_for_an_answer(tmp_path, size, work):
+    device = on_a_machine_for(size, NO_SHARED)
+    with (
+        session(tmp_path, device, limit_bytes=10**10) as opened,
+        pytest.raises(NothingFitsError) as refused,
+    ):
+        work(opened)
+    assert "docker run --shm-size=2g" in refused.value.hint
 
 
 def test_nothing_fits_is_the_answer_not_a_default(tmp_path):

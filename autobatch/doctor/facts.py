@@ -59,6 +59,7 @@ class Facts(Struct):
     device_order: str | None = None  # CUDA_DEVICE_ORDER
     device_asked: Literal["auto", "gpu", "cpu"] = "auto"
     replicas: int = 1
+    shared_bytes: int | None = None  # that /dev/shm has in all
     limit_asked_bytes: int | None = None
     limit_asked_share: float | None = None
 

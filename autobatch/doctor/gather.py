@@ -75,6 +75,7 @@ def gather(
         wsl="microsoft" in platform.release().lower(),
         cores=os.cpu_count() or 1,
         memory=machine.memory(),
+        shared_bytes=_shared_bytes(),
         gpus=survey.gpus,
         gpu_problems=survey.problems,
         nvidia_cards=gpus.nvidia_cards(),
@@ -100,6 +101,13 @@ def look_at(directory: Path) -> RunDirectory:
         writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK),
         free_bytes=shutil.disk_usage(there).free,
     )
+
+
+def _shared_bytes() -> int | None:
+    try:
+        return shutil.disk_usage("/dev/shm").total
+    except OSError:  # there is none on a Mac
+        return None
 
 
 def _refusal(recipe: Recipe, backend: str) -> RecipeError | None:

@@ -19,6 +19,7 @@ OLDEST_TENSORFLOW = (2, 16)  # the first that goes with Keras 3
 # TensorFlow 2.21 and Keras hold 0.55 GiB once imported (2026-11-21); the template and one job do.
 NEEDED_BYTES = 1 << 30
 SCARCE = 0.1  # share of memory left below which a user should know
+SCARCE_SHARED_BYTES = 1 << 30  # some batches of each process; Docker gives 64 MiB
 NEEDED_ON_DISK_BYTES = 1 << 20
 SCARCE_ON_DISK_BYTES = 100 << 20  # a record and its logs are a few MiB
 
@@ -178,6 +179,16 @@ def _judge_memory(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _judge_shared_memory(facts: Facts) -> Iterator[Finding]:
+    shared = facts.shared_bytes
+    if shared is not None and shared < SCARCE_SHARED_BYTES and "torch" in facts.packages:
+        yield warns(
+            f"/dev/shm has {format_bytes(shared)}, in which the processes of a DataLoader hand "
+            "over their batches.",
+            "Start the container with more (docker run --shm-size=2g), or use num_workers=0.",
+        )
+
+
 def _judge_run_directory(facts: Facts) -> Iterator[Finding]:
     directory = facts.run_directory
     if not directory.writable:
@@ -198,6 +209,7 @@ JUDGES = (
     judge_gpus_found,
     judge_gpu_used,
     _judge_memory,
+    _judge_shared_memory,
     _judge_run_directory,
 )
 

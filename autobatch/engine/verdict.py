@@ -54,10 +54,11 @@ ALLOCATION_FAILED = re.compile(r"ran out of memory trying to allocate|CUDA out o
 UNEXPLAINED = (Crashed, TimedOut, UserCodeFailed, TargetMissing)
 
 # What PyTorch says of a process of a DataLoader that lacked memory, often shared memory.
-READERS = re.compile(
-    r"DataLoader worker .* killed by signal: (Bus error|Killed)"
+SHARED_MEMORY = re.compile(
+    r"DataLoader worker .* killed by signal: Bus error"
     r"|insufficient shared memory|unable to allocate shared memory"
 )
+READERS = re.compile(rf"{SHARED_MEMORY.pattern}|DataLoader worker .* killed by signal: Killed")
 # What is said of one that is gone, or by one who asks it, whatever ended it.
 GONE = re.compile(
     r"exited unexpectedly|terminated abruptly|unexpectedly terminated"

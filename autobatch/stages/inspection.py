@@ -14,7 +14,7 @@ from autobatch.protocol import (
     UserCodeFailed,
 )
 from autobatch.stages.ask import Session, why_it_failed
-from autobatch.stages.refusal import OF_MACHINE, is_of_machine
+from autobatch.stages.refusal import of_machine
 
 INSPECT_DEADLINE_SECONDS = 600.0  # or half of time_limit, where that is more
 SMALLER = 4  # each size that is tried for want of memory is so many times smaller
@@ -42,7 +42,7 @@ def inspect(session: Session, batch_size: int | None = None) -> Inspected:
         raise NothingFitsError(
             f"Nothing fits: memory runs out before anything trains, with batch {size} and without "
             f"a limit of ours: {one_line(entry.outcome.evidence, 300)}.",
-            hint=OF_MACHINE if is_of_machine(entry.outcome, session) else smaller,
+            hint=of_machine(entry.outcome, session) or smaller,
         )
     if not isinstance(entry.outcome, Inspected):
         is_late = isinstance(entry.outcome, TimedOut)

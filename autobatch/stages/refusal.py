@@ -1,7 +1,8 @@
 """What ends a search in which no size trains, or is to be tried: why, and what to do."""
 
-from typing import NoReturn, TypeGuard
+from typing import NoReturn
 
+from autobatch.engine.verdict import SHARED_MEMORY
 from autobatch.errors import NothingFitsError, UsageError, UserCodeError, one_line
 from autobatch.protocol import Outcome, OutOfMemory, OverBudget, ProbeResult, UserCodeFailed
 from autobatch.recipe import Recipe
@@ -32,12 +33,24 @@ OF_MACHINE = (
     "reads them as they are needed, and use fewer workers. The rows on memory of `autobatch "
     "doctor` say what the machine has."
 )
+OF_SHARED = (
+    "Shared memory (/dev/shm) runs out, in which the processes of a DataLoader hand over their "
+    "batches. A container has 64 MiB of it unless it is started with more (docker run "
+    "--shm-size=2g); or use num_workers=0."
+)
 
 
-def is_of_machine(outcome: Outcome | None, session: Session) -> TypeGuard[OutOfMemory]:
-    """Whether, on a GPU, it was not the GPU's memory that ran out."""
+def of_machine(outcome: Outcome | None, session: Session) -> str | None:
+    """What to do where it was the machine's memory that ran out, and the device has its own.
+
+    Or a part of the machine's that is apart.
+    """
+    if not isinstance(outcome, OutOfMemory):
+        return None
+    if SHARED_MEMORY.search(outcome.evidence):
+        return OF_SHARED
     on_gpu = session.record.target.device == "gpu"
-    return on_gpu and isinstance(outcome, OutOfMemory) and outcome.host_memory
+    return OF_MACHINE if on_gpu and outcome.host_memory else None
 
 
 def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
@@ -60,11 +73,11 @@ def refuse(made: Probes, size: int, budget_bytes: int) -> NoReturn:
             f"Training with batch {size} does not work: {why_it_failed(outcome)}.",
             hint=f"The end of {session.log_of(entry)} says more.",
         )
-    if is_of_machine(outcome, session):
+    if isinstance(outcome, OutOfMemory) and (hint := of_machine(outcome, session)):
         raise NothingFitsError(
             f"{NOTHING_FITS} Even a batch of {size} does not: memory of the machine runs out "
             f"({one_line(outcome.evidence, 120)}).",
-            hint=OF_MACHINE,
+            hint=hint,
         )
     free_bytes = session.record.header.free_bytes
     needs = _needs(outcome)
@@ -87,6 +100,8 @@ def refuse_without_ceiling(session: Session, probed: ProbeResult) -> None:
     if probed.bounded_by == "host_memory":
         of = "the machine's memory"
         remedy = OF_MACHINE if session.record.target.device == "gpu" else remedy
+        if any(SHARED_MEMORY.search(point.evidence or "") for point in probed.probes):
+            remedy = OF_SHARED
     raise NothingFitsError(
         f"No batch size keeps {format_share(probed.headroom)} of {of} free; "
         f"the {probed.name_of_largest} is {probed.largest_fitting}.",
@@ -99,8 +114,8 @@ def refuse_after_probes(session: Session, told: str, outcome: Outcome | None = N
     """Sizes that fit ran out of memory all the same, when they were timed."""
     is_named = not isinstance(session.recipe.benchmark.sizes, str)
     smaller = "Name smaller sizes. Else: " if is_named else ""
-    is_machine = is_of_machine(outcome, session)
-    raise NothingFitsError(told, hint=OF_MACHINE if is_machine else smaller + _remedy(session))
+    hint = of_machine(outcome, session) or smaller + _remedy(session)
+    raise NothingFitsError(told, hint=hint)
 
 
 def _remedy(session: Session) -> str:

@@ -4,9 +4,11 @@ import re
 
 from autobatch.core.leak import host_leak_sentence, leak_sentence
 from autobatch.engine import machine
+from autobatch.engine.verdict import SHARED_MEMORY
 from autobatch.protocol import OutOfMemory, OverBudget, UserCodeFailed
 from autobatch.stages.ask import why_it_failed
 from autobatch.stages.probes import NOT_ABOUT_MEMORY, Probes
+from autobatch.stages.refusal import OF_SHARED
 
 PROCESS_ID = re.compile(r" \(pid(\(s\))? [\d, ]+\)")  # a DataLoader's: another each time
 
@@ -16,6 +18,7 @@ def remarks(made: Probes) -> tuple[str, ...]:
     return (
         *made.notes,
         *_not_about_memory(made),
+        *_shared_memory(made),
         *_leaks(made),
         *_uneven(made),
         *_unvalidated(made),
@@ -36,6 +39,12 @@ def _not_about_memory(made: Probes) -> list[str]:
         f"Batch {min(sizes)}{_and_larger(len(sizes) - 1)}: {why}. {known}"
         for (why, known), sizes in failed.items()
     ]
+
+
+def _shared_memory(made: Probes) -> list[str]:
+    """Where it is that which bounds the batch, and not all of the machine's."""
+    evidences = (getattr(entry.outcome, "evidence", "") for entry in made.entries.values())
+    return [OF_SHARED] if any(map(SHARED_MEMORY.search, evidences)) else []
 
 
 def _and_larger(count: int) -> str:

@@ -34,6 +34,8 @@ def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         f"{format_bytes(memory.available_bytes)} available of {format_bytes(memory.total_bytes)}; "
         + _swap(facts),
     )
+    if facts.shared_bytes is not None:
+        yield "shared memory", f"{format_bytes(facts.shared_bytes)} in /dev/shm"
     for group in memory.groups:
         yield (
             "control group",

@@ -162,6 +162,11 @@ WARNING = [
         "tensorflow is here under none of the names that are known (tensorflow, tf-nightly, ",
         "If measurements fail: pip install tensorflow",
     ),
+    (
+        {"shared_bytes": 64 << 20, **packages(keras="3.15.1", tensorflow="2.21.0", torch="2.9.0")},
+        "/dev/shm has 64.0 MiB, in which the processes of a DataLoader hand over their batches.",
+        "docker run --shm-size=2g",
+    ),
     ({"gpu_problems": ("GPU 1 cannot be read: lost.",)}, "GPU 1 cannot be read", "nvidia-smi"),
     ({"nvidia_cards": 2, **NO_GPU}, "2 NVIDIA GPUs plugged in, but no driver", "--gpus all"),
     ({"visible_devices": "-1"}, "CUDA_VISIBLE_DEVICES=-1 hides 1 NVIDIA GPU.", "unset"),
@@ -249,6 +254,7 @@ def test_what_may_surprise_is_a_warning_with_what_to_do(changes, fact, remedy):
         {"device_asked": "cpu", "visible_devices": "-1", "gpus": (gpu(free_bytes=0),)},
         {"architecture": "aarch64", **packages(keras="3.9.0", tensorflow="2.17.0+nv25.02")},
         {"gpus": (gpu(), gpu(index=1))},
+        {"shared_bytes": 64 << 20},  # which PyTorch alone uses
         {"gpus": (gpu(), gpu(name="T4", index=1)), "device_order": "PCI_BUS_ID"},
         {"gpus": (gpu(free_bytes=0), gpu(index=1)), "visible_devices": "1"},
     ],
