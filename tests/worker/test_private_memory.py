@@ -1,5 +1,6 @@
 """Memory on a CPU where the kernel counts it."""
 
+import resource
 import subprocess
 import sys
 import threading
@@ -52,3 +53,22 @@ def test_a_peak_that_lasts_is_seen_also_long_after_the_start():
     """In a process of its own: what other tests left here may be let go meanwhile."""
     ended = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     assert int(ended.stdout) > 60 << 20
+
+
+LIMITED = """
+import resource, sys
+from autobatch.worker.backends.private_memory import PrivateMemory
+
+resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, int(sys.argv[1])))
+memory = PrivateMemory()
+memory.start(8 << 30)
+print(resource.getrlimit(resource.RLIMIT_DATA)[0], memory.limit_bytes)
+"""
+
+
+@pytest.mark.parametrize("hard", [2 << 30, resource.RLIM_INFINITY])
+def test_a_limit_of_the_shell_that_is_lower_stays(hard):
+    command = [sys.executable, "-c", LIMITED, str(hard)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    at_most, limit_bytes = map(int, ended.stdout.split())
+    assert (at_most, 1 << 30 < limit_bytes < at_most) == (2 << 30, True)

@@ -42,10 +42,13 @@ class PrivateMemory:
         threading.Thread(target=self._watch, daemon=True).start()
         self._base = self._now()
         self.reset_peak()
-        self.limit_bytes = limit_bytes
         if limit_bytes is not None:
             soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (self._base + limit_bytes, hard))
+            at_most = self._base + limit_bytes
+            if soft != resource.RLIM_INFINITY:  # which holds for the user's own training, too
+                at_most = min(at_most, soft)
+            resource.setrlimit(resource.RLIMIT_DATA, (at_most, hard))
+            self.limit_bytes = at_most - self._base
             # Processes that draw the user's data do not train: what they hold is not counted here.
             os.register_at_fork(
                 after_in_child=lambda: resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
