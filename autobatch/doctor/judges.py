@@ -67,8 +67,8 @@ def _limit(facts: Facts) -> tuple[int, str]:
         if share < 1:
             reason += f"; at most the {share:.0%} of the GPU that JAX takes"
     else:
-        group = facts.memory.tightest_group
-        what = f"what the control group {group.path} leaves" if group else "available memory"
+        limit = facts.memory.tightest
+        what = f"what {limit.told} leaves" if limit else "available memory"
         reason = f"{CPU_SHARE:.0%} of {what}"
     if facts.limit_asked_share is not None:
         share = facts.limit_asked_share
@@ -153,14 +153,14 @@ def _judge_backend(facts: Facts) -> Iterator[Finding]:
 
 def _judge_memory(facts: Facts) -> Iterator[Finding]:
     memory = facts.memory
-    group = memory.tightest_group
-    left = group.remaining_bytes if group else memory.available_bytes
-    whole = group.limit_bytes if group else memory.total_bytes
-    where = f"the control group {group.path}" if group else "this machine"
+    limit = memory.tightest
+    left = limit.remaining_bytes if limit else memory.available_bytes
+    whole = limit.limit_bytes if limit else memory.total_bytes
+    where = limit.told if limit else "this machine"
     state = f"{format_bytes(left)} of memory left of {format_bytes(whole)} in {where}"
     remedy = (
-        "Raise its limit (docker run --memory, the job's request), or end what fills it."
-        if group
+        "Raise its limit (docker run --memory, the job's request, ulimit), or end what fills it."
+        if limit
         else "End what fills it (ps aux --sort=-rss)."
     )
     if memory.spare_bytes < NEEDED_BYTES:

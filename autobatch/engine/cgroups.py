@@ -30,6 +30,10 @@ class ControlGroup(Struct):
     def remaining_bytes(self) -> int:
         return max(0, self.limit_bytes - self.used_bytes)
 
+    @property
+    def told(self) -> str:
+        return f"the control group {self.path}"
+
 
 def control_groups(process: Path) -> Iterator[ControlGroup]:
     """The groups of `process` (a folder of /proc) that limit its memory, its own first."""

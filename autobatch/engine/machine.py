@@ -1,7 +1,7 @@
 """The machine: how many bytes of memory it has, and can spare.
 
-psutil and the control groups tell. `memory` gives all there is to know, `spare_bytes` what a run
-goes by.
+psutil, the control groups and the kernel's own limits tell. `memory` gives all there is to know,
+`spare_bytes` what a run goes by.
 """
 
 import warnings
@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from autobatch.engine.cgroups import ControlGroup, control_groups
+from autobatch.engine.kernel_limits import KernelLimit, kernel_limits
 from autobatch.protocol import Struct
 
 CPU_SHARE = 0.9  # of available memory; the rest keeps the machine responsive
@@ -23,22 +24,24 @@ class Memory(Struct):
     swap_total_bytes: int = 0
     swap_free_bytes: int = 0
     groups: tuple[ControlGroup, ...] = ()  # those with a limit, the process's own first
+    kernel_limits: tuple[KernelLimit, ...] = ()
 
     @property
-    def tightest_group(self) -> ControlGroup | None:
-        """The group that leaves less than the machine does, if any."""
-        group = min(self.groups, key=lambda g: g.remaining_bytes, default=None)
-        return group if group and group.remaining_bytes < self.available_bytes else None
+    def tightest(self) -> ControlGroup | KernelLimit | None:
+        """The limit that leaves less than the machine does, if any."""
+        limits: tuple[ControlGroup | KernelLimit, ...] = (*self.groups, *self.kernel_limits)
+        found = min(limits, key=lambda limit: limit.remaining_bytes, default=None)
+        return found if found and found.remaining_bytes < self.available_bytes else None
 
     @property
     def spare_bytes(self) -> int:
-        """What this process may still take without harm to the machine or its groups."""
-        group = self.tightest_group
-        return int((group.remaining_bytes if group else self.available_bytes) * CPU_SHARE)
+        """What this process may still take without harm to the machine or beyond its limits."""
+        limit = self.tightest
+        return int((limit.remaining_bytes if limit else self.available_bytes) * CPU_SHARE)
 
 
 def spare_bytes(process: Path = Path("/proc/self")) -> int:
-    """Memory that this process may still take without harm to the machine or its control group."""
+    """Memory that this process may still take without harm to the machine or beyond its limits."""
     return memory(process).spare_bytes
 
 
@@ -52,4 +55,5 @@ def memory(process: Path = Path("/proc/self")) -> Memory:
         swap_total_bytes=int(swap.total),
         swap_free_bytes=int(swap.free),
         groups=tuple(control_groups(process)),
+        kernel_limits=tuple(kernel_limits(process)),
     )

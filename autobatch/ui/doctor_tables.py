@@ -42,6 +42,12 @@ def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
             f"{format_bytes(group.used_bytes)} used of {format_bytes(group.limit_bytes)} "
             f"[dim]{escape(group.path)}[/]",
         )
+    for limit in memory.kernel_limits:
+        yield (
+            "kernel limit",
+            f"{format_bytes(limit.remaining_bytes)} left for training of "
+            f"{format_bytes(limit.limit_bytes)} [dim]{limit.name}[/]",
+        )
     for gpu in facts.gpus:
         yield from _gpu_rows(gpu, used=gpu in facts.usable_gpus)
     if not facts.gpus:

@@ -1,8 +1,12 @@
 """Memory: made-up trees of control groups, and this machine."""
 
+import subprocess
+import sys
+
 import pytest
 
 from autobatch.engine.cgroups import OomKills, control_groups, oom_kills
+from autobatch.engine.kernel_limits import kernel_limits
 from autobatch.engine.machine import CPU_SHARE, Memory, memory, spare_bytes
 
 NO_LIMIT_V1 = 9223372036854771712
@@ -176,13 +180,56 @@ def test_the_tightest_level_sets_what_can_be_spared(tmp_path):
     limited(tmp_path / "cgroup2/slice", 900_000, 800_000)
     process = process_in(tmp_path, "0::/slice/job", V2)
     assert spare_bytes(process) == int(100_000 * CPU_SHARE)
-    assert memory(process).tightest_group.path == "/slice"
+    assert memory(process).tightest.path == "/slice"
 
 
 def test_a_limit_above_what_the_machine_has_does_not_bind(tmp_path):
     limited(tmp_path / "cgroup2/job", 1 << 59, 0)
     process = process_in(tmp_path, "0::/job", V2)
-    assert memory(process).tightest_group is None
+    assert memory(process).tightest is None
+
+
+def under(tmp_path, data="unlimited", space="unlimited", overcommits=0):
+    """A process of a shell with these limits, on a machine that promises no more than 9 GiB."""
+    lines = (
+        "Limit   Soft Limit   Hard Limit   Units",
+        f"Max data size   {data}   unlimited   bytes",
+    )
+    limits = "\n".join((*lines, f"Max address space   {space}   unlimited   bytes"))
+    write(tmp_path / "proc/self", limits=limits)
+    write(tmp_path / "proc/sys/vm", overcommit_memory=overcommits)
+    write(tmp_path / "proc", meminfo=f"CommitLimit:  {9 << 20} kB\nCommitted_AS:  {2 << 20} kB")
+    return tmp_path / "proc/self"
+
+
+@pytest.mark.parametrize(
+    ("limits", "named", "most_gib"),
+    [
+        ({"space": 64 << 30}, "the address space (ulimit -v)", 62),
+        ({"data": 4 << 30, "space": 1 << 50}, "the data segment (ulimit -d)", 3.5),
+        ({"overcommits": 2}, "the commit limit (vm.overcommit_memory=2)", 6),
+    ],
+)
+def test_what_the_kernel_lets_a_process_take_bounds_what_can_be_spared(
+    tmp_path, limits, named, most_gib
+):
+    found = kernel_limits(under(tmp_path, **limits))
+    here = Memory(total_bytes=1 << 40, available_bytes=1 << 40, kernel_limits=tuple(found))
+    assert here.tightest.told == named
+    assert 0 < here.spare_bytes < most_gib * CPU_SHARE * (1 << 30)
+
+
+def test_where_the_kernel_sets_no_limit_there_is_none(tmp_path):
+    assert list(kernel_limits(under(tmp_path, overcommits=1))) == []
+    assert list(kernel_limits(tmp_path / "no-such-process")) == []
+
+
+def test_the_limit_of_this_process_is_seen():
+    code = "from autobatch.engine.machine import memory; print(memory().tightest.limit_bytes)"
+    before = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 4 << 30)); "
+    command = [sys.executable, "-c", before + code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(ended.stdout) == 3 << 30
 
 
 def test_without_limits_the_available_memory_is_what_counts():

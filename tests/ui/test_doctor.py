@@ -18,6 +18,7 @@ from autobatch.doctor.gather import gather, look_at
 from autobatch.doctor.judges import OLDEST_KERAS, OLDEST_TENSORFLOW, PYTHONS, diagnose
 from autobatch.engine.cgroups import ControlGroup
 from autobatch.engine.gpus import NO_LIBRARY, Gpu, GpuProcess
+from autobatch.engine.kernel_limits import KernelLimit
 from autobatch.engine.machine import Memory
 from autobatch.frameworks import has_cudnn, users_backend
 from autobatch.recipe import make_recipe
@@ -28,6 +29,9 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "autobatch", "doctor"]
 RECORDS = RunDirectory(path="autobatch-runs", writable=True, free_bytes=50 * GIB)
 ROOMY = Memory(total_bytes=32 * GIB, available_bytes=20 * GIB)
+SHELL = KernelLimit(
+    name="address space (ulimit -v)", limit_bytes=3 * GIB, used_bytes=2 * GIB + GIB // 2
+)
 NO_GPU = {"gpus": ()}
 
 
@@ -142,6 +146,11 @@ BLOCKING = [
         "End what fills it",
     ),
     (memory(GIB // 2, limit=8 * GIB), "of 8.0 GiB in the control group /docker/abc", "--memory"),
+    (
+        {"memory": replace(ROOMY, kernel_limits=(SHELL,))},
+        "512.0 MiB of memory left of 3.0 GiB in the address space (ulimit -v), of which",
+        "ulimit",
+    ),
     (
         {"run_directory": replace(RECORDS, writable=False)},
         "autobatch-runs cannot be written to",
@@ -381,10 +390,13 @@ def test_the_last_line_says_how_much_is_to_be_mended():
 
 def test_the_page_shows_limits_swap_and_hidden_gpus():
     group = ControlGroup(path="/job", limit_bytes=8 * GIB, used_bytes=GIB)
-    swapping = replace(ROOMY, swap_total_bytes=4 * GIB, swap_free_bytes=GIB, groups=(group,))
-    told = page(diagnose(facts(memory=swapping, visible_devices="")), width=100)
+    limits = {"groups": (group,), "kernel_limits": (SHELL,)}
+    swapping = replace(ROOMY, swap_total_bytes=4 * GIB, swap_free_bytes=GIB, **limits)
+    told = page(diagnose(facts(memory=swapping, shared_bytes=GIB, visible_devices="")), width=100)
+    assert "shared memory  1.0 GiB in /dev/shm" in told
     assert "3.0 GiB of 4.0 GiB swap used" in told
     assert "1.0 GiB used of 8.0 GiB /job" in told
+    assert "512.0 MiB left for training of 3.0 GiB address space (ulimit -v)" in told
     assert "(hidden by CUDA_VISIBLE_DEVICES)" in told
 
 
