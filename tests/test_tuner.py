@@ -2034,12 +2034,17 @@ def test_why_there_is_no_noise_scale_is_told(tmp_path, samples, measure, why):
     assert f"The noise scale {why}" in found.warnings
 
 
-@pytest.mark.parametrize(("step_seconds", "are_many"), [(0.005, True), (0.01, False)])
-def test_the_critical_batch_is_also_that_of_trials_which_have_many_steps(
-    tmp_path, step_seconds, are_many
+@pytest.mark.parametrize(
+    ("step_seconds", "parts", "are_many"), [(0.005, 1, True), (0.01, 1, False), (0.005, 2, False)]
+)
+def test_the_critical_batch_is_also_that_of_trials_which_have_many_updates(
+    tmp_path, step_seconds, parts, are_many
 ):
     """By the gradients it is 20, by the trials 500. Of the best 128 they have 90 steps, or 45."""
-    device = PretendDevice(step_seconds=lambda size: step_seconds * (1 + size / 100))
+    device = PretendDevice(
+        step_seconds=lambda size: step_seconds * (1 + size / 100),
+        facts=inspected(accumulation_steps=parts),
+    )
     device._gradients = PretendDevice(critical_batch=20)._gradients
     found = tune(tmp_path, device, "batch_sizes.max=128")
     assert found.noise_scale.value == pytest.approx(20)

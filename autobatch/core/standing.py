@@ -11,7 +11,7 @@ from autobatch.protocol import Interval
 LEARNED = 0.25  # of what it learns in the whole trial: by then it has left where it started
 SEEDS_TO_BE_LATER = 3  # with most of which a setting does not get to the target
 GOALS = 4  # costs by which those that are sooner than the baseline are compared
-MANY_STEPS = 50  # to the target: on runs of fewer the hyperbola misleads
+MANY_UPDATES = 50  # to the target: on runs of fewer the hyperbola misleads
 
 
 @dataclass(frozen=True)
@@ -266,4 +266,5 @@ def steps_to_target(evidence: Evidence, found: Standing) -> list[tuple[float, fl
     for setting, times in found.times.items():
         needed = ranking.geometric_mean(times) / evidence.step_seconds[setting.batch_size]
         steps[setting.batch_size] = min(needed, steps.get(setting.batch_size, inf))
-    return sorted((size, needed) for size, needed in steps.items() if needed >= MANY_STEPS)
+    many = MANY_UPDATES * evidence.inspected.accumulation_steps
+    return sorted((size, needed) for size, needed in steps.items() if needed >= many)
