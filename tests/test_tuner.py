@@ -1612,15 +1612,18 @@ def test_code_that_takes_multiples_alone_is_no_bound_from_above(
 
 
 def test_code_that_takes_multiples_alone_is_asked_for_no_others_after_the_probe(tmp_path):
-    facts = inspected(validation_samples=10**6)
+    facts = inspected(train_samples=12 << 12, validation_samples=10**6)
     device = failing_where(PretendDevice(facts=facts), lambda size: size % 12)
-    found = tune(tmp_path, device, "baseline.batch_size=48", "recommend.effective_batch=4000")
+    wishes = ("recommend.effective_batch=4000", "recommend.replicas=[1, 8]")
+    found = tune(tmp_path, device, "baseline.batch_size=48", *wishes)
     assert found.probe.multiple == 12
     measured = [point.batch_size for point in found.benchmark.points]
     assert measured[:-1] == [12 * 2**k for k in range(8)]
     trials = [task for task in device.tasks if isinstance(task, Trial)]
     validated = [size for t in trials for size in (t.validation_batch_size, t.validation_samples)]
-    asked = (*measured, *sizes(device, Trial), *validated, found.effective_batch.batch_size)
+    replicas = [each.per_replica_batch_size for each in found.replicas]
+    advised = [found.effective_batch.batch_size, *replicas]
+    asked = (*measured, *sizes(device, Trial), *validated, *advised)
     assert {size % 12 for size in asked} == {0}
 
 

@@ -74,7 +74,7 @@ def compose(
         predictions=outlook.predictions,
         hyperparameters=_whole(evidence.hyperparameters(choice.setting.batch_size)),
         loss_difference=found.loss_difference(choice.setting, maximise=evidence.maximise),
-        replicas=_replicas(replicas, choice, outlook, measured, evidence, probed.ceiling),
+        replicas=_replicas(replicas, choice, outlook, measured, evidence, probed),
         effective_batch=wished,
         candidates=candidates(choice, evidence),
         tied_with=tuple(sorted({each.batch_size for each in choice.tied_with})),
@@ -126,12 +126,16 @@ def _replicas(
     outlook: Outlook,
     measured: BenchmarkResult,
     evidence: Evidence,
-    ceiling: int,
+    probed: ProbeResult,
 ) -> tuple[Replicas, ...]:
     fitted, critical = measured.step_time, outlook.critical_batch
-    seconds = {p.batch_size: p.step_seconds for p in measured.points if p.batch_size <= ceiling}
+    fitting = [point for point in measured.points if point.batch_size <= probed.ceiling]
+    seconds = {point.batch_size: point.step_seconds for point in fitting}
     if fitted is not None and fitted.describes:
-        seconds = time_to_target.step_seconds(fitted, largest=ceiling)
+        least, multiple = min(seconds, default=1), probed.multiple
+        seconds = time_to_target.step_seconds(
+            fitted, least=least, largest=probed.ceiling, multiple=multiple
+        )
     seconds = {size: each for size, each in seconds.items() if size not in choice.unverified}
     chosen = measured.point(choice.setting.batch_size)  # yours may be above the ceiling
     seconds.setdefault(chosen.batch_size, chosen.step_seconds)

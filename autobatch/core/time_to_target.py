@@ -76,10 +76,13 @@ def schedule_saving(step_time: StepTime, phases: Sequence[tuple[float, float]]) 
     return 1 - each / least_time(step_time, mean)
 
 
-def step_seconds(step_time: StepTime, *, largest: int) -> dict[int, float]:
-    """By batch size, powers of two, as the line has it."""
+def step_seconds(
+    step_time: StepTime, *, least: int = 1, largest: int, multiple: int = 1
+) -> dict[int, float]:
+    """By batch size, powers of two times `multiple`, as the line has it."""
     alpha, beta = step_time.overhead_seconds.value, step_time.seconds_per_sample.value
-    return {1 << k: alpha + beta * (1 << k) for k in range(largest.bit_length())}
+    sizes = (multiple << power for power in range((largest // multiple).bit_length()))
+    return {size: alpha + beta * size for size in sizes if size >= least}
 
 
 def replica_plan(

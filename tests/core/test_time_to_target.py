@@ -106,6 +106,8 @@ def known(critical):
 def test_replicas_bring_less_each_and_never_more_than_their_number():
     seconds = time_to_target.step_seconds(HARDWARE, largest=4096)
     assert list(seconds) == [1 << k for k in range(13)]
+    in_groups = time_to_target.step_seconds(HARDWARE, least=20, largest=200, multiple=12)
+    assert list(in_groups) == [24, 48, 96, 192]
     few = time_to_target.replica_plan((1, 8, 64), seconds, known(800), most=32)
     assert [each.batch_size for each in few] == [32, 32, 64]  # one sample each at least
     plan = time_to_target.replica_plan((1, 2, 4, 8), seconds, known(800))
