@@ -1,5 +1,6 @@
 """Why the baseline stays: nothing is better for certain, or even likely to be."""
 
+from collections import Counter
 from math import log
 
 from autobatch.core import ranking
@@ -37,7 +38,7 @@ def why_it_stays(choice: Choice, evidence: Evidence) -> str:
     if own not in choice.standing.times:
         return _why_nothing_is_compared(evidence, mine)
     if len(evidence.finals) == 1:
-        return f"Nothing was compared with {mine}, which stays."
+        return _why_it_is_the_only_finalist(evidence, mine)
     others = [s for s, curves in evidence.finals.items() if s != own and any(curves.values())]
     if not others:
         return f"No other finalist could be trained: {mine} stays."
@@ -83,6 +84,16 @@ def _why_nothing_is_compared(evidence: Evidence, mine: str) -> str:
         return told
     best = min(costs, key=costs.__getitem__)
     return f"{told} {_instead(best, evidence, 'was trained with every seed')}."
+
+
+def _why_it_is_the_only_finalist(evidence: Evidence, mine: str) -> str:
+    """Nothing else was tried, or what was could not be trained."""
+    others = [setting for setting in evidence.first if setting != evidence.baseline]
+    if not others or any(evidence.first[setting] is not None for setting in others):
+        return f"Nothing was compared with {mine}, which stays."
+    times = Counter(evidence.failed.get(setting, "diverged") for setting in others)
+    told = ", ".join(f"{why}: {count}" for why, count in times.most_common())
+    return f"Nothing else that was tried could be trained ({told}): {mine} stays."
 
 
 def _instead(setting: Setting, evidence: Evidence, how: str) -> str:

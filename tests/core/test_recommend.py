@@ -415,6 +415,14 @@ def without(kept, seeds=range(SEEDS)):
     return evidence
 
 
+def alone(failed):
+    """With the baseline: all else that was tried diverged, or failed."""
+    evidence = without([OWN])
+    evidence.first = {setting: 1.5 if setting == OWN else None for setting in evidence.first}
+    evidence.failed = failed
+    return evidence
+
+
 @pytest.mark.parametrize(
     ("evidence", "part"),
     [
@@ -424,6 +432,7 @@ def without(kept, seeds=range(SEEDS)):
         (evidence_of(noise=0.0), "nothing tells what is chance"),
         (without([OWN, FAST], seeds=[0]), "One seed alone"),
         (without([OWN]), "Nothing was compared"),
+        (alone({LARGE: "out of memory"}), "could be trained (diverged: 3, out of memory: 1): "),
     ],
 )
 def test_what_stands_for_the_users_own_size_is_not_called_theirs(evidence, part):
