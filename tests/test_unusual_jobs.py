@@ -274,6 +274,13 @@ def test_an_optimum_beyond_what_fits_is_told_as_such(tmp_path, fits_up_to):
     assert "as good as there" not in told or not beyond
 
 
+def test_no_batch_of_less_than_a_sample_is_told_as_the_optimum(tmp_path):
+    device = PretendDevice(step_seconds=lambda size: 1e-4 + 1e-3 * size, critical_batch=1.0)
+    found = tune(tmp_path, device, "baseline.batch_size=8")
+    (told,) = [reason for reason in found.reasons if "the model puts the optimum" in reason]
+    assert re.search(r"optimum at the smallest batch; batch \d+ is .*the best that can be", told)
+
+
 def test_how_far_a_size_is_from_an_optimum_that_was_not_measured_is_told_by_the_line(tmp_path):
     """It lies near 128, which has not much more than half of the time of those measured."""
     device = PretendDevice(step_seconds=lambda size: 1e-4 * (128 + size), critical_batch=128)

@@ -29,15 +29,19 @@ def on_the_model(choice: Choice, evidence: Evidence, outlook: Outlook) -> tuple[
     if outlook.optimal_batch and isfinite(outlook.optimal_batch):
         sizes = [each.batch_size for each in outlook.predictions]
         beyond = outlook.relative_time - 1
-        where, least, as_good = "", "its time", "as good as there"
-        if not min(sizes) <= outlook.optimal_batch <= max(sizes):
-            where = ", outside the sizes that can be used here"
-            least, as_good = "the best of those", "the best of those"
+        where, least = f"near {about(outlook.optimal_batch)}", "its time"
+        as_good = "as good as there"
+        if outlook.optimal_batch < 1:
+            where, least = "at the smallest batch", "the best that can be used here"
+            as_good = least
+        elif not min(sizes) <= outlook.optimal_batch <= max(sizes):
+            where += ", outside the sizes that can be used here"
+            least = as_good = "the best of those"
         near = f"within {beyond:.0%} of {least}" if beyond >= NEAR_OPTIMUM else as_good
         line = "" if outlook.is_described else " (a line through them, which not all follow)"
         told += (
-            f" With the measured step times{line}, the model puts the optimum near "
-            f"{about(outlook.optimal_batch)}{where}; batch {choice.setting.batch_size} is {near}."
+            f" With the measured step times{line}, the model puts the optimum "
+            f"{where}; batch {choice.setting.batch_size} is {near}."
         )
     told += _on_accumulation(choice, evidence, outlook)
     growth = outlook.growth
