@@ -732,13 +732,14 @@ class Prediction(Struct):
 
 
 class EffectiveBatch(Struct):
-    """How to train with as many samples per update as were wished for. By rule, not tried."""
+    """How to train with as many samples per update as were wished for."""
 
     samples: int
     batch_size: int
     gradient_accumulation_steps: int
     learning_rate: float
     hyperparameters: dict[str, float] = {}  # of the optimizer, beside it
+    tried: bool = False  # the best rate that was, with that size; else it is by the rule
 
 
 class Candidate(Struct, kw_only=True):

@@ -337,6 +337,23 @@ def test_a_rule_is_trusted_near_what_was_tried(tmp_path):
     assert "guess" not in told
 
 
+@pytest.mark.parametrize(("best_rate", "is_tried"), [(0.08, True), (1e-7, False)])
+def test_a_wish_that_fits_in_one_batch_has_no_rate_that_diverged_there(
+    tmp_path, best_rate, is_tried
+):
+    """The best that was tried, or where all diverged, a lower one; the rule's would be one."""
+    device = PretendDevice(best_rate=lambda size: best_rate if size == 256 else 0.08)
+    found = tune(tmp_path, device, "recommend.effective_batch=256")
+    rates = [t.learning_rate for t in device.tasks if isinstance(t, Trial) and t.batch_size == 256]
+    wished = found.effective_batch
+    assert (wished.batch_size, wished.tried) == (256, is_tried)
+    assert max(rates) > 2 * best_rate
+    assert wished.learning_rate <= (2 * best_rate if is_tried else 0.51 * min(rates))
+    assert (wished.learning_rate in rates) == is_tried
+    (told,) = [told for told in found.warnings if "samples per update" in told]
+    assert ("not tried" in told) != is_tried
+
+
 def test_without_a_noise_scale_a_rate_that_was_not_tried_is_not_near_one_that_broke_down(tmp_path):
     class Unresolved(PretendDevice):
         def _gradients(self, task):
@@ -345,7 +362,7 @@ def test_without_a_noise_scale_a_rate_that_was_not_tried_is_not_near_one_that_br
     wish = "recommend.effective_batch=8192"
     found = tune(tmp_path / "known", PretendDevice(), wish)
     assert found.effective_batch.learning_rate > found.learning_rate
-    found = tune(tmp_path / "unknown", Unresolved(), wish.replace("8192", "512"))
+    found = tune(tmp_path / "unknown", Unresolved(), wish.replace("8192", "400"))
     assert found.effective_batch.learning_rate == found.learning_rate
     (told,) = [told for told in found.warnings if "samples per update" in told]
     assert "noise scale was not resolved" in told

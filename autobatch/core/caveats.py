@@ -198,24 +198,14 @@ def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:
 def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
     """`trained`: the samples per update of what is recommended, which trials did train with."""
     steps, inspected = wished.gradient_accumulation_steps, evidence.inspected
-    factor = max(wished.samples / trained, trained / wished.samples)
     others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
     if steps > 1:
         told += f" with gradient_accumulation_steps={steps} in the optimizer"
     elif inspected.accumulation_steps > 1:
         told += " without gradient_accumulation_steps in the optimizer"
-    told += f", learning rate {wished.learning_rate:.4g}{others} by the rule; not tried."
-    if factor > scaling.FAR_BEYOND:
-        told += (
-            f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
-            "rates of a quarter to four times that, too."
-        )
-    elif wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
-        told += (
-            " Up to which batch the rule holds is not known here (the noise scale was not "
-            "resolved): try lower rates, too."
-        )
+    told += f", learning rate {wished.learning_rate:.4g}{others}"
+    told += _how_its_rate_is_known(wished, evidence, trained)
     if steps > 1:
         if inspected.batch_norm_layers:
             told += " BatchNormalization still sees the smaller batch."
@@ -225,6 +215,23 @@ def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
+
+
+def _how_its_rate_is_known(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
+    factor = max(wished.samples / trained, trained / wished.samples)
+    if wished.tried:
+        return ", the best that was tried."
+    if factor > scaling.FAR_BEYOND:
+        return (
+            f" by the rule; not tried. So far from what was tried ({factor:.0f} times), no rule is "
+            "more than a guess: try rates of a quarter to four times that, too."
+        )
+    if wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
+        return (
+            " by the rule; not tried. Up to which batch the rule holds is not known here (the "
+            "noise scale was not resolved): try lower rates, too."
+        )
+    return " by the rule; not tried."
 
 
 def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:

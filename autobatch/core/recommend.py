@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Literal
 
-from autobatch.core import caveats, outlook_wording, scaling, time_to_target, wording
+from autobatch.core import caveats, outlook_wording, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
-from autobatch.core.evidence import Evidence
+from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.core.snippet import snippet
 from autobatch.core.standing import Choice
@@ -147,7 +147,7 @@ def _replicas(
 def _wished(
     samples: int | None, choice: Choice, evidence: Evidence, probed: ProbeResult
 ) -> EffectiveBatch | None:
-    """The fewest steps of accumulation for it, in parts that fit; the rate by the rule.
+    """The fewest steps of accumulation for it, in parts that fit; at its best rate, or the rule's.
 
     Where no noise scale was resolved, at which the rule would end, not near the rate at which a
     range test broke down, unless as high a one was tried.
@@ -159,16 +159,21 @@ def _wished(
     left = ((n, each) for n, each in parts if each and each not in choice.unverified)
     steps, size = next(left, (fewest, multiple))
     own_steps = evidence.inspected.accumulation_steps
-    tried = evidence.learning_rate(choice.setting)
+    recommended = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(
-        tried,
+        recommended,
         evidence.rule,
         old_batch=choice.setting.batch_size * own_steps,
         new_batch=steps * size,
         critical_batch=evidence.saturation() * own_steps,
     )
     if evidence.saturation() == inf and evidence.divergence_rate is not None:
-        rate = min(rate, max(tried, evidence.divergence_rate / BELOW_DIVERGENCE))
+        rate = min(rate, max(recommended, evidence.divergence_rate / BELOW_DIVERGENCE))
+    tried = _best_tried(size, choice, evidence) if steps == own_steps else None
+    if tried is not None:
+        rate = evidence.learning_rate(tried)
+    elif steps == own_steps:
+        rate = min(rate, _below_divergence(size, evidence))
     return EffectiveBatch(
         samples=steps * size,
         batch_size=size,
@@ -182,7 +187,31 @@ def _wished(
                 if (name in scaling.BY_BATCH) is by_batch
             }
         ),
+        tried=tried is not None,
     )
+
+
+def _best_tried(size: int, choice: Choice, evidence: Evidence) -> Setting | None:
+    """By the first trials at a size, with no seed of which it failed later."""
+    if size == choice.setting.batch_size:
+        return choice.setting
+    costs = {
+        rung: cost
+        for rung, cost in evidence.costs(size).items()
+        if all(evidence.finals.get(Setting(size, rung), {}).values())
+    }
+    rung = ranking.best_rung(costs)
+    return None if rung is None else Setting(size, rung)
+
+
+def _below_divergence(size: int, evidence: Evidence) -> float:
+    """Half the least rate that diverged at a size; infinite where none did."""
+    diverged = [
+        Setting(size, rung - 1)
+        for rung, cost in evidence.costs(size).items()
+        if cost is None and Setting(size, rung) not in evidence.failed
+    ]
+    return min(map(evidence.learning_rate, diverged), default=inf)
 
 
 def _whole(hyperparameters: dict[str, float]) -> dict[str, float]:
