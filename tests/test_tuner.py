@@ -2289,20 +2289,24 @@ def out_of_time_in(opened, stage):
     opened.on_event = on_event
 
 
-def test_time_that_is_left_and_not_enough_is_not_called_over(tmp_path):
+@pytest.mark.parametrize(
+    ("left", "why"), [({1: 60}, "leaves no time for more"), ({0: 60, 1: -1}, "was reached")]
+)
+def test_time_that_is_left_and_not_enough_is_not_called_over_nor_told_twice(tmp_path, left, why):
+    """Of the first trials (seed 0) and the finals, which end each for themselves."""
     device = PretendDevice()
     with session(tmp_path, device, ["time_limit=2h", "trials.budget=1h"]) as opened:
         learn = device._trial
 
         def trial(task):
-            if task.seed == 1:  # of the first finals
-                opened.started = time.monotonic() - 7200 + 60
+            if task.seed in left:
+                opened.started = time.monotonic() - 7200 + left[task.seed]
             return learn(task)
 
         device._trial = trial
         found = tuner.tune(opened)
-    told = "Not all trials were done, since time_limit 2 h 00 min leaves no time for more;"
-    assert any(warning.startswith(told) for warning in found.warnings)
+    (told,) = [warning for warning in found.warnings if "Not all trials were done" in warning]
+    assert told.startswith(f"Not all trials were done, since time_limit 2 h 00 min {why};")
 
 
 def test_a_probe_out_of_time_verifies_what_fits_so_far_and_says_where_it_left_off(tmp_path):

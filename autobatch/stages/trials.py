@@ -88,6 +88,7 @@ class _Trials:
         self._overheads: list[float] = []  # seconds of each trial beside its training
         # Of each size: seconds of trials over those by the benchmark.
         self._pace: dict[int, list[float]] = {}
+        self._is_cut = False  # not all trials were done, for want of time
 
     def climb(self, sizes: list[int], *, within: Mapping[int, float]) -> None:
         """The first trials: at each size, the learning rate whose neighbours are both worse.
@@ -129,7 +130,7 @@ class _Trials:
             if len(self.evidence.first) >= most:
                 break
             if self.session.seconds_left() < self._finals_seconds(finals * trials.seeds):
-                self._out_of_time()
+                self._is_cut = True
                 break
             setting = Setting(size, rung)
             curve = self._train(setting, self.session.recipe.seed)
@@ -154,15 +155,16 @@ class _Trials:
             block_seconds = self._finals_seconds(len(finalists))
             is_late = evidence.finals and self.session.seconds_left() < block_seconds / 2
             if self.session.is_to_end() or is_late:
-                self._out_of_time()
+                self._is_cut = True
                 break
             try:  # a seed counts when all of them have it
                 block = {s: self._train(s, seed, is_final=True) for s in finalists}
             except InterruptedRunError:
-                self._out_of_time()
+                self._is_cut = True
                 break
             for setting, curve in block.items():
                 evidence.finals.setdefault(setting, {})[seed] = curve
+        self._tell_what_is_left()
         self._tell_of_contention()
         if not evidence.finals:
             self.session.end_if_stopped()
@@ -176,12 +178,14 @@ class _Trials:
     def _overhead_seconds(self) -> float:
         return median(self._overheads) if self._overheads else self.evidence.overhead_seconds
 
-    def _out_of_time(self) -> None:
+    def _tell_what_is_left(self) -> None:
+        if not self._is_cut:
+            return
         why = self.session.why_it_ends()
         again = "" if self.session.is_stopped() else " Started again, it goes on from here."
-        note = f"Not all trials were done, since {why}; this is the best answer so far.{again}"
-        if note not in self.evidence.notes:
-            self.evidence.notes.append(note)
+        self.evidence.notes.append(
+            f"Not all trials were done, since {why}; this is the best answer so far.{again}"
+        )
 
     def _train(self, setting: Setting, seed: int, *, is_final: bool = False) -> Curve | None:
         """(training seconds, cost) of one trial; None if it diverged or failed."""
