@@ -20,7 +20,6 @@ def largest_worth_a_trial(
     By sizes that ran: a small one promises too little, since overhead is most of its step.
     """
     session, size = made.session, start
-    replicas = session.recipe.device.replicas
     while size < upper and isfinite(step_seconds_at_most) and session.seconds_left() > 0:
         fits = made.ask(size, limit_bytes)
         if fits is None or fits.step_seconds <= 0:
@@ -31,5 +30,5 @@ def largest_worth_a_trial(
             return None
         if worth < 2 * size:
             return max(start, 1 << floor(log2(max(1.0, worth / MARGIN))))
-        size = int(worth) // replicas * replicas
+        size = int(worth) // start * start  # which the user's code takes, and replicas can share
     return None
