@@ -2111,6 +2111,17 @@ def test_no_trial_has_a_rate_above_the_one_at_which_a_range_test_broke_down(
     assert max(times) == pytest.approx(2) if most == 2 else max(times) >= most
 
 
+def test_what_a_process_takes_before_it_trains_is_told_by_long_verifications_too(tmp_path):
+    """Where memory is known by compiling, none may be brief; this one trains for 30 s of 35."""
+    device = PretendDevice()
+    task = Probe(batch_size=32, limit_bytes=LIMIT, verify=True)
+    device.answers = {(Probe, 32): [changed(device._probe(task), steps=3000, step_seconds=0.01)]}
+    device.stopped_seconds = -35.0  # so much longer than the answer takes here
+    with session(tmp_path, device) as opened:
+        opened.ask("probe", task, "", str, deadline_seconds=60)
+        assert opened.start_seconds == pytest.approx(5.0, abs=1.0)
+
+
 def test_a_trial_has_time_for_its_evaluations(tmp_path):
     """Of which each takes much longer than all of the training."""
     facts = inspected(validation_samples=256)

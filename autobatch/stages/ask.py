@@ -64,7 +64,7 @@ class Session:
     kept_seconds: float = 0.0  # the same, and equal in a run that goes on
     job_seconds: float = 5.0  # until a process has the model and data ready, as inspected
     step_seconds: dict[int, float] = field(default_factory=dict)  # by batch size, of probes
-    least_probe_seconds: float = inf  # of those that fit: a process, and its first steps
+    least_probe_seconds: float = inf  # of those that fit, beside steps: a process, and the first
     is_stopped: Callable[[], bool] = never  # whether somebody outside has asked for the end
 
     @property
@@ -79,7 +79,7 @@ class Session:
 
     @property
     def start_seconds(self) -> float:
-        """That a process takes until it trains, as probes took."""
+        """That a process takes until it trains, as probes took beside their steps."""
         return self.least_probe_seconds if isfinite(self.least_probe_seconds) else self.job_seconds
 
     def seconds_left(self) -> float:
@@ -150,7 +150,8 @@ class Session:
         self.kept_seconds += self.record.first_seconds(task)
         if isinstance(entry.outcome, Fits):
             self.step_seconds[entry.task.batch_size] = entry.outcome.step_seconds
-            self.least_probe_seconds = min(self.least_probe_seconds, entry.seconds)
+            start = max(0.0, entry.seconds - entry.outcome.steps * entry.outcome.step_seconds)
+            self.least_probe_seconds = min(self.least_probe_seconds, start)
         if not (user_code_may_fail and isinstance(entry.outcome, UserCodeFailed)):
             self.raise_for_user(entry)
         self.on_event(
