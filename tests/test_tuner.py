@@ -391,17 +391,27 @@ def test_the_least_budget_and_time_limit_that_are_named_are_enough(tmp_path, set
     assert "time_limit" not in hint
 
 
-def test_seeds_that_would_tell_are_named_with_the_time_limit_that_they_take(tmp_path):
+@pytest.mark.parametrize(
+    ("time_limit", "samples"), [("303s", 512), ("200s", 2_000_000), ("220s", 2_000_000)]
+)
+def test_seeds_that_would_tell_are_named_with_the_time_limit_that_they_take(
+    tmp_path, time_limit, samples
+):
+    """The limit cuts the budget; with what is named, the trials that were made count again."""
     device = PretendDevice(
+        facts=inspected(validation_samples=samples),
         noise=0.2,
         best_rate=lambda size: 0.018 * (size / 32) ** 0.5,
         step_seconds=lambda size: 0.0002 + 0.001 * size / 32,
     )
-    found = tune(tmp_path, device, "time_limit=303s", "batch_sizes.max=64")
+    found = tune(tmp_path, device, f"time_limit={time_limit}", "batch_sizes.max=64")
     named = re.findall(r"--set (\S+\w)", found.reasons[0])
     assert [each.split("=")[0] for each in named] == ["trials.seeds", "trials.budget", "time_limit"]
+    trained = list(device.tasks)
     again = tune(tmp_path, device, *named, "batch_sizes.max=64")
     assert {c.seeds for c in again.candidates if c.is_finalist} == {int(named[0].split("=")[1])}
+    further = [t for t in device.tasks[len(trained) :] if isinstance(t, Trial)]
+    assert min(t.seed for t in further) > max(t.seed for t in trained if isinstance(t, Trial))
     assert not any("instead of trials.budget" in each for each in again.warnings)
 
 

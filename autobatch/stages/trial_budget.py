@@ -1,5 +1,6 @@
 """How the training that trials.budget pays for is shared among them."""
 
+from collections.abc import Callable
 from math import ceil, floor, inf, log10
 
 from autobatch.core import learning_curves
@@ -20,6 +21,7 @@ VALIDATION_BATCH = 1024
 LEAST_VALIDATION_SAMPLES = 256
 FORWARD_SPEED = 3.0  # of an evaluation, over that of training
 EVALUATED_SHARE = 0.5  # of a finalist's training time, that its evaluations take at most
+HALVINGS = 30  # of trials.budget, to what the time limit has room for
 
 
 def allot(
@@ -36,16 +38,20 @@ def allot(
     least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
     pilot_seconds = _pilot_seconds(evidence, session.recipe)
     needed = _needed_seconds(session, evidence, len(sizes))
-    left = session.recipe.time_limit - session.kept_seconds - jobs * session.start_seconds
-    left /= 1 + EVALUATED_SHARE
-    first_seconds = max(least, (min(trials.budget, left) - pilot_seconds) / parts)
-    _plan_evaluations(evidence, first_seconds, session, probed, measured)
-    budget = _affordable(evidence, session, jobs)
+
+    def plan(budget: float) -> float:
+        """Seconds of all trials, with their evaluations, that share so much training."""
+        first_seconds = max(least, (budget - pilot_seconds) / parts)
+        # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
+        evidence.first_seconds = max(least, _three_digits(first_seconds))
+        _plan_evaluations(evidence, session, probed, measured)
+        return budget + jobs * evidence.overhead_seconds
+
+    budget = _affordable(evidence, session, plan)
     evidence.budget_seconds = budget
     if budget < needed:
         raise _too_little(session, evidence, probed, budget, len(sizes))
-    # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
-    evidence.first_seconds = max(least, _three_digits((budget - pilot_seconds) / parts))
+    _tell_of_fewer_evaluated(evidence)
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.first_trials, evidence.seeds = _first_trials(session, len(sizes)), trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
@@ -101,11 +107,7 @@ def _multiple(samples: int, probed: ProbeResult) -> int:
 
 
 def _plan_evaluations(
-    evidence: Evidence,
-    first_seconds: float,
-    session: Session,
-    probed: ProbeResult,
-    measured: BenchmarkResult,
+    evidence: Evidence, session: Session, probed: ProbeResult, measured: BenchmarkResult
 ) -> None:
     """On so many samples that a finalist's evaluations take a share of its training at most.
 
@@ -113,19 +115,25 @@ def _plan_evaluations(
     """
     evaluations = learning_curves.EVALUATIONS + 1
     rate = max(map(_evaluated_per_second, measured.points))
-    seconds = EVALUATED_SHARE * FINAL_SHARE * first_seconds
+    seconds = EVALUATED_SHARE * FINAL_SHARE * evidence.first_seconds
     affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
     known = evidence.inspected.validation_samples
     assert known is not None  # or it was refused
+    evidence.validation_samples = None
     if affordable < known:
         evidence.validation_samples = _multiple(1 << (affordable.bit_length() - 1), probed)
-        evidence.notes.append(
-            f"Trials are validated on {evidence.validation_samples:,} of {known:,} samples, since "
-            "all would take over half as long as training: of arrays on a random part, else on the "
-            "first, which must not be sorted. A larger trials.budget affords more."
-        )
     samples = evidence.validation_samples or known
     evidence.overhead_seconds = session.start_seconds + evaluations * samples / rate
+
+
+def _tell_of_fewer_evaluated(evidence: Evidence) -> None:
+    if evidence.validation_samples is not None:
+        evidence.notes.append(
+            f"Trials are validated on {evidence.validation_samples:,} of "
+            f"{evidence.inspected.validation_samples:,} samples, since all would take over half as "
+            "long as training: of arrays on a random part, else on the first, which must not be "
+            "sorted. A larger trials.budget affords more."
+        )
 
 
 def _evaluated_per_second(point: BenchmarkPoint) -> float:
@@ -159,21 +167,30 @@ def share_what_is_left(evidence: Evidence, recipe: Recipe, finalists: int) -> No
         evidence.final_seconds, evidence.goes_on = cut, False
 
 
-def _affordable(evidence: Evidence, session: Session, jobs: int) -> float:
+def _affordable(evidence: Evidence, session: Session, plan: Callable[[float], float]) -> float:
     """Training seconds: trials.budget, or what the time limit leaves for it; negative: none.
 
-    By what the jobs before took, whenever they ran: a run that goes on plans the same trials.
+    By what the jobs before took, whenever they ran: a run that goes on plans the same trials. And
+    so does one that is given this budget, with more time: evaluations go by the budget alone.
     """
     recipe = session.recipe
-    left = recipe.time_limit - session.kept_seconds - jobs * evidence.overhead_seconds
-    if left >= recipe.trials.budget:
-        return float(recipe.trials.budget)
+    left = recipe.time_limit - session.kept_seconds
+    budget, most = 0.0, float(recipe.trials.budget)
+    if plan(most) <= left:
+        return most
+    for _ in range(HALVINGS):
+        middle = (budget + most) / 2
+        if plan(middle) <= left:
+            budget = middle
+        else:
+            most = middle
+    budget += min(0.0, left - plan(budget))
     evidence.notes.append(
         f"time_limit {format_duration(recipe.time_limit)} leaves "
-        f"{format_duration(max(0.0, left))} of training for trials, instead of trials.budget "
+        f"{format_duration(max(0.0, budget))} of training for trials, instead of trials.budget "
         f"{format_duration(recipe.trials.budget)}."
     )
-    return left
+    return budget
 
 
 def _too_little(
