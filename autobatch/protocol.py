@@ -262,6 +262,7 @@ class Inspected(Tagged):
     settings: dict[str, str] = {}  # of the environment, which a framework reads as it starts
     rate_setters: tuple[str, ...] = ()  # callbacks that set the rate, left out
     steps_made: int = 0  # by the optimizer of a saved model
+    validation_is_batched: bool = False  # by the user's code, which decides their size
 
     @property
     def schedule_counts_steps(self) -> bool:

@@ -415,9 +415,9 @@ def test_seeds_that_would_tell_are_named_with_the_time_limit_that_they_take(
     assert not any("instead of trials.budget" in each for each in again.warnings)
 
 
-def validated_on(tmp_path, samples, *overrides, kind=PretendDevice):
+def validated_on(tmp_path, samples, *overrides, kind=PretendDevice, **facts):
     """(samples that trials are validated on, warnings)"""
-    device = kind(facts=inspected(validation_samples=samples))
+    device = kind(facts=inspected(validation_samples=samples, **facts))
     found = tune(tmp_path, device, *overrides)
     (asked,) = {task.validation_samples for task in device.tasks if isinstance(task, Trial)}
     return asked, " ".join(found.warnings)
@@ -441,6 +441,13 @@ def test_validation_is_drawn_no_faster_than_what_training_waits_for(tmp_path):
     free, _ = validated_on(tmp_path / "a", 2_000_000)
     bound, _ = validated_on(tmp_path / "b", 2_000_000, kind=BoundByInput)
     assert bound < free
+
+
+def test_validation_that_comes_in_batches_is_no_faster_than_at_the_users_own_size(tmp_path):
+    """As they are built for it, whatever larger batches would gain."""
+    free, _ = validated_on(tmp_path / "a", 2_000_000)
+    built, _ = validated_on(tmp_path / "b", 2_000_000, validation_is_batched=True)
+    assert built < free
 
 
 def test_a_time_limit_that_is_named_is_enough_for_validation_too(tmp_path):
@@ -2309,6 +2316,22 @@ def out_of_time_in(opened, stage):
             opened.started -= 3600
 
     opened.on_event = on_event
+
+
+class SlowlyEvaluated(PretendDevice):
+    """Each evaluation takes a second, whatever was planned; time goes by as tasks take it."""
+
+    def run(self, task, **more):
+        self.stopped_seconds = 0.0
+        if isinstance(task, Trial):
+            training = task.steps * self.step_seconds(task.batch_size)
+            self.stopped_seconds = -training - len(task.evaluate_at)
+        return super().run(task, **more)
+
+
+def test_time_is_kept_for_the_evaluations_of_finalists_which_have_more_than_first_trials(tmp_path):
+    found = tune(tmp_path, SlowlyEvaluated(), "time_limit=650s")
+    assert {c.seeds for c in found.candidates if c.is_finalist} == {5}
 
 
 @pytest.mark.parametrize(

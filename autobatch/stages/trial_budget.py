@@ -114,7 +114,10 @@ def _plan_evaluations(
     By a power of two: what went into it may change a little, and trials are the same.
     """
     evaluations = learning_curves.EVALUATIONS + 1
-    rate = max(map(_evaluated_per_second, measured.points))
+    points = measured.points
+    if evidence.inspected.validation_is_batched:  # as training is, at the baseline
+        points = (measured.point(evidence.baseline.batch_size),)
+    rate = max(map(_evaluated_per_second, points))
     seconds = EVALUATED_SHARE * FINAL_SHARE * evidence.first_seconds
     affordable = max(LEAST_VALIDATION_SAMPLES, int(seconds * rate / evaluations))
     known = evidence.inspected.validation_samples

@@ -85,9 +85,8 @@ class _Trials:
         self.session, self.evidence = session, evidence
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
-        self._overheads: list[float] = []  # seconds of each trial beside its training
-        # Of each size: seconds of trials over those by the benchmark.
-        self._pace: dict[int, list[float]] = {}
+        self._overheads: list[float] = []  # seconds of each first trial beside its training
+        self._pace: dict[int, list[float]] = {}  # by size: seconds over those by the benchmark
         self._is_cut = False  # not all trials were done, for want of time
 
     def climb(self, sizes: list[int], *, within: Mapping[int, float]) -> None:
@@ -164,7 +163,8 @@ class _Trials:
                 break
             for setting, curve in block.items():
                 evidence.finals.setdefault(setting, {})[seed] = curve
-        self._tell_what_is_left()
+        if self._is_cut:
+            self._tell_what_is_left()
         self._tell_of_contention()
         if not evidence.finals:
             self.session.end_if_stopped()
@@ -176,11 +176,13 @@ class _Trials:
         return trials * (self.evidence.final_seconds + self._overhead_seconds())
 
     def _overhead_seconds(self) -> float:
-        return median(self._overheads) if self._overheads else self.evidence.overhead_seconds
+        """Of a finalist's trial, by those of first trials, which are evaluated less often."""
+        if not self._overheads:
+            return self.evidence.overhead_seconds
+        start = self.session.start_seconds
+        return start + learning_curves.MORE_EVALUATIONS * max(0.0, median(self._overheads) - start)
 
     def _tell_what_is_left(self) -> None:
-        if not self._is_cut:
-            return
         why = self.session.why_it_ends()
         again = "" if self.session.is_stopped() else " Started again, it goes on from here."
         self.evidence.notes.append(
@@ -232,7 +234,8 @@ class _Trials:
         if entry.outcome.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
         evidence.starts[seed] = entry.outcome.start
-        self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
+        if not is_final:
+            self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
         if entry.outcome.as_compiled:
             planned = entry.outcome.steps * step_seconds
             self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)

@@ -120,6 +120,7 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
     assert [each.samples for each in found.extents] == [50, 20]
     assert "val_loss" in found.metrics
     assert found.fit_call == CALLS.get(kind, found.fit_call)
+    assert found.validation_is_batched == ("(batch_size={size})\n" in found.fit_call)
     named = [each for each in get_args(DataKind) if each in kind]
     assert [found.data_kind] == (named or ["arrays"])
     varies = [note for note in found.notes if "vary in length" in note]

@@ -14,6 +14,7 @@ from autobatch.worker import cache_files
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays, itemsize
 from autobatch.worker.backends import Backend, adapter
+from autobatch.worker.batches import Built
 from autobatch.worker.by_size import by_size, scheduler_exponent
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
 from autobatch.worker.called import Called, call_loader, call_of
@@ -140,6 +141,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         settings={name: value for name in READ_AT_IMPORT if (value := before[name])},
         rate_setters=rate_setters(callbacks),
         steps_made=max(map(steps_made, found), default=0),
+        validation_is_batched=isinstance(data.validation, Built),
     )
 
 
