@@ -683,6 +683,37 @@ def test_the_choice_is_verified_in_memory_at_its_very_size(tmp_path):
     assert found.peak_bytes == MIB + 100_000 * found.batch_size
 
 
+def greedy(device):
+    """Whose steps hold what they are given, as with allocators that give nothing back."""
+    fits = device._probe
+
+    def ask(task):
+        found = fits(task)
+        held = int(0.95 * task.limit_bytes)
+        return changed(found, peak_bytes=held) if isinstance(found, Fits) else found
+
+    device._probe = ask
+    return device
+
+
+def test_the_choice_keeps_the_headroom_though_its_steps_would_take_what_there_is(tmp_path):
+    found = tune(tmp_path, greedy(PretendDevice()))
+    assert found.batch_size < found.probe.ceiling
+    assert found.peak_bytes < 0.9 * found.probe.limit_bytes
+    assert not any("leaves less than the headroom" in warning for warning in found.warnings)
+
+
+def test_the_users_own_size_that_does_not_keep_the_headroom_is_verified_without(tmp_path):
+    device = greedy(PretendDevice())
+    fits, out = device._probe, OutOfMemory(evidence="OOM")
+    device._probe = lambda task: (
+        out if task.batch_size == 32 and task.verify and task.limit_bytes < LIMIT else fits(task)
+    )
+    found = tune(tmp_path, device, "trials.seeds=1")  # with which it stays
+    assert (found.batch_size, found.peak_bytes) == (32, int(0.95 * LIMIT))
+    assert any("Batch 32 is yours, and leaves less than" in warning for warning in found.warnings)
+
+
 def test_probe_reports_what_fits_and_what_keeps_the_headroom(tmp_path):
     device = PretendDevice(fits_up_to=10**9)
     found = probe(tmp_path, device, limit_bytes=200 * MIB)

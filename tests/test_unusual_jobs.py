@@ -721,12 +721,12 @@ def test_what_fails_in_a_verification_of_its_own_gives_way_also_to_larger_sizes(
 def test_a_ceiling_that_fails_in_a_verification_of_its_own_is_lowered(tmp_path):
     class Failing(PretendDevice):
         def _probe(self, task):
-            is_it = task.verify and task.limit_bytes == limit_bytes and task.batch_size == ceiling
+            is_it = task.verify and task.limit_bytes < limit_bytes and task.batch_size == ceiling
             failed = UserCodeFailed(message="ValueError: 127", traceback="")
             return failed if is_it else super()._probe(task)
 
     def found(directory):
-        asked = ["recommend.prefer=large", "trials.learning_rate=none"]
+        asked = ["recommend.prefer=large", "trials.learning_rate=none", "batch_sizes.max=256"]
         device = Failing(critical_batch=2000.0, best_rate=lambda size: 0.01)
         with session(tmp_path / directory, device, asked, limit_bytes=limit_bytes) as opened:
             return tuner.tune(opened)

@@ -43,12 +43,13 @@ def verified_choice(
     while True:
         choice = choose(evidence, ceiling=probed.ceiling, prefer=prefer, unverified=unverified)
         size = choice.setting.batch_size
-        peak_bytes, failed = _verify(made, size)
+        is_own = size == evidence.baseline.batch_size
+        peak_bytes, failed = _verify(made, size, ceiling=probed.ceiling, is_own=is_own)
         if peak_bytes is not None:
             doubts += [made.doubt] if made.doubt else []
             return Chosen(choice, probed, peak_bytes, True, tuple(doubts))
         why = "the run was interrupted before" if failed is None else why_it_failed(failed)
-        if failed is None or size == evidence.baseline.batch_size:
+        if failed is None or is_own:
             doubts.append(f"{_unverified(size, why)}the peak told is of another size.")
             return Chosen(choice, probed, probed.ceiling_peak_bytes, False, tuple(doubts))
         unverified[size] = why
@@ -76,12 +77,19 @@ def _unverified(size: int, why: str) -> str:
     return f"Batch {size} was not verified by itself ({why}); "
 
 
-def _verify(made: Probes, size: int) -> tuple[int | None, Outcome | None]:
-    """The peak, if it passes; else what came of it, if the run was not interrupted before."""
-    limit_bytes = made.session.limit_bytes
+def _verify(
+    made: Probes, size: int, *, ceiling: int, is_own: bool
+) -> tuple[int | None, Outcome | None]:
+    """The peak, if it passes; else what came of it, if the run was not interrupted before.
+
+    What keeps the headroom has to do so here, too; the user's own size may do without.
+    """
+    limit_bytes, headroom = made.session.limit_bytes, made.session.recipe.device.headroom
+    limits = [int(limit_bytes * (1 - headroom))] if size <= ceiling else []
+    limits += [limit_bytes] if is_own else []
     try:
-        if made.final(size, limit_bytes) is not None:
+        if any(made.final(size, each) is not None for each in limits):
             return made.peak(size), None
     except InterruptedRunError:
         return None, None
-    return None, made.failed_verification(size, limit_bytes).outcome
+    return None, made.failed_verification(size, limits[-1]).outcome
