@@ -28,7 +28,8 @@ def step_time(points: Sequence[BenchmarkPoint]) -> StepTime | None:
     """The fit to all points; None for fewer than three."""
     if len(points) < MIN_SIZES:
         return None
-    sizes, rates = _sizes(points), _rates(points)
+    sizes = np.array([point.batch_size for point in points], float)
+    rates = np.array([point.samples_per_second for point in points])
     spreads = _spreads(points)
     rng = np.random.default_rng(0)
     drawn = rates * np.exp(rng.normal(size=(DRAWS, len(points))) * spreads)
@@ -91,14 +92,6 @@ def _interval(found: Array) -> Interval:
     value = float(found[0])
     low, high = np.quantile(found[1:], [0.025, 0.975])
     return Interval(value=value, low=min(value, float(low)), high=max(value, float(high)))
-
-
-def _sizes(points: Sequence[BenchmarkPoint]) -> Array:
-    return np.array([point.batch_size for point in points], float)
-
-
-def _rates(points: Sequence[BenchmarkPoint]) -> Array:
-    return np.array([point.samples_per_second for point in points])
 
 
 def _spreads(points: Sequence[BenchmarkPoint]) -> Array:

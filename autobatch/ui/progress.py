@@ -125,7 +125,7 @@ class Progress:
             curves = [curve for seed, curve in by_seed.items() if curve and self._counts(seed)]
             if contest is not None and curves:
                 best: Callable[[Curve], float] = max if contest.maximise else min
-                judged = _last if contest.anneals else best
+                judged = (lambda curve: curve[-1]) if contest.anneals else best
                 ranked.append(
                     Ranked(
                         batch_size=size,
@@ -216,10 +216,6 @@ class Progress:
             return ()
         metrics = [evaluation.metrics for evaluation in outcome.evaluations]
         return tuple(found[contest.metric] for found in metrics if contest.metric in found)
-
-
-def _last(curve: Curve) -> float:
-    return curve[-1]
 
 
 def _is_baseline(contest: Contest, size: int, rate: float) -> bool:

@@ -228,11 +228,8 @@ def measured(candidate: Candidate, result: Recommendation) -> tuple[str, ...]:
     found = {result.metric: candidate.val_loss, "sharpness": candidate.sharpness}
     equal = candidate.val_loss_at_equal_steps, candidate.val_loss_at_equal_samples
     found |= zip(EQUAL, equal, strict=True)
-    return tuple(_number(found[name]) for name in measures(result))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    values = (found[name] for name in measures(result))
+    return tuple("" if value is None else f"{value:.4g}" for value in values)
 
 
 def reached_in(candidate: Candidate, result: Recommendation) -> str:

@@ -104,7 +104,7 @@ def unbatched(dataset: Any, source: str, look: Look, model: Any = None, *, ends:
         notes += (unknown_size_note(source, count, ends=ends),)
         dataset = dataset.take(count) if ends else dataset
     specs = leaves(dataset.element_spec)
-    ragged = any(map(_is_ragged_spec, specs))
+    ragged = any(type(spec).__name__ == "RaggedTensorSpec" for spec in specs)
     shapes = [spec.shape for spec in specs]
     if any(shape.rank is None for shape in shapes):
         raise UserError(
@@ -245,7 +245,3 @@ def cardinality(dataset: Any, source: str) -> int | None:
             "through the data again in every epoch.",
         )
     return known if known > 0 else None
-
-
-def _is_ragged_spec(spec: Any) -> bool:
-    return type(spec).__name__ == "RaggedTensorSpec"

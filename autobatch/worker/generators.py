@@ -170,12 +170,9 @@ class _Stream:
         shapes = inner_shapes(batch)
         self._kinds = self._kinds or kinds
         if kinds != self._kinds or self.shapes not in (None, shapes):
+            told = ", ".join(f"{leaf.dtype} {leaf.shape}" for leaf in leaves(batch))
             raise UserError(
-                f"{where} has arrays of {_told(batch)}, other than those before it.",
+                f"{where} has arrays of {told}, other than those before it.",
                 hint="All batches must have arrays of the same types and shapes.",
             )
         return batch
-
-
-def _told(batch: Any) -> str:
-    return ", ".join(f"{leaf.dtype} {leaf.shape}" for leaf in leaves(batch))

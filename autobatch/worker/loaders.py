@@ -170,7 +170,7 @@ def of_loader(
         refuse_empty(source, size)
     rows = rows_of_batch(first)
     size = size or rows
-    batches = _length(loader)
+    batches = len(loader) if hasattr(loader.dataset, "__len__") else None  # as Keras has it
     check_size(rows, size, alone=batches in (1, None), source=source)
     if told is not None:
         count, is_whole = told, True
@@ -194,11 +194,6 @@ def of_loader(
         form=str(form),
         drops_remainder=drops_remainder,
     )
-
-
-def _length(loader: Any) -> int | None:
-    """Batches in an epoch, as Keras has it."""
-    return len(loader) if hasattr(loader.dataset, "__len__") else None
 
 
 def _told_samples(loader: Any) -> int | None:

@@ -258,8 +258,5 @@ def only_predict() -> None:
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     from autobatch.worker.backends.traced_steps import counted_by_the_graph
 
-    return counted_by_the_graph(model, batch_size, _replicas())
-
-
-def _replicas() -> int:
-    return int(_strategies[0].num_replicas_in_sync) if _strategies else 1
+    replicas = int(_strategies[0].num_replicas_in_sync) if _strategies else 1
+    return counted_by_the_graph(model, batch_size, replicas)
