@@ -40,8 +40,8 @@ class StepLog:
     A batch has the size asked if at least half of its components have it, else that of the last.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+    def __init__(self, batch_size: int, synchronise: Callable[[], None]) -> None:
+        self.batch_size, self.synchronise = batch_size, synchronise
         self._sizes: list[int] = []
 
     def add(self, batch: Any) -> None:
@@ -53,6 +53,7 @@ class StepLog:
         self._sizes.append(self.batch_size if full else sizes[-1])
 
     def count(self) -> StepCount:
+        self.synchronise()
         return StepCount(
             full=self._sizes.count(self.batch_size),
             steps=len(self._sizes),
@@ -166,6 +167,16 @@ def adapter(fit_arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tf.data.Dataset, that it is not shuffled
         return get_data_adapter(**({"shuffle": True} | fit_arguments))
+
+
+def moved(batches: Iterable[Any]) -> Iterator[Any]:
+    """For `batches`: with all arrays on the device."""
+    import keras
+
+    for batch in batches:
+        yield keras.tree.map_structure(
+            lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
+        )
 
 
 def epochs_of(batches: Callable[[], Iterable[Any]]) -> Callable[[], Callable[[], bool]]:

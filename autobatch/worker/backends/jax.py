@@ -8,16 +8,16 @@ its limit is a share of the device. XLA compiles the step once for each shape of
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.protocol import Abilities, Job
+from autobatch.protocol import Abilities, Job, ignore
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
     adapter,
     epochs_of,
     hide_gpus_from_tensorflow,
+    moved,
     of_held,
 )
 from autobatch.worker.backends.compiled_steps import analysed, memory
@@ -94,12 +94,8 @@ def _share_among(replicas: int) -> None:
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:replicas]))
 
 
-def watch_memory(give_up: Callable[[str], None]) -> None:
-    """An allocation fails at once, or not at all."""
-
-
-def scope() -> AbstractContextManager[Any]:
-    return contextlib.nullcontext()  # the distribution that was set is everywhere
+watch_memory = ignore  # an allocation fails at once, or not at all
+scope = contextlib.nullcontext  # the distribution that was set is everywhere
 
 
 def device() -> tuple[str, str]:
@@ -147,12 +143,7 @@ def synchronise() -> None:
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
-    import keras
-
-    for batch in adapter(fit_arguments).get_jax_iterator():
-        yield keras.tree.map_structure(
-            lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
-        )
+    return moved(adapter(fit_arguments).get_jax_iterator())
 
 
 def resident_batch(fit_arguments: dict[str, Any]) -> Any:
@@ -226,7 +217,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
 
     So their memory is known before they run, for training and for validation.
     """
-    seen = StepLog(batch_size)
+    seen = StepLog(batch_size, synchronise)
 
     def make_train_function(force: bool = False) -> None:
         if model.train_function is not None and not force:
@@ -247,11 +238,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     model.make_train_function, model.train_function = make_train_function, None
     model.make_test_function, model.test_function = make_test_function, None
 
-    def read() -> StepCount:
-        synchronise()
-        return seen.count()
-
-    return read
+    return seen.count
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:

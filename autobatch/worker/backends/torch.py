@@ -8,16 +8,16 @@ A failed allocation is an exception at once.
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.protocol import Abilities, Job
+from autobatch.protocol import Abilities, Job, ignore
 from autobatch.worker.backends import (
     StepCount,
     StepLog,
     adapter,
     epochs_of,
     hide_gpus_from_tensorflow,
+    moved,
     torch_errors,
 )
 from autobatch.worker.backends.private_memory import PrivateMemory
@@ -62,12 +62,8 @@ def configure(device: str, limit_bytes: int | None, replicas: int) -> None:
     _memory.start(limit_bytes)
 
 
-def watch_memory(give_up: Callable[[str], None]) -> None:
-    """An allocation fails at once, or not at all."""
-
-
-def scope() -> AbstractContextManager[Any]:
-    return contextlib.nullcontext()
+watch_memory = ignore  # an allocation fails at once, or not at all
+scope = contextlib.nullcontext
 
 
 def _start_threads() -> None:
@@ -140,12 +136,7 @@ def resident_batch(fit_arguments: dict[str, Any]) -> Any:
 
 
 def batches(fit_arguments: dict[str, Any]) -> Iterator[Any]:
-    import keras
-
-    for batch in adapter(fit_arguments).get_torch_dataloader():
-        yield keras.tree.map_structure(
-            lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), batch
-        )
+    return moved(adapter(fit_arguments).get_torch_dataloader())
 
 
 def gradients(model: Any) -> Callable[[Any, float], list[Any]]:
@@ -199,7 +190,7 @@ def only_predict() -> None:
 
 
 def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
-    seen = StepLog(batch_size)
+    seen = StepLog(batch_size, synchronise)
     step = model.train_step
 
     def counting_train_step(data: Any) -> Any:
@@ -209,11 +200,7 @@ def count_steps(model: Any, batch_size: int) -> Callable[[], StepCount]:
     model.train_step = counting_train_step
     model.train_function = None  # one made before, by the user's code, would not be counted
 
-    def read() -> StepCount:
-        synchronise()
-        return seen.count()
-
-    return read
+    return seen.count
 
 
 def out_of_memory_evidence(error: BaseException) -> str | None:
