@@ -4,36 +4,41 @@
 `UserError`: it is there, but not what it must be (the user's code is to be mended).
 """
 
+from autobatch.protocol import Outcome, OverBudget, Predicted, TargetMissing, UserCodeFailed
 
-class TargetError(Exception):
+
+class Concluded(Exception):
+    """Ends the work on a job, whose answer is `outcome`."""
+
+    outcome: Outcome
+
+
+class TargetError(Concluded):
     """The recipe names a file, module, callable or argument that is not there."""
+
+    is_device = False
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
+        self.outcome = TargetMissing(message=message, hint=hint, is_device=self.is_device)
 
 
 class DeviceError(TargetError):
     """The framework does not see the device."""
 
-
-class OverLimitError(Exception):
-    """A step would need more than the limit, by an analysis of it; it was not run."""
-
-    def __init__(self, peak_bytes: int) -> None:
-        super().__init__(f"{peak_bytes} bytes are needed")
-        self.peak_bytes = peak_bytes
+    is_device = True
 
 
-class PredictedMemory(Exception):  # no error: it ends a training that is not to run
-    """What a step would need, by an analysis of it; it was not run, as that was not asked for."""
+class NotRun(Concluded):
+    """A step is not run: by an analysis it needs too much, or nothing else was asked."""
 
-    def __init__(self, peak_bytes: int) -> None:
-        super().__init__(f"{peak_bytes} bytes would be needed")
-        self.peak_bytes = peak_bytes
+    def __init__(self, outcome: OverBudget | Predicted) -> None:
+        super().__init__(f"{outcome.peak_bytes} bytes would be needed")
+        self.outcome = outcome
 
 
-class UserError(Exception):
+class UserError(Concluded):
     """The user's model or data is not what it must be.
 
     Its text has the hint too: from within tf.data, an exception comes home as nothing but text.
@@ -42,6 +47,7 @@ class UserError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(f"{message} {hint}" if hint else message)
         self.message, self.hint = message, hint
+        self.outcome = UserCodeFailed(message=message, hint=hint)
 
 
 def uncounted_memory() -> UserError:

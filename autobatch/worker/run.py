@@ -30,11 +30,8 @@ from autobatch.protocol import (
     JobProgress,
     Outcome,
     OutOfMemory,
-    OverBudget,
-    Predicted,
     Probe,
     RangeTest,
-    TargetMissing,
     Task,
     Trial,
     UserCodeFailed,
@@ -57,13 +54,7 @@ from autobatch.worker.frames import (
     users_message,
     users_traceback,
 )
-from autobatch.worker.mistakes import (
-    DeviceError,
-    OverLimitError,
-    PredictedMemory,
-    TargetError,
-    UserError,
-)
+from autobatch.worker.mistakes import Concluded
 from autobatch.worker.parent import end_with_template, end_with_tool
 from autobatch.worker.set_too_late import BACKEND, refusing_what_is_set_too_late
 
@@ -91,16 +82,8 @@ def run(job: Job, report: Report, give_up: Callable[[Outcome], None]) -> Outcome
         )
         with refusing_what_is_set_too_late(job):
             return _ask(job, backend, report)
-    except TargetError as error:
-        return TargetMissing(
-            message=error.message, hint=error.hint, is_device=isinstance(error, DeviceError)
-        )
-    except UserError as error:
-        return UserCodeFailed(message=error.message, hint=error.hint)
-    except OverLimitError as error:
-        return OverBudget(peak_bytes=error.peak_bytes)
-    except PredictedMemory as prediction:
-        return Predicted(peak_bytes=prediction.peak_bytes)
+    except Concluded as concluded:
+        return concluded.outcome
     except BaseException as error:  # theirs, also SystemExit and what Rust or asyncio raises
         said = no_memory(error)
         evidence = said or backend.out_of_memory_evidence(error)

@@ -148,7 +148,7 @@ class Backend(Protocol):
         it, and returns one that draws its next batch as `fit` does; False at its end."""
 
     def only_predict(self) -> None:
-        """Steps that are counted end with PredictedMemory before they run, where that is known."""
+        """Steps that are counted end with Predicted before they run, where that is known."""
 
     def count_steps(self, model: Any, batch_size: int) -> Callable[[], StepCount]:
         """Make the model's own training step count the batches that it ran on, of all replicas."""

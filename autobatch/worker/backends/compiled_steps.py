@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from autobatch.worker.mistakes import OverLimitError, PredictedMemory
+from autobatch.protocol import OverBudget, Predicted
+from autobatch.worker.mistakes import NotRun
 
 
 class Memory:
@@ -21,9 +22,9 @@ class Memory:
             return
         needed_bytes *= self.sharing
         if self.limit_bytes is not None and needed_bytes > self.limit_bytes:
-            raise OverLimitError(needed_bytes)
+            raise NotRun(OverBudget(peak_bytes=needed_bytes))
         if self.only_predicts:
-            raise PredictedMemory(needed_bytes)
+            raise NotRun(Predicted(peak_bytes=needed_bytes))
         self.peak_bytes = max(self.peak_bytes, needed_bytes)
 
 
