@@ -31,7 +31,7 @@ class Unbatched:
     """A dataset of single samples. Where they vary in size, batches are padded, ragged or texts."""
 
     kind: ClassVar[DataKind] = "dataset"
-    dataset: Any
+    data: Any
     count: int
     padded: bool = False
     varied: bool = False
@@ -41,7 +41,7 @@ class Unbatched:
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         import tensorflow as tf
 
-        batch = self.dataset.padded_batch if self.padded else self.dataset.batch
+        batch = self.data.padded_batch if self.padded else self.data.batch
         return {"x": batch(batch_size).prefetch(tf.data.AUTOTUNE)}
 
     def fit_call(self, loader: str) -> str:
@@ -50,11 +50,11 @@ class Unbatched:
 
     def part(self, count: int) -> "Unbatched":
         count = min(count, self.count) if self.is_whole else count
-        return replace(self, dataset=self.dataset.take(count), count=count)
+        return replace(self, data=self.data.take(count), count=count)
 
     def without(self, count: int) -> "Unbatched":
         """All but the first `count` samples."""
-        return replace(self, dataset=self.dataset.skip(count), count=self.count - count)
+        return replace(self, data=self.data.skip(count), count=self.count - count)
 
     def longest(self, batch_size: int) -> "Unbatched":
         """The largest of the samples looked at, in memory."""
@@ -64,23 +64,23 @@ class Unbatched:
 
         largest: list[tuple[int, int, Any]] = []
         until = time.monotonic() + LOOK_SECONDS
-        for index, sample in enumerate(self.dataset.take(max(LOOK_SAMPLES, batch_size))):
+        for index, sample in enumerate(self.data.take(max(LOOK_SAMPLES, batch_size))):
             keep = heapq.heappush if len(largest) < batch_size else heapq.heappushpop
             keep(largest, (bytes_of(sample), index, sample))
             if time.monotonic() > until and len(largest) >= batch_size:
                 break
         samples = [sample for _, _, sample in largest]
         dataset = tf.data.Dataset.from_generator(
-            lambda: iter(samples), output_signature=self.dataset.element_spec
+            lambda: iter(samples), output_signature=self.data.element_spec
         )
-        return replace(self, dataset=dataset, count=len(samples), is_whole=True)
+        return replace(self, data=dataset, count=len(samples), is_whole=True)
 
     def after(self, first: "Unbatched") -> "Unbatched":
-        dataset = first.dataset.concatenate(self.dataset)
-        return replace(self, dataset=dataset, count=first.count + self.count)
+        dataset = first.data.concatenate(self.data)
+        return replace(self, data=dataset, count=first.count + self.count)
 
     def fingerprint(self) -> list[bytes]:
-        return [identity(self.dataset, self.count if self.is_whole else None)]
+        return [identity(self.data, self.count if self.is_whole else None)]
 
 
 def identity(dataset: Any, count: int | None) -> bytes:

@@ -26,10 +26,7 @@ def held(source: Source, most_bytes: float, *, seed: int) -> Source:
             set_seed(seed)
             is_held = _are_within(most_bytes, source.data, batches.append)
         return source.of(batches) if is_held else source
-    if isinstance(source, Unbatched):
-        cached = source.dataset.cache()
-        return replace(source, dataset=cached) if _are_within(most_bytes, cached) else source
-    if isinstance(source, DatasetBatches) and source.kind == "dataset":
+    if isinstance(source, (Unbatched, DatasetBatches)) and source.kind == "dataset":
         cached = source.data.cache()
         return replace(source, data=cached) if _are_within(most_bytes, cached) else source
     return source

@@ -50,8 +50,9 @@ def draws_alike(dataset: Any) -> bool:
 
 def order_notes(train: Source, model: keras.Model, size: int, *, is_split: bool) -> tuple[str, ...]:
     """Where training data of more than one batch is in one order, and need not be."""
-    dataset = _dataset_of(train)
-    if dataset is None or train.count <= size or recurrent_states(model):
+    if not isinstance(train, (Unbatched, DatasetBatches)) or train.kind != "dataset":
+        return ()  # of a generator, nothing is known
+    if train.count <= size or recurrent_states(model):
         return ()
     both = ", and return (train, validation): what shuffles is not split" if is_split else ""
     told = {
@@ -68,19 +69,10 @@ def order_notes(train: Source, model: keras.Model, size: int, *, is_split: bool)
         "Put .shuffle before that .map, or augment by Keras' layers, for each to draw anew."
     )
     try:
-        order, draws = order_of(dataset), draws_alike(dataset)
+        order, draws = order_of(train.data), draws_alike(train.data)
     except Exception:  # of a kind that TensorFlow's own names do not tell: no note is worth a run
         return ()
     return (*((told[order],) if order in told else ()), *((alike,) if draws else ()))
-
-
-def _dataset_of(source: Source) -> Any:
-    """The user's; None where there is none."""
-    if isinstance(source, Unbatched):
-        return source.dataset
-    if isinstance(source, DatasetBatches) and source.kind == "dataset":  # else of a generator
-        return source.data
-    return None
 
 
 def _steps(dataset: Any) -> Iterator[Any]:

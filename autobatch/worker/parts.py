@@ -54,7 +54,7 @@ def split(whole: Source, name: str) -> tuple[Source, Source | None, str]:
     if isinstance(whole, Arrays):
         train: Source = whole.rows(0, kept)
         validation: Source = whole.rows(kept, whole.count)
-    elif isinstance(whole, Unbatched) and not shuffles(whole.dataset):
+    elif isinstance(whole, Unbatched) and not shuffles(whole.data):
         train, validation = whole.part(kept), whole.part(whole.count).without(kept)
     else:
         why = (

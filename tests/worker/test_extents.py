@@ -72,7 +72,7 @@ def test_counting_ends_with_the_time_for_it_and_leaves_validation_as_much():
     looks = [unbatched(endless(), "it", Look(seconds), ends=True) for seconds in (0.0, 0.2)]
     assert [look.is_whole for look in looks] == [False, False]
     assert 1 == looks[0].count < looks[1].count
-    assert [sum(1 for _ in look.dataset) for look in looks] == [look.count for look in looks]
+    assert [sum(1 for _ in look.data) for look in looks] == [look.count for look in looks]
     assert looks[0].fingerprint() == looks[1].fingerprint()
 
 
