@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import sys
 from functools import cache
@@ -79,7 +78,7 @@ def page(template: str, *, charts: list[Chart], **shown: Any) -> str:
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             scripts=[Markup(script) for script in scripts] if charts else [Markup(scripts[1])],
             hashes=" ".join(map(_hash, scripts)),
-            figures=Markup(_json(figures)),
+            figures=figures,
             charts=charts,
             **shown,
         )
@@ -109,14 +108,6 @@ def _templates() -> "Environment":
 def _hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _json(value: Any) -> str:
-    """JSON that can stand inside a script element, whatever is in it."""
-    text = json.dumps(value)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def write_report(directory: Path, output: Path | None = None, *, force: bool = False) -> Path:
