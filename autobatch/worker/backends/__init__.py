@@ -190,6 +190,12 @@ def epochs_of(batches: Callable[[], Iterable[Any]]) -> Callable[[], Callable[[],
     return begin
 
 
+def line_with(text: str, signs: Iterable[str]) -> str | None:
+    """The first line that has one of `signs`."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if any(sign in line for sign in signs)), None)
+
+
 def of_held(text: str, held: int, limit: int | None, *, near: bool = True) -> str | None:
     """Evidence for an error `text` that does not say what ran out: that memory was nearly all held.
 

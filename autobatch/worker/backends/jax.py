@@ -17,16 +17,17 @@ from autobatch.worker.backends import (
     adapter,
     epochs_of,
     hide_gpus_from_tensorflow,
+    line_with,
     moved,
     of_held,
 )
 from autobatch.worker.backends.compiled_steps import analysed, memory
 from autobatch.worker.backends.jax_gpus import (
     NOT_STARTED,
+    OUT_OF_MEMORY,
     UNSPECIFIC,
     counted_bytes,
     gpu_environment,
-    said_of_memory,
     start_cuda,
 )
 from autobatch.worker.mistakes import DeviceError
@@ -245,7 +246,7 @@ def out_of_memory_evidence(error: BaseException) -> str | None:
     text = str(error)
     if not type(error).__module__.startswith(("jax", "jaxlib")) and NOT_STARTED not in text:
         return None
-    if said := said_of_memory(text):
+    if said := line_with(text, OUT_OF_MEMORY):
         return said
     if any(sign in text for sign in UNSPECIFIC):
         return of_held(text, *_held_and_limit())

@@ -2,6 +2,7 @@
 
 import os
 
+from autobatch.worker.backends import line_with
 from autobatch.worker.mistakes import DeviceError, TargetError, unusable_gpu
 
 PLATFORMS, ALLOCATOR = "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_ALLOCATOR"
@@ -46,7 +47,7 @@ def start_cuda(replicas: int) -> None:
     try:
         found = jax.default_backend()
     except RuntimeError as error:
-        if said_of_memory(str(error)):  # by others held, all of it
+        if line_with(str(error), OUT_OF_MEMORY):  # by others held, all of it
             raise
         raise unusable_gpu("JAX", error) from None
     if found != "gpu":
@@ -55,12 +56,6 @@ def start_cuda(replicas: int) -> None:
             hint="Install jax[cuda13] (or jax[cuda12]), or update the driver (CUDA 13 needs 580), "
             "or use --set device.kind=cpu.",
         )
-
-
-def said_of_memory(text: str) -> str | None:
-    """The first line of an error that says that memory ran out."""
-    lines = (line.strip() for line in text.splitlines())
-    return next((line for line in lines if any(sign in line for sign in OUT_OF_MEMORY)), None)
 
 
 def counted_bytes(what: str) -> int | None:

@@ -1,7 +1,7 @@
 """What TensorFlow's errors say of memory."""
 
 from autobatch.protocol import OTHER_SHORTAGES
-from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, of_held
+from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, line_with, of_held
 from autobatch.worker.backends.tensorflow_gpus import held_and_limit
 from autobatch.worker.frames import error_in_data
 
@@ -17,25 +17,20 @@ UNSPECIFIC = (*UNSPECIFIC_OF_CUDA, "No algorithm worked!")
 def out_of_memory_evidence(error: BaseException) -> str | None:
     import tensorflow as tf
 
-    if any(shortage in str(error) for shortage in OTHER_SHORTAGES):
+    text = str(error)
+    if any(shortage in text for shortage in OTHER_SHORTAGES):
         return None
     if not isinstance(error, tf.errors.ResourceExhaustedError):
         told = error_in_data(error)  # of a tf.py_function, too, where it has another type
         if told is not None:
             return told[0] if told[0].startswith("ResourceExhaustedError: ") else None
-        return _of_cuda(str(error)) if isinstance(error, tf.errors.OpError) else None
-    lines = _lines(str(error))
-    return next((line for line in lines if "OOM" in line or "memory" in line), lines[0])
+        return _of_cuda(text) if isinstance(error, tf.errors.OpError) else None
+    return line_with(text, ("OOM", "memory")) or text.splitlines()[0].strip()
 
 
 def _of_cuda(text: str) -> str | None:
     """The line that says so; by what is held, where none says what ran out."""
-    lines = _lines(text)
-    if said := next((line for line in lines if any(sign in line for sign in OF_CUDA)), None):
+    if said := line_with(text, OF_CUDA):
         return said
-    found = next((line for line in lines if any(sign in line for sign in UNSPECIFIC)), None)
+    found = line_with(text, UNSPECIFIC)
     return of_held(found, *held_and_limit()) if found else None
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines()]

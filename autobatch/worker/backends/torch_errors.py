@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, of_held
+from autobatch.worker.backends import UNSPECIFIC_OF_CUDA, line_with, of_held
 
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "bad_alloc", "CUDA out of memory"),
@@ -26,10 +26,9 @@ def evidence(
 ) -> str | None:
     """The line that says so, if memory ran out; by what is held, where an error does not say."""
     text = str(error)
-    says_so = isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY)
-    if says_so or _is_of_memory(error):
-        lines = text.splitlines() or [OF_MEMORY]
-        return next((line for line in lines if any(s in line for s in OUT_OF_MEMORY)), lines[0])
+    said = line_with(text, OUT_OF_MEMORY)
+    if _is_of_memory(error) or (said and isinstance(error, RuntimeError)):
+        return said or (text.splitlines() or [OF_MEMORY])[0]
     lost = isinstance(error, SystemError) and any(sign in text for sign in NO_EXCEPTION)
     if lost or any(sign in text for sign in UNSPECIFIC):
         return of_held(text, *held_and_limit(), near=not lost)
