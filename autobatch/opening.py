@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -45,7 +45,6 @@ from autobatch.users_file import refuse_unusable
 NAME_IT = "Name it: --target recipe.yaml."
 
 
-@contextmanager
 def open_session(
     target: str,
     *,
@@ -54,7 +53,7 @@ def open_session(
     fresh: Fresh = False,
     on_event: OnEvent = ignore,
     is_stopped: Callable[[], bool] = never,
-) -> Iterator[Session]:
+) -> AbstractContextManager[Session]:
     """Everything that one command needs, for a TARGET as the user types it.
 
     A `fresh` run keeps nothing of the one before; with "trials" all but them. Once `is_stopped()`,
@@ -64,8 +63,7 @@ def open_session(
     directory = at_home(run_directory) if run_directory else _directory_of(target, question)
     if aside := renewed(directory, question, fresh):
         on_event(Note(text=f"What was measured before is kept in {aside}."))
-    with open_run(recipe, question, directory, on_event, is_stopped) as session:
-        yield session
+    return open_run(recipe, question, directory, on_event, is_stopped)
 
 
 def recommendation_in(text: str) -> Recommendation:
@@ -86,7 +84,6 @@ def run_of(text: str, *, recommending: bool = False) -> Path:
         raise
 
 
-@contextmanager
 def open_verification(
     recommended: Recommendation,
     target: str | None,
@@ -95,7 +92,7 @@ def open_verification(
     run_directory: Path | None = None,
     on_event: OnEvent = ignore,
     is_stopped: Callable[[], bool] = never,
-) -> Iterator[Session]:
+) -> AbstractContextManager[Session]:
     """A run of its own, each time, for what was recommended; or for `target` in its place."""
     if target is not None:
         recipe, folder = read_target(target, overrides)
@@ -119,8 +116,7 @@ def open_verification(
     question = question_of(recipe, folder)
     name = f"verify-{run_name(recipe.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = run_directory or new_directory(RUNS / name)
-    with open_run(recipe, question, directory, on_event, is_stopped) as session:
-        yield session
+    return open_run(recipe, question, directory, on_event, is_stopped)
 
 
 @contextmanager
