@@ -10,17 +10,14 @@ from autobatch.doctor.facts import Diagnosis, Facts, Finding
 from autobatch.engine.gpus import Gpu
 from autobatch.errors import one_line
 from autobatch.frameworks import ALL_DISTRIBUTIONS
+from autobatch.ui.tables import facts_table
 from autobatch.units import counted, format_bytes
 
 COMMAND_CELLS = 40
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> RenderableType:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column()
-    for name, value in _rows(diagnosis):
-        facts.add_row(name, value)
+    facts = facts_table(*_rows(diagnosis))
     return Group(facts, "", *map(_finding, diagnosis.findings), _verdict(diagnosis))
 
 

@@ -38,7 +38,7 @@ def probe_table(result: ProbeResult) -> RenderableType:
         f"keeps {format_share(result.headroom)} free",
         f"[bold]{result.ceiling}[/] ({words.ceiling_peak(result)})",
     )
-    facts = _facts(
+    facts = facts_table(
         (result.name_of_largest, f"[bold]{result.largest_fitting}[/]"),
         *([keeps] if result.ceiling else []),
         *_shared(result.ceiling, result.replicas),
@@ -64,7 +64,7 @@ def benchmark_table(result: BenchmarkResult) -> RenderableType:
         (_benchmark_cells(point, result) for point in result.points),
         dispensable=("(bar)", "peak", "step", "J/sample"),
     )
-    facts = _facts(
+    facts = facts_table(
         ("knee", f"[bold]{result.knee}[/] {words.knee(result)}"),
         ("fastest", str(result.best)),
         *_shared(result.knee, result.replicas),
@@ -100,7 +100,7 @@ def _mark(batch_size: int, result: BenchmarkResult) -> str:
 
 
 def recommendation_table(result: Recommendation) -> RenderableType:
-    facts = _facts(
+    facts = facts_table(
         ("batch size", f"[bold green]{result.batch_size}[/]   [dim]{words.yours(result)}[/]"),
         (
             "learning rate",
@@ -172,7 +172,7 @@ def _accumulation(result: Recommendation) -> list[tuple[str, str]]:
     return [("gradient accumulation", words.accumulation(result))]
 
 
-def _facts(*rows: tuple[str, str]) -> Table:
+def facts_table(*rows: tuple[str, str]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
