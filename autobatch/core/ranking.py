@@ -7,6 +7,7 @@ the measured step time, so that a trial is the same however busy the machine was
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import comb, exp, hypot, log, sqrt
+from statistics import geometric_mean as geometric_mean
 from typing import TypeVar
 
 import numpy as np
@@ -221,7 +222,3 @@ def loss_difference(
 
 def unit_of(baseline: Sequence[float], learned: float) -> float:
     return max(abs(float(np.mean(baseline))), LEAST_SHARE * learned) or 1.0
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    return exp(sum(log(value) for value in values) / len(values))
