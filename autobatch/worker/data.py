@@ -21,6 +21,7 @@ from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.parts import fewer, in_parts_of, split
 from autobatch.worker.pydatasets import of_pydataset
+from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Look, Source, extent
 from autobatch.worker.synthetic import synthetic_samples
 from autobatch.worker.target import fixed_batch_size, has_fixed_inputs, parameters, recurrent_states
@@ -214,7 +215,9 @@ class _Loading:
             return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)
-            return of_pydataset(part, size, name, look, fixed_inputs=fixed)
+            with random_state_kept():  # an order that is drawn here goes by no size
+                self.called.draw_alike()
+                return of_pydataset(part, size, name, look, fixed_inputs=fixed)
         if is_loader(part):
             size = self.built_size(name, of_their_own=ends)
             return of_loader(part, size, name, look, ends=ends, fixed_inputs=fixed)

@@ -39,7 +39,7 @@ class PythonBatches(Built):
         full, ragged = divmod(count, self.size)
         if is_distinct:  # a ragged one is built here
             kept = [cut(self.data[full], 0, ragged)] if ragged else []
-            view = _View(self.data, full=full, kept=kept)
+            view = _View(self.data, full=full, kept=kept, stays=True)
         else:
             view = _View(self.data, full=full, ragged=ragged)
         return replace(self, data=view, count=count)
@@ -77,6 +77,7 @@ class _View(keras.utils.PyDataset):
     """The first `full` of the user's `batches`, one of `ragged` samples, and some kept in memory.
 
     `fit` shuffles them; those in memory are the last, as Keras takes the shapes from the first.
+    One that `stays` lets no epoch shuffle the batches: a part would be of other samples.
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class _View(keras.utils.PyDataset):
         full: int = 0,
         ragged: int = 0,
         kept: Sequence[Any] = (),
+        stays: bool = False,
     ) -> None:
         names = ("workers", "use_multiprocessing", "max_queue_size") if full or ragged else ()
         super().__init__(**{name: getattr(batches, name) for name in names})
         self.batches, self.full, self.ragged, self.kept = batches, full, ragged, kept
+        self.stays = stays
 
     def __len__(self) -> int:
         return self.full + bool(self.ragged) + len(self.kept)
@@ -102,10 +105,12 @@ class _View(keras.utils.PyDataset):
         return self.kept[index - len(self)]
 
     def on_epoch_begin(self) -> None:
-        self.batches.on_epoch_begin()
+        if not self.stays:
+            self.batches.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        self.batches.on_epoch_end()
+        if not self.stays:
+            self.batches.on_epoch_end()
 
 
 def of_pydataset(

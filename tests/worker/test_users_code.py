@@ -253,13 +253,35 @@ def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
     assert (tmp_path / "calls").read_text() == "called" * calls
 
 
-def test_a_part_of_what_is_shuffled_is_the_same_in_all_evaluations_and_at_all_sizes(tmp_path):
-    code = """
-        import tensorflow as tf
-        def data(batch_size):
-            rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
-            return rows.batch(batch_size), rows.shuffle(64).batch(batch_size)
-        """
+SHUFFLED = """
+    import tensorflow as tf
+    def data(batch_size):
+        rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
+        return rows.batch(batch_size), rows.shuffle(64).batch(batch_size)
+    """
+AS_IMAGES = """
+    class AsImages(keras.utils.PyDataset):  # its first order is drawn with its first batch
+        order = None
+        def __init__(self, size):
+            super().__init__()
+            self.size = size
+        def __len__(self):
+            return 64 // self.size
+        def on_epoch_end(self):
+            self.order = np.random.permutation(64)
+        def __getitem__(self, index):
+            if self.order is None:
+                self.on_epoch_end()
+            np.random.rand(self.size)  # augments
+            rows = x[self.order[index * self.size :][: self.size]]
+            return rows, rows[:, :1]
+    def data(batch_size):
+        return AsImages(batch_size), AsImages(batch_size)
+    """
+
+
+@pytest.mark.parametrize("code", [SHUFFLED, AS_IMAGES])
+def test_a_part_of_what_is_shuffled_is_the_same_in_all_evaluations_and_at_all_sizes(tmp_path, code):
     more = {"validation_samples": 16, "built_validation_size": 8}
     still = changed(SHORT_TRIAL, learning_rate=1e-9, **more)
     tasks = [changed(still, batch_size=size) for size in (8, 5)]
