@@ -6,7 +6,6 @@ They go to `fit` as they are. The loader decides the size: it is checked to be t
 import math
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
@@ -14,7 +13,15 @@ from typing import Any, NoReturn, Self
 from autobatch.protocol import DataKind, Extent
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, cut, leaves, needs_tensorflow, rows_of
+from autobatch.worker.source import (
+    Look,
+    bytes_of,
+    cut,
+    inner_shapes,
+    leaves,
+    needs_tensorflow,
+    rows_of_batch,
+)
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
@@ -91,7 +98,7 @@ class DatasetBatches(Built):
         dataset = data.take(full + bool(ragged))
         if ragged:  # of the same iterator: another would fill a shuffle buffer of its own
             dataset = dataset.enumerate().map(
-                lambda index, batch: cut(batch, 0, tf.where(index < full, self.size, ragged))
+                lambda index, batch: cut(batch, 0, tf.where(index < full, tf.int32.max, ragged))
             )
         return replace(self, data=dataset, count=count)
 
@@ -208,14 +215,6 @@ def samples_in(batches: int, size: int, seen: int, *, is_whole: bool) -> int:
     return max(min(seen, most), most - size + 1) if is_whole else most
 
 
-def rows_of_batch(batch: Any) -> int:
-    """Samples in a batch: the first dimension that most of its components have."""
-    sizes = [rows_of(leaf) for leaf in leaves(batch) if len(leaf.shape)]
-    if not sizes:
-        raise UserError("A batch of the training data has no arrays in it.")
-    return Counter(sizes).most_common(1)[0][0]
-
-
 def largest(batches: Any, size: int) -> Any:
     largest, most, until = None, -1, time.monotonic() + LOOK_SECONDS
     for batch in batches:  # one at a time: they may fill the memory that is being measured
@@ -235,10 +234,6 @@ def check_size(rows: int, size: int, *, alone: bool, source: str) -> None:
         f"{source} has batches of {rows} samples where batch_size={size} was asked for.",
         hint="Let load_data(batch_size) build batches of exactly batch_size samples.",
     )
-
-
-def inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch))
 
 
 def check_variation(shapes: set[Any], batch: Any, fixed_inputs: bool, source: str) -> None:

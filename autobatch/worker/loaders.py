@@ -21,15 +21,21 @@ from autobatch.worker.batches import (
     Built,
     check_size,
     check_variation,
-    inner_shapes,
     longest_note,
     refuse_empty,
-    rows_of_batch,
     samples_in,
 )
 from autobatch.worker.datasets import is_dataset, unknown_size_note
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, cut, is_of, leaves, steps_per_epoch
+from autobatch.worker.source import (
+    Look,
+    cut,
+    inner_shapes,
+    is_of,
+    leaves,
+    rows_of_batch,
+    steps_per_epoch,
+)
 
 SEQUENCES = {"builtins", "array", "collections"}  # where those are that are arrays at once
 OF_ARRAYS = ("__array__", "__array_interface__", "dtype")

@@ -20,13 +20,11 @@ from autobatch.worker.batches import (
     Built,
     check_size,
     check_variation,
-    inner_shapes,
     longest_note,
     refuse_empty,
-    rows_of_batch,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, cut, leaves
+from autobatch.worker.source import Look, cut, inner_shapes, leaves, rows_of_batch
 
 
 @dataclass(frozen=True)

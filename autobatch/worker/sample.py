@@ -6,15 +6,16 @@ import keras
 import numpy as np
 
 from autobatch.worker.backends import Backend
-from autobatch.worker.batches import inner_shapes, rows_of_batch
 from autobatch.worker.source import (
     Source,
     cut,
+    inner_shapes,
     is_ragged,
     is_sparse,
     leaves,
     needs_tensorflow,
     rows_of,
+    rows_of_batch,
 )
 
 

@@ -7,6 +7,7 @@ tf.data.Dataset, which we batch), `batches.py`, `pydatasets.py`, `loaders.py` an
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autobatch.protocol import DataKind, Extent
+from autobatch.worker.mistakes import UserError
 
 # NaN is looked for in parts, as an array may be a file that is larger than memory; and this long.
 LOOK_BYTES, NAN_SECONDS = 16 << 20, 10.0
@@ -104,14 +106,44 @@ def leaves(nest: Any) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(nest) if leaf is not None]
 
 
+def rows_of_batch(batch: Any) -> int:
+    """Samples in a batch: the first dimension that most of its components have."""
+    sizes = [rows_of(leaf) for leaf in leaves(batch) if len(leaf.shape)]
+    if not sizes:
+        raise UserError("A batch of the training data has no arrays in it.")
+    return Counter(sizes).most_common(1)[0][0]
+
+
+def inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch))
+
+
 def cut(nest: Any, start: int, stop: int) -> Any:
-    """Rows `start` to `stop` of all leaves."""
-    return keras.tree.map_structure(lambda leaf: _rows(leaf, start, stop), nest)
+    """Rows `start` to `stop` of all leaves that have one for each sample: not of anchors, say.
+
+    Those have an open first dimension, if any has; else that of most.
+    """
+    firsts = Counter(map(_first_dimension, leaves(nest)))
+    samples = None if None in firsts else firsts.most_common(1)[0][0]
+    return keras.tree.map_structure(
+        lambda leaf: (
+            leaf if leaf is None or _first_dimension(leaf) != samples else _rows(leaf, start, stop)
+        ),
+        nest,
+    )
+
+
+def _first_dimension(leaf: Any) -> Any:
+    """None: it is open. 0: there is none."""
+    try:
+        return leaf.shape[0]
+    except IndexError:
+        return 0
 
 
 def _rows(leaf: Any, start: int, stop: int) -> Any:
     if not is_sparse(leaf):
-        return None if leaf is None else leaf[start:stop]
+        return leaf[start:stop]
     import tensorflow as tf
 
     others = leaf.dense_shape[1:]

@@ -63,6 +63,14 @@ def test_a_smaller_last_batch_may_be_sparse():
     assert [each.tolist() for each in batches] == [rows[:20].tolist(), rows[20:30].tolist()]
 
 
+@pytest.mark.parametrize("drop_remainder", [True, False])
+def test_what_is_the_same_in_every_batch_is_so_in_a_smaller_one(drop_remainder):
+    anchors = tf.ones((30, 2))
+    data = samples(50).batch(20, drop_remainder).map(lambda x, y: ((anchors, x), y))
+    part = looked_at(data).ending(30, is_distinct=True).data
+    assert [(len(same), len(x), len(y)) for (same, x), y in part] == [(30, 20, 20), (30, 10, 10)]
+
+
 def drawn_from(drawn):
     """Batches of 50 samples, in a buffer that is filled whenever any is drawn."""
 

@@ -9,9 +9,8 @@ from asking import ask, on_backends
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe
-from autobatch.worker.batches import inner_shapes
 from autobatch.worker.pydatasets import end_workers, of_pydataset
-from autobatch.worker.source import Look
+from autobatch.worker.source import Look, inner_shapes
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
