@@ -207,11 +207,11 @@ class _Loading:
         """`part` as a source; `index` is its place in what the loader returns."""
         look, ends, fixed = self.look(index or 0), index == 1, has_fixed_inputs(self.model)
         if datasets.is_dataset(part):
-            if not datasets.is_batched(part, self.model):
+            asks = takes_batch_size(self.called.loader)
+            if not datasets.is_batched(part, self.model, self.size if asks else None):
                 return datasets.unbatched(part, name, look, self.model, ends=ends)
             size = self.built_size(name, of_their_own=ends, or_else=datasets.OR_SAMPLES)
-            asks = takes_batch_size(self.called.loader) and not ends
-            of_one = partial(self.call_again, 1, index) if asks else None
+            of_one = partial(self.call_again, 1, index) if asks and not ends else None
             return batches.of_dataset(part, size, name, look, ends=ends, of_one=of_one)
         if isinstance(part, keras.utils.PyDataset):
             size = self.built_size(name, of_their_own=ends)

@@ -14,10 +14,11 @@ from autobatch.worker.source import Look, bytes_of, leaves, needs_tensorflow
 LOOK_SECONDS, LOOK_SAMPLES = 5.0, 10_000  # for the longest samples, and whether any is longer
 # Layers to which a text is one of many, however long it is.
 LOOKUPS = ("StringLookup", "Hashing", "HashedCrossing")
-# What passes batches through as they are, among the classes of tf.data.
+# Among the classes of tf.data: what makes batches, and what passes them through as they are.
+BATCHING = ("Batch", "ParallelBatch", "PaddedBatch", "ParallelMapAndBatch")
 TRANSPARENT = (
-    *("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Shard"),
-    *("Map", "ParallelMap"),
+    *("Prefetch", "Options", "Shuffle", "Cache", "Take", "Skip", "Repeat", "Shard", "Filter"),
+    *("Map", "ParallelMap", "Zip", "Concatenate", "AssertCardinality"),
 )
 # Where it is taken for batches: shapes alone may have told, of a model that has no inputs yet.
 OR_SAMPLES = (
@@ -168,24 +169,27 @@ def unknown_size_note(source: str, count: int, *, ends: bool) -> str:
     )
 
 
-def is_batched(dataset: Any, model: keras.Model) -> bool:
+def is_batched(dataset: Any, model: keras.Model, size: int | None = None) -> bool:
     """Whether elements are batches: by the rank that the model's inputs have, else by its history.
 
-    Where neither tells, by the shapes: a batch has an open first dimension in every component.
+    Where neither tells, by the shapes: a batch has an open first dimension in every component, or
+    that of the `size` that the loader was asked for.
     """
     by_rank = _batched_by_rank(dataset, model)
     if by_rank is not None:
         return by_rank
-    step = dataset
-    while step is not None:
-        name = type(step).__name__.strip("_").removesuffix("Dataset")
-        if name in ("Batch", "ParallelBatch", "PaddedBatch", "ParallelMapAndBatch"):
-            return True
-        if name not in TRANSPARENT:
-            break
-        step = getattr(step, "_input_dataset", None)
+    if _comes_batched(dataset):
+        return True
     shapes = [spec.shape for spec in leaves(dataset.element_spec)]
-    return all(shape.rank and shape[0] is None for shape in shapes)
+    return all(shape.rank and shape[0] in (None, size) for shape in shapes)
+
+
+def _comes_batched(dataset: Any) -> bool:
+    name = type(dataset).__name__.strip("_").removesuffix("Dataset")
+    if name in BATCHING:
+        return True
+    inputs = dataset._inputs() if name in TRANSPARENT else ()
+    return bool(inputs) and all(map(_comes_batched, inputs))
 
 
 def is_cached(dataset: Any) -> bool:

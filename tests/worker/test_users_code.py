@@ -36,6 +36,8 @@ from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import batch_norm_layers, optimizers
 from autobatch.worker.tasks import probe
 
+assert_cardinality = tf.data.experimental.assert_cardinality
+
 BEGINNING = """
 import keras, numpy as np
 x = np.random.default_rng(0).standard_normal((64, 4), dtype="float32")
@@ -1130,6 +1132,29 @@ def test_samples_that_are_taken_out_of_batches_are_samples():
         assert not is_batched(
             mapped.flat_map(lambda *b: tf.data.Dataset.from_tensor_slices(b)), None
         )
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        lambda data: tf.data.Dataset.zip((data, data)),
+        lambda data: data.concatenate(data),
+        lambda data: data.filter(lambda x, y: True).apply(assert_cardinality(4)),
+    ],
+)
+def test_batches_of_one_shape_are_batches_also_where_several_are_joined(joined):
+    dataset = tf.data.Dataset.from_tensor_slices((np.ones((20, 4)), np.ones(20)))
+    assert is_batched(joined(dataset.batch(5, drop_remainder=True)), None)
+    assert not is_batched(joined(dataset), None)
+
+
+def test_batches_are_told_by_the_size_that_was_asked_for():
+    made = (np.ones((5, 4), "float32"), np.ones(5, "float32"))
+    signature = tuple(tf.TensorSpec(each.shape) for each in made)
+    dataset = tf.data.Dataset.from_generator(lambda: [made], output_signature=signature)
+    assert is_batched(dataset, None, 5)
+    assert not is_batched(dataset, None, 4)
+    assert not is_batched(dataset.unbatch(), None, 4)
 
 
 @pytest.mark.parametrize("compiled", ["sgd", "rmsprop"])
