@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
 from autobatch.protocol import DataKind, Extent
+from autobatch.worker import cache_files
 from autobatch.worker.datasets import LOOK_SECONDS, cardinality, identity, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import (
@@ -25,6 +26,7 @@ from autobatch.worker.source import (
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
+OF_SIZE = "Let load_data(batch_size) build batches of exactly batch_size samples."
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,20 @@ def of_dataset(
         for spec in specs
     )
     fixed_rows = specs[0].shape[0] if fixed else None
-    told = ([size], False) if size and known and _are_of(size, batches, fixed_rows, known) else None
+    in_file = cache_files.holds_batches(dataset)
+    told = (
+        ([size], False)
+        if size and known and not in_file and _are_of(size, batches, fixed_rows, known)
+        else None
+    )
     seen, varied = told or _first_of(dataset, LOOK_BATCHES if may_vary and not known else 2)
     if not seen:
         refuse_empty(source, size)
     varied = may_vary and (known.varied if known else varied)
     rows = max(seen)  # the smaller one is the first, where they are shuffled
     size = size or rows
-    check_size(rows, size, alone=len(seen) == 1, source=source)
+    hint = cache_files.BATCH_LATER if in_file else OF_SIZE
+    check_size(rows, size, alone=len(seen) == 1, source=source, hint=hint)
     if fixed and batches is not None:  # it drops the remainder
         note = (longest_note(source, batches),) if varied else ()
         return DatasetBatches(dataset, size, batches * rows, note, varied)
@@ -227,25 +235,12 @@ def largest(batches: Any, size: int) -> Any:
     return largest
 
 
-def check_size(rows: int, size: int, *, alone: bool, source: str) -> None:
+def check_size(rows: int, size: int, *, alone: bool, source: str, hint: str = OF_SIZE) -> None:
     if rows == size or (alone and rows < size):
         return
     raise UserError(
         f"{source} has batches of {rows} samples where batch_size={size} was asked for.",
-        hint="Let load_data(batch_size) build batches of exactly batch_size samples.",
-    )
-
-
-def check_variation(shapes: set[Any], batch: Any, fixed_inputs: bool, source: str) -> None:
-    """Refuse `batch` where its inputs, unlike the model's, vary in shape; `shapes`: seen so far."""
-    inputs = inner_shapes(batch[0] if isinstance(batch, tuple) else batch)
-    if not fixed_inputs or all(seen[: len(inputs)] == inputs for seen in shapes):
-        return
-    raise UserError(
-        f"{source}: batches have inputs of different shapes (one of {', '.join(map(str, inputs))}),"
-        " and those of the model are fixed.",
-        hint="Let the model's inputs have None for what varies, as keras.Input((None,)) has; or "
-        "make all samples of one shape.",
+        hint=hint,
     )
 
 

@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+BATCH_LATER = (
+    "A file of .cache(filename) keeps batches of the size that they had when it was written: put "
+    ".batch(batch_size) after the cache, and remove the file."
+)
 _given: set[str] = set()  # by the user, in this process
 
 
@@ -42,6 +46,17 @@ def let_go() -> None:
     """Of the locks of epochs that were left: their iterators are in cycles."""
     if _given:
         gc.collect()
+
+
+def holds_batches(dataset: Any) -> bool:
+    """Whether its batches are out of a complete file: they are as large as they were then."""
+    from autobatch.worker.datasets import BATCHING, class_of  # which has Keras
+
+    kind = class_of(dataset)
+    if kind in BATCHING:
+        return False
+    is_file = kind == "Cache" and _is_complete(os.fsdecode(dataset._filename.numpy()))
+    return is_file or any(map(holds_batches, dataset._inputs()))
 
 
 def notes() -> tuple[str, ...]:

@@ -184,11 +184,16 @@ def is_batched(dataset: Any, model: keras.Model, size: int | None = None) -> boo
     return all(shape.rank and shape[0] in (None, size) for shape in shapes)
 
 
+def class_of(dataset: Any) -> str:
+    """What tf.data calls it, in short."""
+    return type(dataset).__name__.strip("_").removesuffix("Dataset")
+
+
 def _comes_batched(dataset: Any) -> bool:
-    name = type(dataset).__name__.strip("_").removesuffix("Dataset")
-    if name in BATCHING:
+    kind = class_of(dataset)
+    if kind in BATCHING:
         return True
-    inputs = dataset._inputs() if name in TRANSPARENT else ()
+    inputs = dataset._inputs() if kind in TRANSPARENT else ()
     return bool(inputs) and all(map(_comes_batched, inputs))
 
 

@@ -16,12 +16,18 @@ import numpy as np
 from autobatch.worker.batches import (
     DatasetBatches,
     check_size,
-    check_variation,
     longest_note,
     refuse_empty,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, bytes_of, inner_shapes, leaves, rows_of_batch
+from autobatch.worker.source import (
+    Look,
+    bytes_of,
+    check_variation,
+    inner_shapes,
+    leaves,
+    rows_of_batch,
+)
 
 KEPT_BYTES = 512 << 20  # of what may never end, in each process that validates
 

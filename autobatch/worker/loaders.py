@@ -20,7 +20,6 @@ from autobatch.worker.batches import (
     LOOK_BATCHES,
     Built,
     check_size,
-    check_variation,
     longest_note,
     refuse_empty,
     samples_in,
@@ -29,6 +28,7 @@ from autobatch.worker.datasets import is_dataset, unknown_size_note
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.source import (
     Look,
+    check_variation,
     cut,
     inner_shapes,
     is_of,

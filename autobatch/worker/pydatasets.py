@@ -19,12 +19,18 @@ from autobatch.worker.batches import (
     LOOK_BATCHES,
     Built,
     check_size,
-    check_variation,
     longest_note,
     refuse_empty,
 )
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.source import Look, cut, inner_shapes, leaves, rows_of_batch
+from autobatch.worker.source import (
+    Look,
+    check_variation,
+    cut,
+    inner_shapes,
+    leaves,
+    rows_of_batch,
+)
 
 
 @dataclass(frozen=True)

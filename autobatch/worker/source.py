@@ -118,6 +118,19 @@ def inner_shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch))
 
 
+def check_variation(shapes: set[Any], batch: Any, fixed_inputs: bool, source: str) -> None:
+    """Refuse `batch` where its inputs, unlike the model's, vary in shape; `shapes`: seen so far."""
+    inputs = inner_shapes(batch[0] if isinstance(batch, tuple) else batch)
+    if not fixed_inputs or all(seen[: len(inputs)] == inputs for seen in shapes):
+        return
+    raise UserError(
+        f"{source}: batches have inputs of different shapes (one of {', '.join(map(str, inputs))}),"
+        " and those of the model are fixed.",
+        hint="Let the model's inputs have None for what varies, as keras.Input((None,)) has; or "
+        "make all samples of one shape.",
+    )
+
+
 def cut(nest: Any, start: int, stop: int) -> Any:
     """Rows `start` to `stop` of all leaves that have one for each sample: not of anchors, say.
 

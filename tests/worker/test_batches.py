@@ -105,6 +105,21 @@ def test_where_the_samples_are_known_no_batch_is_drawn_to_see_its_size(drop_rema
         found(10)
 
 
+def test_a_file_of_batches_is_refused_where_they_are_of_another_size(tmp_path):
+    known = Look(5.0, Extent(samples=50, is_whole=True))
+
+    def found(dataset, size):
+        return of_dataset(dataset, size, "data", known, ends=False)
+
+    batches, rows = str(tmp_path / "batches"), str(tmp_path / "rows")
+    assert [len([*batched(20).cache(batches)]), len([*samples(50).cache(rows)])] == [3, 50]
+    assert found(batched(20).cache(batches), 20).count == 50
+    assert found(samples(50).cache(rows).batch(10), 10).count == 50
+    with pytest.raises(UserError, match="batches of 20 samples where batch_size=10") as refused:
+        found(batched(10).cache(batches), 10)
+    assert ".batch(batch_size) after the cache" in refused.value.hint
+
+
 @pytest.mark.parametrize(("lengths", "varied"), [([5] * 40, False), ([5] * 39 + [6], True)])
 def test_samples_whose_length_is_not_known_vary_where_they_are_seen_to(lengths, varied):
     assert looked_at(of_lengths(lengths).batch(1), size=1).varied == varied
