@@ -73,6 +73,31 @@ def test_normalization_in_a_model_that_is_not_built_is_evaluated(on_each_backend
     assert isinstance(found, Trained), found
 
 
+def test_a_model_may_train_on_other_batches_than_it_is_evaluated_on(tmp_path):
+    code = """
+        class Semisupervised(keras.Sequential):
+            def train_step(self, batch):
+                unlabeled, labeled = batch
+                return super().train_step(labeled)
+
+        def model():
+            found = Semisupervised([keras.Input((4,)), keras.layers.Dense(1)])
+            found.compile("sgd", "mse")
+            return found
+
+        def data(batch_size):
+            import tensorflow as tf
+            labeled = tf.data.Dataset.from_tensor_slices((x, x[:, :1])).batch(batch_size)
+            return tf.data.Dataset.zip((labeled.map(lambda x, y: x), labeled)), labeled
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=16))
+    assert isinstance(found, Inspected), found
+    assert found.metrics == ("val_loss",)
+    assert any("cannot be evaluated on training samples" in note for note in found.notes)
+    trained = asked(tmp_path, code, SHORT_TRIAL)
+    assert isinstance(trained, Trained), trained
+
+
 def test_normalization_in_a_model_that_cannot_be_called_is_evaluated_as_it_is(tmp_path):
     found = asked(
         tmp_path,

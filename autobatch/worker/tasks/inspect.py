@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,10 @@ from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size,
 
 SLOW_IMPORT_SECONDS = 3.0
 FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch size, not more
+NOT_ON_TRAINING = (
+    "The model cannot be evaluated on training samples, but it can on those for validation: "
+    "whether it trains is seen by the first measurement."
+)
 
 
 def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
@@ -59,7 +64,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
     tried = first.part(min(first.count, few)) if cuts else first
-    model, metrics, notes = _try_out(model, build, tried, first, backend)
+    model, metrics, notes = _try_out(model, build, tried, first, data.validation, backend)
     cache_files.let_go()
     given = first.fit_arguments(size)
     adapter(given | {"class_weight": target.class_weight})  # fails where those do not go with it
@@ -150,25 +155,40 @@ def _try_out(
     build: Callable[[], keras.Model],
     few: Source,
     more: Source,
+    validation: Source | None,
     backend: Backend,
 ) -> tuple[keras.Model, tuple[str, ...], tuple[str, ...]]:
     """(model, metrics, notes) of what was tried with `few` samples, or else with `more` of them.
 
-    A model may take no fewer than some number. What one is left like that failed, nobody knows:
-    the second try is on one that is built afresh.
+    A model may take no fewer than some number. Or it trains on other batches than it is evaluated
+    on (with samples beside them that have no labels): it is tried on those of `validation`. What
+    one is left like that failed, nobody knows: each further try is on one that is built afresh.
     """
     try:
         return model, *_try(model, few)
     except Exception as error:
-        is_of_memory = no_memory(error) or backend.out_of_memory_evidence(error)
-        if is_of_memory or few.count == more.count:
+        if _is_of_memory(error, backend):
             raise
-    model = build()
-    try:
-        return model, *_try(model, more)
-    except Exception as error:
-        error.add_note(f"This is with {more.count} samples; with {few.count} it failed, too.")
-        raise
+        failed = error
+    if few.count < more.count:
+        model = build()
+        try:
+            return model, *_try(model, more)
+        except Exception as error:
+            error.add_note(f"This is with {more.count} samples; with {few.count} it failed, too.")
+            if _is_of_memory(error, backend):
+                raise
+            failed = error
+    if validation is not None and can_evaluate(model):
+        model = build()
+        with suppress(Exception):
+            metrics, _ = _try(model, validation.part(min(validation.count, more.count)))
+            return model, metrics, (NOT_ON_TRAINING,)
+    raise failed
+
+
+def _is_of_memory(error: Exception, backend: Backend) -> bool:
+    return bool(no_memory(error) or backend.out_of_memory_evidence(error))
 
 
 def _try(model: keras.Model, few: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
