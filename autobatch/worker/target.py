@@ -3,12 +3,14 @@
 import contextlib
 import inspect
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
 from autobatch.protocol import Target, split
 from autobatch.worker.backends import Backend
@@ -66,6 +68,21 @@ def build_model(
         )
     _check_steps(model, target.backend)
     return model
+
+
+def named_alike(build: Callable[[], keras.Model]) -> Callable[[], keras.Model]:
+    """So that each model has the names of the first, as in processes that build one.
+
+    Keras numbers what has none of its own by how many there were: metrics, too, that trials report.
+    """
+    counters = "object_name_uids"
+    before = dict(global_state.get_global_attribute(counters) or {})
+
+    def built() -> keras.Model:
+        global_state.set_global_attribute(counters, defaultdict(int, before))
+        return build()
+
+    return built
 
 
 def _check_steps(model: keras.Model, backend: str) -> None:

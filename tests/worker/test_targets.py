@@ -396,6 +396,7 @@ def test_a_model_that_takes_few_samples_is_inspected_at_a_size_it_does_not_take(
 def test_a_model_that_takes_no_few_samples_is_inspected_with_the_users_size(tmp_path, data):
     found = ask_kind(tmp_path, Inspect(batch_size=32), "ghost_normed", data)
     assert isinstance(found, Inspected), found
+    assert found.metrics == ("val_loss", "val_mean_metric_wrapper")  # as in a trial, not the second
     failed = ask_kind(tmp_path, Inspect(batch_size=20), "ghost_normed", data)
     assert isinstance(failed, UserCodeFailed), failed
     assert failed.message.endswith("\nThis is with 20 samples; with 8 it failed, too.")

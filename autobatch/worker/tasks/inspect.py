@@ -37,7 +37,14 @@ from autobatch.worker.optimizer import (
 from autobatch.worker.order import order_notes
 from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
 from autobatch.worker.source import Source, nan_phrase
-from autobatch.worker.target import build_model, can_evaluate, fixed_batch_size, parameters, scalars
+from autobatch.worker.target import (
+    build_model,
+    can_evaluate,
+    fixed_batch_size,
+    named_alike,
+    parameters,
+    scalars,
+)
 
 SLOW_IMPORT_SECONDS = 3.0
 FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch size, not more
@@ -51,7 +58,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     before, configuration = read_by_now(target), Configuration(target)
     called = call_loader(target, batch_size=size, anew=True)
-    build = partial(build_model, target, backend, seed=target.seed, batch_size=size)
+    builder = partial(build_model, target, backend, seed=target.seed, batch_size=size)
+    build = named_alike(builder)
     model = build()
     abilities = backend.abilities()
     if abilities.predicts_memory and (model.run_eagerly or not model.jit_compile):
