@@ -13,7 +13,7 @@ from typing import Any
 
 from autobatch.protocol import Target, changed, split
 from autobatch.units import format_bytes, format_duration
-from autobatch.worker import globals
+from autobatch.worker import globals, seeds
 from autobatch.worker.kept import (
     IN_ONCE,
     SLOW_SECONDS,
@@ -122,6 +122,7 @@ class Called:
         return None
 
 
+@seeds.generators_seeded()
 def call_loader(
     target: Target, *, batch_size: int, anew: bool = False, shuffle_seed: int | None = None
 ) -> Called:
@@ -166,6 +167,7 @@ def _is_called_by_it_alone(called: Called) -> bool:
     return cannot and not takes_batch_size(called.loader)
 
 
+@seeds.generators_seeded()
 def load_for(called: Called, target: Target, batch_size: int) -> Any:
     """What the user's loader returns, told the batch size and given what is loaded once."""
     offered: dict[str, Any] = {"batch_size": batch_size}

@@ -15,6 +15,10 @@ import numpy as np
 # image_dataset_from_directory and the like: what they shuffle by it was split before.
 KERAS_UTILITIES = "keras.src.utils."
 
+_default_rng_of_numpy = np.random.default_rng
+_made: list[Any] = []  # what generators that the user's modules and loader made draw from
+MOST_MADE = 100  # that are known: a loader may make one for each sample
+
 
 def set_seed(seed: int) -> None:
     """Of all that Keras seeds, and of PyTorch where the user's code has imported it."""
@@ -57,7 +61,7 @@ def shuffle_by(seed: int | None) -> Callable[[], None]:
         made.order_is_set = is_set
         return made
 
-    seeds = np.random.default_rng(seed)
+    seeds = _default_rng_of_numpy(seed)
     at_first = seeds.bit_generator.state
     anew: Callable[[Any], Any] = (lambda given: given) if seed is None else _mixed(seed, seeds)
     tf.data.Dataset.shuffle = shuffle
@@ -98,10 +102,33 @@ def _mixed(seed: int, seeds: np.random.Generator) -> Callable[[int | None], int]
     """A function that gives another seed each time, or one by the seed that it is given."""
 
     def mixed(given: int | None) -> int:
-        drawn_from = seeds if given is None else np.random.default_rng([seed, given])
+        drawn_from = seeds if given is None else _default_rng_of_numpy([seed, given])
         return int(drawn_from.integers(2**31))
 
     return mixed
+
+
+@contextlib.contextmanager
+def generators_seeded() -> Iterator[None]:
+    """Within, generators of NumPy's that are given no seed are seeded by its global state.
+
+    Else each process, and each call of a loader, would split otherwise. What these and others, of a
+    seed of their own, draw next is part of `random_state`.
+    """
+    before, np.random.default_rng = np.random.default_rng, _default_rng
+    try:
+        yield
+    finally:
+        np.random.default_rng = before
+
+
+def _default_rng(seed: Any = None) -> np.random.Generator:
+    if np.random.default_rng is not _default_rng:  # the user's code has it by a name of its own
+        return _default_rng_of_numpy(seed)
+    made = _default_rng_of_numpy(np.random.randint(2**31 - 1) if seed is None else seed)
+    if len(_made) < MOST_MADE:
+        _made.append(made.bit_generator)
+    return made
 
 
 @contextlib.contextmanager
@@ -115,17 +142,21 @@ def random_state_kept() -> Iterator[None]:
 def random_state() -> Callable[[], None]:
     """What puts it back as it is now.
 
-    Python's and NumPy's, from which Keras shuffles arrays on JAX, and PyTorch's, from which a
-    DataLoader takes its order. The other frameworks have none: a tf.data.Dataset that shuffles has
-    a generator of its own, and Keras' seeds are variables.
+    Python's and NumPy's, from which Keras shuffles arrays on JAX, those of generators that
+    `generators_seeded` knows, and PyTorch's, from which a DataLoader takes its order. The other
+    frameworks have none: a tf.data.Dataset that shuffles has a generator of its own, and Keras'
+    seeds are variables.
     """
     python, numbers, torch = random.getstate(), np.random.get_state(), sys.modules.get("torch")
+    made = [(each, each.state) for each in _made]
     on_cpu = torch.get_rng_state() if torch else None
     on_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
 
     def put_back() -> None:
         random.setstate(python)
         np.random.set_state(numbers)
+        for each, state in made:
+            each.state = state
         if torch:
             torch.set_rng_state(on_cpu)
             torch.cuda.set_rng_state_all(on_gpus)

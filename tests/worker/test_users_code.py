@@ -223,12 +223,22 @@ def test_what_steps_read_of_the_size_is_that_of_the_trial(tmp_path):
     assert isinstance(found, Trained), found
 
 
-@pytest.mark.parametrize("drawn", ["np.random.permutation(64)", "random.sample(range(64), 64)"])
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        "np.random.permutation(64)",
+        "random.sample(range(64), 64)",
+        "default_rng().permutation(64)",
+        "drawing.permutation(64)",
+    ],
+)
 def test_validation_batches_of_another_size_are_of_the_samples_that_were_split_off(tmp_path, drawn):
     code = f"""
         import random
         import tensorflow as tf
+        from numpy.random import default_rng
         keras.utils.set_random_seed(42)
+        drawing = np.random.default_rng()
         def data(batch_size):
             order = {drawn}
             parts = [x[order[:48]], x[order[48:]]]
