@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from autobatch.worker import backends, batches, datasets
 from autobatch.worker.arrays import Arrays, arrays
 from autobatch.worker.called import Called, builder_of, called_again, load_again, takes_batch_size
 from autobatch.worker.forms import is_pair, is_samples, refuse_several
-from autobatch.worker.generators import of_generator
+from autobatch.worker.generators import is_generator, of_generator
 from autobatch.worker.kept import keep, mapped_bytes, write_parameters
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
@@ -186,7 +185,7 @@ class _Loading:
         follows = takes_batch_size(self.called.loader) and not takes_batch_size(
             builder_of(self.target)
         )
-        found = None if isinstance(part, Iterator) else source()  # which reads that to its end
+        found = None if is_generator(part) else source()  # which reads that to its end
         is_told = found is None or (isinstance(found, batches.Built) and found.is_for(self.size))
         if follows and is_told and size not in (None, self.size):
             value = called_again(self.target, self.called, size, instead_of=self.size)
@@ -222,7 +221,7 @@ class _Loading:
             size = self.built_size(name, of_their_own=ends)
             return of_loader(part, size, name, look, ends=ends, fixed_inputs=fixed)
         refuse_unbatched(part, name)
-        if isinstance(part, Iterator):
+        if is_generator(part):
             self.built_size(name)
             again = partial(self.call_again, self.size, index)
             return of_generator(part, again, self.size, name, look, ends=ends, fixed_inputs=fixed)

@@ -90,6 +90,11 @@ def of_generator(
     return DatasetBatches(dataset, size, count, notes, varied, ended, kind="generator")
 
 
+def is_generator(value: Any) -> bool:
+    """True for a generator and the like: not for Keras' iterators over images, which are both."""
+    return isinstance(value, Iterator) and not isinstance(value, keras.utils.PyDataset)
+
+
 def _dataset(epoch: Callable[[], Iterator[Any]], first: Any, varied: bool, source: str) -> Any:
     try:
         import tensorflow as tf

@@ -9,7 +9,6 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from autobatch.units import format_bytes, format_duration
 from autobatch.worker.arrays import as_numpy
 from autobatch.worker.frames import no_memory
+from autobatch.worker.generators import is_generator
 from autobatch.worker.source import are_texts, bytes_of, is_of, needs_tensorflow
 
 SLOW_SECONDS = 1.0  # a loader that takes longer is worth it
@@ -67,7 +67,7 @@ def keep(
 def told_again(source: str, seconds: float, loaded: Any) -> str:
     """That it is called so often, where the loader returned `loaded`."""
     told = f"{source} took {format_duration(seconds)}, and it is called again in each process"
-    if any(isinstance(leaf, Iterator) for leaf in keras.tree.flatten(loaded)):
+    if any(map(is_generator, keras.tree.flatten(loaded))):
         told += ", and whenever a generator of it has ended"
     return told
 

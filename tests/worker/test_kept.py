@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from asking import HERE
@@ -21,7 +22,7 @@ from autobatch.protocol import (
     changed,
 )
 from autobatch.worker.arrays import arrays
-from autobatch.worker.kept import keep, kept, mapped_bytes, written
+from autobatch.worker.kept import keep, kept, mapped_bytes, told_again, written
 
 LOADER = """
 import collections
@@ -353,3 +354,15 @@ def test_what_is_mapped_from_an_inspection_before_counts_where_this_one_was_quic
         """
     first, second = (asked(tmp_path, code, Inspect(batch_size=16)) for _ in range(2))
     assert second.mapped_bytes == first.mapped_bytes == 64 * 4 * 4
+
+
+def test_keras_iterators_over_images_are_taken_for_no_generators():
+    class OverImages(keras.utils.PyDataset):
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+    assert "generator" not in told_again("load_data", 5.0, (OverImages(), None))
+    assert "generator" in told_again("load_data", 5.0, (iter([]), None))
