@@ -26,7 +26,11 @@ from autobatch.worker.source import (
 
 LOOK_BATCHES = 64  # of those, the batch of the longest samples is probed
 CHECKED_BATCHES = 8  # built in Python, whose shapes are looked at when they are inspected
-OF_SIZE = "Let load_data(batch_size) build batches of exactly batch_size samples."
+OF_SIZE = (
+    "Let load_data(batch_size) build batches of exactly batch_size samples. (Graphs that are "
+    "joined into one are not supported: give batches of ragged tensors, and join them in the "
+    "model.)"
+)
 
 
 @dataclass(frozen=True)

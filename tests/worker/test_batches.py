@@ -44,6 +44,14 @@ def test_a_batch_may_be_smaller_where_it_is_the_only_one():
         looked_at(batched(16))
 
 
+def test_graphs_that_are_joined_into_one_are_said_not_to_be_supported():
+    bonds = tf.ones((62, 3))
+    graphs = tf.data.Dataset.from_tensors(((tf.ones((31, 2)), bonds, bonds), tf.ones((20, 1))))
+    with pytest.raises(UserError, match="of 62 samples where batch_size=20") as refused:
+        looked_at(graphs)
+    assert "Graphs that are joined into one are not supported" in refused.value.hint
+
+
 @pytest.mark.parametrize("parts", [0, (0,), (0, 0), ((0, 0),), {"x": 0}])
 def test_a_smaller_last_batch_has_the_parts_of_the_others(parts):
     rows = keras.tree.map_structure(lambda _: np.ones((50, 4)), parts)
