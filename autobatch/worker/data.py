@@ -131,7 +131,10 @@ class _Loading:
 
     def call_again(self, size: int, index: int | None) -> Any:
         """The part of that index, of batches of that size."""
-        loaded = load_again(self.called, self.target, size)
+        if size == self.size:
+            loaded = load_again(self.called, self.target, size)
+        else:
+            loaded = called_again(self.target, self.called, size, instead_of=self.size)
         return loaded if index is None else loaded[index]
 
     def kept(self, found: Data, loaded: Any, seconds: float) -> Data:
@@ -182,9 +185,8 @@ class _Loading:
     def validation(self, part: Any, name: str) -> Source:
         """Of the one size of all trials, where the loader, and it alone, goes by batch_size."""
         size, source = self.validation_size, partial(self.source, part, name, 1)
-        follows = takes_batch_size(self.called.loader) and not takes_batch_size(
-            builder_of(self.target)
-        )
+        builder = builder_of(self.target)
+        follows = takes_batch_size(self.called.loader) and not takes_batch_size(builder)
         found = None if is_generator(part) else source()  # which reads that to its end
         is_told = found is None or (isinstance(found, batches.Built) and found.is_for(self.size))
         if follows and is_told and size not in (None, self.size):
@@ -264,6 +266,5 @@ def _in_parts_of(data: Data, size: int, note: str, *, replicas: int = 1) -> Data
 
 def fingerprint(data: Data) -> str:
     """A hash of both parts."""
-    parts = [part for part in (data.train, data.validation) if part is not None]
-    pieces = (piece for part in parts for piece in part.fingerprint())
+    pieces = (p for part in (data.train, data.validation) if part for p in part.fingerprint())
     return hashlib.sha256(b"".join(pieces)).hexdigest()[:16]

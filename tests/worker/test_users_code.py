@@ -223,6 +223,17 @@ def test_what_steps_read_of_the_size_is_that_of_the_trial(tmp_path):
     assert isinstance(found, Trained), found
 
 
+def test_what_steps_read_of_the_size_is_not_that_which_samples_are_counted_by(tmp_path):
+    asked_for = tmp_path / "sizes"
+    set_it = "        SIZE = batch_size\n"
+    tell_it = f"        print(SIZE, file=open({str(asked_for)!r}, 'a'))\n"
+    code = OF_ITS_SIZE.replace(", drop_remainder=True", "").replace(set_it, set_it + tell_it)
+    code += "import autobatch.worker.data as counting; counting.COUNT_SECONDS = 0"
+    found = asked(tmp_path, code, Inspect(batch_size=16))
+    assert isinstance(found, Inspected), found
+    assert asked_for.read_text().split() == ["16", "1", "16"]
+
+
 @pytest.mark.parametrize(
     "drawn",
     [
