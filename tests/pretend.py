@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record import Record
 from autobatch.protocol import (
     Abilities,
@@ -209,6 +210,21 @@ class PretendExecutor(PretendDevice):
     def __init__(self, target, logs, *, facts=None, **_):
         super().__init__(facts=facts)
         self.logs = logs
+
+
+class InspectingExecutor(PretendExecutor):
+    """The same, once a worker has really looked at the model and the data."""
+
+    def __init__(self, target, logs, **options):
+        super().__init__(target, logs)
+        self.worker = LocalExecutor(target, logs, **options)
+
+    def log_path(self):
+        return self.worker.log_path()
+
+    def _inspect(self, task):
+        self.facts = self.worker.run(task, deadline_seconds=120)
+        return self.facts
 
 
 def annealed_share(step, steps):
