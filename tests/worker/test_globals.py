@@ -90,7 +90,16 @@ SETS_NOTHING = {
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """A function that says whether the loader of a file sets what its model is made from."""
+    """A function that says whether the loader of a file sets what its model is made from.
+
+    The tests' own modules, which a worker has not, are left out: to walk them takes a second.
+    """
+    there = globals.users_modules
+    monkeypatch.setattr(
+        globals,
+        "users_modules",
+        lambda packages: [m for m in there(packages) if m.__file__.startswith(str(tmp_path))],
+    )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "names_elsewhere.py").write_text(ELSEWHERE)
 
