@@ -1,6 +1,5 @@
-"""The clock of a benchmark, on a made-up device that trains while Python goes on."""
+"""The clock of a benchmark, in a made-up time, of a device that trains while Python goes on."""
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +9,34 @@ from autobatch.core import throughput, warm_up
 from autobatch.core.epoch_ends import seconds_to_turn
 from autobatch.protocol import Measured
 from autobatch.worker.nvidia import EnergyCounter
+from autobatch.worker.tasks import benchmark, window_clock
 from autobatch.worker.tasks.benchmark import input_alone
 from autobatch.worker.tasks.window_clock import WindowClock
 
 SIZE = 8
+
+
+class Time:
+    """As told by who sleeps, and wakes somewhat late; each look at it takes a moment."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        self.now += 1e-6
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds + 1e-4
+
+
+time = Time()
+
+
+@pytest.fixture(autouse=True)
+def in_made_up_time(monkeypatch):
+    for module in (benchmark, window_clock):
+        monkeypatch.setattr(module, "time", time)
 
 
 class Device:
