@@ -1,30 +1,41 @@
-"""The commands as a user types them: exit codes, both output streams; one in a real process."""
+"""The commands as a user types them: exit codes, both output streams.
+
+In this process, but for the workers; in one of their own in test_streams.py and test_runs.py.
+"""
 
 import json
 import os
 import re
+from functools import partial
 
 import msgspec
 import pytest
-from commands import HERE, QUICK, autobatch, autobatch_here, settings
+from commands import HERE, QUICK, autobatch_here, settings
+from pretend import InspectingExecutor, PretendExecutor, inspected
 from typer.main import get_command
 
+from autobatch import opening
 from autobatch.errors import UsageError
 from autobatch.protocol import BenchmarkResult, ProbeResult
+from autobatch.stages import probes
 from autobatch.ui.cli import app
 from autobatch.ui.windows import refuse_windows
 
 
-def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path):
-    code, stdout, stderr = autobatch("probe", recipe, "--json", cwd=tmp_path)
+def test_probe_prints_one_json_object_and_tells_the_story_on_stderr(recipe, tmp_path, capfd):
+    code, stdout, stderr = autobatch_here("probe", recipe, "--json", cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=ProbeResult)
     assert code == 0
     assert (result.largest_fitting, result.bounded_by, result.verified) == (48, "samples", True)
     assert "probe: 32: fits" in stderr
     assert "\x1b" not in stdout + stderr
+    assert capfd.readouterr() == ("", "")  # nothing of the workers'
 
 
-def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_path):
+def test_probe_shows_a_size_that_fits_and_the_next_that_runs_out_of_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(probes, "QUICK_SECONDS", 0.3)  # memory is what is to end it, not time
+    for name in ("FINAL_SECONDS", "CONFIRM_SECONDS"):
+        monkeypatch.setattr(probes, name, 1.0)
     (tmp_path / "recipe.yaml").write_text(
         f"model: {HERE}/targets.py:wide_model\ndata: {HERE}/targets.py:plenty\n"
         "device: {memory_limit: 20MiB}\n"
@@ -62,7 +73,8 @@ def load_data():
 }
 
 
-def test_a_function_in_a_package_is_trained_as_it_is_imported(tmp_path):
+def test_a_function_in_a_package_is_found_as_it_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "LocalExecutor", InspectingExecutor)
     (tmp_path / "nets").mkdir()
     for name, text in PACKAGE.items():
         (tmp_path / "nets" / name).write_text(text)
@@ -72,7 +84,11 @@ def test_a_function_in_a_package_is_trained_as_it_is_imported(tmp_path):
     assert "19 parameters" in stderr  # 4 x 3 + 3 + 3 + 1
 
 
-def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(recipe, tmp_path):
+def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for(
+    recipe, tmp_path, monkeypatch
+):
+    facts = inspected(train_samples=48, validation_samples=16)
+    monkeypatch.setattr(opening, "LocalExecutor", partial(PretendExecutor, facts=facts))
     arguments = ("benchmark", recipe, "--json", *settings(*QUICK))
     code, stdout, _ = autobatch_here(*arguments, cwd=tmp_path)
     result = msgspec.json.decode(stdout, type=BenchmarkResult)
@@ -87,6 +103,9 @@ def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for
     assert re.search(r"benchmark: 16: .* \(from the record\)", stderr)
 
 
+TOO_LITTLE = ("device.memory_limit=1", "batch_sizes.max=1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -95,7 +114,7 @@ def test_benchmark_measures_powers_of_two_and_the_ceiling_or_the_sizes_asked_for
         (["probe", "recipe.yaml", "--set", "device.memry_limit=1GiB"], 2, "memory_limit"),
         (["probe", "recipe.yaml", "--set", "batch_sizes.min=1000"], 2, "there are 48"),
         (["probe", f"{HERE}/targets.py:modle"], 2, "Did you mean model?"),
-        (["probe", f"{HERE}/targets.py:wide_model", "--set", "device.memory_limit=1"], 3, "fits"),
+        (["probe", f"{HERE}/targets.py:wide_model", *settings(*TOO_LITTLE)], 3, "Nothing fits"),
         (["probe", f"{HERE}/targets.py:raising_model"], 4, "no such architecture"),
         (["probe", "recipe.yaml", "--run-dir", "recipe.yaml/run"], 2, "--run-dir"),
         (["recommend", f"{HERE}/targets.py:model"], 2, "recommend needs data"),
