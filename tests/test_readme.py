@@ -2,45 +2,49 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import COMMAND, autobatch_here
 
 from autobatch import errors
 from autobatch.recipe import make_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMAND = [sys.executable, "-m", "autobatch"]
 
 
-def help_of(*arguments):
-    ran = subprocess.run(
-        [*COMMAND, *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        env={"COLUMNS": "88", "TERM": "dumb", "PATH": ""},
-        check=True,
-    )
-    return "\n".join(line.rstrip() for line in ran.stdout.strip().splitlines())
+@pytest.fixture
+def help_of(monkeypatch):
+    """A function that returns what `autobatch ... --help` prints."""
+    monkeypatch.setenv("COLUMNS", "88")
+
+    def told(*arguments):
+        code, text, _ = autobatch_here(*arguments, "--help", cwd=ROOT)
+        assert code == 0, arguments
+        return re.sub(r"\x1b\[[\d;]*m", "", text)  # as where the environment asks for colours
+
+    return told
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"[`$] ?autobatch ([a-z]+)", README))))
-def test_every_command_in_the_readme_exists(command):
+def test_every_command_in_the_readme_exists(help_of, command):
     operands = set(re.findall(rf"[`$] ?autobatch {command} (TARGET|RUN)\b", README))
     usage = help_of(command).partition("Options")[0]
     assert {each for each in operands if each not in usage} == set()
 
 
 def test_the_readme_names_every_command():
-    every = set(re.findall(r"^│ ([a-z]+) ", help_of(), re.MULTILINE))
+    environment = {"COLUMNS": "88", "TERM": "dumb", "PATH": ""}
+    command = [*COMMAND, "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    every = set(re.findall(r"^│ ([a-z]+) ", told.stdout, re.MULTILINE))
     assert {"recommend", "runs"} <= every
     assert every <= set(re.findall(r"^- `autobatch ([a-z]+)", README, re.MULTILINE))
 
 
-def test_every_option_in_the_readme_exists():
+def test_every_option_in_the_readme_exists(help_of):
     known = "".join(map(help_of, ("probe", "recommend", "benchmark", "report", "verify", "init")))
     options = set(re.findall(r"`(--[a-z-]+)", README))
     assert options
