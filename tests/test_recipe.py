@@ -410,10 +410,11 @@ def test_an_alias_bomb_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: &a [*a]", "a: &a {b: *a}", "[" * 20_000, "a: " + "[" * 50 + "]" * 50]
+    "text", ["a: &a [*a]", "a: &a {b: *a}", "[" * 5_000, "a: " + "[" * 50 + "]" * 50]
 )
 def test_values_without_end_are_refused(text: str) -> None:
-    assert "levels deep" in complaint(text) or "nest too deeply" in complaint(text)
+    told = complaint(text)
+    assert "levels deep" in told or "nest too deeply" in told
 
 
 # --- what is refused: files ------------------------------------------------------------------
