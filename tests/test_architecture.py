@@ -130,55 +130,67 @@ def test_modules_stay_small(path):
         assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
-def imported_by(*arguments, cwd):
-    """(What a command imports of what takes long, and all that it prints)"""
+def imported_by(*commands, cwd):
+    """(What each command imports of what takes long, and all that it prints), each in a fork."""
     code = (
-        "import sys\n"
-        f"sys.argv = ['autobatch', *{arguments}]\n"
+        "import os, sys\n"
         "from autobatch.ui.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        f"print(*sorted({HEAVY} & sys.modules.keys()))"
+        "for command in sys.argv[1:]:\n"
+        "    if os.fork() == 0:\n"
+        "        sys.argv = ['autobatch', *command.split()]\n"
+        "        try:\n            main()\n        except SystemExit:\n            pass\n"
+        f"        print(*sorted({HEAVY} & sys.modules.keys()), end='\\0', flush=True)\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
     )
-    command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
-    *printed, names = ran.stdout.splitlines()
-    return {*names.split()}, "\n".join(printed) + ran.stderr
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *commands],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    *told, rest = ran.stdout.split("\0")
+    assert (len(told), rest) == (len(commands), ""), ran.stdout
+    for each in told:
+        printed, _, names = each.rpartition("\n")
+        yield {*names.split()}, printed
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["init", "--help"]])
-def test_help_imports_nothing_heavy(tmp_path, arguments):
-    names, printed = imported_by(*arguments, cwd=tmp_path)
-    assert names == set()
-    assert "Usage:" in printed
+def test_help_imports_nothing_heavy(tmp_path):
+    for names, printed in imported_by("--help", "init --help", cwd=tmp_path):
+        assert names == set()
+        assert "Usage:" in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["schema"], "batch_sizes"),
-        (["runs"], "sooner"),
-        (["report", "typo"], "There is no run typo"),
-        (["report", "empty"], "holds no measurement yet"),
-        (["report", "--compare", "made", "empty"], "holds no measurement yet"),
-        (["report", "made", "--output", "recipe.yaml"], "exists already"),
-        (["verify", "empty"], "holds no recommendation yet"),
-        (["probe", "nowhere.yaml"], "There is no file nowhere.yaml"),
-        (["benchmark", "recipe.yaml"], "batch_size is not a known key"),
-        (["recommend", "recipe.yaml"], "batch_size is not a known key"),
-        (["init", "train.py"], "Its functions: none"),
-        (["doctor", "recipe.yaml"], "batch_size is not a known key"),
-    ],
-)
-def test_what_measures_nothing_and_what_is_refused_needs_no_numpy(tmp_path, arguments, told):
+MEASURES_NOTHING = {
+    "schema": "batch_sizes",
+    "runs": "sooner",
+    "report typo": "There is no run typo",
+    "report empty": "holds no measurement yet",
+    "report --compare made empty": "holds no measurement yet",
+    "report made --output recipe.yaml": "exists already",
+    "verify empty": "holds no recommendation yet",
+    "probe nowhere.yaml": "There is no file nowhere.yaml",
+    "benchmark recipe.yaml": "batch_size is not a known key",
+    "recommend recipe.yaml": "batch_size is not a known key",
+    "init train.py": "Its functions: none",
+    "doctor recipe.yaml": "batch_size is not a known key",
+}
+
+
+def test_what_measures_nothing_and_what_is_refused_needs_no_numpy(tmp_path):
     (tmp_path / "recipe.yaml").write_text("model: train.py:build\nbatch_size: {max: 8}\n")
     (tmp_path / "train.py").write_text("")
     made = RECORD.read_text()
     for name, text in (("made", made), ("empty", made.splitlines()[0] + "\n")):
         (tmp_path / "autobatch-runs" / name).mkdir(parents=True)
         (tmp_path / "autobatch-runs" / name / "record.jsonl").write_text(text)
-    names, printed = imported_by(*arguments, cwd=tmp_path)
-    assert told in printed
-    assert names <= {"yaml", "psutil"}
+    found = imported_by(*MEASURES_NOTHING, cwd=tmp_path)
+    for (command, told), (names, printed) in zip(MEASURES_NOTHING.items(), found, strict=True):
+        assert told in printed, command
+        assert names <= {"yaml", "psutil"}, command
 
 
 def test_a_run_begins_without_a_framework_in_its_own_process(tmp_path):
