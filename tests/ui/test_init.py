@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from commands import autobatch_here, settings
+from pretend import PretendExecutor
 
+from autobatch import opening
 from autobatch.errors import RecipeError, UsageError
 from autobatch.protocol import Note, WrittenRecipe
 from autobatch.recipe import AssumedBaseline, load_recipe
@@ -33,6 +35,12 @@ def file(folder, model="build_model", data="load_data"):
     return path
 
 
+@pytest.fixture
+def pretending(monkeypatch):
+    """No worker looks at model and data: what is asked follows from the text of the file."""
+    monkeypatch.setattr(opening, "LocalExecutor", PretendExecutor)
+
+
 def written(path, *arguments, **options):
     """The recipe for that file, as it is read again."""
     return load_recipe(Path(write_recipe(str(path), *arguments, **options).path))
@@ -52,6 +60,7 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
 
 
+@pytest.mark.usefixtures("pretending")
 @pytest.mark.parametrize(
     ("sizes", "found"),
     [((64,), 64), ((64, 64), 64), ((64, 128), None), (("size",), None), ((64, "size"), None)],
@@ -71,6 +80,7 @@ def test_the_batch_size_that_the_file_gives_fit_is_the_baseline(tmp_path, sizes,
     assert (f"Its baseline is batch {found}, as your code gives fit" in stderr) == bool(found)
 
 
+@pytest.mark.usefixtures("pretending")
 def test_who_sets_the_batch_size_is_not_told_to(tmp_path):
     file(tmp_path)
     told = autobatch_here("init", "train.py", *settings("baseline.batch_size=8"), cwd=tmp_path)
@@ -86,6 +96,7 @@ def test_without_data_it_is_said_what_to_name_and_what_works_all_the_same(tmp_pa
     assert "autobatch probe recipe.yaml" in stderr
 
 
+@pytest.mark.usefixtures("pretending")
 def test_quiet_prints_what_was_written_and_no_more(tmp_path):
     file(tmp_path)
     told = autobatch_here("init", "train.py", "--quiet", cwd=tmp_path)
@@ -105,11 +116,13 @@ def test_json_has_the_path_and_what_was_seen(tmp_path):
     assert "val_mae" in found.metrics
 
 
+@pytest.mark.usefixtures("pretending")
 def test_functions_of_other_names_are_found_where_there_is_one_of_each(tmp_path):
     recipe = written(file(tmp_path, "make_net", "my_dataset"), tmp_path / "other.yaml")
     assert (recipe.model, recipe.data) == ("train.py:make_net", "train.py:my_dataset")
 
 
+@pytest.mark.usefixtures("pretending")
 def test_a_recipe_in_another_folder_finds_the_file_all_the_same(tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "jobs").mkdir()
@@ -184,6 +197,7 @@ def test_a_function_that_trains_is_not_taken_for_the_model(tmp_path, text):
     assert "Have `def build_model():` return the compiled model" in str(refused.value)
 
 
+@pytest.mark.usefixtures("pretending")
 def test_the_one_function_that_builds_a_model_is_found_beside_others(tmp_path):
     path = file(tmp_path, "make_net")
     others = "import re\ndef words(): return re.compile('a')\n"
