@@ -1,6 +1,7 @@
 """Commands that docs/ shows are run as they stand; the README's in ui/test_recommended.py.
 
 Of `recommend`, which takes minutes, the options are parsed and the settings read into a recipe.
+Of others, a worker looks at the model and the data, and a pretend device tells the rest.
 """
 
 import re
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from commands import autobatch_here, run_shown, shown_in
+from pretend import InspectingExecutor
 
-from autobatch import protocol
+from autobatch import opening, protocol
 from autobatch.core.learning_curves import evaluation_steps
 from autobatch.core.scaling import RULES, rule_for
 from autobatch.doctor import facts
@@ -54,7 +56,8 @@ def test_links_between_pages_lead_somewhere():
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_commands_of_the_other_pages_are_right(page, tmp_path):
+def test_commands_of_the_other_pages_are_right(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "LocalExecutor", InspectingExecutor)
     for name in ("digits.py", "digits_mlp.yaml"):
         shutil.copy(ROOT / "recipes" / name, tmp_path)
     (tmp_path / "digits_mlp.yaml").rename(tmp_path / "recipe.yaml")
