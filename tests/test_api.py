@@ -7,8 +7,10 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from pretend import InspectingExecutor
 
 import autobatch
+from autobatch import opening
 
 HERE = Path(__file__).parent
 
@@ -48,7 +50,9 @@ import keras
 import numpy as np
 
 import autobatch
+import autobatch.stages.probes as probes
 
+probes.QUICK_SECONDS = probes.SHORT_SECONDS = 0.0  # a few steps will do
 with pathlib.Path("ran").open("a") as file:
     file.write("x")
 sys.path.append(pathlib.Path("src"))  # which Python passes over
@@ -125,7 +129,8 @@ def test_a_notebook_probes_what_it_defines_and_shows_it_and_no_worker_runs_it_ag
     assert (tmp_path / "ran").read_text() == "x"  # though it has no main guard
 
 
-def test_calls_from_several_threads_wait_for_each_other(tmp_path):
+def test_calls_from_several_threads_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "LocalExecutor", InspectingExecutor)
     told, second_is_told, results = [], threading.Event(), []
 
     def call(name):
