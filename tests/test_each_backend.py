@@ -6,6 +6,8 @@ import pytest
 from asking import on_backends
 from commands import FAST, HERE, autobatch_here, settings
 
+from autobatch.stages import probes
+
 
 @pytest.fixture
 def command(on_each_backend, tmp_path):
@@ -33,7 +35,9 @@ def test_a_recommendation_is_made(on_each_backend, command):
 
 
 @on_backends("tensorflow", "jax")  # Keras has no data parallelism in a process on PyTorch
-def test_what_each_replica_has_is_said(command):
+def test_what_each_replica_has_is_said(command, monkeypatch):
+    for name in ("SHORT_SECONDS", "QUICK_SECONDS"):
+        monkeypatch.setattr(probes, name, 0.0)
     told = command("probe", "device.replicas=2", "batch_sizes.min=64", "batch_sizes.max=64")
     assert "64" in told
     assert "2 replicas, 32 samples on each" in told
