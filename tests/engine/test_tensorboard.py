@@ -1,13 +1,19 @@
-"""Trials as TensorBoard's event files: read back as TensorBoard would."""
+"""Trials as TensorBoard's event files: read back as TensorBoard would.
 
+With the command that writes them: in ui/test_recommended.py.
+"""
+
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
-import msgspec
+import pytest
 import tensorflow as tf
 
+from autobatch.engine import tensorboard
 from autobatch.engine.record_file import FILE_NAME, read_record
-from autobatch.engine.tensorboard import write_events
+from autobatch.engine.tensorboard import WRITER, write_events
 from autobatch.protocol import Trained, Trial
 
 RECORD = Path(__file__).parent / "records" / "recommended.jsonl"
@@ -24,12 +30,17 @@ def scalars(path):
     return found
 
 
-def test_every_evaluation_of_every_trial_is_there(tmp_path):
+def run_writer(monkeypatch, folder):
+    """As the process that writes does, here, where TensorFlow is imported."""
+    monkeypatch.setattr(sys, "argv", [WRITER, str(RECORD), str(folder)])
+    runpy.run_module(WRITER, run_name="__main__")
+
+
+def test_every_evaluation_of_every_trial_is_there(tmp_path, monkeypatch, capsys):
     shutil.copy(RECORD, tmp_path / FILE_NAME)
-    told = write_events(tmp_path, tmp_path / "events")
+    run_writer(monkeypatch, tmp_path / "events")
     entries = [e for e in read_record(tmp_path).entries if isinstance(e.task, Trial)]
-    assert f"{len(entries)} trials" in told
-    assert "tensorboard --logdir" in told
+    assert capsys.readouterr().out == f"{len(entries)}\n"
     for entry in entries:
         assert isinstance(entry.outcome, Trained)
         (folder,) = (tmp_path / "events").glob(
@@ -49,8 +60,22 @@ def test_every_evaluation_of_every_trial_is_there(tmp_path):
         )
 
 
-def test_what_cannot_be_written_is_told_and_loses_nothing(tmp_path):
-    shutil.copy(RECORD, tmp_path / FILE_NAME)
+def test_where_nothing_can_be_written_the_writer_fails(tmp_path, monkeypatch):
     (tmp_path / "events").write_text("a file")
-    assert "were not written" in write_events(tmp_path, tmp_path / "events")
-    assert msgspec.json.decode((tmp_path / FILE_NAME).read_text().splitlines()[0])
+    with pytest.raises(tf.errors.OpError):
+        run_writer(monkeypatch, tmp_path / "events")
+
+
+@pytest.mark.parametrize(
+    ("writer", "told"),
+    [
+        ("print(7)", "7 trials are in events: tensorboard --logdir events"),
+        ("raise OSError('no room')", "TensorBoard's files were not written: OSError: no room"),
+        ("raise SystemExit(3)", "TensorBoard's files were not written: exit code 3"),
+    ],
+)
+def test_what_the_writer_says_is_told(tmp_path, monkeypatch, writer, told):
+    (tmp_path / "writer.py").write_text(writer)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(tensorboard, "WRITER", "writer")
+    assert write_events(tmp_path, Path("events")) == told
