@@ -18,6 +18,7 @@ from autobatch.protocol import (
     Target,
     TimedOut,
     UserCodeFailed,
+    changed,
 )
 
 HERE = Path(__file__).parent.parent
@@ -132,7 +133,8 @@ def test_a_segmentation_fault_where_the_allocator_has_nothing_left_is_out_of_mem
 
 @pytest.mark.parametrize("gibibytes", [3, 7])
 def test_a_limit_beyond_32_bits_is_a_limit(tmp_path, gibibytes):
-    outcome = ask(tmp_path, Probe(batch_size=8, limit_bytes=gibibytes << 30), "modest_model")
+    task = Probe(batch_size=8, limit_bytes=gibibytes << 30, seconds=0)
+    outcome = ask(tmp_path, task, "modest_model")
     assert isinstance(outcome, Fits), outcome
 
 
@@ -155,13 +157,10 @@ def test_a_machine_may_refuse_what_a_limit_reserves(monkeypatch):
 
 
 def test_a_32_bit_overflow_is_not_memory(tmp_path):
-    fits = ask(
-        tmp_path, Probe(batch_size=16, limit_bytes=512 * MIB), "model_with", layer="Overflowing"
-    )
+    task = Probe(batch_size=16, limit_bytes=512 * MIB, seconds=0)
+    fits = ask(tmp_path, task, "model_with", layer="Overflowing")
     assert isinstance(fits, Fits), fits
-    outcome = ask(
-        tmp_path, Probe(batch_size=32, limit_bytes=512 * MIB), "model_with", layer="Overflowing"
-    )
+    outcome = ask(tmp_path, changed(task, batch_size=32), "model_with", layer="Overflowing")
     assert isinstance(outcome, UserCodeFailed), outcome
     assert "At batch 32" in outcome.message
 
