@@ -23,7 +23,7 @@ from autobatch.protocol import (
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 # (steps at the baseline's setting, validation loss to be below after them); untrained, the digits
 # start at ln 10 = 2.3 and the text at ln 256 = 5.5.
-LEARNS = {"digits_mlp": (900, 1.0), "digits_cnn": (450, 0.5), "source_lm": (120, 3.2)}
+LEARNS = {"digits_mlp": (600, 1.2), "digits_cnn": (150, 0.5), "source_lm": (60, 3.5)}
 
 
 @pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
@@ -49,17 +49,13 @@ def test_a_backend_that_is_not_installed_is_refused_with_what_to_install(
 
 
 @pytest.mark.parametrize(
-    ("backend", "path"),
-    [
-        (backend, path)
-        for path in RECIPES
-        for backend in BACKENDS
-        if backend == "tensorflow" or path.stem == "digits_cnn"
-    ],
+    ("backend", "name"),
+    [("tensorflow", "digits_mlp"), *((backend, "digits_cnn") for backend in BACKENDS)],
     indirect=["backend"],
-    ids=lambda value: getattr(value, "stem", value),
 )
-def test_a_recipe_works_on_a_backend_as_it_stands(on_each_backend, path, tmp_path):
+def test_a_recipe_works_on_a_backend_as_it_stands(on_each_backend, name, tmp_path):
+    """The language model, whose steps are long, trains below alone."""
+    path = RECIPES[0].with_stem(name)
     recipe, folder = read_target(str(path), [f"backend={on_each_backend}"])
     executor = LocalExecutor(question_of(recipe, folder), tmp_path)
     size = recipe.baseline.batch_size
@@ -92,7 +88,7 @@ def test_a_recipe_is_what_it_says_and_learns_and_the_same_seed_gives_the_same_lo
     assert inspected.validation_samples >= 300
     optimizers = {"digits_mlp": "SGD", "digits_cnn": "Adam", "source_lm": "AdamW"}
     assert inspected.optimizer == optimizers[name]
-    few = steps // 10
+    few = steps // 5
     task = Trial(
         batch_size=recipe.baseline.batch_size,
         learning_rate=inspected.learning_rate,
