@@ -1,14 +1,11 @@
 """Trials whose learning rate warms up, stays and decays: trials.schedule."""
 
-import json
 import re
 
 import keras
 import numpy as np
 import pytest
-from commands import FAST, HERE, autobatch_here, settings
 from pretend import PretendDevice, annealed_share, inspected, session, telling
-from targets import model, much_data
 
 from autobatch import tuner
 from autobatch.core.warmup_stable_decay import DECAY
@@ -306,23 +303,3 @@ def test_where_steps_were_not_all_counted_the_user_fills_them_in(tmp_path):
     )
     assert "STEPS: all batches" in found.snippet
     assert found.snippet.endswith("model.fit(train, epochs=EPOCHS)")
-
-
-def test_a_real_model_is_recommended_for_by_annealed_trials(tmp_path):
-    """And what is printed to paste trains that model."""
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"model: {HERE}/targets.py:model\ndata: {HERE}/targets.py:much_data\n")
-    few = ("batch_sizes.max=32", "trials.budget=6s", "trials.learning_rate=none")
-    quick = [*FAST, *few, ANNEALED]
-    arguments = ("recommend", recipe, *settings(*quick), "--json")
-    code, out, err = autobatch_here(*arguments, "--tensorboard", tmp_path / "events", cwd=tmp_path)
-    assert code == 0, err
-    found = json.loads(out)
-    assert found["learning_rate_schedule"] == "warmup_stable_decay"
-    assert re.search(r"rose over the first 10% of the steps", " ".join(found["reasons"]))
-    names = [each.name for each in (tmp_path / "events").iterdir()]
-    assert names and all(each.endswith("-warmup_stable_decay") for each in names)
-    (x, y), _ = much_data()
-    rates = pasted(found["snippet"], model(), x=x, y=y, EPOCHS=2)
-    assert len(rates) == 2 * found["steps_per_epoch"]
-    assert 0 < min(rates) < max(rates) == pytest.approx(found["learning_rate"])

@@ -6,6 +6,7 @@ recommendation must be so of one that came about in two parts, too.
 
 import json
 import re
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -24,6 +25,7 @@ from commands import (
     start_shown,
     wait_for,
 )
+from test_annealed_trials import ANNEALED, pasted
 
 from autobatch.engine.local import LocalExecutor
 from autobatch.engine.record_file import FILE_NAME, read_record
@@ -149,20 +151,12 @@ def test_recommend_leaves_a_page_and_loses_nothing_where_it_cannot(tutorial):
     assert stderr.startswith("note: the report was not written: ")
 
 
-def test_quiet_keeps_the_files_for_tensorboard_quiet_too(tutorial):
-    arguments = ("recommend", "recipe.yaml", *settings(*FAST), "--json", "--quiet")
-    more = ("--tensorboard", "events")
-    code, _, stderr = autobatch_here(*arguments, *more, cwd=tutorial.folder)
-    assert (code, stderr) == (0, "")
-    assert list((tutorial.folder / "events").iterdir())
-
-
 def test_a_trial_that_is_trained_anew_reports_the_same_losses(tutorial, tmp_path):
     record = read_record(next(tutorial.folder.glob(f"*/*/{FILE_NAME}")).parent)
     trials = [each for each in record.entries if isinstance(each.outcome, Trained)]
     last_of = {each.task.batch_size: each for each in trials}
     executor = LocalExecutor(record.header.target, tmp_path)
-    for entry in (trials[0], *last_of.values()):  # on a slow machine of one size alone
+    for entry in last_of.values():  # on a slow machine of one size alone
         again = executor.run(entry.task, deadline_seconds=120)
         assert again.evaluations == entry.outcome.evaluations
 
@@ -187,3 +181,23 @@ def test_the_rest_of_the_tutorial_works_too(tutorial):
         else:
             assert status == 0, f"{command}: {stderr}"
         assert stdout
+
+
+def test_a_second_answer_is_for_annealed_trials_and_what_is_pasted_trains_by_them(tutorial):
+    """Of the same measurements but for the trials; the last test, since the run then has both."""
+    folder = tutorial.folder
+    few = ("batch_sizes.max=32", "trials.budget=6s", "trials.learning_rate=none")
+    annealed = settings(*FAST, *few, ANNEALED)
+    more = ("--json", "--quiet", "--tensorboard", "events")
+    code, stdout, stderr = autobatch_here("recommend", "recipe.yaml", *annealed, *more, cwd=folder)
+    assert (code, stderr) == (0, "")
+    found = json.loads(stdout)
+    assert found["learning_rate_schedule"] == "warmup_stable_decay"
+    assert "rose over the first 10% of the steps" in " ".join(found["reasons"])
+    written = [each.name.endswith("-warmup_stable_decay") for each in folder.glob("events/*")]
+    assert {*written} == {True, False}
+    users = runpy.run_path(str(folder / "train.py"))
+    (x, y), _ = users["load_data"]()
+    rates = pasted(found["snippet"], users["build_model"](), x=x, y=y, EPOCHS=2)
+    assert len(rates) == 2 * found["steps_per_epoch"]
+    assert 0 < min(rates) < max(rates) == pytest.approx(found["learning_rate"])
