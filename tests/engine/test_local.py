@@ -25,11 +25,11 @@ from autobatch.protocol import (
     WORKER_BUG,
     Benchmark,
     Crashed,
-    Fits,
     Inspect,
     Inspected,
     OutOfMemory,
     Probe,
+    Ranged,
     RangeTest,
     Target,
     TargetMissing,
@@ -77,25 +77,13 @@ def test_each_job_has_a_process_of_its_own_that_imports_the_users_module_anew(tm
     assert template == same == forkserver._forkserver._forkserver_pid
 
 
-def test_a_probe_proves_the_full_steps_that_it_ran(tmp_path):
-    outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB))
-    assert isinstance(outcome, Fits)
-    assert outcome.full_steps >= 3
-    assert 0 < outcome.peak_bytes < MIB
-
-
-def test_a_verification_runs_the_ragged_batch_and_the_validation(tmp_path):
-    outcome, _ = ask(tmp_path, Probe(batch_size=20, limit_bytes=512 * MIB, verify=True))
-    assert (outcome.ragged_samples, outcome.validated) == (8, True)
-    assert outcome.full_steps >= 10
-
-
 def test_peaks_are_nearly_affine_in_the_batch_and_repeat(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
     peaks = [
         ask(tmp_path, Probe(batch_size=size, limit_bytes=512 * MIB), **target)[0].peak_bytes
         for size in (512, 1024, 2048, 2048)
     ]
+    assert peaks[1] > peaks[0]
     assert peaks[2] == pytest.approx(peaks[3], rel=2e-2)
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.1)
 
@@ -202,34 +190,34 @@ def test_a_hang_ends_at_the_deadline_and_leaves_no_process(tmp_path):
     assert not workers()
 
 
-def test_a_job_is_not_taken_for_hung_since_the_tool_was_stopped(tmp_path):
-    """In a process of its own, stopped past the deadline while the worker goes on and answers."""
-    code = f"""
-import os, signal, subprocess
-from pathlib import Path
-from autobatch.engine.local import LocalExecutor
-from autobatch.protocol import Inspect, RangeTest, Target
+class Ahead:
+    """A clock that may leap, as that of the system does for who was stopped (Ctrl-Z)."""
 
-def stop(progress):
-    if not stops:
-        stops.append(subprocess.Popen(["sh", "-c", f"sleep 8; kill -CONT {{os.getpid()}}"]))
-        os.kill(os.getpid(), signal.SIGSTOP)
+    sleep = staticmethod(time.sleep)
 
-if __name__ == "__main__":
-    stops = []
-    target = Target(folder={str(HERE)!r}, model="targets.py:model", data="targets.py:data")
-    executor = LocalExecutor(target, Path("logs"))
-    executor.run(Inspect(batch_size=8), deadline_seconds=100)
+    def __init__(self):
+        self.by = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.by
+
+
+def test_a_job_is_not_taken_for_hung_since_the_tool_was_stopped(tmp_path, monkeypatch):
+    """While the worker goes on, and answers."""
+    clock = Ahead()
+    monkeypatch.setattr(local, "time", clock)
+
+    def stop(_):
+        clock.by = 100.0
+
     task = RangeTest(
         batch_size=8, learning_rate=1e-9, lowest_factor=0.1, highest_factor=1.0, steps=200, seed=0
     )
-    found = executor.run(task, deadline_seconds=7, on_progress=stop)
-    print(type(found).__name__, len(stops), round(executor.stopped_seconds) >= 8)
-"""
-    (tmp_path / "main.py").write_text(code)
-    command = [sys.executable, "main.py"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ended.stdout == "Ranged 1 True\n"
+    target = Target(folder=str(HERE), model="targets.py:model", data="targets.py:data")
+    executor = LocalExecutor(target, tmp_path)
+    found = executor.run(task, deadline_seconds=90, on_progress=stop)
+    assert isinstance(found, Ranged), found
+    assert round(executor.stopped_seconds) == 100
 
 
 def test_an_inspection_that_tells_nothing_for_long_is_asked_where_it_is(tmp_path, monkeypatch):
@@ -435,11 +423,13 @@ def test_what_frameworks_read_as_they_are_imported_is_read_anew_once_it_is_set(
 ):
     target = Target(folder=str(HERE), model="targets.py:model")
     templates = []
-    for threads in ("1", "1", "2"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for threads in (None, "2", "2"):
+        if threads:
+            monkeypatch.setenv("OMP_NUM_THREADS", threads)
         LocalExecutor(target, tmp_path)
         templates.append(forkserver._forkserver._forkserver_pid)
-    assert templates[0] == templates[1] != templates[2]
+    assert templates[0] != templates[1] == templates[2]
     found, _ = ask(tmp_path, Inspect(batch_size=8))
     assert found.settings["OMP_NUM_THREADS"] == "2"
 
@@ -724,19 +714,21 @@ ON_GPU = Target(folder=str(HERE), model="targets.py:model", device="gpu")
 
 
 @pytest.mark.skipif(bool(gpus.usable()), reason="there is a GPU")
-@pytest.mark.another_template
 def test_a_gpu_that_disappears_is_told(tmp_path):
     told, surveys = [], [gpus.GpuSurvey(gpus=(GPU,)), gpus.GpuSurvey()]
     executor = LocalExecutor(
-        ON_GPU, tmp_path, on_note=told.append, survey_gpus=lambda: surveys.pop(0)
+        ON_GPU,
+        tmp_path,
+        start_method="spawn",
+        on_note=told.append,
+        survey_gpus=lambda: surveys.pop(0),
     )
     outcome = executor.run(Inspect(batch_size=8), deadline_seconds=120)
     assert isinstance(outcome, TargetMissing)
     gone = "A GPU is gone: NVIDIA's driver reports GPU-7 no more. The worker said: There is a GPU"
     assert outcome.message.startswith(gone)
     assert "TensorFlow does not see it" in outcome.message
-    # A fork did not see it; nor did a fresh interpreter, and so nothing is told of those.
-    assert len(list(tmp_path.glob("*-inspect.log"))) == 2
+    assert len(list(tmp_path.glob("*-inspect.log"))) == 1
     assert told == []
 
 
