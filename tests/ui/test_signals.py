@@ -1,15 +1,18 @@
 """Signals: the first asks for the end, the second is it; and what to type afterwards."""
 
 import os
+import re
 import signal
 import sys
 
 import pytest
 from pretend import PretendDevice, session
+from test_interruption import Stopped, of
+from test_interruption import session as session_that_may_end
 
 from autobatch import tuner
 from autobatch.errors import AutobatchError, InterruptedRunError, UsageError, UserCodeError
-from autobatch.protocol import Note, StageFinished
+from autobatch.protocol import Benchmark, Note, StageFinished
 from autobatch.ui.interruption import interruptible, resume_command
 
 INSPECTED = StageFinished(stage="inspect", answer="")
@@ -74,6 +77,20 @@ def test_what_is_known_is_shown_before_an_error_unless_quiet(kind, capsys, tmp_p
         shown = capsys.readouterr()
         assert shown.out == ""
         assert (f"largest that fits  {found.largest_fitting}" in shown.err) == (not quiet)
+
+
+def test_an_interrupted_benchmark_shows_what_was_measured_and_what_was_not(capsys, tmp_path):
+    device = Stopped(of(Benchmark), 2)
+    with (
+        pytest.raises(InterruptedRunError),
+        interruptible(quiet=False),
+        session_that_may_end(tmp_path, device, device.is_stopped) as opened,
+    ):
+        tuner.benchmark(opened)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Samples per second" in shown.err
+    assert re.search(r"not measured: \d+: the run was interrupted", shown.err)
 
 
 def test_a_signal_that_was_ignored_from_the_start_still_is():
