@@ -101,7 +101,7 @@ def generators(batch_size):
 
 def slowly(parts):
     for part in parts:
-        time.sleep(0.1)
+        time.sleep(0.04)
         yield part
 
 

@@ -36,7 +36,7 @@ def test_of_data_that_goes_on_a_probe_has_no_more_than_it_needs(tmp_path, data):
 
 @pytest.mark.parametrize("data", ENDLESS)
 def test_data_that_goes_on_may_fill_a_batch_larger_than_was_counted(tmp_path, data):
-    found = ask_dense(tmp_path, Probe(batch_size=64, limit_bytes=LIMIT), data)
+    found = ask_dense(tmp_path, Probe(batch_size=64, limit_bytes=LIMIT, seconds=0), data)
     assert isinstance(found, Fits), found
     assert found.full_steps >= 3
 
@@ -63,7 +63,7 @@ def test_what_was_counted_to_its_end_is_counted_again_when_it_is_inspected(tmp_p
 def test_what_counting_takes_no_process_to_come_does(tmp_path, data):
     found = ask_dense(tmp_path, Inspect(batch_size=5), data, extents=())
     assert isinstance(found, Inspected), found
-    assert 0.9 <= found.saved_seconds < 3
+    assert 0.36 <= found.saved_seconds < 3
     again = ask_dense(tmp_path, Inspect(batch_size=5), data, GOES_ON[:1])
     assert again.saved_seconds == 0
 
