@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from autobatch.worker.tasks import probe
+
 SAMPLES = 50  # at batch 20: two full batches and a ragged one of 10
 
 
@@ -130,6 +132,7 @@ def keeper():
 
 
 def keeper_of_several():
+    probe.VERIFY_STEPS = 60  # in this process: enough to see a leak, and soon done
     return compiled(Keeper(), run_eagerly=True, steps_per_execution=5)
 
 
@@ -462,12 +465,12 @@ def class_data():
     return (rows()[0], np.arange(SAMPLES) % 2), (rows(20)[0], np.arange(20) % 2)
 
 
-def full_options():
+def full_options(jit_compile=True):
     """Mixed precision, several steps an execution, accumulated gradients, compiled by XLA."""
     keras.config.set_dtype_policy("mixed_float16")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     optimizer = keras.optimizers.Adam(0.01, gradient_accumulation_steps=5)
-    model.compile(optimizer, "mse", steps_per_execution=4, jit_compile=True)
+    model.compile(optimizer, "mse", steps_per_execution=4, jit_compile=jit_compile)
     return model
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autobatch.worker.arrays import arrays
 from autobatch.worker.batches import of_dataset
 from autobatch.worker.datasets import unbatched
 from autobatch.worker.held import held
@@ -60,3 +61,12 @@ def test_what_is_split_off_is_drawn_without_the_samples_before_it():
     drawn.clear()
     assert a_pass(found) == [*range(40, 50)]
     assert not drawn
+
+
+def test_as_many_as_there_are_are_all_of_them_in_their_order():
+    rows = np.arange(20)
+    for given in (rows, tf.ragged.range(rows), tf.constant([str(row) for row in rows])):
+        whole = arrays(given, "data")
+        assert fewer(whole, 20, unit=1, seed=3).fingerprint() == whole.fingerprint()
+    dataset = unbatched(tf.data.Dataset.range(20), "data", Look(5.0), ends=True)
+    assert a_pass(fewer(dataset, 20, unit=1, seed=3)) == [*range(20)]

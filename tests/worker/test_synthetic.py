@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from kinds import dict_inputs
 
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.synthetic import synthetic_samples
@@ -64,6 +65,14 @@ def test_each_input_is_in_the_range_of_the_embedding_that_it_leads_to():
     assert (x.max(), x.dtype) == (2, "int32")
     assert 60 < other.max() < 90
     assert notes == ("No data given: samples are synthetic.",)
+
+
+def test_samples_are_in_dicts_where_inputs_and_outputs_are():
+    model = dict_inputs()
+    x, y, _ = synthetic_samples(model, ROWS, seed=0)
+    assert {name: each.shape for name, each in x.items()} == {"a": (ROWS, 4), "b": (ROWS, 2)}
+    assert {name: each.shape for name, each in y.items()} == {"out": (ROWS, 1)}
+    assert model.test_on_batch(x, y) > 0
 
 
 def test_an_embedding_in_a_layer_or_a_model_within_is_found():

@@ -80,15 +80,15 @@ ON_EACH = (  # how the others are read, no backend decides
 )
 
 
-def each_kind(kinds=tuple(KINDS), on_each=ON_EACH):
-    """A mark of tests of `kinds` on TensorFlow, and of those `on_each` on the others."""
+def each_kind(on_tensorflow=tuple(KINDS), on_each=ON_EACH):
+    """A mark of tests of those kinds on TensorFlow, and of those `on_each` on the others."""
     return pytest.mark.parametrize(
         ("backend", "kind"),
         [
             (backend, kind)
-            for kind in kinds
+            for kind in KINDS
             for backend in BACKENDS
-            if backend == "tensorflow" or kind in on_each
+            if kind in (on_tensorflow if backend == "tensorflow" else on_each)
         ],
         indirect=["backend"],
     )
@@ -130,13 +130,17 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
     assert isinstance(plain, Trained), plain
     assert [evaluation.step for evaluation in plain.evaluations] == [0, 4, 7]
     assert plain.evaluations[0].metrics["val_loss"] != plain.evaluations[2].metrics["val_loss"]
-    if on_each_backend == "tensorflow":
+    # Of arrays it is all there, with nothing to look for.
+    if on_each_backend == "tensorflow" and (found.data_kind != "arrays" or kind == "sequential"):
         informed = ask_kind(tmp_path, TRIAL, *KINDS[kind], extents=found.extents)
         assert isinstance(informed, Trained), informed
         assert informed.evaluations == plain.evaluations
 
 
-@each_kind(on_each=[each for each in ON_EACH if each not in ("unbatched dataset", "generator")])
+@each_kind(
+    on_tensorflow=[each for each in KINDS if each != "several inputs and outputs"],  # as of dicts
+    on_each=[each for each in ON_EACH if each not in ("unbatched dataset", "generator")],
+)
 def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, kind):
     seconds = float(kind == "sequential")  # that one over many steps, the others over ten
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=seconds)
@@ -171,17 +175,22 @@ def test_texts_in_arrays_are_trained_on_where_keras_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "verify"), [("many_arrays", False), ("many_arrays", True), ("many_in_halves", True)]
+    ("data", "verify", "within"),
+    [
+        ("arrays", False, (0, 1)),
+        ("many_arrays", False, (79, 100)),
+        ("many_arrays", True, (79, 100)),
+        ("many_in_halves", True, (79, 100)),
+    ],
 )
 @on_backends("tensorflow")  # on others, arrays stay where they are
-def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(tmp_path, data, verify):
+def test_all_of_the_data_is_in_the_memory_that_a_cpu_trains_in(tmp_path, data, verify, within):
     """`fit` copies arrays whole, also where a probe needs but a part of them."""
     task = Probe(batch_size=20, limit_bytes=LIMIT, verify=verify, seconds=0)
-    few = ask_kind(tmp_path, task, "dense", "arrays")
-    many = ask_kind(tmp_path, task, "dense", data)
-    assert few.peak_bytes < 1 << 20
-    assert 79 << 20 < many.peak_bytes < 100 << 20
-    assert many.leak_bytes_per_step == 0
+    found = ask_kind(tmp_path, task, "dense", data)
+    least, most = within  # MiB
+    assert least << 20 < found.peak_bytes < most << 20
+    assert found.leak_bytes_per_step == 0
 
 
 @on_backends("tensorflow")  # on the CPU, no allocator of others counts what is held
@@ -213,7 +222,7 @@ def test_arrays_of_numpy_that_are_kept_for_ever_are_seen_to_leak(tmp_path, kept)
 @on_backends("tensorflow")  # PyTorch has no such executions, JAX counts no memory
 def test_several_steps_at_once_leak_no_more_for_each(tmp_path, size):
     """An epoch of ten has them in two executions; one of two and a smaller one, in one."""
-    task = Probe(batch_size=size, limit_bytes=LIMIT, verify=True, seconds=6)
+    task = Probe(batch_size=size, limit_bytes=LIMIT, verify=True, seconds=60)
     found = ask_kind(tmp_path, task, "keeper_of_several", "arrays")
     assert isinstance(found, Fits), found
     assert size * 1000 * 4 / 2 <= found.leak_bytes_per_step <= size * 1000 * 4 * 2
@@ -282,8 +291,16 @@ def test_what_tracing_for_a_shape_takes_is_no_training(tmp_path):
     assert found.train_seconds < 2
 
 
+BENCHMARKED_AS_OTHERS = (
+    "several inputs and outputs",
+    "unbatched dataset",  # as the pipeline above that sleeps
+    "dataset built for the size",
+    "torch DataLoader that pads",
+)
+
+
 @each_kind(
-    kinds=[each for each in KINDS if each != "torch DataLoader that pads"],
+    on_tensorflow=[each for each in KINDS if each not in BENCHMARKED_AS_OTHERS],
     on_each=["sequential", "several inputs and outputs"],
 )
 def test_every_kind_is_benchmarked(tmp_path, kind):
@@ -321,8 +338,7 @@ def test_a_trial_is_validated_on_as_many_samples_as_are_asked(tmp_path, kind):
         task = msgspec.structs.replace(TRIAL, validation_samples=samples)
         return ask_kind(tmp_path, task, *KINDS[kind])
 
-    whole, same, few = trained(None), trained(20), trained(10)
-    assert whole.evaluations == same.evaluations
+    whole, few = trained(None), trained(10)
     assert [each.step for each in few.evaluations] == [0, 4, 7]
     assert few.evaluations[0] != whole.evaluations[0]
 
@@ -351,8 +367,9 @@ def test_a_loss_of_whole_batches_is_validated_on_batches_of_one_size(tmp_path, d
         return ask_kind(tmp_path, task, "summing", f"feeds.py:{data}").evaluations[0].metrics
 
     own = untrained(10, 10)["val_loss"]
-    assert untrained(5, None)["val_loss"] < 0.6 * own
-    for size in (5, 20, 50):  # of 20 samples
+    if data == "batched":
+        assert untrained(5, None)["val_loss"] < 0.6 * own
+    for size in (5, 50):  # of 20 samples
         assert untrained(size, 10)["val_loss"] == pytest.approx(own, rel=1e-5)
 
 
@@ -402,6 +419,10 @@ def test_a_model_that_takes_no_few_samples_is_inspected_with_the_users_size(tmp_
     assert failed.message.endswith("\nThis is with 20 samples; with 8 it failed, too.")
 
 
+# A verification begins with what a probe has alone, which of other kinds is tested above.
+PROBED_ALONE = ("seldom_long_batches", "seldom_long_in_arrays")
+
+
 @pytest.mark.parametrize(
     ("backend", "model", "data"),
     [  # not on PyTorch, where more than that varies from process to process
@@ -417,7 +438,7 @@ def test_a_model_that_takes_no_few_samples_is_inspected_with_the_users_size(tmp_
     indirect=["backend"],
 )
 def test_a_long_sample_is_met_wherever_in_the_epoch_it_is(tmp_path, model, data):
-    for verify in (False, True):
+    for verify in (False, True) if data in PROBED_ALONE else (True,):
         task = Probe(batch_size=4, limit_bytes=LIMIT, verify=verify, seconds=0)
         found = ask_kind(tmp_path, task, model, data)
         assert isinstance(found, Fits), found
@@ -509,19 +530,16 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
     )
     assert fits.full_steps >= 10
     assert (fits.ragged_samples, fits.validated) == (0, True)
-    for trial in (TRIAL, changed(TRIAL, validation_batch_size=1024)):
-        assert ask_kind(tmp_path, trial, *target).steps == 7
+    trial = changed(TRIAL, validation_batch_size=1024)  # which that of the model stands for
+    assert ask_kind(tmp_path, trial, *target).steps == 7
 
 
 @pytest.mark.parametrize(
     ("task", "answer"),
     [
         (msgspec.structs.replace(TRIAL, steps=2, evaluate_at=(2,)), Trained),
-        (Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), Fits),
-        (
-            Probe(batch_size=4, limit_bytes=LIMIT, verify=True, seconds=0),
-            Fits,
-        ),  # of a part of its batches
+        # Of a part of its batches:
+        (Probe(batch_size=4, limit_bytes=LIMIT, verify=True, seconds=0), Fits),
     ],
 )
 @on_backends("tensorflow", "torch")
@@ -565,7 +583,9 @@ def test_every_option_of_compile_is_part_of_the_probe(tmp_path):
     )
     assert fits.full_steps >= 10
     assert (fits.steps, fits.ragged_samples) == (fits.full_steps * 3 // 2, 10)
-    fits = ask_kind(tmp_path, Probe(batch_size=40, limit_bytes=LIMIT, seconds=0), *target)
+    uncompiled = {"jit_compile": "auto"}  # as it is quicker, on the CPU of TensorFlow
+    task = Probe(batch_size=40, limit_bytes=LIMIT, seconds=0)
+    fits = ask_kind(tmp_path, task, *target, args=uncompiled)
     assert fits.full_steps >= 6  # an update after 5 accumulated, and a step after it
 
 
@@ -750,12 +770,13 @@ def test_code_in_a_saved_model_is_refused_and_not_run(tmp_path):
     assert not written.exists()
 
 
-@pytest.mark.parametrize("model", ["two_in_two_out", "dict_inputs", "text_model", "stateful_rnn"])
+@pytest.mark.parametrize("model", ["two_in_two_out", "text_model", "stateful_rnn"])
 @on_backends("tensorflow")
 def test_a_model_without_data_trains_on_synthetic_samples(tmp_path, model):
-    found = ask_kind(tmp_path, Inspect(batch_size=20), model)
-    assert isinstance(found, Inspected), found
-    assert found.notes[0] == "No data given: samples are synthetic."
+    if model == "text_model":
+        found = ask_kind(tmp_path, Inspect(batch_size=20), model)
+        assert isinstance(found, Inspected), found
+        assert found.notes[0] == "No data given: samples are synthetic."
     fits = ask_kind(
         tmp_path, Probe(batch_size=20, limit_bytes=LIMIT, verify=True, seconds=0), model
     )
