@@ -61,10 +61,10 @@ def load_mapped():
     np.save({calls!r} + ".npy", x)
     return (np.asarray(np.load({calls!r} + ".npy", mmap_mode="r")[:50]), y), validation
 """
-SLOW = 0.6  # seconds that a loader takes in tests where less counts as slow
+SLOW = 0.4  # seconds that a loader takes in tests where less counts as slow
 SOONER_SLOW = (  # a line of code
     "import autobatch.worker.called as calling, autobatch.worker.kept as keeping; "
-    "calling.SLOW_SECONDS = keeping.SLOW_SECONDS = 0.5"
+    "calling.SLOW_SECONDS = keeping.SLOW_SECONDS = 0.3"
 )
 LARGE = """
 import time
@@ -188,10 +188,11 @@ def test_what_loads_sooner_than_a_copy_of_it_is_written_is_not_kept(tmp_path):
 
 class Slow:
     def __reduce__(self):
-        return time.sleep, (1.2,)
+        return time.sleep, (0.3,)
 
 
-def test_what_loads_sooner_than_a_copy_of_it_is_read_is_not_kept(tmp_path):
+def test_what_loads_sooner_than_a_copy_of_it_is_read_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("autobatch.worker.kept.SLOW_SECONDS", 0.2)
     path = tmp_path / "kept"
     assert written(Slow(), path, 0.1) == "to read a copy takes longer"
     assert not [*tmp_path.iterdir()]

@@ -100,13 +100,10 @@ def test_data_of_any_kind_is_made_of_what_is_loaded_once(user, kind):
     if kind == "loaders" and importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed (`make backends` does)")
     more = "import torch" if kind == "loaders" else ""
-    found, fits, trained = user.asks(
-        Inspect(batch_size=20), PROBE, TRIAL, loader=f"load_{kind}", more=more
-    )
+    found, trained = user.asks(Inspect(batch_size=20), TRIAL, loader=f"load_{kind}", more=more)
     assert isinstance(found, Inspected), found
     assert found.train_samples == 50
     assert not any("called again" in note for note in found.notes)
-    assert isinstance(fits, Fits), fits
     assert isinstance(trained, Trained), trained
     assert user.calls == 1
 
@@ -127,8 +124,8 @@ def load_once(load=load_once):
 
 def test_how_long_it_took_is_told_and_is_no_time_of_other_processes(user):
     found = user.asks(Inspect(batch_size=20), more=SLOW)[0]
-    assert any(re.search("load_once took 6.. ms; .* is kept", note) for note in found.notes)
-    assert SECONDS <= found.saved_seconds < 2 * SECONDS
+    assert any(re.search("load_once took [45].. ms; .* is kept", note) for note in found.notes)
+    assert SECONDS <= found.saved_seconds < SECONDS + 0.6
 
 
 AS_FUNCTIONS = f"""
@@ -147,8 +144,8 @@ def test_arrays_that_a_quick_loader_makes_of_what_cannot_be_kept_are_kept(user):
     inspected, fits = user.asks(
         Inspect(batch_size=20), PROBE, loader="load_called", more=AS_FUNCTIONS
     )
-    assert re.match("train.py:load_called took 6.. ms; .* are kept", inspected.notes[0])
-    assert SECONDS <= inspected.saved_seconds < 2 * SECONDS
+    assert re.match("train.py:load_called took [45].. ms; .* are kept", inspected.notes[0])
+    assert SECONDS <= inspected.saved_seconds < SECONDS + 0.6
     assert isinstance(fits, Fits), fits
     assert user.calls == 1
 
@@ -156,7 +153,7 @@ def test_arrays_that_a_quick_loader_makes_of_what_cannot_be_kept_are_kept(user):
 COPIED_SLOWLY = """
 class Slow:
     def __reduce__(self):
-        return time.sleep, (0.4,)
+        return time.sleep, (0.2,)
 
 def load_once(load=load_once):
     return load(), Slow()
@@ -168,7 +165,7 @@ def load_batched(batch_size, loaded):
 
 def test_nor_is_what_a_copy_of_it_took(user):
     found = user.asks(Inspect(batch_size=20), more=COPIED_SLOWLY + SLOW)[0]
-    assert 0.4 + SECONDS <= found.saved_seconds < 3
+    assert 0.2 + SECONDS <= found.saved_seconds < 3
 
 
 WRITING = """
@@ -258,7 +255,7 @@ def test_what_only_a_loader_whose_arrays_are_kept_needs_is_called_once(user):
     assert isinstance(fits, Fits), fits
     assert user.calls == 1
     assert ["load_slowly" in note for note in found.notes if "took" in note] == [True]
-    assert 2 * SECONDS <= found.saved_seconds < 4 * SECONDS
+    assert 2 * SECONDS <= found.saved_seconds < 2 * SECONDS + 1.2
 
 
 SCHEDULED = """
