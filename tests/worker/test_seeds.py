@@ -29,6 +29,7 @@ def test_seeds_differ_where_the_users_code_sets_one(on_each_backend, tmp_path, m
     (one, start), (other, its_start) = (trained(tmp_path, model, seed) for seed in (1, 2))
     assert (one[0] == other[0]) == (start == its_start) == starts_alike
     assert one[-1] != other[-1]  # at least the order of samples
+    assert one[-1] < one[0]
     assert trained(tmp_path, model, 1) == (one, start)
 
 
