@@ -54,7 +54,7 @@ def test_weights_are_on_as_many_devices(tmp_path):
     for replicas, kind in ((2, Fits), (1, UserCodeFailed)):
         found = on(
             tmp_path,
-            Probe(batch_size=8, limit_bytes=1024 * MIB),
+            Probe(batch_size=8, limit_bytes=1024 * MIB, seconds=0),
             replicas=replicas,
             callbacks="targets.py:expect_two_devices",
         )
@@ -64,7 +64,7 @@ def test_weights_are_on_as_many_devices(tmp_path):
 def test_a_batch_is_what_the_replicas_share(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
     peaks = []
-    for size in (250, 2000):
+    for size in (126, 1000):
         task = Probe(batch_size=size, limit_bytes=1024 * MIB, verify=True, seconds=0)
         found = on(tmp_path, task, **target)
         assert isinstance(found, Fits), found
@@ -73,7 +73,7 @@ def test_a_batch_is_what_the_replicas_share(tmp_path):
         assert found.validated
         peaks.append(found.peak_bytes)
     # On the CPU all replicas are one memory: both hold their half of the activations at once.
-    assert peaks[1] - peaks[0] >= 1700 * 8 * 2000
+    assert peaks[1] - peaks[0] >= 850 * 8 * 2000
 
 
 def test_a_batch_beyond_the_limit_of_both_is_out_of_memory(on_each_backend, tmp_path):
