@@ -8,7 +8,7 @@ import pytest
 from asking import ask, on_backends
 from worker.test_targets import HERE, LIMIT
 
-from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe
+from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe, changed
 from autobatch.worker.pydatasets import end_workers, of_pydataset
 from autobatch.worker.source import Look, inner_shapes
 
@@ -32,7 +32,8 @@ def test_a_probe_holds_few_batches_and_leaves_them_to_the_workers_that_build_the
 
 
 @pytest.mark.parametrize(
-    ("task", "kind"), [(SHORT, Fits), (Benchmark(batch_size=20, seconds=0.2), Measured)]
+    ("task", "kind"),
+    [(changed(SHORT, seconds=0), Fits), (Benchmark(batch_size=20, seconds=0.2), Measured)],
 )
 def test_validation_batches_are_not_built_where_nothing_validates(tmp_path, task, kind):
     found = ask_feed(tmp_path, task, "needless_validation")
@@ -63,7 +64,8 @@ def test_workers_of_an_epoch_that_was_left_end():
 
 
 def test_the_longest_batch_may_be_the_first(tmp_path):
-    found = ask_feed(tmp_path, VERIFICATION, "longest_first", model="text_model")
+    task = changed(VERIFICATION, seconds=0)
+    found = ask_feed(tmp_path, task, "longest_first", model="text_model")
     assert isinstance(found, Fits), found
 
 
