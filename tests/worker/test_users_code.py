@@ -237,8 +237,7 @@ def test_what_steps_read_of_the_size_is_not_that_which_samples_are_counted_by(tm
 @pytest.mark.parametrize(
     "drawn",
     [
-        "np.random.permutation(64)",
-        "random.sample(range(64), 64)",
+        "random.sample(list(np.random.permutation(64)), 64)",
         "default_rng().permutation(64)",
         "drawing.permutation(64)",
     ],
@@ -434,10 +433,10 @@ def test_a_callback_that_sets_the_rate_of_a_trial_is_refused(on_each_backend, tm
         assert "`callbacks`" in found.hint
 
 
-@pytest.mark.parametrize("drawn", ["np.random.rand()", "__import__('random').random()"])
-def test_what_a_module_draws_as_it_is_imported_is_the_same_in_all_processes(tmp_path, drawn):
-    code = f"""
-        share = {drawn}
+def test_what_a_module_draws_as_it_is_imported_is_the_same_in_all_processes(tmp_path):
+    code = """
+        import random
+        share = np.random.rand() * random.random()
         def data():
             return (share * x, x[:, :1]), (share * x, x[:, :1])
         """
@@ -649,32 +648,24 @@ def test_a_file_that_lies_beside_the_code_and_not_where_the_command_is_typed(tmp
     assert "beside train.py: write Path(__file__).parent / 'table.csv'" in found.hint
 
 
-@pytest.mark.parametrize(
-    ("steps", "follows", "partly"),
-    [
-        ("640 // batch_size", True, False),
-        ("640", False, False),
-        ("640 // batch_size + 40", True, True),
-    ],
-)
-def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path, steps, follows, partly):
-    code = f"""
+def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path):
+    code = """
         build = model
         def model(batch_size=8):
             found = build()
-            decay = keras.optimizers.schedules.CosineDecay(0.1, {steps})
+            decay = keras.optimizers.schedules.CosineDecay(0.1, 640 // batch_size + 40)
             found.compile(keras.optimizers.SGD(decay), "mse")
             return found
         """
     found = asked(tmp_path, code, Inspect(batch_size=8))
-    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 0)
-    assert found.schedule_follows_partly == partly
-    assert any("Your CosineDecay goes with" in note for note in found.notes) == partly
+    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (True, 0)
+    assert found.schedule_follows_partly
+    assert any("Your CosineDecay goes with" in note for note in found.notes)
     code = code.replace("CosineDecay(0.1", "CosineDecay(0.1 * batch_size / 8")
     scaled = tmp_path / "scaled"
     scaled.mkdir()
     found = asked(scaled, code, Inspect(batch_size=8))
-    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (follows, 1)
+    assert (found.schedule_follows_batch, found.learning_rate_exponent) == (True, 1)
 
 
 @pytest.mark.parametrize(
@@ -728,7 +719,8 @@ BUILT_FROM_THE_DATA = """
 def test_a_schedule_that_is_built_from_what_the_loader_sets_is_seen(tmp_path, change, follows):
     found = asked(tmp_path, BUILT_FROM_THE_DATA.replace(*change), Inspect(batch_size=8))
     assert isinstance(found, Inspected), found
-    assert found.schedule_follows_batch == follows
+    assert (found.schedule_follows_batch, found.schedule_follows_partly) == (follows, False)
+    assert not any("Your CosineDecay goes with" in note for note in found.notes)
 
 
 def test_gradients_are_of_a_model_that_is_built_for_the_batch_size(tmp_path):
@@ -778,8 +770,10 @@ def test_data_that_is_cached_in_memory_is_timed_as_it_is_drawn_from_there(tmp_pa
 def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
     code = """
         import os, time, tensorflow as tf
+        import autobatch.worker.tasks.inspect as inspecting
+        inspecting.SLOW_IMPORT_SECONDS = 0.3
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-        time.sleep(3.1)
+        time.sleep(0.4)
         plain = model
         def model():
             with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
@@ -789,7 +783,7 @@ def test_what_is_set_or_slow_or_spread_in_vain_is_told(tmp_path):
     assert isinstance(found, Inspected), found
     told = " ".join(found.notes)
     assert "TF_ENABLE_ONEDNN_OPTS=0 autobatch" in told
-    assert "Importing train.py takes 3" in told
+    assert "Importing train.py takes " in told
     assert "under a MirroredStrategy of your own" in told
     assert "device.replicas in the recipe measures several (leave your own scope out then)" in told
     assert not asked(tmp_path, "", Inspect(batch_size=8)).notes
@@ -853,9 +847,9 @@ def test_a_model_that_only_fit_prepares_samples_for_is_evaluated_as_it_is(tmp_pa
         return found
     """
     )
-    assert isinstance(asked(tmp_path, code, SHORT_TRIAL), Trained)
-    plain = asked(tmp_path, NORMALISED, SHORT_TRIAL)
     told = asked(tmp_path, code, SHORT_TRIAL)
+    assert isinstance(told, Trained), told
+    plain = asked(tmp_path, NORMALISED, SHORT_TRIAL)
     assert told.evaluations[0].metrics != plain.evaluations[0].metrics
 
 
@@ -1042,9 +1036,7 @@ def test_a_schedule_need_have_no_configuration(tmp_path):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize(
-    "task", [PROBE, Benchmark(batch_size=16, seconds=0.3, limit_bytes=256 << 20)]
-)
+@pytest.mark.parametrize("task", [PROBE, changed(SHORT_TRIAL, limit_bytes=256 << 20)])
 def test_threads_may_be_set(tmp_path, task, replicas):
     code = """
         import tensorflow as tf
@@ -1052,7 +1044,7 @@ def test_threads_may_be_set(tmp_path, task, replicas):
         tf.config.threading.set_inter_op_parallelism_threads(1)
         """
     found = asked(tmp_path, code, task, replicas=replicas)
-    assert isinstance(found, (Fits, Measured)), found
+    assert isinstance(found, (Fits, Trained)), found
 
 
 def test_a_script_that_reads_its_arguments_finds_none(tmp_path):
