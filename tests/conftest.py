@@ -1,7 +1,10 @@
 """How tests are shared out among processes (`-n 2`), and on which backends they are asked."""
 
 import importlib.util
+import os
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import asking
 import hypothesis
@@ -13,6 +16,9 @@ hypothesis.settings.load_profile("steady")
 
 TOGETHER = ("test_recommended.py", "test_report_browser.py")  # their tests share a long set-up
 LONGEST = "test_a_step_that_pytorch_compiles"
+# Whose records, of many pretend jobs, would reach the disk after each of them.
+IN_MEMORY = ("test_annealed_trials", "test_interruption", "test_null", "test_tuner")
+MEMORY = Path("/dev/shm")
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -52,6 +58,16 @@ def pytest_terminal_summary(terminalreporter):
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
+@pytest.fixture
+def tmp_path(request, tmp_path):
+    """In memory, for who writes often, where there is such a folder."""
+    if request.path.stem not in IN_MEMORY or not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session", params=asking.BACKENDS)

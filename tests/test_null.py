@@ -1,9 +1,6 @@
 """Whole runs on a pretend device whose truth is known: how often is `better` said, and wrongly?"""
 
-import os
 import re
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +14,6 @@ from autobatch.recipe_keys import Trials
 RUNS = 200
 SEEDS = Trials().seeds
 NOISE = 0.15  # of the speed of learning, from seed to seed
-MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def tmp_path(tmp_path):
-    """In memory where there is such a folder: records reach the disk after each of many jobs."""
-    where = MEMORY if os.access(MEMORY, os.W_OK) else tmp_path
-    with tempfile.TemporaryDirectory(dir=where) as folder:
-        yield Path(folder)
 
 
 def is_baseline(task):
