@@ -68,7 +68,6 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     data = user_data.load(
         target, model, called, batch_size=size, samples=size, validates=True, anew=True
     )
-    synthetic = data.source == "synthetic"
     first = data.train.part(min(data.train.count, size))
     cuts = isinstance(data.train, (Arrays, Unbatched))  # what the user batches stays as it is
     tried = first.part(min(first.count, few)) if cuts else first
@@ -77,13 +76,12 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     given = first.fit_arguments(size)
     adapter(given | {"class_weight": target.class_weight})  # fails where those do not go with it
     nan = _nan_report(data, given["x"])
+    is_split = data.has_validation and len(data.extents) == 1
     callbacks, kept_alike = made_callbacks(target, size), settings(model)
     notes = (
         *data.notes,
         *notes,
-        *order_notes(
-            data.train, model, size, is_split=data.has_validation and len(data.extents) == 1
-        ),
+        *order_notes(data.train, model, size, is_split=is_split),
         *_import_notes(target, called),
         *set_since(before),
         *cache_files.notes(),
@@ -122,7 +120,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         precision=_precision(model),
         batch_norm_layers=len(momenta),
         batch_norm_momentum=momenta[0].momentum if momenta else None,
-        train_samples=None if synthetic else data.count,
+        train_samples=None if data.source == "synthetic" else data.count,
         validation_samples=None if data.validation is None else data.validation.count,
         data_source=data.source,
         code_fingerprint=users_code(target),
