@@ -186,7 +186,7 @@ def test_the_rest_of_the_tutorial_works_too(tutorial):
 def test_a_second_answer_is_for_annealed_trials_and_what_is_pasted_trains_by_them(tutorial):
     """Of the same measurements but for the trials; the last test, since the run then has both."""
     folder = tutorial.folder
-    few = ("batch_sizes.max=32", "trials.budget=6s", "trials.learning_rate=none")
+    few = ("batch_sizes.max=32", "trials.learning_rate=none")
     annealed = settings(*FAST, *few, ANNEALED)
     more = ("--json", "--quiet", "--tensorboard", "events")
     code, stdout, stderr = autobatch_here("recommend", "recipe.yaml", *annealed, *more, cwd=folder)
