@@ -17,7 +17,13 @@ hypothesis.settings.load_profile("steady")
 TOGETHER = ("test_recommended.py", "test_report_browser.py")  # their tests share a long set-up
 LONGEST = "test_a_step_that_pytorch_compiles"
 # Whose records, of many pretend jobs, would reach the disk after each of them.
-IN_MEMORY = ("test_annealed_trials", "test_interruption", "test_null", "test_tuner")
+IN_MEMORY = (
+    "test_annealed_trials",
+    "test_interruption",
+    "test_null",
+    "test_tuner",
+    "test_unusual_jobs",
+)
 MEMORY = Path("/dev/shm")
 
 
