@@ -408,6 +408,7 @@ class Trained(Tagged):
     evaluations: tuple[Evaluation, ...]
     steps: int
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
+    evaluation_seconds: float = 0.0  # of those after the first step; 0: in older records
     sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
     as_compiled: bool = True  # else with fewer steps an execution than the user's training
     start: str = ""  # a hash of the weights that it began with; "": in older records

@@ -711,6 +711,7 @@ def test_the_users_own_size_that_does_not_keep_the_headroom_is_verified_without(
     )
     found = tune(tmp_path, device, "trials.seeds=1")  # with which it stays
     assert (found.batch_size, found.peak_bytes) == (32, int(0.95 * LIMIT))
+    assert found.probe.ceiling < 32
     assert any("Batch 32 is yours, and leaves less than" in warning for warning in found.warnings)
 
 
@@ -2357,7 +2358,10 @@ class SlowlyEvaluated(PretendDevice):
         if isinstance(task, Trial):
             training = task.steps * self.step_seconds(task.batch_size)
             self.stopped_seconds = -training - len(task.evaluate_at)
-        return super().run(task, **more)
+        found = super().run(task, **more)
+        if isinstance(found, Trained):
+            return changed(found, evaluation_seconds=len(task.evaluate_at) - 1.0)
+        return found
 
 
 def test_time_is_kept_for_the_evaluations_of_finalists_which_have_more_than_first_trials(tmp_path):

@@ -14,7 +14,7 @@ Curve = list[tuple[float, float]]
 
 EVALUATIONS = 18  # of a finalist's trial, beside that of the untrained model
 FIRST_EVALUATIONS = 5  # of a first trial
-MORE_EVALUATIONS = (EVALUATIONS + 1) / (FIRST_EVALUATIONS + 1)
+MORE_EVALUATIONS = EVALUATIONS / FIRST_EVALUATIONS - 1  # of a finalist's, in those of a first trial
 EVALUATION_RATIO = 0.75  # of successive fractions: a finalist's first is 1 % of its trial
 
 

@@ -1,5 +1,6 @@
 """What is chosen must pass a verification of its own; where it does not, another is chosen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,8 @@ def verified_choice(
         peak_bytes, failed = _verify(made, size, ceiling=probed.ceiling, is_own=is_own)
         if peak_bytes is not None:
             doubts += [made.doubt] if made.doubt else []
+            if size <= probed.ceiling and peak_bytes > (1 - probed.headroom) * probed.limit_bytes:
+                probed = lowered(made, probed, measured, _below(size, probed, measured, unverified))
             return Chosen(choice, probed, peak_bytes, True, tuple(doubts))
         why = "the run was interrupted before" if failed is None else why_it_failed(failed)
         if failed is None or is_own:
@@ -55,10 +58,16 @@ def verified_choice(
         unverified[size] = why
         doubts.append(f"{_unverified(size, why)}what is recommended was chosen without it.")
         if isinstance(failed, (OutOfMemory, OverBudget)) or size == probed.ceiling:
-            smaller = [point.batch_size for point in measured.points if point.batch_size < size]
-            left = [each for each in smaller if each not in unverified]
-            below = max(size - probed.multiple, probed.multiple)
-            probed = lowered(made, probed, measured, max(left, default=below))
+            probed = lowered(made, probed, measured, _below(size, probed, measured, unverified))
+
+
+def _below(
+    size: int, probed: ProbeResult, measured: BenchmarkResult, unverified: Mapping[int, str]
+) -> int:
+    """The next smaller size that was measured, and did not fail."""
+    smaller = [point.batch_size for point in measured.points if point.batch_size < size]
+    left = [each for each in smaller if each not in unverified]
+    return max(left, default=max(size - probed.multiple, probed.multiple))
 
 
 def lowered(

@@ -85,7 +85,7 @@ class _Trials:
         self.session, self.evidence = session, evidence
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
-        self._overheads: list[float] = []  # seconds of each first trial beside its training
+        self._overheads: list[float] = []  # seconds of a finalist's trial beside its training
         self._pace: dict[int, list[float]] = {}  # by size: seconds over those by the benchmark
         self._is_cut = False  # not all trials were done, for want of time
 
@@ -177,10 +177,7 @@ class _Trials:
 
     def _overhead_seconds(self) -> float:
         """Of a finalist's trial, by those of first trials, which are evaluated less often."""
-        if not self._overheads:
-            return self.evidence.overhead_seconds
-        start = self.session.start_seconds
-        return start + learning_curves.MORE_EVALUATIONS * max(0.0, median(self._overheads) - start)
+        return median(self._overheads) if self._overheads else self.evidence.overhead_seconds
 
     def _tell_what_is_left(self) -> None:
         why = self.session.why_it_ends()
@@ -235,7 +232,9 @@ class _Trials:
             evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
         evidence.starts[seed] = entry.outcome.start
         if not is_final:
-            self._overheads.append(max(0.0, entry.seconds - entry.outcome.train_seconds))
+            more_seconds = learning_curves.MORE_EVALUATIONS * entry.outcome.evaluation_seconds
+            beside_seconds = max(0.0, entry.seconds - entry.outcome.train_seconds)
+            self._overheads.append(beside_seconds + more_seconds)
         if entry.outcome.as_compiled:
             planned = entry.outcome.steps * step_seconds
             self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)

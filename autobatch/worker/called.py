@@ -180,7 +180,8 @@ def load_again(called: Called, target: Target, batch_size: int) -> Any:
     """The next pass: what is split at random is split as before, and drawn on where it was."""
     with random_state_kept():
         called.draw_alike()
-        return load_for(called, target, batch_size)
+        with seeds.drawing_anew():
+            return load_for(called, target, batch_size)
 
 
 def called_again(target: Target, called: Called, size: int, *, instead_of: int) -> Any:

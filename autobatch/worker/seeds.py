@@ -5,6 +5,7 @@ A DataLoader takes its order of samples, and what its processes draw, from PyTor
 
 import contextlib
 import functools
+import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -17,14 +18,21 @@ KERAS_UTILITIES = "keras.src.utils."
 
 _default_rng_of_numpy = np.random.default_rng
 _made: list[Any] = []  # what generators that the user's modules and loader made draw from
+_unseeded: list[Any] = []  # those of them that were given no seed
+_last = [0]  # seed that was set
+_passes = itertools.count()
 MOST_MADE = 100  # that are known: a loader may make one for each sample
 
 
 def set_seed(seed: int) -> None:
-    """Of all that Keras seeds, and of PyTorch where the user's code has imported it."""
+    """Of all that Keras seeds, of PyTorch where the user's code has imported it, and of generators
+    that it gave no seed."""
     import keras
 
     keras.utils.set_random_seed(seed)
+    _last[:] = [seed]
+    for index, each in enumerate(_unseeded):
+        each.state = _default_rng_of_numpy([seed, index]).bit_generator.state
     if torch := sys.modules.get("torch"):
         torch.manual_seed(seed)
 
@@ -128,27 +136,39 @@ def _default_rng(seed: Any = None) -> np.random.Generator:
     made = _default_rng_of_numpy(np.random.randint(2**31 - 1) if seed is None else seed)
     if len(_made) < MOST_MADE:
         _made.append(made.bit_generator)
+        if seed is None:
+            _unseeded.append(made.bit_generator)
     return made
 
 
 @contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
+def drawing_anew() -> Iterator[None]:
+    """Generators that are made within, and given no seed, draw alike in it, and anew afterwards."""
+    known, unseeded = len(_made), len(_unseeded)
+    yield
+    for each in _unseeded[unseeded:]:
+        each.state = _default_rng_of_numpy([*_last, next(_passes)]).bit_generator.state
+    del _made[known:], _unseeded[unseeded:]
+
+
+@contextlib.contextmanager
+def random_state_kept(*, generators: bool = True) -> Iterator[None]:
     """Whatever is drawn in it: what is drawn afterwards is as if nothing had been."""
-    put_back = random_state()
+    put_back = random_state(generators=generators)
     yield
     put_back()
 
 
-def random_state() -> Callable[[], None]:
+def random_state(*, generators: bool = True) -> Callable[[], None]:
     """What puts it back as it is now.
 
-    Python's and NumPy's, from which Keras shuffles arrays on JAX, those of generators that
+    Python's and NumPy's, from which Keras shuffles arrays on JAX, those of `generators` that
     `generators_seeded` knows, and PyTorch's, from which a DataLoader takes its order. The other
     frameworks have none: a tf.data.Dataset that shuffles has a generator of its own, and Keras'
     seeds are variables.
     """
     python, numbers, torch = random.getstate(), np.random.get_state(), sys.modules.get("torch")
-    made = [(each, each.state) for each in _made]
+    made = [(each, each.state) for each in _made if generators]
     on_cpu = torch.get_rng_state() if torch else None
     on_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
 

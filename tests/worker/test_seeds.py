@@ -3,10 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from asking import BACKENDS, SHORT_TRIAL, ask
 
 from autobatch.protocol import changed
+from autobatch.worker.seeds import drawing_anew, generators_seeded, set_seed
 
 
 def trained(tmp_path, model, seed):
@@ -47,3 +49,26 @@ def test_a_seed_starts_alike_at_every_size_and_orders_each_epoch_anew(on_each_ba
     first, second = seen[0][1][:48], seen[0][1][48:]
     assert sorted(first) == sorted(second) == [k / 64 for k in range(48)]
     assert first != second
+
+
+def test_numpys_generators_without_a_seed_draw_by_that_of_the_trial():
+    with generators_seeded():
+        numbers = np.random.default_rng()
+    drawn = []
+    for seed in (1, 2, 1):
+        set_seed(seed)
+        drawn.append(numbers.permutation(50).tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_a_further_pass_splits_alike_and_then_draws_anew():
+    drawn = []
+    for _ in range(2):
+        np.random.seed(0)  # as it was when the loader was called first
+        with generators_seeded(), drawing_anew():
+            numbers = np.random.default_rng()
+            split = numbers.permutation(50).tolist()
+        drawn.append((split, numbers.permutation(50).tolist()))
+    (split, order), (same, another) = drawn
+    assert split == same
+    assert order != another

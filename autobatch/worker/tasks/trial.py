@@ -95,11 +95,13 @@ def run(
         evaluations=tuple(watch.evaluations),
         steps=watch.steps,
         train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
+        evaluation_seconds=watch.evaluation_seconds,
         as_compiled=compiled <= few,
         start=watch.start,
     )
     if not task.sharpness or why_no_gradients(model) is not None:
         return trained
+    watch.epoch = 0  # all settings have the same batch
     for weight, value in watch.weights:  # else what a callback, or `use_ema`, has left at the end
         weight.assign(value)
     return changed(
@@ -175,7 +177,7 @@ class _Evaluator(Unwaited):
         self.diverged_at: int | None = None
         self.start = ""  # of training, by its weights
         self.began = time.perf_counter()
-        self.paused_seconds = 0.0
+        self.paused_seconds = self.evaluation_seconds = 0.0
         self._due = set(task.evaluate_at)
         self._is_due = False
         self._is_ragged_new = data.train.count % task.batch_size > 0  # and compiled for its shape
@@ -204,7 +206,7 @@ class _Evaluator(Unwaited):
         now = time.perf_counter()
         if before == 0:
             # Tracing and compilation are not training, nor is the evaluation before it.
-            self.began, self.paused_seconds = now, 0.0
+            self.began, self.paused_seconds, self.evaluation_seconds = now, 0.0, 0.0
         elif last and self._is_ragged_new:
             self.paused_seconds += now - self._step_began
         self._is_ragged_new = self._is_ragged_new and not last
@@ -221,7 +223,8 @@ class _Evaluator(Unwaited):
         trains = keras.config.backend() == "torch" and self.model.training
         # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
         users = self.users if self.steps else []
-        with random_state_kept():  # sizes differ in when they look
+        # Sizes differ in when they look. (Generators go on, by which batches may be drawn ahead.)
+        with random_state_kept(generators=False):
             for each in users:
                 each.on_test_begin({})
             if self.task.sharpness:
@@ -251,4 +254,6 @@ class _Evaluator(Unwaited):
             self.done = True
         seen = self.evaluations[-1].metrics if self.diverged_at is None else {}
         self.report(JobProgress(done=self.steps, total=self.task.steps, metrics=seen))
-        self.paused_seconds += time.perf_counter() - paused
+        seconds = time.perf_counter() - paused
+        self.paused_seconds += seconds
+        self.evaluation_seconds += seconds
