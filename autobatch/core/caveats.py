@@ -218,20 +218,21 @@ def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
 
 
 def _how_its_rate_is_known(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
-    factor = max(wished.samples / trained, trained / wished.samples)
     if wished.tried:
         return ", the best that was tried."
+    told = " by the rule; not tried."
+    factor = max(wished.samples / trained, trained / wished.samples)
     if factor > scaling.FAR_BEYOND:
-        return (
-            f" by the rule; not tried. So far from what was tried ({factor:.0f} times), no rule is "
-            "more than a guess: try rates of a quarter to four times that, too."
+        told += (
+            f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
+            "rates of a quarter to four times that, too."
         )
-    if wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
-        return (
-            " by the rule; not tried. Up to which batch the rule holds is not known here (the "
-            "noise scale was not resolved): try lower rates, too."
+    elif wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
+        told += (
+            " Up to which batch the rule holds is not known here (the noise scale was not "
+            "resolved): try lower rates, too."
         )
-    return " by the rule; not tried."
+    return told
 
 
 def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:
