@@ -54,6 +54,26 @@ def test_all_trials_train_by_the_schedule_and_nothing_else_does(tmp_path):
     assert [each.anneals for each in contests] == [True]
 
 
+def test_executions_that_go_on_beyond_the_end_show_the_end(tmp_path):
+    """The rate is 0 there: what it comes to is no mean of that and of what was seen before."""
+
+    class Executing(PretendDevice):
+        def _trial(self, task):
+            trained = super()._trial(task)
+            if not isinstance(trained, Trained):
+                return trained
+            *before, last = trained.evaluations
+            later = changed(last, step=last.step + 10)
+            return changed(trained, evaluations=(*before, later))
+
+    ends = [
+        [(c.batch_size, c.learning_rate, c.val_loss) for c in found.candidates]
+        for kind in (PretendDevice, Executing)
+        for found in [tune(tmp_path / kind.__name__, kind(), ANNEALED)]
+    ]
+    assert ends[0] == ends[1]
+
+
 def is_baseline(task):
     return (task.batch_size, task.learning_rate) == (32, 0.01)
 

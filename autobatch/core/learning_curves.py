@@ -61,12 +61,19 @@ def steadied(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return list(zip(times.tolist(), costs.tolist(), strict=True))
 
 
-def until(curve: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """What of it was seen by `seconds`, where it went on longer."""
+def until(
+    curve: Sequence[tuple[float, float]], seconds: float, *, stays: bool = False
+) -> list[tuple[float, float]]:
+    """What of it was seen by `seconds`, where it went on longer.
+
+    By a straight line to what was seen next; or, where it `stays` from then on since its learning
+    rate is 0, by that alone.
+    """
     before = [point for point in curve if point[0] <= seconds]
     if len(before) < len(curve) and before[-1][0] < seconds:
         times, costs = np.array(curve).T
-        before.append((seconds, float(np.interp(seconds, times, costs))))
+        later = curve[len(before)][1]
+        before.append((seconds, later if stays else float(np.interp(seconds, times, costs))))
     return before
 
 

@@ -243,9 +243,10 @@ class _Trials:
         if any(metric not in evaluation.metrics for evaluation in evaluations):
             evidence.failed[setting] = f"{metric} {NOT_FINITE}"
             return None
-        curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
         # Executions of several steps may go on beyond its end.
-        return learning_curves.until(learning_curves.steadied(curve), steps * step_seconds)
+        curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+        curve, stays = learning_curves.steadied(curve), evidence.reading.anneals
+        return learning_curves.until(curve, steps * step_seconds, stays=stays)
 
     def _tell_of_contention(self) -> None:
         """Times are of the benchmark; where trials went otherwise, something else was running."""

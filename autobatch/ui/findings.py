@@ -180,7 +180,8 @@ def _curves(content: Content, step_seconds: dict[int, float]) -> Iterator[Curve]
         evaluated = [e for e in outcome.evaluations if metric in e.metrics]
         seen = [(e.step * step, e.metrics[metric]) for e in evaluated]
         steadied = learning_curves.steadied(seen) if seen else []
-        told = learning_curves.until(steadied, task.steps * step)  # as trials are compared
+        stays = task.schedule != "own"
+        told = learning_curves.until(steadied, task.steps * step, stays=stays)  # as compared
         candidate = candidates.get((task.batch_size, task.learning_rate))
         if found and (candidate is None or not _counts([*told, *seen], candidate)):
             continue

@@ -169,6 +169,8 @@ def test_doubt_about_step_times_widens_the_interval_of_what_it_is_about():
 def test_what_was_seen_of_a_trial_that_went_on_longer():
     curve = [(0.0, 3.0), (1.0, 2.0), (3.0, 1.0)]
     assert learning_curves.until(curve, 2.0) == [(0.0, 3.0), (1.0, 2.0), (2.0, 1.5)]
+    assert learning_curves.until(curve, 2.0, stays=True) == [*curve[:2], (2.0, curve[2][1])]
+    assert learning_curves.until(curve, 1.0) == learning_curves.until(curve, 1.0, stays=True)
     assert learning_curves.until(curve, 1.0) == curve[:2]
     assert learning_curves.until(curve, 3.0) == learning_curves.until(curve, 4.0) == curve
 
