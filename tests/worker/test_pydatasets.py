@@ -1,20 +1,23 @@
 """A PyDataset is trained on as the user's own `fit` would: its batches are built when asked for."""
 
+import itertools
+import re
 import threading
 
 import keras
 import numpy as np
 import pytest
-from asking import ask, on_backends
+from asking import SHORT_TRIAL, ask, on_backends
 from worker.test_targets import HERE, LIMIT
 
-from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe, changed
+from autobatch.protocol import Benchmark, Extent, Fits, Measured, Probe, Trained, changed
 from autobatch.worker.pydatasets import end_workers, of_pydataset
 from autobatch.worker.source import Look, inner_shapes
 
 pytestmark = pytest.mark.usefixtures("on_each_backend")
 
 SHORT = Probe(batch_size=20, limit_bytes=LIMIT)
+BENCHMARK = Benchmark(batch_size=20, seconds=0.2)
 VERIFICATION = Probe(batch_size=20, limit_bytes=LIMIT, verify=True)
 
 
@@ -33,11 +36,33 @@ def test_a_probe_holds_few_batches_and_leaves_them_to_the_workers_that_build_the
 
 @pytest.mark.parametrize(
     ("task", "kind"),
-    [(changed(SHORT, seconds=0), Fits), (Benchmark(batch_size=20, seconds=0.2), Measured)],
+    [(changed(SHORT, seconds=0), Fits), (BENCHMARK, Measured)],
 )
 def test_validation_batches_are_not_built_where_nothing_validates(tmp_path, task, kind):
     found = ask_feed(tmp_path, task, "needless_validation")
     assert isinstance(found, kind), found
+
+
+@on_backends("jax")
+@pytest.mark.parametrize(
+    ("task", "is_in_order"),
+    [
+        (changed(BENCHMARK, repeat=1), True),
+        (changed(SHORT_TRIAL, steps=60, evaluate_at=(60,)), False),
+    ],
+)
+def test_the_smaller_batch_is_the_last_where_it_is_timed_and_anywhere_in_trials(
+    tmp_path, task, is_in_order
+):
+    """It is compiled for once, which is left out of rates at the end of an epoch."""
+    target = {"folder": HERE, "model": "kinds.py:dense", "data": "feeds.py:numbered"}
+    found, log = ask(tmp_path, task, **target)
+    assert isinstance(found, Measured | Trained), found
+    drawn = [int(each) for each in re.findall(r"drawn (\d+)", log.read_text())]
+    trained = drawn[drawn.index(9) :]  # what is looked at before is spread evenly
+    follows = [after == (before + 1) % 10 for before, after in itertools.pairwise(trained)]
+    assert len(follows) > 10
+    assert (sum(follows) > 0.9 * len(follows)) == is_in_order
 
 
 def test_workers_of_an_epoch_that_was_left_end():

@@ -40,7 +40,7 @@ def run(
     energy = EnergyCounter(target.device, target.replicas)
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     _fill_cache(train.fit_arguments(size)["x"])
-    fit(model, data, target, size, clock)
+    fit(model, data, target, size, clock, in_order=True)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
     drawn: tuple[tuple[Window, ...], float | None] | None = None
     device_windows: tuple[Window, ...] | None = None
