@@ -3,7 +3,8 @@
 Its moving averages forget by the step (momentum 0.99: 37 % of the initial statistics are left after
 100 steps), so in short training they tell of weights long gone, and validation loss with them.
 Re-estimating them makes settings comparable whatever their number of steps. A model that cannot be
-called (it trains and evaluates by steps of its own) is evaluated with its averages as they are.
+called (it trains and evaluates by steps of its own) is evaluated with its averages as they are, of
+which those of other batch sizes are made to forget as fast in samples.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,15 @@ def is_called_with(model: keras.Model, x: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def forget_as_fast(model: keras.Model, times: float) -> None:
+    """In samples, with batches so many times as large (Busbridge et al. 2023, arXiv 2307.13813).
+
+    Before the training step is traced, which has momenta as constants.
+    """
+    for layer in batch_norm_layers(model):
+        layer.momentum **= times
 
 
 @contextmanager

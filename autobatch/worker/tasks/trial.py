@@ -17,7 +17,12 @@ from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Traine
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
-from autobatch.worker.batch_norm import can_reestimate, is_called_with, reestimated
+from autobatch.worker.batch_norm import (
+    can_reestimate,
+    forget_as_fast,
+    is_called_with,
+    reestimated,
+)
 from autobatch.worker.held import held
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings
@@ -78,6 +83,8 @@ def run(
         found = groups(data.train, max(most, size), size, backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
         inputs = inputs if is_called_with(model, inputs[0]) else []
+    if not inputs and task.built_validation_size is not None:  # the baseline's size
+        forget_as_fast(model, task.batch_size / task.built_validation_size)
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
     of_host = math.inf if target.device == "gpu" and target.replicas == 1 else most_bytes
     validation = held(data.validation, of_host, seed=task.seed)
@@ -85,6 +92,8 @@ def run(
     watch = _Evaluator(task, data, given, inputs, backend, report)
     set_seed(task.seed)  # the user's code may have set another
     shuffle_arrays_by(task.seed, lambda: watch.epoch)
+    # Where batches are shuffled, the smaller one may be compiled for anywhere in an epoch.
+    is_paced = data.train.kind != "PyDataset" or data.train.count % task.batch_size == 0
     with given_rate.kept(model, task):
         fit(model, data, target, task.batch_size, watch)
         backend.synchronise()
@@ -96,7 +105,7 @@ def run(
         steps=watch.steps,
         train_seconds=time.perf_counter() - watch.began - watch.paused_seconds,
         evaluation_seconds=watch.evaluation_seconds,
-        as_compiled=compiled <= few,
+        as_compiled=compiled <= few and is_paced,
         start=watch.start,
     )
     if not task.sharpness or why_no_gradients(model) is not None:
