@@ -742,6 +742,7 @@ class EffectiveBatch(Struct):
     learning_rate: float
     hyperparameters: dict[str, float] = {}  # of the optimizer, beside it
     tried: bool = False  # the best rate that was, with that size; else it is by the rule
+    peak_bytes: int | None = None  # predicted, with the gradients that are added up
 
 
 class Candidate(Struct, kw_only=True):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pretend import PretendDevice, inspected, session, telling
+from pretend import MIB, PretendDevice, inspected, session, telling
 
 from autobatch import tuner
 from autobatch.engine.record_file import read_record
@@ -232,6 +232,27 @@ def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layer
     assert "The gradients added up take up to" in wish
 
 
+@pytest.mark.parametrize(
+    ("parameter_bytes", "parts", "fits"),
+    [(MIB, 2, True), (40 * MIB, 3, True), (200 * MIB, 2, False)],
+)
+def test_a_wish_leaves_room_for_the_gradients_that_are_added_up(
+    tmp_path, parameter_bytes, parts, fits
+):
+    """What was probed adds none up; where no batch leaves the room, that is told."""
+    device = PretendDevice(fits_up_to=10**9, facts=inspected(parameter_bytes=parameter_bytes))
+    wish = ["recommend.effective_batch=3600"]
+    with session(tmp_path, device, wish, limit_bytes=200 * MIB) as opened:
+        found = tuner.tune(opened)
+    wished = found.effective_batch
+    assert (wished.gradient_accumulation_steps, wished.batch_size) == (parts, 3600 // parts)
+    peak_bytes = MIB + 100_000 * wished.batch_size + parameter_bytes
+    assert wished.peak_bytes == pytest.approx(peak_bytes, rel=0.01)
+    assert (wished.peak_bytes <= 0.9 * 200 * MIB) == fits
+    (told,) = (each for each in found.warnings if "samples per update" in each)
+    assert ("no smaller batch keeps the headroom" in told) != fits
+
+
 def test_averages_of_weights_go_with_the_batch_where_gradients_are_accumulated(tmp_path):
     """Keras takes them at each batch, also between updates; what it counts are updates."""
     settings = {"ema_momentum": 0.99, "beta_2": 0.999, "ema_overwrite_frequency": 800}
@@ -360,10 +381,13 @@ def test_without_a_noise_scale_a_rate_that_was_not_tried_is_not_near_one_that_br
             return Differentiated(moments=(), reason="a training step of its own")
 
     wish = "recommend.effective_batch=8192"
+    unknown = "(the noise scale was not resolved: up to which batch the rule holds is not known)"
     found = tune(tmp_path / "known", PretendDevice(), wish)
     assert found.effective_batch.learning_rate > found.learning_rate
+    assert unknown not in " ".join(found.reasons)
     found = tune(tmp_path / "unknown", Unresolved(), wish.replace("8192", "400"))
     assert found.effective_batch.learning_rate == found.learning_rate
+    assert unknown in " ".join(found.reasons)
     (told,) = [told for told in found.warnings if "samples per update" in told]
     assert "noise scale was not resolved" in told
 

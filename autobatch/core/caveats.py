@@ -64,17 +64,17 @@ def warnings(
     if inspected.batch_norm_layers and size != own:
         own_size = evidence.if_yours("your batch size", f"batch {own}")
         found.append(
-            "BatchNormalization was evaluated with statistics of the present weights. For its "
-            f"moving averages to forget as fast in samples as at {own_size}, its momentum is "
-            f"{format_average(moving_momentum(choice, evidence))} instead of "
-            f"{format_average(inspected.batch_norm_momentum or 0.0)}."
+            "For the moving averages of BatchNormalization to forget as fast in samples as at "
+            f"{own_size}, its momentum is {format_average(moving_momentum(choice, evidence))} "
+            f"instead of {format_average(inspected.batch_norm_momentum or 0.0)}. Trials were "
+            "compared as if it were."
         )
     found.extend(_on_the_optimizer(choice, evidence))
     found.extend(_on_accumulation(evidence, probed))
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        found.append(_effective(wished, evidence, size * inspected.accumulation_steps))
+        found.append(_effective(wished, evidence, probed, size * inspected.accumulation_steps))
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -195,7 +195,9 @@ def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:
         )
 
 
-def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
+def _effective(
+    wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult, trained: int
+) -> str:
     """`trained`: the samples per update of what is recommended, which trials did train with."""
     steps, inspected = wished.gradient_accumulation_steps, evidence.inspected
     others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
@@ -209,12 +211,25 @@ def _effective(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
     if steps > 1:
         if inspected.batch_norm_layers:
             told += " BatchNormalization still sees the smaller batch."
-        memory = format_bytes(inspected.parameter_bytes)
-        told += f" The gradients added up take up to {memory} more memory."
+        told += _on_its_memory(wished, evidence, probed)
     told += _wished_schedule(wished, evidence)
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
+
+
+def _on_its_memory(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult) -> str:
+    """Of gradients that are added up, where what was probed did not."""
+    peak_bytes, inspected = wished.peak_bytes, evidence.inspected
+    if peak_bytes is None or inspected.accumulation_steps > 1:
+        return ""
+    told = (
+        f" The gradients added up take up to {format_bytes(inspected.parameter_bytes)} more "
+        f"memory: {format_bytes(peak_bytes)} of {format_bytes(probed.limit_bytes)} is predicted"
+    )
+    if peak_bytes <= (1 - probed.headroom) * probed.limit_bytes:
+        return f"{told}."
+    return f"{told}, and no smaller batch keeps the headroom; probe the model with them first."
 
 
 def _how_its_rate_is_known(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:

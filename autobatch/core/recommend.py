@@ -10,6 +10,7 @@ from typing import Any, Literal
 from autobatch.core import caveats, outlook_wording, ranking, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
 from autobatch.core.evidence import Evidence, Setting
+from autobatch.core.memory_line import peak_between
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.core.snippet import snippet
 from autobatch.core.standing import Choice
@@ -154,11 +155,9 @@ def _wished(
     """
     if samples is None:
         return None
-    fewest, multiple = -(-samples // probed.ceiling), probed.multiple
-    parts = ((n, round(samples / n / multiple) * multiple) for n in range(fewest, samples + 1))
-    left = ((n, each) for n, each in parts if each and each not in choice.unverified)
-    steps, size = next(left, (fewest, multiple))
     own_steps = evidence.inspected.accumulation_steps
+    added_bytes = evidence.inspected.parameter_bytes if own_steps == 1 else 0
+    steps, size, peak_bytes = _parts(samples, choice, probed, added_bytes)
     recommended = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(
         recommended,
@@ -188,7 +187,32 @@ def _wished(
             }
         ),
         tried=tried is not None,
+        peak_bytes=peak_bytes,
     )
+
+
+def _parts(
+    samples: int, choice: Choice, probed: ProbeResult, added_bytes: int
+) -> tuple[int, int, int]:
+    """(how many, their size, predicted peak): the fewest that keep the headroom, if any do.
+
+    `added_bytes` are of the gradients that are added up, for which probes had no need.
+    """
+    kept_bytes, multiple = (1 - probed.headroom) * probed.limit_bytes, probed.multiple
+    peaks = {probed.ceiling: probed.ceiling_peak_bytes}
+    for point in probed.probes:
+        if point.outcome == "fits" and point.batch_size <= probed.ceiling:
+            peaks[point.batch_size] = max(peaks.get(point.batch_size, 0), point.peak_bytes or 0)
+    fewest = -(-samples // probed.ceiling)
+    first: tuple[int, int, int] | None = None
+    for count in range(fewest, samples + 1):
+        size = round(samples / count / multiple) * multiple
+        if size and size not in choice.unverified:
+            found = count, size, peak_between(peaks, size) + (added_bytes if count > 1 else 0)
+            if found[2] <= kept_bytes:
+                return found
+            first = first or found
+    return first or (fewest, multiple, peak_between(peaks, multiple))
 
 
 def _best_tried(size: int, choice: Choice, evidence: Evidence) -> Setting | None:

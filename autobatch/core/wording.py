@@ -198,6 +198,8 @@ def _why_this_rate(choice: Choice, evidence: Evidence) -> str:
     is_scaled = evidence.rule != "none" and setting.batch_size != evidence.baseline.batch_size
     if is_scaled and isfinite(evidence.saturation()):
         told += f", as it saturates near batch {about(evidence.saturation())}, by the noise scale"
+    elif is_scaled:
+        told += " (the noise scale was not resolved: up to which batch the rule holds is not known)"
     if setting == evidence.baseline:
         stays = evidence.if_yours("stays", "is")
         return f"{reason}. The learning rate {stays} {evidence.baseline_learning_rate:.3g}."
