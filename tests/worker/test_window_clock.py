@@ -1,5 +1,6 @@
 """The clock of a benchmark, in a made-up time, of a device that trains while Python goes on."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -300,3 +301,38 @@ def test_what_tf_data_waits_for_at_the_end_of_an_epoch_is_kept_apart(
     in_windows = sum(waited) / ends[0] if whole else 0.0
     epoch_seconds = steps_per_epoch * step_seconds + in_windows
     assert rate(clock).value == pytest.approx(clock.samples / epoch_seconds, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("longer", "ended"),
+    [(1.0, 2.0), (1.04, 2.0), (1.2, 4.0)],  # the rate is then known to 0, 1.6 and 7 %
+)
+def test_what_is_known_to_2_percent_after_half_of_the_time_takes_no_more(longer, ended):
+    """Of 4 s: epochs of 0.21 s, each a window, and every second one longer."""
+    device, step_seconds = Device(0.0), itertools.cycle((0.035, 0.035 * longer))
+
+    def on_begin():
+        device.step_seconds = next(step_seconds)
+
+    clock, _ = fit(device, steps_per_epoch=6, seconds=4.0, on_begin=on_begin)
+    assert clock.whole_epochs
+    assert len(clock.windows) > 8  # so that it is no matter how many there have to be
+    took = sum(window.seconds for window in clock.windows)
+    assert took == pytest.approx(ended, abs=0.25)  # an epoch; before the first it was warm
+
+
+@pytest.mark.parametrize(
+    ("step_seconds", "steps_per_epoch", "start_seconds"), [(0.5, 1000, 0.0), (0.02, 100, 0.3)]
+)
+def test_no_measurement_takes_more_than_three_times_as_long_as_was_asked(
+    step_seconds, steps_per_epoch, start_seconds
+):
+    """With few windows, of a step each; or with one start of an epoch, which may be any other."""
+    clock, _ = fit(
+        Device(step_seconds),
+        steps_per_epoch=steps_per_epoch,
+        seconds=1.0,
+        start_seconds=start_seconds,
+    )
+    took = sum(window.seconds for window in clock.windows) + sum(clock.overheads)
+    assert took == pytest.approx(3.0, rel=0.15)
