@@ -16,9 +16,9 @@ from autobatch.worker.backends import (
     load,
     tensorflow,
     tensorflow_errors,
+    tensorflow_gpus,
     torch,
 )
-from autobatch.worker.backends.tensorflow_gpus import keep_memory_settings
 from autobatch.worker.mistakes import DeviceError, TargetError, UserError
 from autobatch.worker.set_too_late import read_by_now, set_since
 
@@ -193,7 +193,7 @@ def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkey
         monkeypatch.setattr(tf.config, name, getattr(tf.config, name))
     gpu, other = (tf.config.PhysicalDevice(f"/physical_device:GPU:{k}", "GPU") for k in (0, 1))
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
-    keep_memory_settings()
+    tensorflow_gpus.keep_memory_settings()
     tf.config.experimental.set_memory_growth(gpu, True)
     for same in (gpu, [gpu]):
         tf.config.set_visible_devices(same, "GPU")
@@ -205,6 +205,52 @@ def test_scripts_may_let_a_gpus_memory_grow_and_set_no_limit_of_their_own(monkey
     for others in (other, [gpu, other], []):
         with pytest.raises(UserError):
             tf.config.set_visible_devices(others, "GPU")
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("limit_bytes", [(3 << 30) + 5, None])
+def test_of_tensorflows_gpus_those_that_are_used_are_seen_with_the_limit(
+    monkeypatch, limit_bytes, replicas
+):
+    """In MiB, each; without one their memory grows."""
+    tf = pytest.importorskip("tensorflow")
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{k}", "GPU") for k in range(3)]
+    visible, growing, limits = [], [], {}
+
+    def limit(gpu, configurations):
+        limits[gpu] = [each.memory_limit for each in configurations]
+
+    for module, name, stand_in in (
+        (tf.config, "list_physical_devices", lambda kind: gpus),
+        (tf.config, "get_visible_devices", lambda kind: gpus[:replicas]),
+        (tf.config, "set_visible_devices", lambda *given: visible.append(given)),
+        (tf.config, "set_logical_device_configuration", limit),
+        (tf.config.experimental, "set_memory_growth", lambda *given: growing.append(given)),
+        (tf.config.experimental, "set_visible_devices", None),  # to be put back
+        (tf.config.experimental, "set_virtual_device_configuration", None),
+        (tensorflow_gpus, "_limits", []),
+    ):
+        monkeypatch.setattr(module, name, stand_in)
+    tensorflow_gpus.configure_gpus(limit_bytes, replicas)
+    used = gpus[:replicas]
+    assert visible == [(used, "GPU")]
+    assert limits == ({gpu: [3072] for gpu in used} if limit_bytes else {})
+    assert growing == ([] if limit_bytes else [(gpu, True) for gpu in used])
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "shares"), [(20 << 30, [0.25]), (90 << 30, [1.0]), (None, [])]
+)
+def test_on_pytorch_a_limit_is_a_share_of_the_gpus_memory(monkeypatch, limit_bytes, shares):
+    framework, told = pytest.importorskip("torch"), []
+    has = SimpleNamespace(total_memory=80 << 30)
+    monkeypatch.setattr(torch, "start_cuda", lambda: None)
+    monkeypatch.setattr(torch, "hide_gpus_from_tensorflow", lambda: None)
+    monkeypatch.setattr(torch, "_gpu_limits", [])
+    monkeypatch.setattr(framework.cuda, "get_device_properties", lambda device: has)
+    monkeypatch.setattr(framework.cuda, "set_per_process_memory_fraction", told.append)
+    torch.configure("gpu", limit_bytes, 1)
+    assert told == shares
 
 
 def test_on_the_cpu_tensorflow_sees_no_gpu_of_whatever_make(monkeypatch):
