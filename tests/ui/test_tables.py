@@ -130,6 +130,13 @@ def test_finalists_of_one_seed_are_shown_and_trials_that_failed_counted(recommen
     assert "1 failed" in text
 
 
+def test_every_reason_and_every_warning_is_told(recommendation):
+    text = " ".join(shown(tables.recommendation_table(recommendation), 80).split())
+    assert recommendation.reasons and recommendation.warnings
+    for sentence in (*recommendation.reasons, *recommendation.warnings):
+        assert " ".join(sentence.split()) in text
+
+
 def test_names_with_brackets_are_shown_as_they_are(recommendation):
     odd = msgspec.structs.replace(recommendation, metric="val_[/]")
     assert "val_[/]" in shown(tables.recommendation_table(odd), 100)
