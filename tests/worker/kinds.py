@@ -465,6 +465,12 @@ def class_data():
     return (rows()[0], np.arange(SAMPLES) % 2), (rows(20)[0], np.arange(20) % 2)
 
 
+def weighted_class_data():
+    """As class weights of 1 and 9 have it."""
+    (x, y), validation = class_data()
+    return (x, y, 1.0 + 8.0 * y), validation
+
+
 def full_options(jit_compile=True):
     """Mixed precision, several steps an execution, accumulated gradients, compiled by XLA."""
     keras.config.set_dtype_policy("mixed_float16")

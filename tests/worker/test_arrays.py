@@ -1,6 +1,7 @@
 """Arrays, in whatever a user keeps them, go to `fit` as Keras makes them of it."""
 
 import keras
+import numpy as np
 import pytest
 
 from autobatch.worker.arrays import arrays
@@ -36,6 +37,15 @@ def test_what_pandas_holds_is_trained_as_keras_has_it(names):
     found = arrays((x, y), "data")
     assert found.count == ROWS
     assert seen_in_fit(found.x, found.y) == seen_in_fit(x, y)
+
+
+def test_samples_drawn_at_random_keep_their_weights():
+    """As those that trials are validated on, of many."""
+    x = np.arange(50.0)
+    drawn = arrays((x, -x, 10 * x), "data").spread(10, seed=0)
+    assert drawn.count == len({*drawn.x.tolist()}) == 10
+    assert (-drawn.y).tolist() == drawn.x.tolist()
+    assert drawn.sample_weight.tolist() == (10 * drawn.x).tolist()
 
 
 def test_tensors_that_numpy_does_not_read_are_trained_on():

@@ -788,3 +788,16 @@ def test_one_dataset_is_split_in_two(tmp_path):
     found = ask_kind(tmp_path, Inspect(batch_size=20), "dense", "feeds.py:one_dataset")
     assert (found.train_samples, found.validation_samples) == (40, 10)
     assert "its last 10 of 50 samples" in found.notes[0]
+
+
+@on_backends("tensorflow")  # class weights are sample weights on each of them
+def test_sample_weights_are_part_of_the_training(tmp_path):
+    by_sample, by_class, plain = (
+        ask_kind(tmp_path, TRIAL, "classifier", data, class_weight=class_weight)
+        for data, class_weight in (
+            ("weighted_class_data", None),
+            ("class_data", {0: 1.0, 1: 9.0}),
+            ("class_data", None),
+        )
+    )
+    assert by_sample.evaluations == by_class.evaluations != plain.evaluations
