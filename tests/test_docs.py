@@ -12,6 +12,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from commands import autobatch_here, run_shown, shown_in
 from pretend import InspectingExecutor
@@ -21,7 +22,9 @@ from autobatch.core.learning_curves import evaluation_steps
 from autobatch.core.scaling import RULES, rule_for
 from autobatch.doctor import facts
 from autobatch.engine import runs
+from autobatch.engine.record_file import Entry
 from autobatch.recipe import load_recipe
+from autobatch.stages.probes import point_of
 from autobatch.ui.reference import recipe_reference
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +92,31 @@ def test_the_fields_of_results_are_the_real_ones():
     for name, fields in documented.items():
         (kind,) = {vars(each)[name] for each in (protocol, facts, runs) if name in vars(each)}
         assert sorted(fields) == sorted(kind.__struct_fields__), name
+
+
+PROBED = {
+    "fits": protocol.Fits(
+        peak_bytes=2, least_peak_bytes=1, full_steps=3, steps=3, step_seconds=0.01
+    ),
+    "predicted": protocol.Predicted(peak_bytes=2),
+    "out_of_memory": protocol.OutOfMemory(evidence="OOM"),
+    "over_budget": protocol.OverBudget(peak_bytes=2),
+    "user_code_failed": protocol.UserCodeFailed(message="ValueError"),
+    "timed_out": protocol.TimedOut(deadline_seconds=60.0),
+    "crashed": protocol.Crashed(signal=11, exit_code=None, log_tail=""),
+}
+
+
+@pytest.mark.parametrize(("name", "outcome"), PROBED.items(), ids=PROBED)
+def test_what_came_of_a_probe_has_the_name_that_results_say(name, outcome):
+    page = (ROOT / "docs" / "results.md").read_text()
+    told = re.search(r"^\| `outcome` \| `fits`, .*", page, re.MULTILINE)[0]
+    assert re.findall(r"`(\w+)`", told)[1:] == [*PROBED]
+    task = protocol.Probe(batch_size=8, limit_bytes=3)
+    point = point_of(task, Entry(task=task, outcome=outcome, seconds=1.0, log=None))
+    shown = msgspec.json.encode(point)
+    assert msgspec.json.decode(shown)["outcome"] == name
+    assert msgspec.json.decode(shown, type=protocol.ProbePoint) == point
 
 
 def test_the_rules_by_optimizer_are_the_real_ones():
