@@ -140,8 +140,9 @@ def test_the_benchmarks_that_are_named_are_there():
     assert [each for each in sorted(named) if not (ROOT / each).exists()] == []
 
 
-def test_the_benchmark_for_gpus_starts_where_there_is_none():
-    command = [sys.executable, ROOT / "bench" / "gpu.py", "--help"]
+@pytest.mark.parametrize("name", ["gpu.py", "regret.py"])
+def test_benchmarks_of_hours_start_also_where_there_is_no_gpu(name):
+    command = [sys.executable, ROOT / "bench" / name, "--help"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "--keep" in ended.stdout
