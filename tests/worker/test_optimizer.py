@@ -262,7 +262,11 @@ def test_settings_are_had_with_a_keras_that_lacks_the_newest_optimizers(monkeypa
 @pytest.mark.parametrize(
     ("kind", "kept"),
     [
-        (keras.optimizers.Adam, {"_velocities": 4.0}),
+        *(
+            (getattr(keras.optimizers, name), {"_velocities": 4.0})
+            for name in ("Adam", "AdamW", "Nadam", "RMSprop", "ScheduleFreeAdamW")
+        ),
+        (keras.optimizers.Adamax, {"_u": 2.0}),
         (partial(keras.optimizers.Adam, amsgrad=True), {"_velocities": 1.0, "_velocity_hats": 4.0}),
         (
             partial(keras.optimizers.RMSprop, centered=True),
@@ -293,6 +297,17 @@ def test_every_optimizer_of_keras_is_known_with_a_rule_or_without_one():
     }
     assert sorted(kinds - NO_KINDS) == KINDS
     assert len(KINDS) == len(scaling.RULES) + len(scaling.WITHOUT_RULE)  # none is in both
+
+
+def test_gradients_are_scaled_as_those_optimizers_do_that_results_name():
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    told = re.search(r"scaled as the optimizer scales them \((.+?)\)", page)[1].split(", ")
+    scaled = []
+    for kind in KINDS:
+        found = model(getattr(keras.optimizers, kind)())
+        found.optimizer.build(found.trainable_variables)
+        scaled += [kind] if preconditioner(found) is not None else []
+    assert scaled == sorted(told)
 
 
 @pytest.mark.parametrize("kind", KINDS)
