@@ -481,15 +481,19 @@ def test_code_that_fails_where_a_rate_is_too_high_drops_that_rate_alone(tmp_path
     assert failed
 
 
-@pytest.mark.parametrize("follows", [True, False])
-def test_a_schedule_that_follows_the_batch_is_not_sped_up_once_more(tmp_path, follows):
+@pytest.mark.parametrize(("follows", "parts"), [(True, 1), (False, 1), (False, 4)])
+def test_a_schedule_that_follows_the_batch_is_not_sped_up_once_more(tmp_path, follows, parts):
+    """Another counts batches, also where an update has several."""
     schedule = {"learning_rate_schedule": "CosineDecay", "schedule_follows_batch": follows}
-    device = PretendDevice(facts=inspected(**schedule))
+    device = PretendDevice(facts=inspected(**schedule, accumulation_steps=parts))
     found = tune(tmp_path, device)
     trials = [task for task in device.tasks if isinstance(task, Trial)]
     assert found.batch_size != 32
-    assert all((task.schedule_speed == 1) == (follows or task.batch_size == 32) for task in trials)
-    assert any("divide its numbers" in warning for warning in found.warnings) != follows
+    for task in trials:
+        assert task.schedule_speed == (1 if follows else task.batch_size / 32)
+    micro = " (batches, also between updates)" if parts > 1 else ""
+    told = f"Your CosineDecay counts steps{micro}: divide its numbers of steps by "
+    assert any(told in warning for warning in found.warnings) != follows
 
 
 def test_differences_of_a_metric_that_is_maximised_have_its_sign(tmp_path):

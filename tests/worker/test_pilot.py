@@ -202,7 +202,8 @@ def test_sharpness_is_where_the_trial_was_evaluated_last(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "speed", "accumulated"), [(32, 1.0, 1), (64, 2.0, 1), (8, 0.25, 1), (32, 1.0, 4)]
+    ("size", "speed", "accumulated"),
+    [(32, 1.0, 1), (64, 2.0, 1), (8, 0.25, 1), (32, 1.0, 4), (64, 2.0, 4)],
 )
 def test_a_schedule_takes_as_many_samples_at_every_size(tmp_path, size, speed, accumulated):
     """320 samples of training, then a rate of nothing: the loss stays what it is.
