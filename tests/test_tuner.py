@@ -2107,6 +2107,21 @@ def test_the_critical_batch_is_also_that_of_trials_which_have_many_updates(
     assert (found.critical_batch.high > 500) == are_many
 
 
+def test_what_the_model_says_of_each_size_is_over_the_best_size_and_over_ones_own(tmp_path):
+    found = tune(tmp_path, PretendDevice())
+    critical = found.critical_batch.value
+    times = {
+        each.batch_size: (0.001 + 1e-5 * each.batch_size) * (1 + critical / each.batch_size)
+        for each in found.predictions
+    }
+    assert {32, found.batch_size} <= times.keys()
+    for each in found.predictions:
+        samples = (critical + each.batch_size) / (critical + 32)
+        assert each.relative_samples == pytest.approx(samples)
+        time = times[each.batch_size] / min(times.values())
+        assert each.relative_time == pytest.approx(time, rel=0.01)
+
+
 @pytest.mark.parametrize("resolved", [True, False])
 def test_what_devices_would_bring_is_told_to_be_by_a_guess_where_it_is(tmp_path, resolved):
     device = PretendDevice()
@@ -2120,6 +2135,7 @@ def test_what_devices_would_bring_is_told_to_be_by_a_guess_where_it_is(tmp_path,
     assert 1 < eight.predicted_speedup_low < eight.predicted_speedup < eight.predicted_speedup_high
     bounds = f"{ratio(eight.predicted_speedup_low)} to {ratio(eight.predicted_speedup_high)} by"
     assert bounds in replica_plan(eight)[1]
+    assert all(replica_plan(each)[1].startswith("(predicted") for each in found.replicas)
     assert "by" not in replica_plan(found.replicas[0])[1]
 
 
