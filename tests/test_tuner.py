@@ -2329,6 +2329,18 @@ def test_learning_rate_none_leaves_the_rate_alone(tmp_path):
     assert {t.learning_rate for t in device.tasks if isinstance(t, Trial)} == {0.01}
 
 
+@pytest.mark.parametrize(("rule", "optimizer"), [("linear", "Adam"), ("sqrt", "SGD")])
+def test_a_rule_that_the_recipe_names_stands_for_that_of_the_optimizer(tmp_path, rule, optimizer):
+    """From the best rate of the baseline's size, 8 times its own."""
+    device = PretendDevice(facts=inspected(optimizer=optimizer))
+    found = tune(tmp_path, device, f"trials.learning_rate={rule}")
+    assert found.learning_rate_rule == rule
+    first = next(t for t in device.tasks if isinstance(t, Trial) and t.batch_size != 32)
+    sizes = {"old_batch": 32, "new_batch": first.batch_size}
+    rate = scaled(0.01, rule, **sizes, critical_batch=found.noise_scale.value)
+    assert first.learning_rate == pytest.approx(8 * rate)
+
+
 def test_one_seed_alone_ranks_nothing(tmp_path):
     found = tune(tmp_path, PretendDevice(), "trials.seeds=1")
     assert found.verdict == "inconclusive"
