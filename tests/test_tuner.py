@@ -2515,6 +2515,31 @@ def test_the_time_limit_ends_with_the_best_answer_so_far(tmp_path):
     assert not [task for task in device.tasks if isinstance(task, Gradients | RangeTest | Trial)]
 
 
+@pytest.mark.parametrize(("limit_bytes", "is_brief"), [(LIMIT, False), (150 * MIB, True)])
+def test_what_is_recommended_when_time_ends_is_verified_all_the_same(
+    tmp_path, limit_bytes, is_brief
+):
+    """After two seeds. Where memory is scarce it is by few steps, and that is told."""
+    device = PretendDevice()
+    with session(tmp_path, device, ["time_limit=1h"], limit_bytes=limit_bytes) as opened:
+        learn = device._trial
+
+        def trial(task):
+            if task.seed == 2:
+                opened.started = time.monotonic() - 3600
+            return learn(task)
+
+        device._trial = trial
+        found = tuner.tune(opened)
+        last = device.tasks[-1]
+        assert isinstance(last, Probe) and last.verify
+        assert isinstance(opened.record.find(last).outcome, Fits)
+    assert last.batch_size == found.batch_size != 32
+    assert {c.seeds for c in found.candidates if c.is_finalist} == {2}
+    doubt = f"{found.batch_size} was verified in 3 steps of one process alone (time_limit 1 h"
+    assert any(told.startswith(doubt) for told in found.warnings) == is_brief
+
+
 @pytest.mark.parametrize("kind", [Benchmark, Trial])
 def test_a_time_limit_that_lets_nothing_be_compared_names_one_that_does(tmp_path, kind):
     """Whatever the hour went to, the 5 minutes of all trials have room beside it, and a spare."""
