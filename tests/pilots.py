@@ -8,11 +8,12 @@ DELTA = np.array([1, -1, 0.5, 2])
 NOISE = 0.3
 
 
-def regression(loss_scale_factor=None):
+def regression(loss_scale_factor=None, executed=1):
     """At the weights 0, B_simple is 4.2058, by its formula (tests/core/test_noise_scale.py)."""
     model = keras.Sequential([keras.Input((4,))])
     model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
-    model.compile(keras.optimizers.SGD(1e-12, loss_scale_factor=loss_scale_factor), "mse")
+    sgd = keras.optimizers.SGD(1e-12, loss_scale_factor=loss_scale_factor)
+    model.compile(sgd, "mse", steps_per_execution=executed)
     return model
 
 

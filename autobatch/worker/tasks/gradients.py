@@ -58,6 +58,8 @@ def run(
         size = task.micro_batch_size
         micro = user_data.load(target, model, again, batch_size=size, samples=0).train
     scale_learning_rates(model, task.learning_rate)
+    # Else one execution may end both after the early measurement is due and after the late one.
+    model.steps_per_execution = min(int(model.steps_per_execution), *task.measure_at)
     meter = _Meter(task, data.train, micro, target.class_weight, backend, report)
     fit(model, data, target, task.batch_size, meter)
     reason = "" if meter.found else "there were none, or not of finite numbers"
