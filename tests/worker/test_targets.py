@@ -702,6 +702,13 @@ def test_callbacks_may_read_logs_of_the_validation_in_every_measurement(tmp_path
     assert isinstance(found, (Fits, Measured, Trained, Differentiated, Ranged)), found
 
 
+@on_backends("tensorflow")
+def test_gradients_are_had_of_batches_whose_first_input_is_not_batched(tmp_path):
+    found = ask_kind(tmp_path, GRADIENTS, *KINDS["dataset whose first input is not batched"])
+    assert isinstance(found, Differentiated), found
+    assert [sum(each.micro_batches) for each in found.moments] == [GRADIENTS.micro_batches]
+
+
 def test_a_saved_model_is_loaded_and_given_synthetic_samples(on_each_backend, tmp_path):
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
     # TensorFlow, which saves it here, resolves "auto" to False on the CPU, and that is saved.

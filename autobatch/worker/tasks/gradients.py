@@ -26,7 +26,7 @@ from autobatch.worker.backends import Backend
 from autobatch.worker.called import call_loader, takes_batch_size
 from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.seeds import random_state_kept
-from autobatch.worker.source import Source, leaves, rows_of, steps_per_epoch
+from autobatch.worker.source import Source, rows_of_batch, steps_per_epoch
 from autobatch.worker.target import build_model, fixed_batch_size, has_own
 from autobatch.worker.tasks.watch import Watch, fit
 
@@ -117,7 +117,7 @@ class _Meter(Watch):
         arguments |= {"class_weight": self.class_weight}
         size, count = self.task.micro_batch_size, 0
         for batch in self.backend.batches(arguments):  # one pass at most: distinct samples
-            if rows_of(leaves(batch)[0]) != size:
+            if rows_of_batch(batch) != size:
                 continue  # the ragged one
             moments.add(count % groups, self._gradient(batch))
             count += 1
