@@ -12,6 +12,7 @@ from autobatch.errors import InterruptedRunError, RecipeError, UserCodeError
 from autobatch.protocol import (
     Benchmark,
     BenchmarkResult,
+    Diverged,
     Fits,
     OutOfMemory,
     Probe,
@@ -197,6 +198,28 @@ def test_whole_rounds_of_finals_are_concluded_from_and_a_torn_one_is_left_out(tm
     assert "was not verified by itself (the run was interrupted before)" in found.warnings[0]
     assert not any(reason.startswith("Memory:") for reason in found.reasons)
     assert not (tmp_path / "recommendation.json").exists()
+
+
+class Torn(Stopped):
+    """Ended in its third round of finals, by when its second finalist, which diverges, failed."""
+
+    def __init__(self):
+        super().__init__(lambda task: isinstance(task, Trial) and task.seed == 3, 3)
+
+    def _trial(self, task):
+        finals = [each for each in self.tasks if isinstance(each, Trial) and each.seed > 0]
+        if len(finals) > 1 and changed(task, seed=1) == finals[1]:
+            return OutOfMemory(evidence="") if task.seed == 3 else Diverged(step=1, evaluations=())
+        found = super()._trial(task)
+        return changed(found, sharpness=float(task.seed)) if task.seed > 0 else found
+
+
+def test_a_torn_round_of_finals_leaves_nothing_in_the_answer(tmp_path):
+    (*_, found) = interrupted(tmp_path, tuner.tune, Torn())
+    statuses = {candidate.status for candidate in found.candidates}
+    assert {"baseline", "finalist", "diverged"} <= statuses
+    assert "failed" not in statuses
+    assert {c.sharpness for c in found.candidates if c.sharpness} == {1.5}  # of seeds 1 and 2
 
 
 def test_the_next_start_goes_on_and_asks_nothing_twice(tmp_path):

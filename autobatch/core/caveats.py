@@ -1,7 +1,8 @@
 """Warnings of a recommendation: what to mind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from statistics import median
 
 from autobatch.core import scaling, time_to_target
 from autobatch.core.diagnosis import OVERHEADS
@@ -14,6 +15,7 @@ from autobatch.units import format_average, format_bytes, format_duration, forma
 
 APART = 0.1  # of a loss before training, or of what is learned: noise of evaluations is less
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
+CONTENTION = 0.15  # of the step time
 SHARPNESS = (
     "Sharpness (the largest eigenvalue of the training loss' Hessian where trials ended, on one "
     "batch of validation's size, or of the trial's where load_data builds the batches) decided "
@@ -261,3 +263,21 @@ def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:
     if advice:
         return f"{told}: {advice}."
     return f"{told}: leave its numbers of steps as they are at batch {wished.batch_size}."
+
+
+def contention(pace: Mapping[int, Sequence[float]]) -> Iterator[str]:
+    """Of the seconds of trials over those planned, by size.
+
+    Times are of the benchmark; where trials went otherwise, something else was running.
+    """
+    off = {size: median(each) - 1 for size, each in pace.items()}
+    told = [
+        f"{abs(off[size]):.0%} {'longer' if off[size] > 0 else 'less'} at batch {size}"
+        for size in sorted(off)
+        if abs(off[size]) > CONTENTION
+    ]
+    if told:
+        yield (
+            f"In trials steps took {', '.join(told)} than in the benchmark, whose times count "
+            "here. Is something else running?"
+        )

@@ -9,9 +9,11 @@ from math import log
 from statistics import median
 
 from autobatch.core import learning_curves, ranking
+from autobatch.core.caveats import contention
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import Curve
 from autobatch.core.trial_sizes import beside_the_best
+from autobatch.engine.record_file import Entry
 from autobatch.errors import InterruptedRunError
 from autobatch.protocol import (
     BenchmarkResult,
@@ -42,8 +44,6 @@ from autobatch.stages.trial_budget import (
     time_limit_ended,
 )
 from autobatch.units import format_duration
-
-CONTENTION = 0.15  # of the step time
 
 
 def run_trials(
@@ -132,7 +132,7 @@ class _Trials:
                 self._is_cut = True
                 break
             setting = Setting(size, rung)
-            curve = self._train(setting, self.session.recipe.seed)
+            curve = self._filed(setting, self._train(setting, self.session.recipe.seed))
             cost = None if curve is None else self.evidence.reading.cost(curve)
             if cost is None and setting == self.evidence.baseline:
                 refuse_baseline(self.evidence)
@@ -161,11 +161,11 @@ class _Trials:
             except InterruptedRunError:
                 self._is_cut = True
                 break
-            for setting, curve in block.items():
-                evidence.finals.setdefault(setting, {})[seed] = curve
+            for setting, entry in block.items():
+                evidence.finals.setdefault(setting, {})[seed] = self._filed(setting, entry)
         if self._is_cut:
             self._tell_what_is_left()
-        self._tell_of_contention()
+        evidence.notes.extend(contention(self._pace))
         if not evidence.finals:
             self.session.end_if_stopped()
             raise time_limit_ended(self.session, evidence, self._overhead_seconds())
@@ -186,13 +186,11 @@ class _Trials:
             f"Not all trials were done, since {why}; this is the best answer so far.{again}"
         )
 
-    def _train(self, setting: Setting, seed: int, *, is_final: bool = False) -> Curve | None:
-        """(training seconds, cost) of one trial; None if it diverged or failed."""
+    def _train(self, setting: Setting, seed: int, *, is_final: bool = False) -> Entry:
         evidence = self.evidence
         seconds = evidence.final_seconds if is_final else evidence.first_seconds
         size, rate = setting.batch_size, evidence.learning_rate(setting)
-        step_seconds = evidence.step_seconds[size]
-        steps = max(1, round(seconds / step_seconds))
+        steps = max(1, round(seconds / evidence.step_seconds[size]))
         task = Trial(
             batch_size=size,
             learning_rate=rate,
@@ -210,7 +208,7 @@ class _Trials:
             built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
             schedule=evidence.reading.schedule,
         )
-        entry = self.session.ask(
+        return self.session.ask(
             "trials",
             task,
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
@@ -219,48 +217,40 @@ class _Trials:
             # Checks of theirs may raise where the loss is no longer finite.
             user_code_may_fail=evidence.baseline in evidence.first,
         )
-        if isinstance(entry.outcome, Diverged):
-            if entry.outcome.step == 0:  # whatever the rate
+
+    def _filed(self, setting: Setting, entry: Entry) -> Curve | None:
+        """(training seconds, cost) of one trial that counts; None if it diverged or failed."""
+        evidence, size, task, found = self.evidence, setting.batch_size, entry.task, entry.outcome
+        assert isinstance(task, Trial)  # that was asked
+        step_seconds = evidence.step_seconds[size]
+        if isinstance(found, Diverged):
+            if found.step == 0:  # whatever the rate
                 evidence.failed[setting] = f"{evidence.metric} {NOT_FINITE_UNTRAINED}"
             return None
-        if not isinstance(entry.outcome, Trained):
-            evidence.failed[setting] = why_it_failed(entry.outcome)
-            if not isinstance(entry.outcome, UserCodeFailed):  # their checks may mind the loss
+        if not isinstance(found, Trained):
+            evidence.failed[setting] = why_it_failed(found)
+            if not isinstance(found, UserCodeFailed):  # their checks may mind the loss
                 self._unable.add(size)
             return None
-        if entry.outcome.sharpness is not None:
-            evidence.sharpness.setdefault(setting, []).append(entry.outcome.sharpness)
-        evidence.starts[seed] = entry.outcome.start
-        if not is_final:
-            more_seconds = learning_curves.MORE_EVALUATIONS * entry.outcome.evaluation_seconds
-            beside_seconds = max(0.0, entry.seconds - entry.outcome.train_seconds)
+        if found.sharpness is not None:
+            evidence.sharpness.setdefault(setting, []).append(found.sharpness)
+        evidence.starts[task.seed] = found.start
+        if task.seed == self.session.recipe.seed:  # a first trial
+            more_seconds = learning_curves.MORE_EVALUATIONS * found.evaluation_seconds
+            beside_seconds = max(0.0, entry.seconds - found.train_seconds)
             self._overheads.append(beside_seconds + more_seconds)
-        if entry.outcome.as_compiled:
-            planned = entry.outcome.steps * step_seconds
-            self._pace.setdefault(size, []).append(entry.outcome.train_seconds / planned)
+        if found.as_compiled:
+            planned = found.steps * step_seconds
+            self._pace.setdefault(size, []).append(found.train_seconds / planned)
         sign = -1.0 if evidence.maximise else 1.0
-        metric, evaluations = evidence.metric, entry.outcome.evaluations
+        metric, evaluations = evidence.metric, found.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):
             evidence.failed[setting] = f"{metric} {NOT_FINITE}"
             return None
         # Executions of several steps may go on beyond its end.
         curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
         curve, stays = learning_curves.steadied(curve), evidence.reading.anneals
-        return learning_curves.until(curve, steps * step_seconds, stays=stays)
-
-    def _tell_of_contention(self) -> None:
-        """Times are of the benchmark; where trials went otherwise, something else was running."""
-        off = {size: median(pace) - 1 for size, pace in self._pace.items()}
-        told = [
-            f"{abs(off[size]):.0%} {'longer' if off[size] > 0 else 'less'} at batch {size}"
-            for size in sorted(off)
-            if abs(off[size]) > CONTENTION
-        ]
-        if told:
-            self.evidence.notes.append(
-                f"In trials steps took {', '.join(told)} than in the benchmark, whose times count "
-                "here. Is something else running?"
-            )
+        return learning_curves.until(curve, task.steps * step_seconds, stays=stays)
 
     def _phrase(self, outcome: Outcome) -> str:
         if isinstance(outcome, Trained) and outcome.evaluations:
