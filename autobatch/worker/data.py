@@ -18,7 +18,7 @@ from autobatch.worker.generators import is_generator, of_generator
 from autobatch.worker.kept import keep, mapped_bytes, write_parameters
 from autobatch.worker.loaders import is_loader, of_loader, refuse_unbatched
 from autobatch.worker.mistakes import UserError
-from autobatch.worker.parts import fewer, in_parts_of, split
+from autobatch.worker.parts import fewer, in_parts_of, may_be_for, split
 from autobatch.worker.pydatasets import of_pydataset
 from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Look, Source, extent
@@ -188,7 +188,7 @@ class _Loading:
         builder = builder_of(self.target)
         follows = takes_batch_size(self.called.loader) and not takes_batch_size(builder)
         found = None if is_generator(part) else source()  # which reads that to its end
-        is_told = found is None or (isinstance(found, batches.Built) and found.is_for(self.size))
+        is_told = found is None or may_be_for(found, self.size)
         if follows and is_told and size not in (None, self.size):
             value = called_again(self.target, self.called, size, instead_of=self.size)
             if value is not None:

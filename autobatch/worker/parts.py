@@ -44,6 +44,11 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
     )
 
 
+def may_be_for(source: Source, size: int) -> bool:
+    """Whether the loader, told that size, may have built batches of it, or cut samples to some."""
+    return source.is_for(size) if isinstance(source, Built) else source.count % size == 0
+
+
 def split(whole: Source, name: str) -> tuple[Source, Source | None, str]:
     """(training, validation, a sentence on them): `whole` without its last part, if it has one."""
     held_out = int(whole.count * VALIDATION_SHARE)

@@ -261,6 +261,18 @@ def test_validation_batches_of_another_size_are_of_the_samples_that_were_split_o
         assert one.metrics == pytest.approx(same.metrics, rel=1e-5)
 
 
+def test_samples_that_are_cut_to_whole_batches_are_validated_as_at_ones_own_size(tmp_path):
+    """Of 64, all; not the 48 that fill two batches of 24."""
+    code = """
+        def data(batch_size):
+            count = 64 // batch_size * batch_size
+            return (x, x[:, :1]), (x[:count], x[:count, :1])
+        """
+    task = changed(SHORT_TRIAL, built_validation_size=16)
+    own, other = (asked(tmp_path, code, changed(task, batch_size=size)) for size in (16, 24))
+    assert other.evaluations[0].metrics == pytest.approx(own.evaluations[0].metrics, rel=1e-5)
+
+
 def test_each_pass_over_generators_is_of_the_samples_that_were_split_off_at_first(tmp_path):
     orders = tmp_path / "orders"
     code = f"""
@@ -279,9 +291,14 @@ def test_each_pass_over_generators_is_of_the_samples_that_were_split_off_at_firs
 
 @pytest.mark.parametrize(
     ("validated", "model", "calls"),
-    [("batch_size", "", 2), ("16", "", 1), ("batch_size", "batch_size=8", 1)],
+    [
+        ("rows.take(32).batch(batch_size)", "", 2),
+        ("rows.take(32).batch(16)", "", 1),
+        ("rows.take(32).batch(batch_size)", "batch_size=8", 1),
+        ("(x[:30], x[:30, :1])", "", 1),  # which are not cut to batches of 8
+    ],
 )
-def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
+def test_who_loads_is_called_again_only_for_validation_samples_that_follow(
     tmp_path, validated, model, calls
 ):
     code = f"""
@@ -293,7 +310,7 @@ def test_who_loads_is_called_again_only_for_validation_batches_that_follow(
             with open({str(tmp_path / "calls")!r}, "a") as calls:
                 calls.write("called")
             rows = tf.data.Dataset.from_tensor_slices((x, x[:, :1]))
-            return rows.batch(batch_size), rows.take(32).batch({validated})
+            return rows.batch(batch_size), {validated}
         """
     found = asked(tmp_path, code, changed(SHORT_TRIAL, built_validation_size=4))
     assert isinstance(found, Trained), found
