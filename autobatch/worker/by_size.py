@@ -50,7 +50,7 @@ def by_size(
     schedule: str | None,
 ) -> BySize:
     """`model` is built for `size`; another for half of that, or twice, where it may differ."""
-    accumulates, several = accumulation_steps(model) > 1, len(optimizers(model)) > 1
+    accumulates = accumulation_steps(model) > 1
     counts_steps = accumulates or schedule not in (None, RATE_FUNCTION)
     loads = counts_steps and _may_set_steps(target, called)
     if not (loads or takes_batch_size(builder_of(target))):
@@ -63,13 +63,12 @@ def by_size(
         return BySize(schedule)
     one, twice = (model, other) if other_size > size else (other, model)
     follows = accumulation_steps(one) != accumulation_steps(twice)
-    exponent = rate_exponent(one, twice) if several or schedule is not None else 0.0
-    return BySize(schedule, follows_batch(one, twice), exponent, follows)
+    return BySize(schedule, follows_batch(one, twice), rate_exponent(one, twice), follows)
 
 
 def rate_exponent(one: keras.Model, twice: keras.Model) -> float:
     """The power of the batch size that the user's callable has the rate grow with; mostly 0."""
-    now, then = (learning_rate(next(iter(optimizers(m).values())))[0] for m in (one, twice))
+    now, then = (learning_rate(next(iter(optimizers(m).values()), None))[0] for m in (one, twice))
     return _exponent(now, then)
 
 

@@ -155,7 +155,7 @@ def follows_batch(one: keras.Model, twice: keras.Model) -> Follows:
 
     Whatever its rates are there. "partly": it differs otherwise, as by a warm-up that stays.
     """
-    schedules = [_schedule(next(iter(optimizers(each).values()))) for each in (one, twice)]
+    schedules = [_schedule(next(iter(optimizers(each).values()), None)) for each in (one, twice)]
     kind = keras.optimizers.schedules.LearningRateSchedule
     if not all(isinstance(each, kind) for each in schedules):
         return ""

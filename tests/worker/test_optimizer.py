@@ -111,6 +111,11 @@ def test_a_callable_that_scales_the_rate_itself_is_seen(power):
     assert rate_exponent(built(32), built(64)) == pytest.approx(power, abs=0.01)
 
 
+def test_without_an_optimizer_there_is_no_rate_that_could_follow_the_batch_size():
+    one, twice = model(None), model(None)
+    assert (follows_batch(one, twice), rate_exponent(one, twice)) == ("", 0)
+
+
 def test_a_schedule_of_a_saved_model_goes_on_from_where_it_is():
     found = model(keras.optimizers.SGD(warmed_up(0.001)))
     optimizer = found.optimizer

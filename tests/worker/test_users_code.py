@@ -685,6 +685,18 @@ def test_a_schedule_that_is_built_for_the_batch_size_is_seen(tmp_path):
     assert (found.schedule_follows_batch, found.learning_rate_exponent) == (True, 1)
 
 
+def test_a_rate_that_is_built_for_the_batch_size_is_seen(tmp_path):
+    code = """
+        build = model
+        def model(batch_size):
+            found = build()
+            found.compile(keras.optimizers.Adam(0.001 * batch_size / 8), "mse")
+            return found
+        """
+    found = asked(tmp_path, code, Inspect(batch_size=8))
+    assert (found.learning_rate, found.learning_rate_exponent) == (pytest.approx(0.001), 1)
+
+
 @pytest.mark.parametrize(
     ("steps", "own", "follows"),
     [
