@@ -1,5 +1,6 @@
 """Code that sets the random seed itself, as many examples do. Named `seeded.py:function`."""
 
+import random
 import sys
 
 import keras
@@ -48,3 +49,21 @@ def telling_model():
 def numbered_data():
     x = np.arange(48, dtype="float32")[:, None] / 64
     return (x, x), (x, x)
+
+
+DRAWING = np.random.default_rng()
+
+
+def telling_generators(batch_size):
+    """Each pass tells the orders that it draws, by all that can draw them."""
+    x, y = numbered_data()[0]
+    own = np.random.default_rng()
+
+    def batches():
+        orders = [each.permutation(48).tolist() for each in (np.random, DRAWING, own)]
+        orders.append(random.sample(range(48), 48))
+        sys.stdout.write(f"drawn: {orders}\n")
+        for start in range(0, 48, batch_size):
+            yield x[start : start + batch_size], y[start : start + batch_size]
+
+    return batches(), (x, y)

@@ -20,7 +20,7 @@ _default_rng_of_numpy = np.random.default_rng
 _made: list[Any] = []  # what generators that the user's modules and loader made draw from
 _unseeded: list[Any] = []  # those of them that were given no seed
 _last = [0]  # seed that was set
-_passes = itertools.count()
+_passes = itertools.count(1)
 MOST_MADE = 100  # that are known: a loader may make one for each sample
 
 
@@ -35,6 +35,11 @@ def set_seed(seed: int) -> None:
         each.state = _default_rng_of_numpy([seed, index]).bit_generator.state
     if torch := sys.modules.get("torch"):
         torch.manual_seed(seed)
+
+
+def seed_of_training(seed: int) -> int:
+    """Another: the order of a pass that was drawn before, as by `seed`, is not drawn once more."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
 
 def shuffle_by(seed: int | None) -> Callable[[], None]:
@@ -147,7 +152,8 @@ def drawing_anew() -> Iterator[None]:
     known, unseeded = len(_made), len(_unseeded)
     yield
     for each in _unseeded[unseeded:]:
-        each.state = _default_rng_of_numpy([*_last, next(_passes)]).bit_generator.state
+        # Not `[seed, 0]` in the first pass: that is `[seed, 0, 0]`, by which `set_seed` has it.
+        each.state = _default_rng_of_numpy([*_last, 0, next(_passes)]).bit_generator.state
     del _made[known:], _unseeded[unseeded:]
 
 

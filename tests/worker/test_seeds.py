@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from asking import BACKENDS, SHORT_TRIAL, ask
 
-from autobatch.protocol import changed
+from autobatch.protocol import Extent, changed
 from autobatch.worker.seeds import drawing_anew, generators_seeded, set_seed
 
 
@@ -49,6 +49,22 @@ def test_a_seed_starts_alike_at_every_size_and_orders_each_epoch_anew(on_each_ba
     first, second = seen[0][1][:48], seen[0][1][48:]
     assert sorted(first) == sorted(second) == [k / 64 for k in range(48)]
     assert first != second
+
+
+def orders_of_passes(tmp_path, seed):
+    task = changed(SHORT_TRIAL, seed=seed, steps=20, evaluate_at=(20,))
+    counted = (Extent(samples=48, is_whole=True),) * 2
+    target = {"model": "seeded.py:telling_model", "data": "seeded.py:telling_generators"}
+    _, log = ask(tmp_path, task, extents=counted, **target)
+    drawn = re.findall(r"^drawn: (.*)$", log.read_text(), re.MULTILINE)
+    return [json.loads(orders) for orders in drawn[:3]]
+
+
+def test_each_pass_of_a_generator_has_an_order_of_its_own_by_the_seed_of_the_trial(tmp_path):
+    one, other, again = (orders_of_passes(tmp_path, seed) for seed in (1, 2, 1))
+    assert one == again
+    for drawn in zip(*one, *other, strict=True):  # by one of all that can draw
+        assert len(set(map(tuple, drawn))) == 6
 
 
 def test_numpys_generators_without_a_seed_draw_by_that_of_the_trial():

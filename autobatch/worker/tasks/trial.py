@@ -27,7 +27,7 @@ from autobatch.worker.held import held
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings
 from autobatch.worker.sample import groups, sample
-from autobatch.worker.seeds import random_state_kept, set_seed, shuffle_arrays_by
+from autobatch.worker.seeds import random_state_kept, seed_of_training, set_seed, shuffle_arrays_by
 from autobatch.worker.sharpness import sharpness
 from autobatch.worker.source import Source, bytes_of, steps_per_epoch
 from autobatch.worker.target import (
@@ -90,7 +90,7 @@ def run(
     validation = held(data.validation, of_host, seed=task.seed)
     given = evaluated_again(model, validation, evaluated, most_bytes)
     watch = _Evaluator(task, data, given, inputs, backend, report)
-    set_seed(task.seed)  # the user's code may have set another
+    set_seed(seed_of_training(task.seed))  # the user's code may have set another
     shuffle_arrays_by(task.seed, lambda: watch.epoch)
     # Where batches are shuffled, the smaller one may be compiled for anywhere in an epoch.
     is_paced = data.train.kind != "PyDataset" or data.train.count % task.batch_size == 0
