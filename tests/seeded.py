@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import targets
+from numpy.random import default_rng
 
 keras.utils.set_random_seed(42)
 
@@ -60,7 +61,8 @@ def telling_generators(batch_size):
     own = np.random.default_rng()
 
     def batches():
-        orders = [each.permutation(48).tolist() for each in (np.random, DRAWING, own)]
+        made = np.random.default_rng(), default_rng()
+        orders = [each.permutation(48).tolist() for each in (np.random, DRAWING, own, *made)]
         orders.append(random.sample(range(48), 48))
         sys.stdout.write(f"drawn: {orders}\n")
         for start in range(0, 48, batch_size):

@@ -6,6 +6,7 @@ A DataLoader takes its order of samples, and what its processes draw, from PyTor
 import contextlib
 import functools
 import itertools
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,9 @@ _default_rng_of_numpy = np.random.default_rng
 _made: list[Any] = []  # what generators that the user's modules and loader made draw from
 _unseeded: list[Any] = []  # those of them that were given no seed
 _last = [0]  # seed that was set
-_passes = itertools.count(1)
+_later = itertools.count(1)  # of generators that draw by it, made when the loader has returned
+_calls: list[int] = []  # of the loader, that go on
+_process = [0]  # that calls it, not one of those that draw samples for it
 MOST_MADE = 100  # that are known: a loader may make one for each sample
 
 
@@ -126,18 +129,21 @@ def generators_seeded() -> Iterator[None]:
     """Within, generators of NumPy's that are given no seed are seeded by its global state.
 
     Else each process, and each call of a loader, would split otherwise. What these and others, of a
-    seed of their own, draw next is part of `random_state`.
+    seed of their own, draw next is part of `random_state`. Those that this process makes later, as
+    in the body of a generator, draw by the seed that was set.
     """
-    before, np.random.default_rng = np.random.default_rng, _default_rng
+    np.random.default_rng, _process[0] = _default_rng, os.getpid()
+    _calls.append(1)
     try:
         yield
     finally:
-        np.random.default_rng = before
+        _calls.pop()
 
 
 def _default_rng(seed: Any = None) -> np.random.Generator:
-    if np.random.default_rng is not _default_rng:  # the user's code has it by a name of its own
-        return _default_rng_of_numpy(seed)
+    if not _calls:
+        is_later = seed is None and os.getpid() == _process[0]
+        return _drawing_later() if is_later else _default_rng_of_numpy(seed)
     made = _default_rng_of_numpy(np.random.randint(2**31 - 1) if seed is None else seed)
     if len(_made) < MOST_MADE:
         _made.append(made.bit_generator)
@@ -146,14 +152,21 @@ def _default_rng(seed: Any = None) -> np.random.Generator:
     return made
 
 
+def _drawing_later() -> np.random.Generator:
+    """By the seed that was set last, and unlike all before it.
+
+    `set_seed` has `[seed, 0]`, which is `[seed, 0, 0]`, too.
+    """
+    return _default_rng_of_numpy([*_last, 0, next(_later)])
+
+
 @contextlib.contextmanager
 def drawing_anew() -> Iterator[None]:
     """Generators that are made within, and given no seed, draw alike in it, and anew afterwards."""
     known, unseeded = len(_made), len(_unseeded)
     yield
     for each in _unseeded[unseeded:]:
-        # Not `[seed, 0]` in the first pass: that is `[seed, 0, 0]`, by which `set_seed` has it.
-        each.state = _default_rng_of_numpy([*_last, 0, next(_passes)]).bit_generator.state
+        each.state = _drawing_later().bit_generator.state
     del _made[known:], _unseeded[unseeded:]
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +77,23 @@ def test_numpys_generators_without_a_seed_draw_by_that_of_the_trial():
         set_seed(seed)
         drawn.append(numbers.permutation(50).tolist())
     assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_processes_that_draw_samples_draw_none_alike():
+    code = """if True:
+        import os
+        import numpy as np
+        from autobatch.worker.seeds import generators_seeded
+        with generators_seeded():
+            pass
+        for _ in range(2):
+            if not os.fork():
+                print(np.random.default_rng().integers(2**60), flush=True)
+                os._exit(0)
+            os.wait()
+        """
+    drawn = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert len(set(drawn.split())) == 2
 
 
 def test_a_further_pass_splits_alike_and_then_draws_anew():
