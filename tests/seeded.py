@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 
 import keras
 import numpy as np
@@ -67,5 +68,29 @@ def telling_generators(batch_size):
         sys.stdout.write(f"drawn: {orders}\n")
         for start in range(0, 48, batch_size):
             yield x[start : start + batch_size], y[start : start + batch_size]
+
+    return batches(), (x, y)
+
+
+class Pausing(keras.callbacks.Callback):
+    """While evaluations go on, batches are drawn ahead."""
+
+    def on_test_begin(self, logs=None):
+        time.sleep(0.5)
+
+
+def pausing():
+    return [Pausing()]
+
+
+def telling_endless_generator(batch_size):
+    """Each batch tells what it is drawn by."""
+    x, y = (part[:batch_size] for part in numbered_data()[0])
+
+    def batches():
+        while True:
+            time.sleep(0.05)
+            sys.stdout.write(f"drawn: {np.random.randint(2**31)}\n")
+            yield x, y
 
     return batches(), (x, y)

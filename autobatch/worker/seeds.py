@@ -171,23 +171,24 @@ def drawing_anew() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def random_state_kept(*, generators: bool = True) -> Iterator[None]:
+def random_state_kept(*, unless: bool = False) -> Iterator[None]:
     """Whatever is drawn in it: what is drawn afterwards is as if nothing had been."""
-    put_back = random_state(generators=generators)
+    put_back = random_state()
     yield
-    put_back()
+    if not unless:
+        put_back()
 
 
-def random_state(*, generators: bool = True) -> Callable[[], None]:
+def random_state() -> Callable[[], None]:
     """What puts it back as it is now.
 
-    Python's and NumPy's, from which Keras shuffles arrays on JAX, those of `generators` that
+    Python's and NumPy's, from which Keras shuffles arrays on JAX, those of generators that
     `generators_seeded` knows, and PyTorch's, from which a DataLoader takes its order. The other
     frameworks have none: a tf.data.Dataset that shuffles has a generator of its own, and Keras'
     seeds are variables.
     """
     python, numbers, torch = random.getstate(), np.random.get_state(), sys.modules.get("torch")
-    made = [(each, each.state) for each in _made if generators]
+    made = [(each, each.state) for each in _made]
     on_cpu = torch.get_rng_state() if torch else None
     on_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
 

@@ -96,6 +96,17 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
     return -(-source.count // batch_size)
 
 
+def draws_ahead(source: Source) -> bool:
+    """Whether threads may draw its samples, at random perhaps, while nothing is trained.
+
+    Of a DataLoader only those; its order is drawn when an epoch begins.
+    """
+    if source.kind == "PyDataset":
+        data = source.fit_arguments(1)["x"]
+        return keras.config.backend() == "tensorflow" or bool(data.workers > 1)
+    return source.kind in ("dataset", "generator")
+
+
 def extent(source: Source) -> Extent:
     varied = getattr(source, "varied", False)
     return Extent(samples=source.count, is_whole=source.is_whole, varied=varied)

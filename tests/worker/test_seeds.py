@@ -53,20 +53,29 @@ def test_a_seed_starts_alike_at_every_size_and_orders_each_epoch_anew(on_each_ba
     assert first != second
 
 
-def orders_of_passes(tmp_path, seed):
-    task = changed(SHORT_TRIAL, seed=seed, steps=20, evaluate_at=(20,))
-    counted = (Extent(samples=48, is_whole=True),) * 2
-    target = {"model": "seeded.py:telling_model", "data": "seeded.py:telling_generators"}
-    _, log = ask(tmp_path, task, extents=counted, **target)
+def drawn_by_generators(tmp_path, task, data, **more):
+    counted = (Extent(samples=48, is_whole=data == "telling_generators"),) * 2
+    target = {"model": "seeded.py:telling_model", "data": f"seeded.py:{data}"}
+    _, log = ask(tmp_path, task, extents=counted, **target, **more)
     drawn = re.findall(r"^drawn: (.*)$", log.read_text(), re.MULTILINE)
-    return [json.loads(orders) for orders in drawn[:3]]
+    return [*map(json.loads, drawn)]
 
 
 def test_each_pass_of_a_generator_has_an_order_of_its_own_by_the_seed_of_the_trial(tmp_path):
-    one, other, again = (orders_of_passes(tmp_path, seed) for seed in (1, 2, 1))
+    drawn = []
+    for seed in (1, 2, 1):
+        task = changed(SHORT_TRIAL, seed=seed, steps=20, evaluate_at=(20,))
+        drawn.append(drawn_by_generators(tmp_path, task, "telling_generators")[:3])
+    one, other, again = drawn
     assert one == again
-    for drawn in zip(*one, *other, strict=True):  # by one of all that can draw
-        assert len(set(map(tuple, drawn))) == 6
+    for orders in zip(*one, *other, strict=True):  # by one of all that can draw
+        assert len(set(map(tuple, orders))) == 6
+
+
+def test_an_evaluation_has_no_batch_of_a_generator_drawn_once_more(tmp_path):
+    data, callbacks = "telling_endless_generator", "seeded.py:pausing"
+    drawn = drawn_by_generators(tmp_path, SHORT_TRIAL, data, callbacks=callbacks)
+    assert len(set(drawn)) == len(drawn) >= SHORT_TRIAL.steps
 
 
 def test_numpys_generators_without_a_seed_draw_by_that_of_the_trial():

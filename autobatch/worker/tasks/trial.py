@@ -29,7 +29,7 @@ from autobatch.worker.optimizer import change_settings
 from autobatch.worker.sample import groups, sample
 from autobatch.worker.seeds import random_state_kept, seed_of_training, set_seed, shuffle_arrays_by
 from autobatch.worker.sharpness import sharpness
-from autobatch.worker.source import Source, bytes_of, steps_per_epoch
+from autobatch.worker.source import Source, bytes_of, draws_ahead, steps_per_epoch
 from autobatch.worker.target import (
     can_evaluate,
     fixed_batch_size,
@@ -189,6 +189,7 @@ class _Evaluator(Unwaited):
         self.paused_seconds = self.evaluation_seconds = 0.0
         self._due = set(task.evaluate_at)
         self._is_due = False
+        self.draws_ahead = draws_ahead(data.train)
         self._is_ragged_new = data.train.count % task.batch_size > 0  # and compiled for its shape
         self._step_began = 0.0
 
@@ -232,8 +233,8 @@ class _Evaluator(Unwaited):
         trains = keras.config.backend() == "torch" and self.model.training
         # SwapEMAWeights, say: in `fit` validation is of averages. Untrained, there are none yet.
         users = self.users if self.steps else []
-        # Sizes differ in when they look. (Generators go on, by which batches may be drawn ahead.)
-        with random_state_kept(generators=False):
+        # Sizes differ in when they look. (What is drawn ahead meanwhile would be drawn once more.)
+        with random_state_kept(unless=self.draws_ahead):
             for each in users:
                 each.on_test_begin({})
             if self.task.sharpness:
