@@ -91,6 +91,7 @@ class DatasetBatches(Built):
     """In a tf.data.Dataset."""
 
     kind: DataKind = "dataset"
+    stream: Any = None  # of a generator: what an epoch draws from
 
     @property
     def drops_remainder(self) -> bool:

@@ -87,7 +87,11 @@ def of_generator(
     stream.shapes = None if varied else shapes.pop()
     epoch = (lambda: iter(kept)) if ends else (lambda: stream.epoch(batches))
     dataset = _dataset(epoch, kept[0], varied, source)
-    return DatasetBatches(dataset, size, count, notes, varied, ended, kind="generator")
+    return DatasetBatches(
+        *(dataset, size, count, notes, varied, ended),
+        kind="generator",
+        stream=None if ends else stream,
+    )
 
 
 def is_generator(value: Any) -> bool:
@@ -123,7 +127,8 @@ class _Stream:
         self.again, self.size, self.source = again, size, source
         self.shapes: Any = None  # that every batch must have, once that is known
         self._kinds: Any = None
-        self._seen: Any = None  # a batch that was looked at alone, and is yet to be given
+        self._seen: list[Any] = []  # batches that were only looked at, and are yet to be given
+        self._looked: list[Any] | None = None  # at, until training begins
         self._number = 0  # of the next batch in this pass
         self._smaller: int | None = None  # number of the batch that was smaller than asked
         self._lock = threading.Lock()  # an epoch that was left may still be prefetching
@@ -134,17 +139,26 @@ class _Stream:
             batch = self.next_of_pass()
             if batch is not None:
                 given += 1
+                if self._looked is not None:
+                    self._looked.append(batch)
                 yield batch
 
     def give_again(self, batch: Any) -> None:
-        self._seen = batch
+        self._seen = [batch]
+
+    def look(self) -> None:
+        """What is drawn from now on is drawn ahead, or to be looked at, until training begins."""
+        self._looked = []
+
+    def begin(self) -> None:
+        with self._lock:
+            self._seen, self._looked = [*(self._looked or ()), *self._seen], None
 
     def next_of_pass(self) -> Any:
         """The next batch; None where a pass has ended: the loader is asked for the next with it."""
         with self._lock:
-            if self._seen is not None:
-                batch, self._seen = self._seen, None
-                return batch
+            if self._seen:
+                return self._seen.pop(0)
             if self.current is None:
                 self.current = self.again()
             batch = next(self.current, None)

@@ -193,3 +193,19 @@ def test_what_a_pass_over_a_generator_takes_is_saved_only_where_it_is_not_read_a
     look = Look(60)
     generators.of_generator(slow(), slow, 20, "data", look, ends=ends, fixed_inputs=True)
     assert look.took_seconds == 0 if ends else look.took_seconds >= 0.2
+
+
+def test_a_trial_begins_with_the_batches_of_a_generator_that_were_only_looked_at():
+    def batches():
+        for number in range(6):
+            yield (np.full((20, 1), number, "float32"),)
+
+    look = Look(60, Extent(samples=120, is_whole=True))
+    made = generators.of_generator(
+        batches(), batches, 20, "data", look, ends=False, fixed_inputs=True
+    )
+    made.stream.look()
+    for few in (2, 1):
+        assert len([*made.data.take(few)]) == few
+    made.stream.begin()
+    assert [int(x[0, 0]) for (x,) in made.data] == [*range(6)]

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from asking import BACKENDS, SHORT_TRIAL, ask
+from asking import BACKENDS, SHORT_TRIAL, ask, on_backends
 
 from autobatch.protocol import Extent, changed
 from autobatch.worker.seeds import drawing_anew, generators_seeded, set_seed
@@ -51,6 +51,17 @@ def test_a_seed_starts_alike_at_every_size_and_orders_each_epoch_anew(on_each_ba
     first, second = seen[0][1][:48], seen[0][1][48:]
     assert sorted(first) == sorted(second) == [k / 64 for k in range(48)]
     assert first != second
+
+
+@on_backends("jax", "torch")
+def test_what_keras_builds_by_is_trained_on_nonetheless(on_each_backend, tmp_path):
+    """It draws a batch of a generator for that, and more are drawn ahead."""
+    counted = (Extent(samples=48, is_whole=True),) * 2
+    target = {"model": "seeded.py:telling_model", "data": "seeded.py:numbered_generator"}
+    task = changed(SHORT_TRIAL, steps=6, evaluate_at=(6,))
+    _, log = ask(tmp_path, task, extents=counted, **target)
+    batches = re.findall(r"^trained on (.*)$", log.read_text(), re.MULTILINE)
+    assert [each for batch in batches for each in json.loads(batch)] == [k / 64 for k in range(48)]
 
 
 def drawn_by_generators(tmp_path, task, data, **more):

@@ -76,6 +76,9 @@ def run(
         model.test_function = None  # one made before has as many steps as were compiled
     fixed = fixed_batch_size(model)
     evaluated = fixed or task.validation_batch_size
+    stream = getattr(data.train, "stream", None)
+    if stream is not None:
+        stream.look()
     inputs: list[Any] = []
     if can_reestimate(model):
         most = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
@@ -189,11 +192,14 @@ class _Evaluator(Unwaited):
         self.paused_seconds = self.evaluation_seconds = 0.0
         self._due = set(task.evaluate_at)
         self._is_due = False
+        self.stream = getattr(data.train, "stream", None)
         self.draws_ahead = draws_ahead(data.train)
         self._is_ragged_new = data.train.count % task.batch_size > 0  # and compiled for its shape
         self._step_began = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
+        if self.stream is not None:
+            self.stream.begin()
         if 0 in self._due:
             self._evaluate()  # which builds them
         self.start = hash_of_weights(self.model)
