@@ -129,7 +129,7 @@ def _tune(session: Session, told: Callable[[Struct], None]) -> Recommendation:
         environment=_environment(session, inspected),
         wall_seconds=session.spent_seconds,
         replicas=wishes.replicas,
-        effective_batch=wishes.effective_batch,
+        samples_per_update=wishes.effective_batch,
     )
     warnings = (*chosen.doubts, *recommendation.warnings, *inspected.notes, *apart)
     return changed(recommendation, warnings=warnings)

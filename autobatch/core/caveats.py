@@ -1,17 +1,16 @@
 """Warnings of a recommendation: what to mind."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf
 from statistics import median
 
-from autobatch.core import scaling, time_to_target
+from autobatch.core import effective_batch, time_to_target
 from autobatch.core.diagnosis import OVERHEADS
 from autobatch.core.evidence import Evidence
 from autobatch.core.learning_curves import best_cost
 from autobatch.core.snippet import moving_momentum
 from autobatch.core.standing import Choice
-from autobatch.protocol import RATE_FUNCTION, BenchmarkResult, EffectiveBatch, ProbeResult
-from autobatch.units import format_average, format_bytes, format_duration, format_share
+from autobatch.protocol import BenchmarkResult, EffectiveBatch, ProbeResult
+from autobatch.units import format_average, format_duration, format_share
 
 APART = 0.1  # of a loss before training, or of what is learned: noise of evaluations is less
 RAGGED_WARNING_SHARE = 0.1  # a last batch below this share of the size makes noisy updates
@@ -76,7 +75,9 @@ def warnings(
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        found.append(_effective(wished, evidence, probed, size * inspected.accumulation_steps))
+        found.append(
+            effective_batch.told_of(wished, evidence, probed, size * inspected.accumulation_steps)
+        )
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(
@@ -195,74 +196,6 @@ def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:
             "leave gradient_accumulation_steps out, and measure again. (BatchNormalization then "
             "sees the larger batch.)"
         )
-
-
-def _effective(
-    wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult, trained: int
-) -> str:
-    """`trained`: the samples per update of what is recommended, which trials did train with."""
-    steps, inspected = wished.gradient_accumulation_steps, evidence.inspected
-    others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
-    told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
-    if steps > 1:
-        told += f" with gradient_accumulation_steps={steps} in the optimizer"
-    elif inspected.accumulation_steps > 1:
-        told += " without gradient_accumulation_steps in the optimizer"
-    told += f", learning rate {wished.learning_rate:.4g}{others}"
-    told += _how_its_rate_is_known(wished, evidence, trained)
-    if steps > 1:
-        if inspected.batch_norm_layers:
-            told += " BatchNormalization still sees the smaller batch."
-        told += _on_its_memory(wished, evidence, probed)
-    told += _wished_schedule(wished, evidence)
-    if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
-        told += f" There are only {inspected.train_samples} training samples."
-    return told
-
-
-def _on_its_memory(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult) -> str:
-    """Of gradients that are added up, where what was probed did not."""
-    peak_bytes, inspected = wished.peak_bytes, evidence.inspected
-    if peak_bytes is None or inspected.accumulation_steps > 1:
-        return ""
-    told = (
-        f" The gradients added up take up to {format_bytes(inspected.parameter_bytes)} more "
-        f"memory: {format_bytes(peak_bytes)} of {format_bytes(probed.limit_bytes)} is predicted"
-    )
-    if peak_bytes <= (1 - probed.headroom) * probed.limit_bytes:
-        return f"{told}."
-    return f"{told}, and no smaller batch keeps the headroom; probe the model with them first."
-
-
-def _how_its_rate_is_known(wished: EffectiveBatch, evidence: Evidence, trained: int) -> str:
-    if wished.tried:
-        return ", the best that was tried."
-    told = " by the rule; not tried."
-    factor = max(wished.samples / trained, trained / wished.samples)
-    if factor > scaling.FAR_BEYOND:
-        told += (
-            f" So far from what was tried ({factor:.0f} times), no rule is more than a guess: try "
-            "rates of a quarter to four times that, too."
-        )
-    elif wished.samples > trained and evidence.saturation() == inf and evidence.rule != "none":
-        told += (
-            " Up to which batch the rule holds is not known here (the noise scale was not "
-            "resolved): try lower rates, too."
-        )
-    return told
-
-
-def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:
-    """Its steps are batches of `fit`, however many of them an update has."""
-    schedule = evidence.inspected.learning_rate_schedule
-    advice = evidence.compiled.schedule_advice(wished.batch_size)
-    is_split = wished.gradient_accumulation_steps > 1
-    if schedule in (None, RATE_FUNCTION) or not (is_split or advice):
-        return ""
-    told = f" Your {schedule} counts {'batches, also between updates' if is_split else 'steps'}"
-    if advice:
-        return f"{told}: {advice}."
-    return f"{told}: leave its numbers of steps as they are at batch {wished.batch_size}."
 
 
 def contention(pace: Mapping[int, Sequence[float]]) -> Iterator[str]:

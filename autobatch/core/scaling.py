@@ -136,3 +136,8 @@ def hyperparameters(
         elif name in BESIDE_SUMS:
             found[name] = value / kappa ** BESIDE_SUMS[name]
     return found
+
+
+def whole_steps(hyperparameters: dict[str, float]) -> dict[str, float]:
+    """Numbers of steps as Keras takes them."""
+    return {k: int(v) if k in STEPS else v for k, v in hyperparameters.items()}

@@ -14,15 +14,10 @@ from typing import Any
 import keras
 
 from autobatch.protocol import Diverged, Evaluation, JobProgress, Target, Trained, Trial, changed
+from autobatch.worker import batch_norm
 from autobatch.worker import data as user_data
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.backends import Backend, adapter
-from autobatch.worker.batch_norm import (
-    can_reestimate,
-    forget_as_fast,
-    is_called_with,
-    reestimated,
-)
 from autobatch.worker.held import held
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import change_settings
@@ -80,14 +75,14 @@ def run(
     if stream is not None:
         stream.look()
     inputs: list[Any] = []
-    if can_reestimate(model):
+    if batch_norm.can_reestimate(model):
         most = max(1, STATISTICS_SAMPLES // target.replicas) * target.replicas
         size = fixed or min(most, evaluated)
         found = groups(data.train, max(most, size), size, backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
-        inputs = inputs if is_called_with(model, inputs[0]) else []
+        inputs = inputs if batch_norm.is_called_with(model, inputs[0]) else []
     if not inputs and task.built_validation_size is not None:  # the baseline's size
-        forget_as_fast(model, task.batch_size / task.built_validation_size)
+        batch_norm.forget_as_fast(model, task.batch_size / task.built_validation_size)
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
     of_host = math.inf if target.device == "gpu" and target.replicas == 1 else most_bytes
     validation = held(data.validation, of_host, seed=task.seed)
@@ -248,7 +243,7 @@ class _Evaluator(Unwaited):
                     (weight, keras.ops.convert_to_numpy(weight))
                     for weight in self.model.trainable_weights
                 ]
-            with reestimated(self.model, self.inputs):
+            with batch_norm.reestimated(self.model, self.inputs):
                 logs = self.model.evaluate(**self.validation, verbose=0, return_dict=True)
             for each in users:
                 each.on_test_end(logs)
