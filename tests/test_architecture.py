@@ -102,7 +102,12 @@ def _is_module(name: str) -> bool:
     return (PACKAGE / f"{name}.py").exists()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def of_each(modules):
+    names = [str(path.relative_to(PACKAGE)) for path in modules]
+    return pytest.mark.parametrize("path", modules, ids=names)
+
+
+@of_each(MODULES)
 def test_dependencies_point_one_way(path):
     part = part_of(path)
     allowed = {part, *MAY_IMPORT[part]}
@@ -111,11 +116,10 @@ def test_dependencies_point_one_way(path):
     assert parts_imported(path) <= allowed | excepted
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@of_each([path for path in MODULES if part_of(path) != "worker"])
 def test_only_the_worker_imports_keras_and_its_backends(path):
     heavy = {"keras", "tensorflow", "jax", "torch"}
-    if part_of(path) != "worker":
-        assert not {name.split(".")[0] for name in imports(path)} & heavy
+    assert not {name.split(".")[0] for name in imports(path)} & heavy
 
 
 def test_core_imports_the_standard_library_numpy_and_scipy_alone():
@@ -124,7 +128,7 @@ def test_core_imports_the_standard_library_numpy_and_scipy_alone():
         assert roots - set(sys.stdlib_module_names) <= LIBRARIES_OF_CORE, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@of_each(MODULES)
 def test_modules_stay_small(path):
     if path.name != "protocol.py":  # every value of every boundary, in one place
         assert len(path.read_text().splitlines()) <= MAX_LINES

@@ -1,11 +1,14 @@
 """The noise scale from micro-batch gradients: cases whose answers are known."""
 
-from math import log
+from math import inf, log
 
 import numpy as np
 import pytest
+from evidences import untrained
 
 from autobatch.core import noise_scale
+from autobatch.core.evidence import Setting
+from autobatch.core.standing import standing, steps_to_target
 from autobatch.protocol import GradientMoments, NoiseScale, changed
 
 MANY = 10**9  # training samples: no correction for a finite population
@@ -280,18 +283,27 @@ def test_the_hyperbola_needs_many_small_steps():
     assert learned(list(regression_steps(1.0))) == pytest.approx(35, rel=0.05)
 
 
-def quadratic_steps(size, rate, h, target):
-    """Steps of the noisy quadratic model (arXiv 1907.04164) to `target`; inf: it never gets there.
+def quadratic_loss(size, rate, h, steps):
+    """Of the noisy quadratic model (arXiv 1907.04164), the sum of its modes:
 
-    Loss of a mode: (1 - eta h)^2t h / 2 + eta h / (2 B (2 - eta h)) (1 - (1 - eta h)^2t).
+    (1 - eta h)^2t h / 2 + eta h / (2 B (2 - eta h)) (1 - (1 - eta h)^2t).
     """
+    kept, floor = (1 - rate * h) ** (2 * steps), quadratic_floor(size, rate, h)
+    return float((kept * h / 2 + floor * (1 - kept)).sum())
+
+
+def quadratic_floor(size, rate, h):
+    return rate * h / (2 * size * (2 - rate * h))
+
+
+def quadratic_steps(size, rate, h, target):
+    """To `target`; inf: it never gets there."""
     keep = (1 - rate * h) ** 2
-    floor = rate * h / (2 * size * (2 - rate * h))
-    if (keep >= 1).any() or floor.sum() >= target:
-        return np.inf
+    if (keep >= 1).any() or quadratic_floor(size, rate, h).sum() >= target:
+        return inf
 
     def loss(steps):
-        return float((keep**steps * h / 2 + floor * (1 - keep**steps)).sum())
+        return quadratic_loss(size, rate, h, steps)
 
     high = 1
     while loss(high) > target:
@@ -325,5 +337,18 @@ def test_the_noisy_quadratic_model_has_a_critical_batch_that_the_hyperbola_finds
     assert off == pytest.approx(0.126, abs=0.03)
 
 
-def test_a_target_below_the_noise_floor_is_never_reached():
-    assert quadratic_steps(1, 0.5, 1 / np.arange(1, 1001), 1e-6) == np.inf
+def test_a_size_that_levels_off_above_the_target_is_none_that_the_critical_batch_is_learned_from():
+    """Its rate has a noise floor above the loss that the baseline, of batch 32, gets to."""
+    h = 1 / np.arange(1, 1001)
+    rates = {8: 1.9, 32: 0.3, 64: 0.6, 128: 1.2, 256: 1.6}
+    evidence = untrained(step_seconds=dict.fromkeys(rates, 1.0))
+    for size, rate in rates.items():
+        curve = [(float(t), quadratic_loss(size, rate, h, t)) for t in range(0, 3001, 10)]
+        evidence.finals[Setting(size, 0)] = {0: curve}
+    found = standing(evidence)
+    needed = {size: quadratic_steps(size, rate, h, found.target) for size, rate in rates.items()}
+    assert needed.pop(8) == inf
+    steps = steps_to_target(evidence, found)
+    assert dict(steps) == pytest.approx(needed, rel=0.02)
+    critical = evidence.critical_batch(steps)
+    assert 0 < critical.low < critical.value < critical.high < inf

@@ -110,25 +110,25 @@ def test_deaths_that_nothing_explains_are_crashes(tmp_path, model, signal_number
     assert (outcome.signal, outcome.exit_code) == (signal_number, exit_code)
 
 
-@pytest.mark.parametrize("limit_mib", [20, 40])
-def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, limit_mib):
-    task = Probe(batch_size=1600, limit_bytes=limit_mib * MIB)
+LIMIT = 20 * MIB
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Probe(batch_size=1600, limit_bytes=LIMIT),
+        Probe(batch_size=1600, limit_bytes=2 * LIMIT),
+        # Which are given no early answer: oneDNN may end in a segmentation fault.
+        *(
+            Benchmark(batch_size=size, seconds=0.5, limit_bytes=LIMIT, repeat=1)
+            for size in (1600, 800, 400)
+        ),
+    ],
+    ids=lambda task: f"{type(task).__name__}-{task.batch_size}",
+)
+def test_a_convolution_under_a_limit_is_out_of_memory_however_it_ends(tmp_path, task):
     outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
     assert isinstance(outcome, OutOfMemory), outcome
-
-
-def test_a_segmentation_fault_where_the_allocator_has_nothing_left_is_out_of_memory(tmp_path):
-    """A benchmark is given no early answer. How oneDNN ends is chance: several sizes are asked."""
-    for size in (1600, 800, 400):
-        task = Benchmark(batch_size=size, seconds=0.5, limit_bytes=20 * MIB, repeat=1)
-        outcome = ask(tmp_path, task, "convolution", data="deaths.py:images")
-        assert isinstance(outcome, OutOfMemory), outcome
-        log = max(tmp_path.glob("*-benchmark.log")).read_text()
-        if "Fatal Python error: Segmentation fault" in log:
-            assert "ran out of memory trying to allocate" in log
-            assert "OOM when allocating tensor" in outcome.evidence
-            return
-    pytest.skip("oneDNN ended otherwise at each size")
 
 
 @pytest.mark.parametrize("gibibytes", [3, 7])

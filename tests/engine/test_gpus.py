@@ -163,8 +163,11 @@ def test_of_several_gpus_the_one_that_can_give_least_counts():
 
 
 def test_hidden_gpus_are_not_used(monkeypatch):
+    found = GpuSurvey(gpus=(gpu(0, "GPU-0"), gpu(1, "GPU-1")))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert usable(found) == [found.gpus[1]]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert usable() == []
+    assert usable(found) == []
 
 
 def test_cards_are_counted_without_a_driver(tmp_path):
