@@ -464,9 +464,9 @@ def test_where_the_time_limit_cuts_trials_a_run_that_goes_on_has_the_same(tmp_pa
     """However long its inspection takes, which is made at each start."""
 
     class Slow(PretendDevice):
-        def _inspect(self, task):
-            time.sleep(1.5)
-            return super()._inspect(task)
+        def run(self, task, **more):
+            self.stopped_seconds = -1.5 if isinstance(task, Inspect) else 0.0  # so much longer
+            return super().run(task, **more)
 
     settings = ("trials.budget=1h", "time_limit=4min")
     with session(tmp_path, PretendDevice(), settings, events=(told := [])) as opened:
@@ -487,10 +487,14 @@ def test_where_the_time_limit_cuts_trials_what_fails_at_each_start_changes_none(
             super().__init__()
             self.seconds = seconds
 
+        def run(self, task, **more):
+            is_failing = isinstance(task, Benchmark) and task.batch_size == 1
+            self.stopped_seconds = -self.seconds if is_failing else 0.0  # so much longer
+            return super().run(task, **more)
+
         def _benchmark(self, task):
             if task.batch_size > 1:
                 return super()._benchmark(task)
-            time.sleep(self.seconds)
             return UserCodeFailed(message="ValueError: too few", traceback="")
 
     settings = ("trials.budget=1h", "time_limit=4min")
@@ -1565,9 +1569,9 @@ def test_a_hang_is_not_waited_for_beyond_the_time_limit(tmp_path, limit, deadlin
     device = PretendDevice()
     probe(tmp_path, device, f"time_limit={limit}")
     inspection, *others = device.deadlines
-    assert max(others) == pytest.approx(deadline, abs=2)
+    assert deadline - 30 < max(others) <= deadline  # by as much later as the test may be slow
     most = 1800 if limit == "1h" else deadline  # half of the limit, to load and look at the data
-    assert inspection == pytest.approx(most, abs=2)
+    assert most - 30 < inspection <= most
 
 
 def test_a_hang_is_waited_for_by_what_probes_took_before(tmp_path):
@@ -1579,7 +1583,7 @@ def test_a_hang_is_waited_for_by_what_probes_took_before(tmp_path):
         for task, seconds in zip(device.tasks, device.deadlines, strict=True)
         if isinstance(task, Probe) and not task.verify
     }
-    assert waited[32] == pytest.approx(600, abs=2)  # nothing is known by then
+    assert waited[32] == 600  # nothing is known by then
     assert 100 < max(s for size, s in waited.items() if size != 32) < 140
 
 
@@ -2184,7 +2188,7 @@ def test_what_a_process_takes_before_it_trains_is_told_by_long_verifications_too
     device.stopped_seconds = -35.0  # so much longer than the answer takes here
     with session(tmp_path, device) as opened:
         opened.ask("probe", task, "", str, deadline_seconds=60)
-        assert opened.start_seconds == pytest.approx(5.0, abs=1.0)
+        assert 5 <= opened.start_seconds < 30
 
 
 def test_a_trial_has_time_for_its_evaluations(tmp_path):
