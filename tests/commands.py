@@ -1,6 +1,7 @@
 """Commands as a user types them, in real processes."""
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from autobatch.engine.record_file import FILE_NAME
 from autobatch.ui.cli import main
@@ -33,6 +36,9 @@ FAST = (
     *("benchmark.seconds=200ms", "batch_sizes.min=32", "batch_sizes.max=64"),
     *("trials.budget=8s", "trials.seeds=2"),
 )
+ENDING_SECONDS = 60  # for processes that were killed: a busy machine takes its time
+# Of Linux: prctl(2) and capabilities(7).
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
 def settings(*overrides):
@@ -47,9 +53,16 @@ def start(*arguments, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"COLUMNS": "100"},
-        # Where the tests run in a shell's background, SIGINT is ignored, and would be by this, too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_as_a_user,
     )
+
+
+def _as_a_user():
+    # Where the tests run in a shell's background, SIGINT is ignored, and would be by this, too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.geteuid() == 0:  # who is root may read everything, but for these capabilities
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def autobatch(*arguments, cwd):
@@ -85,6 +98,18 @@ def wait_for(condition, seconds=200):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def wait_for_end(*pids):
+    """Of processes that were killed; their parents may be gone before they are reaped."""
+    wait_for(lambda: not any(map(is_alive, pids)), ENDING_SECONDS)
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def lines(folder):
