@@ -1,4 +1,4 @@
-"""The same questions on each of Keras' backends, in real processes; test_targets.py benchmarks."""
+"""The same questions on each of Keras' backends, in real processes; test_targets.py has more."""
 
 import re
 
@@ -9,7 +9,6 @@ from asking import on_backends
 from autobatch.protocol import (
     Fits,
     Inspect,
-    Inspected,
     OutOfMemory,
     OverBudget,
     Predicted,
@@ -25,16 +24,6 @@ def ask(tmp_path, task, **target):
     return ask_and_log(tmp_path, task, **target)[0]
 
 
-def test_a_model_is_inspected(on_each_backend, tmp_path):
-    found = ask(tmp_path, Inspect(batch_size=8))
-    assert isinstance(found, Inspected), found
-    assert on_each_backend in found.versions
-    assert found.metrics == ("val_loss",)
-    assert found.abilities.predicts_memory == (on_each_backend == "jax")
-    assert found.abilities.executes_several_steps == (on_each_backend != "torch")
-    assert not found.abilities.compiles_anew  # there is no GPU here
-
-
 @on_backends("jax", "torch")  # on TensorFlow, they are nearly affine in it: test_local.py
 def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):
     target = {"model": "targets.py:wide_model", "data": "targets.py:much_data"}
@@ -48,12 +37,6 @@ def test_a_batch_that_fits_is_verified_and_its_peak_grows_with_it(tmp_path):
         assert found.validated
         peaks.append(found.peak_bytes)
     assert peaks[1] - peaks[0] >= 1700 * 8 * 2000  # half of the activations, and more
-
-
-def test_what_we_import_is_not_the_users_memory(tmp_path):
-    found = ask(tmp_path, Probe(batch_size=8, limit_bytes=1024 * MIB, seconds=0))
-    assert isinstance(found, Fits), found
-    assert found.peak_bytes <= 32 * MIB  # a model of some kilobytes
 
 
 @on_backends("jax", "torch")  # on TensorFlow, it says so at once: test_deaths.py

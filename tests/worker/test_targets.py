@@ -1,15 +1,16 @@
 """Targets of every kind, each inspected, verified, benchmarked and tried in real processes."""
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import get_args
 
 import keras
 import msgspec
 import numpy as np
-import psutil
 import pytest
 from asking import BACKENDS, ask, on_backends
+from commands import wait_for_end
 from kinds import rows
 
 from autobatch.core import diagnosis, throughput
@@ -123,6 +124,12 @@ def test_every_kind_is_inspected_and_tried_and_what_is_known_of_it_changes_no_tr
     assert found.validation_is_batched == ("(batch_size={size})\n" in found.fit_call)
     named = [each for each in get_args(DataKind) if each in kind]
     assert [found.data_kind] == (named or ["arrays"])
+    if kind == "sequential":
+        assert on_each_backend in found.versions
+        assert found.metrics == ("val_loss",)
+        assert found.abilities.predicts_memory == (on_each_backend == "jax")
+        assert found.abilities.executes_several_steps == (on_each_backend != "torch")
+        assert not found.abilities.compiles_anew  # there is no GPU here
     varies = [note for note in found.notes if "vary in length" in note]
     assert bool(varies) == (kind in VARIED)
     assert all("probes use the l" in note for note in varies)
@@ -147,6 +154,8 @@ def test_every_kind_is_verified_with_its_ragged_batch_and_validation(tmp_path, k
     found = ask_kind(tmp_path, task, *KINDS[kind])
     assert isinstance(found, Fits), found
     assert found.full_steps >= 10
+    if kind == "sequential":  # of some kilobytes: what we import is not the user's memory
+        assert found.peak_bytes <= 32 << 20
     full = 2 + (kind in VARIED)  # of an epoch: 20, 20, 10, and the longest samples before them
     assert (found.steps, found.ragged_samples) == (found.full_steps * (full + 1) // full, 10)
     assert found.validated
@@ -546,8 +555,15 @@ def test_a_stateful_rnn_is_given_whole_batches_alone(tmp_path):
 def test_a_pydataset_may_use_processes_and_none_of_them_stays(tmp_path, task, answer):
     found = ask_kind(tmp_path, task, "text_model", "by_processes")
     assert isinstance(found, answer), found
-    templates = [child for child in psutil.Process().children() if "fork" in str(child.cmdline())]
-    assert [child for template in templates for child in template.children()] == []
+    (log,) = tmp_path.glob("*-*.log")  # beside that of the template
+    pids = readers(log.read_text())
+    assert pids
+    wait_for_end(*pids)
+
+
+def readers(log):
+    """Processes that say there that they drew data."""
+    return set(map(int, re.findall(r"^drawn by (\d+)$", log, re.MULTILINE)))
 
 
 def test_class_weights_are_part_of_the_training(tmp_path):
