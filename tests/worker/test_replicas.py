@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from asking import SHORT_TRIAL, ask
+from asking import SHORT_TRIAL, ask, on_backends
 
 from autobatch.protocol import (
     Benchmark,
@@ -23,30 +23,26 @@ from autobatch.protocol import (
 
 MIB = 1 << 20
 
-
-@pytest.fixture(autouse=True)
-def on_each_that_has_them(on_each_backend):
-    if on_each_backend == "torch":
-        pytest.skip("Keras has no data parallelism in one process on PyTorch")
+# Keras has no data parallelism in one process on PyTorch.
+pytestmark = [pytest.mark.usefixtures("on_each_backend"), on_backends("tensorflow", "jax")]
 
 
 def on(tmp_path, task, replicas=2, **target):
     return ask(tmp_path, task, replicas=replicas, **target)[0]
 
 
-def test_a_model_is_inspected_as_on_one_device(tmp_path):
+def test_a_model_is_inspected_as_on_one_device_but_for_several_steps_at_once(
+    on_each_backend, tmp_path
+):
+    """Which are tried where replicas can be fed."""
     found = on(tmp_path, Inspect(batch_size=8))
     assert isinstance(found, Inspected), found
     alone = on(tmp_path, Inspect(batch_size=8), replicas=1)
     assert (found.parameters, found.metrics) == (alone.parameters, alone.metrics)
-
-
-def test_several_steps_at_once_are_tried_where_replicas_can_be_fed(on_each_backend, tmp_path):
-    found = on(tmp_path, Inspect(batch_size=8))
     several = found.abilities.executes_several_steps
+    assert several == (on_each_backend == "jax")
     task = Benchmark(batch_size=8, seconds=0.2, steps_per_execution=4)
     assert isinstance(on(tmp_path, task), Measured if several else UserCodeFailed)
-    assert several == (on_each_backend == "jax")
 
 
 def test_weights_are_on_as_many_devices(tmp_path):
