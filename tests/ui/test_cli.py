@@ -115,7 +115,6 @@ TOO_LITTLE = ("device.memory_limit=1", "batch_sizes.max=1")
         (["probe", "recipe.yaml", "--set", "batch_sizes.min=1000"], 2, "there are 48"),
         (["probe", f"{HERE}/targets.py:modle"], 2, "Did you mean model?"),
         (["probe", f"{HERE}/targets.py:wide_model", *settings(*TOO_LITTLE)], 3, "Nothing fits"),
-        (["probe", f"{HERE}/targets.py:raising_model"], 4, "no such architecture"),
         (["probe", "recipe.yaml", "--run-dir", "recipe.yaml/run"], 2, "--run-dir"),
         (["recommend", f"{HERE}/targets.py:model"], 2, "recommend needs data"),
     ],
@@ -147,11 +146,14 @@ def test_what_is_wrong_in_an_option_is_said_of_the_option(
     assert stderr.startswith(f"autobatch: {typed}: {problem}")
 
 
-def test_the_users_own_traceback_is_shown(tmp_path):
+def test_an_error_in_the_users_code_is_shown_with_their_own_traceback(tmp_path):
     target = f"{HERE}/targets.py:raising_model"
-    _, _, stderr = autobatch_here("probe", target, "--quiet", cwd=tmp_path)
+    code, stdout, stderr = autobatch_here("probe", target, "--quiet", cwd=tmp_path)
+    assert (code, stdout) == (4, "")
+    assert "no such architecture" in stderr
     assert "In your code:" in stderr
     assert "in raising_model" in stderr
+    assert "autobatch/" not in stderr.replace(f"{HERE}", "")
 
 
 def test_schema_prints_a_json_schema(tmp_path):

@@ -46,10 +46,10 @@ def written(path, *arguments, **options):
     return load_recipe(Path(write_recipe(str(path), *arguments, **options).path))
 
 
-def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
+def test_the_recipe_and_its_json_say_what_was_seen_and_it_works_as_it_stands(tmp_path):
     file(tmp_path)
-    code, stdout, stderr = autobatch_here("init", "train.py", cwd=tmp_path)
-    assert (code, stdout) == (0, "recipe.yaml\n")
+    code, stdout, stderr = autobatch_here("init", "train.py", "--json", cwd=tmp_path)
+    assert code == 0, stderr
     assert "Set baseline.batch_size" in stderr
     assert "autobatch recommend recipe.yaml" in stderr
     text = (tmp_path / "recipe.yaml").read_text()
@@ -58,6 +58,12 @@ def test_the_recipe_says_what_was_seen_and_works_as_it_stands(tmp_path):
     recipe = load_recipe(tmp_path / "recipe.yaml")
     assert (recipe.model, recipe.data) == ("train.py:build_model", "train.py:load_data")
     assert load_recipe(tmp_path / "recipe.yaml", ["batch_sizes.max=8"]).batch_sizes.max == 8
+    found = msgspec.json.decode(stdout, type=WrittenRecipe)
+    assert (found.path, found.model, found.data) == ("recipe.yaml", recipe.model, recipe.data)
+    assert (found.parameters, found.optimizer) == (4, "SGD")
+    assert found.learning_rate == pytest.approx(0.01)
+    assert (found.train_samples, found.validation_samples) == (20, 5)
+    assert "val_mae" in found.metrics
 
 
 @pytest.mark.usefixtures("pretending")
@@ -101,19 +107,6 @@ def test_quiet_prints_what_was_written_and_no_more(tmp_path):
     file(tmp_path)
     told = autobatch_here("init", "train.py", "--quiet", cwd=tmp_path)
     assert told == (0, "recipe.yaml\n", "")
-
-
-def test_json_has_the_path_and_what_was_seen(tmp_path):
-    file(tmp_path)
-    code, stdout, stderr = autobatch_here("init", "train.py", "--json", cwd=tmp_path)
-    assert (code, "Set baseline.batch_size" in stderr) == (0, True)
-    found = msgspec.json.decode(stdout, type=WrittenRecipe)
-    assert found.path == "recipe.yaml"
-    assert (found.model, found.data) == ("train.py:build_model", "train.py:load_data")
-    assert (found.parameters, found.optimizer) == (4, "SGD")
-    assert found.learning_rate == pytest.approx(0.01)
-    assert (found.train_samples, found.validation_samples) == (20, 5)
-    assert "val_mae" in found.metrics
 
 
 @pytest.mark.usefixtures("pretending")

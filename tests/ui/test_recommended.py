@@ -15,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 from commands import (
+    ENDING_SECONDS,
     FAST,
     autobatch_here,
     lines,
@@ -64,7 +65,7 @@ def tutorial(tmp_path_factory):
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    left_behind = psutil.wait_procs(workers, timeout=60)[1]  # a busy machine takes its time
+    left_behind = psutil.wait_procs(workers, timeout=ENDING_SECONDS)[1]
     before = lines(folder)
     again = run_shown(f"{command} --json", folder)
     return Tutorial(folder, before, left_behind, again)
