@@ -135,7 +135,7 @@ def test_a_dataset_that_blocks_for_ever_is_ended_and_its_line_named(tmp_path):
         folder=HERE,
         model="kinds.py:dense",
         data="feeds.py:blocked",
-        deadline_seconds=5,
+        deadline_seconds=12,
     )
     assert isinstance(found, TimedOut)
     assert found.where is not None
