@@ -2,14 +2,13 @@
 
 import importlib.util
 import math
-import time
 
 import msgspec
-import psutil
 import pytest
 from asking import ask, on_backends
+from commands import wait_for_end
 from control_groups import small_group
-from worker.test_targets import HERE, LIMIT, TRIAL
+from worker.test_targets import HERE, LIMIT, TRIAL, readers
 
 from autobatch.protocol import (
     Benchmark,
@@ -38,7 +37,6 @@ pytestmark = [
 INSPECTION = Inspect(batch_size=20)
 SHORT = Probe(batch_size=20, limit_bytes=LIMIT, seconds=0)
 BENCHMARK = Benchmark(batch_size=10, seconds=0.2)
-DRAWN = "drawn by "
 SHORT_TRIAL = msgspec.structs.replace(TRIAL, steps=4, evaluate_at=(2, 4))
 
 
@@ -61,19 +59,9 @@ def ask_loader(tmp_path, task, data):
 def test_its_processes_draw_the_batches_and_none_of_them_stays(tmp_path, data, task):
     found, log = ask_loader(tmp_path, task, data)
     assert isinstance(found, Fits | Measured | Trained), found
-    pids = [int(line.removeprefix(DRAWN)) for line in log.splitlines() if line.startswith(DRAWN)]
+    pids = readers(log)
     assert len(pids) >= 2
-    until = time.monotonic() + 2
-    while any(map(is_alive, pids)) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not any(map(is_alive, pids))
-
-
-def is_alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    wait_for_end(*pids)
 
 
 @on_backends("torch")  # the processes are the same on others

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from kinds import SAMPLES, labels, rows, texts
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
+from torch.utils.data._utils import worker as reading
 
 
 def dataset(count=SAMPLES):
@@ -25,6 +26,7 @@ def one_loader(batch_size):
 
 
 def tell(worker):
+    reading.MP_STATUS_CHECK_INTERVAL = 600  # else it sees by itself that its parent has ended
     os.write(1, f"drawn by {os.getpid()}\n".encode())
 
 
