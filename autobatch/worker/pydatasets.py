@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras.src.trainers.data_adapters import py_dataset_adapter
 
 from autobatch.protocol import DataKind
@@ -38,6 +39,19 @@ class PythonBatches(Built):
     """In a keras.utils.PyDataset."""
 
     kind: ClassVar[DataKind] = "PyDataset"
+    keeps_order: bool = False  # in all epochs
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        return {"x": self.data} | ({"shuffle": False} if self.keeps_order else {})
+
+    def ending_in_the_smaller(self) -> "PythonBatches":
+        """The same batches in an order drawn once, the smaller one last, as it is of other data."""
+        full, ragged = divmod(self.count, self.size)
+        if not ragged:
+            return self
+        order = [*np.random.default_rng(0).permutation(full).tolist(), full]
+        view = _View(self.data, full=full + 1, order=order)
+        return replace(self, data=view, keeps_order=True)
 
     def ending(self, count: int, *, is_distinct: bool) -> "PythonBatches":
         full, ragged = divmod(count, self.size)
@@ -80,6 +94,7 @@ def end_workers() -> None:
 class _View(keras.utils.PyDataset):
     """The first `full` of the user's `batches`, one of `ragged` samples, and some kept in memory.
 
+    The first are in `order`, if that is given.
     `fit` shuffles them; those in memory are the last, as Keras takes the shapes from the first.
     One that `stays` lets no epoch shuffle the batches: a part would be of other samples.
     """
@@ -92,18 +107,19 @@ class _View(keras.utils.PyDataset):
         ragged: int = 0,
         kept: Sequence[Any] = (),
         stays: bool = False,
+        order: Sequence[int] | None = None,
     ) -> None:
         names = ("workers", "use_multiprocessing", "max_queue_size") if full or ragged else ()
         super().__init__(**{name: getattr(batches, name) for name in names})
         self.batches, self.full, self.ragged, self.kept = batches, full, ragged, kept
-        self.stays = stays
+        self.stays, self.order = stays, order or range(full)
 
     def __len__(self) -> int:
         return self.full + bool(self.ragged) + len(self.kept)
 
     def __getitem__(self, index: int) -> Any:
         if index < self.full:
-            return self.batches[index]
+            return self.batches[self.order[index]]
         if self.ragged and index == self.full:
             return cut(self.batches[0], 0, self.ragged)
         return self.kept[index - len(self)]

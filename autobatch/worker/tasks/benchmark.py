@@ -7,6 +7,7 @@ batch that stays on the device: the ceiling without an input pipeline.
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import keras
@@ -15,7 +16,7 @@ from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker.backends import Backend
 from autobatch.worker.datasets import is_cached, is_dataset
 from autobatch.worker.nvidia import EnergyCounter
-from autobatch.worker.pydatasets import end_workers
+from autobatch.worker.pydatasets import PythonBatches, end_workers
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import fit
 from autobatch.worker.tasks.window_clock import WINDOWS, WindowClock
@@ -35,12 +36,14 @@ def run(
     model, data = prepared(target, backend, size, samples=SYNTHETIC_BATCHES * size)
     if task.steps_per_execution is not None:
         model.steps_per_execution = task.steps_per_execution
+    if isinstance(data.train, PythonBatches):
+        data = replace(data, train=data.train.ending_in_the_smaller())
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)
     clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
     _fill_cache(train.fit_arguments(size)["x"])
-    fit(model, data, target, size, clock, in_order=True)
+    fit(model, data, target, size, clock)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
     drawn: tuple[tuple[Window, ...], float | None] | None = None
     device_windows: tuple[Window, ...] | None = None

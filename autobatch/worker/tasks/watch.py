@@ -154,19 +154,14 @@ def fit(
     target: Target,
     batch_size: int,
     watch: Watch,
-    *,
-    in_order: bool = False,
 ) -> None:
     """The user's own training, with their callbacks but those left out, until `watch` ends it.
 
-    It does not validate; callbacks see logs as if it did. With `in_order`, the batches of a
-    PyDataset are not shuffled, so that the smaller one is the last of an epoch, as it is of others.
+    It does not validate; callbacks see logs as if it did.
     """
     logs = watch.validation_logs if validates(data, model) else None
     watch.users, unsaved = users_callbacks(target, batch_size, validation_logs=logs)
     arguments = data.train.fit_arguments(batch_size)
-    if in_order and data.train.kind == "PyDataset":
-        arguments["shuffle"] = False
     before = [BuiltBefore(arguments)] if keras.config.backend() == "tensorflow" else []
     with apart(unsaved):
         model.fit(
