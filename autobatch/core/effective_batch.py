@@ -63,26 +63,30 @@ def effective_batch(
 
 def _parts(
     samples: int, choice: Choice, probed: ProbeResult, added_bytes: int
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int | None]:
     """(how many, their size, predicted peak): the fewest that keep the headroom, if any do.
 
-    `added_bytes` are of the gradients that are added up, for which probes had no need.
+    `added_bytes` are of the gradients that are added up, for which probes had no need: what adds
+    none up keeps it. No peak is predicted where none is known below the ceiling.
     """
     kept_bytes, multiple = (1 - probed.headroom) * probed.limit_bytes, probed.multiple
     peaks = {probed.ceiling: probed.ceiling_peak_bytes}
-    for point in probed.probes:
-        if point.outcome == "fits" and point.batch_size <= probed.ceiling:
-            peaks[point.batch_size] = max(peaks.get(point.batch_size, 0), point.peak_bytes or 0)
+    # Steps may take more where there is more: what the least limit left them is what they need.
+    for point in sorted(probed.probes, key=lambda each: -each.limit_bytes):
+        if point.outcome in ("fits", "predicted") and point.batch_size < probed.ceiling:
+            peaks[point.batch_size] = point.peak_bytes or 0
     fewest = -(-samples // probed.ceiling)
-    first: tuple[int, int, int] | None = None
+    first: tuple[int, int, int | None] | None = None
     for count in range(fewest, samples + 1):
         size = round(samples / count / multiple) * multiple
         if size and size not in choice.unverified:
-            found = count, size, peak_between(peaks, size) + (added_bytes if count > 1 else 0)
-            if found[2] <= kept_bytes:
-                return found
-            first = first or found
-    return first or (fewest, multiple, peak_between(peaks, multiple))
+            peak_bytes = peak_between(peaks, size) + (added_bytes if count > 1 else 0)
+            if added_bytes and count > 1 and len(peaks) == 1:
+                return count, size, None
+            if not added_bytes or count == 1 or peak_bytes <= kept_bytes:
+                return count, size, peak_bytes
+            first = first or (count, size, peak_bytes)
+    return first or (fewest, multiple, None)
 
 
 def _best_tried(size: int, choice: Choice, evidence: Evidence) -> Setting | None:
@@ -132,12 +136,13 @@ def told_of(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult, tra
 def _on_its_memory(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult) -> str:
     """Of gradients that are added up, where what was probed did not."""
     peak_bytes, inspected = wished.peak_bytes, evidence.inspected
-    if peak_bytes is None or inspected.accumulation_steps > 1:
+    if inspected.accumulation_steps > 1:
         return ""
-    told = (
-        f" The gradients added up take up to {format_bytes(inspected.parameter_bytes)} more "
-        f"memory: {format_bytes(peak_bytes)} of {format_bytes(probed.limit_bytes)} is predicted"
-    )
+    more = format_bytes(inspected.parameter_bytes)
+    told = f" The gradients added up take up to {more} more memory"
+    if peak_bytes is None:
+        return f"{told}."
+    told += f": {format_bytes(peak_bytes)} of {format_bytes(probed.limit_bytes)} is predicted"
     if peak_bytes <= (1 - probed.headroom) * probed.limit_bytes:
         return f"{told}."
     return f"{told}, and no smaller batch keeps the headroom; probe the model with them first."
