@@ -188,7 +188,7 @@ class _Loading:
         builder = builder_of(self.target)
         follows = takes_batch_size(self.called.loader) and not takes_batch_size(builder)
         found = None if is_generator(part) else source()  # which reads that to its end
-        is_told = found is None or may_be_for(found, self.size)
+        is_told = found is None or may_be_for(found, self.size, self.target.extents[1:])
         if follows and is_told and size not in (None, self.size):
             value = called_again(self.target, self.called, size, instead_of=self.size)
             if value is not None:

@@ -1,5 +1,8 @@
 """Fewer of the samples: as many as asked for, what makes up whole parts, or all but the last."""
 
+from collections.abc import Sequence
+
+from autobatch.protocol import Extent
 from autobatch.worker.arrays import Arrays
 from autobatch.worker.batches import Built
 from autobatch.worker.datasets import Unbatched
@@ -44,9 +47,15 @@ def in_parts_of(source: Source, size: int, name: str, *, replicas: int = 1) -> S
     )
 
 
-def may_be_for(source: Source, size: int) -> bool:
-    """Whether the loader, told that size, may have built batches of it, or cut samples to some."""
-    return source.is_for(size) if isinstance(source, Built) else source.count % size == 0
+def may_be_for(source: Source, size: int, inspected: Sequence[Extent]) -> bool:
+    """Whether the loader, told that size, may have built batches of it, or cut arrays to some.
+
+    Arrays that have as many samples as the first of those `inspected` are cut alike.
+    """
+    if isinstance(source, Built):
+        return source.is_for(size)
+    is_alike = any(known.samples == source.count for known in inspected[:1])
+    return isinstance(source, Arrays) and source.count % size == 0 and not is_alike
 
 
 def split(whole: Source, name: str) -> tuple[Source, Source | None, str]:

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from autobatch.protocol import Extent
 from autobatch.worker.arrays import arrays
+from autobatch.worker.parts import may_be_for
 
 ROWS = 6
 COLUMNS = {
@@ -53,3 +55,12 @@ def test_tensors_that_numpy_does_not_read_are_trained_on():
     torch = pytest.importorskip("torch")
     x = torch.ones(ROWS, 2, requires_grad=True)
     assert arrays((x, x), "data").x.tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(("inspected", "may_be"), [((), True), ((90,), True), ((64,), False)])
+def test_arrays_of_as_many_samples_as_were_inspected_are_not_cut_otherwise(inspected, may_be):
+    """A loader that is told the size is not called again for what it did not cut."""
+    known = [Extent(samples=count, is_whole=True) for count in inspected]
+    found = arrays((np.zeros((64, 2)), np.zeros(64)), "validation")
+    assert may_be_for(found, 16, known) == may_be
+    assert not may_be_for(found, 48, known)
