@@ -99,12 +99,12 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
 def draws_ahead(source: Source) -> bool:
     """Whether threads may draw its samples, at random perhaps, while nothing is trained.
 
-    Of a DataLoader only those; its order is drawn when an epoch begins.
+    On TensorFlow all but arrays. Of a DataLoader elsewhere only processes draw samples.
     """
-    if source.kind == "PyDataset":
-        data = source.fit_arguments(1)["x"]
-        return keras.config.backend() == "tensorflow" or bool(data.workers > 1)
-    return source.kind in ("dataset", "generator")
+    if source.kind == "PyDataset" and keras.config.backend() != "tensorflow":
+        return bool(source.fit_arguments(1)["x"].workers > 1)
+    in_thread = source.kind == "DataLoader" and keras.config.backend() == "tensorflow"
+    return in_thread or source.kind in ("dataset", "generator", "PyDataset")
 
 
 def extent(source: Source) -> Extent:
