@@ -143,6 +143,8 @@ class Trial(Tagged):
     # Of validation batches that the user's loader builds by batch_size; None: the trial's own.
     built_validation_size: int | None = None
     schedule: TrialSchedule = "own"  # over all of its steps
+    # The batch over that of the user's training, where BatchNormalization goes by it.
+    batch_ratio: float = 1.0
 
 
 class Gradients(Tagged):

@@ -9,6 +9,7 @@ from autobatch import tuner
 from autobatch.engine.record_file import read_record
 from autobatch.errors import UsageError, UserCodeError
 from autobatch.protocol import (
+    Abilities,
     Benchmark,
     Crashed,
     Differentiated,
@@ -223,6 +224,16 @@ def test_a_wish_says_what_becomes_of_a_schedule(tmp_path, samples, follows, told
     assert (f"CosineDecay counts {told.format(kappa)}" in wish) if told else "Cosine" not in wish
 
 
+def test_averages_of_batch_normalization_forget_as_at_the_users_own_size(tmp_path):
+    """Also where another size stands in for it."""
+    facts = inspected(batch_norm_layers=2, batch_norm_momentum=0.9, batch_size=64)
+    device = PretendDevice(fits_up_to=40, facts=facts)
+    tune(tmp_path, device, "baseline.batch_size=64")
+    ratios = {t.batch_size: t.batch_ratio for t in device.tasks if isinstance(t, Trial)}
+    assert ratios == {size: size / 64 for size in ratios}
+    assert min(ratios) < max(ratios) <= 40
+
+
 @pytest.mark.parametrize("layers", [0, 2])
 def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layers):
     facts = inspected(batch_norm_layers=layers, batch_norm_momentum=0.9 if layers else None)
@@ -232,15 +243,18 @@ def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layer
     assert "The gradients added up take up to" in wish
 
 
+@pytest.mark.parametrize("predicts", [False, True])
 @pytest.mark.parametrize(
     ("parameter_bytes", "parts", "fits"),
     [(MIB, 2, True), (40 * MIB, 3, True), (200 * MIB, 2, False)],
 )
 def test_a_wish_leaves_room_for_the_gradients_that_are_added_up(
-    tmp_path, parameter_bytes, parts, fits
+    tmp_path, parameter_bytes, parts, fits, predicts
 ):
     """What was probed adds none up; where no batch leaves the room, that is told."""
-    device = PretendDevice(fits_up_to=10**9, facts=inspected(parameter_bytes=parameter_bytes))
+    abilities = Abilities(predicts_memory=predicts)
+    facts = inspected(parameter_bytes=parameter_bytes, abilities=abilities)
+    device = PretendDevice(fits_up_to=10**9, facts=facts)
     wish = ["recommend.effective_batch=3600"]
     with session(tmp_path, device, wish, limit_bytes=200 * MIB) as opened:
         found = tuner.tune(opened)

@@ -17,6 +17,10 @@ class Compiled:
     def kappa(self, batch_size: float) -> float:
         return batch_size / self.batch_size
 
+    def batch_norm_ratio(self, batch_size: int) -> float:
+        """By which averages of BatchNormalization, if there are any, are to forget."""
+        return self.kappa(batch_size) if self.inspected.batch_norm_layers else 1.0
+
     def schedule_speed(self, batch_size: int) -> float:
         """As fast in samples as the user's: steps of larger batches are fewer."""
         return self.kappa(batch_size) if self.inspected.schedule_counts_steps else 1.0

@@ -207,6 +207,7 @@ class _Trials:
             validation_samples=evidence.validation_samples,
             built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
             schedule=evidence.reading.schedule,
+            batch_ratio=evidence.compiled.batch_norm_ratio(size),
         )
         return self.session.ask(
             "trials",

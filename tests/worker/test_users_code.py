@@ -891,8 +891,8 @@ def test_a_model_that_only_fit_prepares_samples_for_is_evaluated_as_it_is(tmp_pa
     assert isinstance(told, Trained), told
     plain = asked(tmp_path, NORMALISED, SHORT_TRIAL)
     assert told.evaluations[0].metrics != plain.evaluations[0].metrics
-    # Its averages forget as fast in samples as at the baseline's size.
-    larger = changed(SHORT_TRIAL, built_validation_size=SHORT_TRIAL.batch_size // 4)
+    # Its averages forget as fast in samples as at the user's size.
+    larger = changed(SHORT_TRIAL, batch_ratio=4.0)
     first, *_, last = (e.metrics["val_loss"] for e in asked(tmp_path, code, larger).evaluations)
     assert first == pytest.approx(told.evaluations[0].metrics["val_loss"], rel=1e-4)
     assert last != pytest.approx(told.evaluations[-1].metrics["val_loss"], rel=1e-4)

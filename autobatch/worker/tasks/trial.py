@@ -81,8 +81,8 @@ def run(
         found = groups(data.train, max(most, size), size, backend)
         inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in found]
         inputs = inputs if batch_norm.is_called_with(model, inputs[0]) else []
-    if not inputs and task.built_validation_size is not None:  # the baseline's size
-        batch_norm.forget_as_fast(model, task.batch_size / task.built_validation_size)
+    if not inputs:
+        batch_norm.forget_as_fast(model, task.batch_ratio)
     most_bytes = KEPT_SHARE * (task.limit_bytes or math.inf) if target.replicas == 1 else 0
     of_host = math.inf if target.device == "gpu" and target.replicas == 1 else most_bytes
     validation = held(data.validation, of_host, seed=task.seed)
