@@ -101,10 +101,11 @@ def draws_ahead(source: Source) -> bool:
 
     On TensorFlow all but arrays. Of a DataLoader elsewhere only processes draw samples.
     """
-    if source.kind == "PyDataset" and keras.config.backend() != "tensorflow":
+    if keras.config.backend() == "tensorflow":
+        return source.kind != "arrays"
+    if source.kind == "PyDataset":
         return bool(source.fit_arguments(1)["x"].workers > 1)
-    in_thread = source.kind == "DataLoader" and keras.config.backend() == "tensorflow"
-    return in_thread or source.kind in ("dataset", "generator", "PyDataset")
+    return source.kind in ("dataset", "generator")
 
 
 def extent(source: Source) -> Extent:
