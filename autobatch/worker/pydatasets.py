@@ -42,7 +42,8 @@ class PythonBatches(Built):
     keeps_order: bool = False  # in all epochs
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {"x": self.data} | ({"shuffle": False} if self.keeps_order else {})
+        order = {"shuffle": False} if self.keeps_order else {}
+        return super().fit_arguments(batch_size) | order
 
     def ending_in_the_smaller(self) -> "PythonBatches":
         """The same batches in an order drawn once, the smaller one last, as it is of other data."""
