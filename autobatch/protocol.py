@@ -585,6 +585,11 @@ class ProbeResult(Struct):
     multiple: int = 1  # that sizes are kept to: of the replicas, and of what the user's code takes
 
     @property
+    def kept_bytes(self) -> float:
+        """What the headroom leaves of the limit."""
+        return (1 - self.headroom) * self.limit_bytes
+
+    @property
     def name_of_largest(self) -> str:
         """What `largest_fitting` is called: where it was not proved, it was only seen to fit.
 

@@ -44,8 +44,7 @@ def warnings(
             f"The last batch of an epoch has only {ragged} of {size} samples; its update is as "
             "large as the others'. Drop it, or choose a size that divides better."
         )
-    kept_bytes = (1 - probed.headroom) * probed.limit_bytes
-    if size > probed.ceiling if peak_bytes is None else peak_bytes > kept_bytes:
+    if size > probed.ceiling if peak_bytes is None else peak_bytes > probed.kept_bytes:
         found.append(
             f"Batch {size} is {evidence.if_yours('yours', 'the baseline')}, and leaves less than "
             f"the headroom of {format_share(probed.headroom)} free: {probed.ceiling} keeps it."

@@ -69,7 +69,7 @@ def _parts(
     `added_bytes` are of the gradients that are added up, for which probes had no need: what adds
     none up keeps it. No peak is predicted where none is known below the ceiling.
     """
-    kept_bytes, multiple = (1 - probed.headroom) * probed.limit_bytes, probed.multiple
+    multiple = probed.multiple
     peaks = {probed.ceiling: probed.ceiling_peak_bytes}
     # Steps may take more where there is more: what the least limit left them is what they need.
     for point in sorted(probed.probes, key=lambda each: -each.limit_bytes):
@@ -80,10 +80,11 @@ def _parts(
     for count in range(fewest, samples + 1):
         size = round(samples / count / multiple) * multiple
         if size and size not in choice.unverified:
-            peak_bytes = peak_between(peaks, size) + (added_bytes if count > 1 else 0)
-            if added_bytes and count > 1 and len(peaks) == 1:
+            more_bytes = added_bytes if count > 1 else 0
+            if more_bytes and len(peaks) == 1:
                 return count, size, None
-            if not added_bytes or count == 1 or peak_bytes <= kept_bytes:
+            peak_bytes = peak_between(peaks, size) + more_bytes
+            if not more_bytes or peak_bytes <= probed.kept_bytes:
                 return count, size, peak_bytes
             first = first or (count, size, peak_bytes)
     return first or (fewest, multiple, None)
@@ -143,7 +144,7 @@ def _on_its_memory(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResu
     if peak_bytes is None:
         return f"{told}."
     told += f": {format_bytes(peak_bytes)} of {format_bytes(probed.limit_bytes)} is predicted"
-    if peak_bytes <= (1 - probed.headroom) * probed.limit_bytes:
+    if peak_bytes <= probed.kept_bytes:
         return f"{told}."
     return f"{told}, and no smaller batch keeps the headroom; probe the model with them first."
 

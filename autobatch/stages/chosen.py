@@ -48,7 +48,7 @@ def verified_choice(
         peak_bytes, failed = _verify(made, size, ceiling=probed.ceiling, is_own=is_own)
         if peak_bytes is not None:
             doubts += [made.doubt] if made.doubt else []
-            if size <= probed.ceiling and peak_bytes > (1 - probed.headroom) * probed.limit_bytes:
+            if size <= probed.ceiling and peak_bytes > probed.kept_bytes:
                 probed = lowered(made, probed, measured, _below(size, probed, measured, unverified))
             return Chosen(choice, probed, peak_bytes, True, tuple(doubts))
         why = "the run was interrupted before" if failed is None else why_it_failed(failed)
