@@ -4,11 +4,12 @@ An iterator has a thread that tunes it, at turns whose distance doubles from 20 
 (`Model::OptimizeLoop`, tensorflow 2.21). The epoch's end wakes that thread, but says that it is to
 end only afterwards: if the thread looks too soon, it sleeps on to its next turn, for up to as long
 as the epoch took, and `fit` waits for it. Whether it does is chance, and few ends are seen of a
-size: how long follows from what an epoch takes, and how often from all ends, whatever their size.
+size: how long follows from what its epochs take, and how often from all ends, whatever their size.
 """
 
 from collections.abc import Iterable
-from math import sqrt
+from math import exp, sqrt
+from statistics import NormalDist, fmean
 
 from autobatch.core import quantiles
 from autobatch.protocol import EpochEnd, Interval
@@ -16,6 +17,7 @@ from autobatch.protocol import EpochEnd, Interval
 FIRST_SECONDS, MOST_SECONDS = 0.02, 60.0  # between turns
 LEAST_SECONDS = 0.05  # of a wait: shorter ones are not told from what epochs take to begin
 SLACK_SHARE = 0.1  # of its life, by which an iterator's turn is late on a busy machine
+EPOCHS = NormalDist(sigma=0.1).quantiles(21)  # logarithms of what one takes, over the mean
 NEVER = Interval(value=0.0, low=0.0, high=0.0)
 
 
@@ -25,6 +27,15 @@ def seconds_to_turn(lived: float) -> float:
     while turn <= lived:
         turn, distance = turn + distance, min(2 * distance, MOST_SECONDS)
     return turn - lived
+
+
+def mean_wait(epoch_seconds: float) -> float:
+    """What epochs of about that length wait for, of those that do, in s.
+
+    Just before a turn that is nothing, and just after it as much again as the epoch took: so it is
+    the mean over epochs that differ by a tenth, as they do from one to the next.
+    """
+    return fmean(seconds_to_turn(epoch_seconds * exp(each)) for each in EPOCHS)
 
 
 def epoch_end(lived: float, took: float, *, unsure: float = 0.0) -> EpochEnd:

@@ -3,7 +3,7 @@
 A window is a stretch of training. The rate of a process is all its samples over all its seconds,
 epoch overhead included: `fit` pays for its slow moments, too, and a median over windows or epochs
 would leave them out. What tf.data waits for at some ends of epochs (`core.epoch_ends`) is counted
-as often as it happens at any size.
+as often as it happens at any size, and as long as epochs of that length wait.
 Every size is measured by several processes: their differences are most of what is uncertain on a
 machine that others use too.
 """
@@ -50,11 +50,11 @@ def benchmark_point(
     Windows of whole epochs have in them what was waited for.
     """
     starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
-    waits = [end.wait_seconds for each in rounds for end in each.epoch_ends]
-    waiting = share_that_wait.times(fmean(waits) if waits else 0.0)
     whole = [end for each in rounds if each.whole_epochs for end in each.epoch_ends]
-    waited = fmean(end.wait_seconds * end.waited for end in whole) if whole else waiting.value
-    intervals = [delivered(measured, starts, waiting) for measured in rounds]
+    waits = [end.wait_seconds * end.waited for end in whole] or [
+        waiting_in(each, share_that_wait).value for each in rounds
+    ]
+    intervals = [delivered(measured, starts, share_that_wait) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
     factor = exp(spread / sqrt(len(rounds)))
     latest = rounds[-1]
@@ -76,27 +76,38 @@ def benchmark_point(
         samples_per_epoch=latest.samples_per_epoch,
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_rate([w for m in rounds for w in m.input_windows]),
-        epoch_overhead_seconds=fmean(overheads) + waited if overheads else None,
-        epoch_wait_seconds=waited,
+        epoch_overhead_seconds=fmean(overheads) + fmean(waits) if overheads else None,
+        epoch_wait_seconds=fmean(waits),
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
     )
 
 
 def delivered(
-    measured: Measured, starts: Sequence[float] = (), waiting: Interval = epoch_ends.NEVER
+    measured: Measured,
+    starts: Sequence[float] = (),
+    share_that_wait: Interval = epoch_ends.NEVER,
 ) -> Interval:
     """Samples per second of one process, over whole epochs.
 
     Windows of whole epochs have their starts in them; to others one is added once an epoch: the
-    mean of `starts`, those seen in all processes of that size, or else in this one alone, and that
-    of `waiting` for tf.data at the end of one, in s.
+    mean of `starts`, those seen in all processes of that size, or else in this one alone, and what
+    tf.data waits for at the end of one.
     """
     if measured.whole_epochs:
-        starts, waiting = (), epoch_ends.NEVER
+        starts = ()
     elif not starts:
         starts = _overheads(measured)
+    waiting = waiting_in(measured, share_that_wait)
     return epoch_rate(measured.windows, measured.samples_per_epoch, starts, waiting)
+
+
+def waiting_in(measured: Measured, share_that_wait: Interval) -> Interval:
+    """For tf.data at the end of an epoch, in s; of whole epochs nothing that is not in them."""
+    if measured.whole_epochs or not share_that_wait.high:
+        return epoch_ends.NEVER
+    steps_seconds = measured.samples_per_epoch / rate_interval(measured.windows).value
+    return share_that_wait.times(epoch_ends.mean_wait(steps_seconds))
 
 
 def _overhead(measured: Measured) -> float:

@@ -15,6 +15,18 @@ def test_turns_are_ever_farther_apart_up_to_a_minute(lived, turn):
     assert lived + epoch_ends.seconds_to_turn(lived) == pytest.approx(turn)
 
 
+@pytest.mark.parametrize("lived", [0.3, 2.54, 5.1])
+def test_a_turn_just_missed_is_not_waited_for_in_all_epochs(lived):
+    """At a turn an epoch waits for nothing or as long again; epochs differ by a tenth (seen: 4.3 to
+    5.7 s, of which those beyond 5.1 s waited 4.4 to 5.1 s, the others 0.4 to 0.7 s)."""
+    before, after = epoch_ends.mean_wait(0.99 * lived), epoch_ends.mean_wait(1.01 * lived)
+    assert 0.4 * lived < before < after < 0.6 * lived
+
+
+def test_between_two_turns_waits_are_what_is_left():
+    assert epoch_ends.mean_wait(1.7) == pytest.approx(2.54 - 1.7, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("took", "waited"), [(0.02, False), (0.5, False), (0.951, True), (1.1, True), (1.5, False)]
 )
@@ -77,10 +89,20 @@ def test_waits_count_as_often_as_at_all_sizes_together():
     assert 0.1 < share < 0.5
     start = 0.02
     for point, seconds in zip(points, (1.5, 1.5, 0.7, 1.2), strict=True):
-        wait = share * epoch_ends.seconds_to_turn(seconds)
+        wait = share * epoch_ends.mean_wait(seconds)
         assert point.epoch_wait_seconds == pytest.approx(wait)
         assert point.epoch_seconds == pytest.approx(seconds + start + wait)
         assert point.low < 100 / (seconds + start) and point.high > point.samples_per_second
+
+
+def test_sizes_of_which_no_end_was_seen_wait_as_others_do():
+    rng = np.random.default_rng(0)
+    seen, unseen = epochs(rng, 1.5, 0.5), replace(epochs(rng, 9.0, 0.0), epoch_ends=())
+    share = throughput.share_that_wait([[seen]]).value
+    points = throughput.benchmark_points({8: [unseen], 64: [seen]})
+    assert 0 < share < 1
+    assert points[0].epoch_wait_seconds == pytest.approx(share * epoch_ends.mean_wait(9.0))
+    assert points[0].epoch_seconds == pytest.approx(9.02 + points[0].epoch_wait_seconds)
 
 
 def test_without_waits_nothing_changes():
@@ -96,7 +118,7 @@ def test_waits_in_windows_of_whole_epochs_are_overhead_and_in_no_rate_once_more(
     whole = replace(others, whole_epochs=True, epoch_ends=ends)
     lucky = replace(whole, epoch_ends=ends[1::2])
     points = throughput.benchmark_points({8: [whole], 16: [lucky], 32: [others]})
-    waits = [0.25, 0.0, epoch_ends.seconds_to_turn(1.5)]
+    waits = [0.25, 0.0, epoch_ends.mean_wait(1.5)]
     assert [point.epoch_wait_seconds for point in points] == pytest.approx(waits)
     assert points[0].epoch_overhead_seconds == pytest.approx(0.02 + 0.25)
     assert points[0].epoch_seconds == points[1].epoch_seconds == pytest.approx(1.5)
