@@ -290,13 +290,17 @@ def main() -> None:
             )
             least, cost = work.timed(goal, best, longer, last), spent - beyond
             print(least.row("grid", least, cost, cost))
+            of = {}
             for name, setting in found.items():
                 also = ours.hyperparameters if name == "autobatch" else {}
-                timed = work.timed(goal, setting, longer, last, also)
-                print(timed.row(name, least, wall_seconds, cost))
+                of[name] = work.timed(goal, setting, longer, last, also)
+                print(of[name].row(name, least, wall_seconds, cost))
             own = work.timed(goal, (base.batch_size, base.learning_rate), longer, last)
             print(own.row("as it was", least, 0, 1))
             print(f"(those that do not get there in {longer:g} s count as that)")
+            told = f"{ours.speedup.value:.2f} ({ours.speedup.low:.2f} to {ours.speedup.high:.2f})"
+            by_these = own.regret(of["autobatch"])
+            print(f"autobatch said {ours.verdict}, {told} times as soon; by these seeds {by_these}")
 
 
 if __name__ == "__main__":
