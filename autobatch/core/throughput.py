@@ -110,6 +110,23 @@ def waiting_in(measured: Measured, share_that_wait: Interval) -> Interval:
     return share_that_wait.times(epoch_ends.mean_wait(steps_seconds))
 
 
+def pace(point: BenchmarkPoint, steps: int, seconds: float) -> float:
+    """The seconds of a training of so many steps, over those that the benchmark has it take.
+
+    With as many ends of epochs as it saw, each of which waits for tf.data or does not: 1 where it
+    took no less than without these waits, and no longer than with all of them.
+    """
+    waited = point.epoch_wait_seconds
+    idle = max(point.epoch_overhead_seconds or 0.0, waited)
+    inside = point.epoch_seconds - idle
+    if inside <= 0:  # of its warm-up, whose epochs took longer
+        return seconds / (steps * point.step_seconds)
+    ends = (steps - 1) // point.steps_per_epoch
+    least = inside * steps / point.steps_per_epoch + ends * (idle - waited)
+    most = least + ends * epoch_ends.mean_wait(inside) if waited else least
+    return seconds / min(max(seconds, least), most)
+
+
 def _overhead(measured: Measured) -> float:
     """Between two epochs: the mean, as in the rate; of those of the warm-up, the median."""
     found = _overheads(measured)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import log
 from statistics import median
 
-from autobatch.core import learning_curves, ranking
+from autobatch.core import learning_curves, ranking, throughput
 from autobatch.core.caveats import contention
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.learning_curves import Curve
@@ -66,7 +66,7 @@ def run_trials(
             anneals=evidence.reading.anneals,
         ),
     )
-    trials = _Trials(session, evidence)
+    trials = _Trials(session, evidence, measured)
     if session.is_to_end():
         session.end_if_stopped()
         raise time_limit_ended(session, evidence, evidence.overhead_seconds)
@@ -81,8 +81,9 @@ def run_trials(
 class _Trials:
     """Runs trials and files what they found into the evidence."""
 
-    def __init__(self, session: Session, evidence: Evidence) -> None:
+    def __init__(self, session: Session, evidence: Evidence, measured: BenchmarkResult) -> None:
         self.session, self.evidence = session, evidence
+        self._points = {point.batch_size: point for point in measured.points}
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
         self._overheads: list[float] = []  # seconds of a finalist's trial beside its training
@@ -241,8 +242,8 @@ class _Trials:
             beside_seconds = max(0.0, entry.seconds - found.train_seconds)
             self._overheads.append(beside_seconds + more_seconds)
         if found.as_compiled:
-            planned = found.steps * step_seconds
-            self._pace.setdefault(size, []).append(found.train_seconds / planned)
+            pace = throughput.pace(self._points[size], found.steps, found.train_seconds)
+            self._pace.setdefault(size, []).append(pace)
         sign = -1.0 if evidence.maximise else 1.0
         metric, evaluations = evidence.metric, found.evaluations
         if any(metric not in evaluation.metrics for evaluation in evaluations):

@@ -1,11 +1,13 @@
 """Rates, intervals and the knee from raw windows."""
 
+from functools import partial
+
 import msgspec
 import numpy as np
 import pytest
 from points import point
 
-from autobatch.core import throughput
+from autobatch.core import epoch_ends, throughput
 from autobatch.protocol import Measured, Window, changed
 
 
@@ -192,3 +194,26 @@ def test_sizes_are_powers_of_two_and_the_ceiling():
 def test_the_order_of_sizes_is_interleaved_and_complete():
     order = throughput.interleaved([1, 2, 4, 8, 16])
     assert order == [1, 4, 16, 8, 2]
+
+
+def test_a_training_is_paced_by_the_ends_of_epochs_that_it_saw():
+    """Of epochs of 100 steps in 4 s, 0.5 s to begin one and, on average, 0.5 s of waits."""
+    found = changed(
+        throughput.benchmark_point(100, [measured([Window(steps=10, samples=1000, seconds=0.5)])]),
+        steps_per_epoch=100,
+        step_seconds=0.05,
+        epoch_seconds=5.0,
+        epoch_overhead_seconds=1.0,
+        epoch_wait_seconds=0.5,
+    )
+    paced = partial(throughput.pace, found)
+    assert paced(50, 2.0) == pytest.approx(1)  # no end of an epoch
+    assert paced(50, 3.0) == pytest.approx(1.5)
+    without, wait = 8.5, epoch_ends.mean_wait(4.0)
+    assert paced(200, without) == paced(200, without + wait) == pytest.approx(1)
+    assert paced(200, 2 * (without + wait)) == pytest.approx(2)
+    assert paced(200, without / 2) == pytest.approx(0.5)
+    never = changed(found, epoch_overhead_seconds=0.5, epoch_wait_seconds=0.0)
+    assert throughput.pace(never, 200, 9.5) == pytest.approx(1)
+    slow_to_warm_up = changed(found, epoch_overhead_seconds=6.0)
+    assert throughput.pace(slow_to_warm_up, 200, 20.0) == pytest.approx(2)
