@@ -715,6 +715,7 @@ class BenchmarkResult(Struct):
     executions: tuple[Execution, ...] = ()  # at the knee, where the steps' overhead matters
     steps_per_execution: int | None = None  # recommended, if one is faster for certain
     replicas: int = 1  # that share each batch; all sizes are of them together
+    share_that_wait: Interval | None = None  # of ends of epochs, for tf.data's tuning thread
 
     @property
     def name_of_knee(self) -> str:

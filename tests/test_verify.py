@@ -11,6 +11,7 @@ from pretend import PretendDevice, PretendExecutor, inspected
 from test_tuner import session, tune
 
 from autobatch import opening, tuner
+from autobatch.core.epoch_ends import mean_wait
 from autobatch.engine.difference import in_words
 from autobatch.engine.runs import read_recommendation, runs_in
 from autobatch.errors import UsageError, WrongRunDirectoryError
@@ -18,6 +19,7 @@ from autobatch.opening import open_verification
 from autobatch.protocol import (
     Benchmark,
     Crashed,
+    Interval,
     JobFinished,
     OutOfMemory,
     Probe,
@@ -62,6 +64,28 @@ def test_rates_of_less_than_a_sample_a_second_are_told(tmp_path, recommended):
     timed = [e.answer for e in events if isinstance(e, JobFinished) and "timed" in e.label]
     assert all(answer.startswith("0.125 samples/s") for answer in timed)
     assert len(timed) == 3
+
+
+class InLongEpochs(PretendDevice):
+    """Whose epochs end out of sight."""
+
+    def _benchmark(self, task):
+        inside = super()._benchmark(task)
+        return changed(inside, whole_epochs=False, input_start_seconds=0.0)
+
+
+def test_tf_data_is_waited_for_as_often_as_when_it_was_recommended(tmp_path, recommended):
+    rates = {}
+    for share in (0.0, 0.5):
+        waits = Interval(value=share, low=share, high=share)
+        then = changed(recommended, benchmark=changed(recommended.benchmark, share_that_wait=waits))
+        found = verify(tmp_path / str(share), then, InLongEpochs())
+        rates[share] = found.samples_per_second.value
+    samples = InLongEpochs().facts.train_samples
+    epoch_seconds = samples / rates[0.0]
+    waited = 0.5 * mean_wait(epoch_seconds)
+    assert waited > 0.01
+    assert samples / rates[0.5] == pytest.approx(epoch_seconds + waited)
 
 
 def test_a_faster_machine_holds(tmp_path, recommended):

@@ -152,7 +152,8 @@ def _binds(
         told += (
             f"; {format_step(of_epoch)} are its share of what an epoch takes to end and to start"
         )
-    if computing is None or computing >= COMPUTE_SHARE * step:
+    waiting = point.epoch_wait_seconds * step / point.epoch_seconds  # however long epochs are
+    if computing is None or computing >= COMPUTE_SHARE * (step - waiting):
         return "compute", told
     return ("epoch_overhead" if of_epoch > (step - computing) / 2 else "step_overhead"), told
 

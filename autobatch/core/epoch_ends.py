@@ -33,9 +33,11 @@ def mean_wait(epoch_seconds: float) -> float:
     """What epochs of about that length wait for, of those that do, in s.
 
     Just before a turn that is nothing, and just after it as much again as the epoch took: so it is
-    the mean over epochs that differ by a tenth, as they do from one to the next.
+    the mean over epochs that differ by a tenth, as they do from one to the next. Waits that are
+    not told from what epochs take to begin count there.
     """
-    return fmean(seconds_to_turn(epoch_seconds * exp(each)) for each in EPOCHS)
+    waits = [seconds_to_turn(epoch_seconds * exp(each)) for each in EPOCHS]
+    return fmean(wait if wait >= LEAST_SECONDS else 0.0 for wait in waits)
 
 
 def epoch_end(lived: float, took: float, *, unsure: float = 0.0) -> EpochEnd:

@@ -52,7 +52,7 @@ def benchmark_point(
     starts = [start for each in rounds if not each.whole_epochs for start in _overheads(each)]
     whole = [end for each in rounds if each.whole_epochs for end in each.epoch_ends]
     waits = [end.wait_seconds * end.waited for end in whole] or [
-        waiting_in(each, share_that_wait).value for each in rounds
+        waiting_in(each, starts, share_that_wait).value for each in rounds
     ]
     intervals = [delivered(measured, starts, share_that_wait) for measured in rounds]
     rate = exp(float(np.mean([log(each.value) for each in intervals])))
@@ -60,6 +60,7 @@ def benchmark_point(
     latest = rounds[-1]
     epoch_seconds = latest.samples_per_epoch / rate
     overheads = [_overhead(measured) for measured in rounds if _overheads(measured)]
+    is_known = bool(overheads) or any(waits)
     joules = [m.joules_per_sample for m in rounds if m.joules_per_sample is not None]
     windows = [[window.samples_per_second for window in measured.windows] for measured in rounds]
     off = np.concatenate([np.abs(np.array(each) - np.median(each)) for each in windows])
@@ -76,7 +77,7 @@ def benchmark_point(
         samples_per_epoch=latest.samples_per_epoch,
         mad_samples_per_second=float(np.median(off)),
         input_samples_per_second=_rate([w for m in rounds for w in m.input_windows]),
-        epoch_overhead_seconds=fmean(overheads) + fmean(waits) if overheads else None,
+        epoch_overhead_seconds=fmean(overheads or [0.0]) + fmean(waits) if is_known else None,
         epoch_wait_seconds=fmean(waits),
         joules_per_sample=fmean(joules) if joules else None,
         allocator_warnings=sum(measured.allocator_warnings for measured in rounds),
@@ -98,16 +99,17 @@ def delivered(
         starts = ()
     elif not starts:
         starts = _overheads(measured)
-    waiting = waiting_in(measured, share_that_wait)
+    waiting = waiting_in(measured, starts, share_that_wait)
     return epoch_rate(measured.windows, measured.samples_per_epoch, starts, waiting)
 
 
-def waiting_in(measured: Measured, share_that_wait: Interval) -> Interval:
+def waiting_in(measured: Measured, starts: Sequence[float], share_that_wait: Interval) -> Interval:
     """For tf.data at the end of an epoch, in s; of whole epochs nothing that is not in them."""
     if measured.whole_epochs or not share_that_wait.high:
         return epoch_ends.NEVER
     steps_seconds = measured.samples_per_epoch / rate_interval(measured.windows).value
-    return share_that_wait.times(epoch_ends.mean_wait(steps_seconds))
+    lived = steps_seconds + (fmean(starts) if starts else 0.0)  # as long as its iterator
+    return share_that_wait.times(epoch_ends.mean_wait(lived))
 
 
 def pace(point: BenchmarkPoint, steps: int, seconds: float) -> float:

@@ -87,6 +87,7 @@ def benchmark(
         bound_by=bound_by,
         skipped=(*skipped, *timer.skipped),
         wall_seconds=timer.wall_seconds,
+        share_that_wait=throughput.share_that_wait(timer.found.values()),
         notes=(
             *timer.notes,
             *_on_unknown(timer.logs_of_unknown),
@@ -144,8 +145,9 @@ def _on_waits(
         yield (
             f"At {sum(waited)} of {len(waited)} ends of an epoch `fit` waited for a thread that "
             "tunes the tf.data pipeline, for up to as long as the epoch took. The rates count with "
-            f"it ({share:.0%} of the time at batch {most.batch_size}). A tf.data.Dataset does not "
-            "wait with options = tf.data.Options(); options.autotune.enabled = False; train = "
+            f"it, by what epochs of each size take ({share:.0%} of the time at batch "
+            f"{most.batch_size}). A tf.data.Dataset does not wait with options = "
+            "tf.data.Options(); options.autotune.enabled = False; train = "
             "train.with_options(options): give `fit` such a one, also instead of arrays."
         )
 

@@ -45,7 +45,8 @@ def verify(
     session.begin("verify", 1 + jobs, session.job_seconds + timed)
     probes = Probes(session, inspected.abilities)
     fits = probes.final(size, session.limit_bytes)
-    point, untimed = _timed(timer, size) if fits else (None, ())
+    share = recommended.benchmark.share_that_wait
+    point, untimed = _timed(timer, size, share) if fits else (None, ())
     now = environment | {"optimizer": inspected.optimizer}
     then = recommended.environment | {"optimizer": recommended.optimizer}
     read = _named(environment, "configuration")  # now; of what was read then, as code may make more
@@ -83,10 +84,13 @@ def verify(
     )
 
 
-def _timed(timer: Timer, size: int) -> tuple[BenchmarkPoint | None, tuple[str, ...]]:
+def _timed(
+    timer: Timer, size: int, share_that_wait: Interval | None
+) -> tuple[BenchmarkPoint | None, tuple[str, ...]]:
     """What `fit` delivers at that size now, by several processes.
 
     None if one could not tell, and why: a size that trains at times alone is none to rely on.
+    tf.data is taken to be waited for as often as it was then: few ends of epochs are seen here.
     """
     found: list[Measured] = []
     for number in range(ROUNDS):
@@ -97,7 +101,8 @@ def _timed(timer: Timer, size: int) -> tuple[BenchmarkPoint | None, tuple[str, .
             why = why_it_failed(outcome)
             return None, (f"Not timed: {why}, in process {number + 1} of {ROUNDS}.",)
         found.append(outcome)
-    return throughput.benchmark_points({size: found})[0], ()
+    spread, own = throughput.spread_between([found]), throughput.share_that_wait([found])
+    return throughput.benchmark_point(size, found, spread, share_that_wait or own), ()
 
 
 def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:

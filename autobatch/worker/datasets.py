@@ -97,6 +97,13 @@ def is_dataset(value: Any) -> bool:
     )
 
 
+def is_tuned(given: Any) -> bool:
+    """Whether a thread of tf.data's tunes what `fit` draws: Keras wants none for worker threads."""
+    if is_dataset(given):
+        return given.options().autotune.enabled is not False
+    return not (getattr(given, "use_multiprocessing", False) or getattr(given, "workers", 1) > 1)
+
+
 def unbatched(dataset: Any, source: str, look: Look, model: Any = None, *, ends: bool) -> Unbatched:
     """With `ends`, an epoch is what was counted, even where the dataset goes on (validation)."""
     count, is_whole = _count(dataset, source, look)

@@ -57,6 +57,14 @@ def test_a_fast_pipeline_does_not_bind():
     assert binds(*steps(1e-5, 1e-4, input_samples_per_second=1e6)).bound_by == "compute"
 
 
+@pytest.mark.parametrize(("waits", "expected"), [(0.26, "compute"), (0.0, "step_overhead")])
+def test_what_epochs_of_any_length_wait_for_is_no_part_of_the_step(waits, expected):
+    """A step of 1 s at batch 128: 0.45 s compute, 0.26 s are its share of what an epoch takes."""
+    points = steps(0.29, 0.45 / 128, slowed=1 / 0.74, epoch_overhead_seconds=0.26 * 1000 / 128)
+    points[-1] = changed(points[-1], epoch_wait_seconds=waits * points[-1].epoch_seconds)
+    assert binds(*points).bound_by == expected
+
+
 def test_steps_that_hardly_grow_with_the_batch_are_overhead():
     found = binds(*steps(1e-2, 1e-6, input_samples_per_second=1e6))
     assert found.bound_by == "step_overhead"

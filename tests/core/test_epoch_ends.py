@@ -5,7 +5,9 @@ import pytest
 from msgspec.structs import replace
 
 from autobatch.core import epoch_ends, throughput
-from autobatch.protocol import EpochEnd, Measured, Window
+from autobatch.protocol import EpochEnd, Interval, Measured, Window
+
+ALWAYS = Interval(value=1.0, low=1.0, high=1.0)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_the_share_is_that_of_all_ends_with_its_doubt():
     assert epoch_ends.share_that_wait([]) == epoch_ends.NEVER
 
 
-def epochs(rng, seconds, share):
+def epochs(rng, seconds, share, start=0.02):
     """One process: 4 epochs of so many seconds and 100 samples, of which a share waits."""
     wait = epoch_ends.seconds_to_turn(seconds)
     ends = tuple(EpochEnd(wait_seconds=wait, waited=bool(rng.random() < share)) for _ in range(3))
@@ -70,7 +72,7 @@ def epochs(rng, seconds, share):
         samples_per_epoch=100,
         device_windows=(),
         peak_bytes=None,
-        epoch_overhead_seconds=(0.02,) * 3,
+        epoch_overhead_seconds=(start,) * 3,
         epoch_ends=ends,
     )
 
@@ -89,7 +91,7 @@ def test_waits_count_as_often_as_at_all_sizes_together():
     assert 0.1 < share < 0.5
     start = 0.02
     for point, seconds in zip(points, (1.5, 1.5, 0.7, 1.2), strict=True):
-        wait = share * epoch_ends.mean_wait(seconds)
+        wait = share * epoch_ends.mean_wait(seconds + start)
         assert point.epoch_wait_seconds == pytest.approx(wait)
         assert point.epoch_seconds == pytest.approx(seconds + start + wait)
         assert point.low < 100 / (seconds + start) and point.high > point.samples_per_second
@@ -101,8 +103,24 @@ def test_sizes_of_which_no_end_was_seen_wait_as_others_do():
     share = throughput.share_that_wait([[seen]]).value
     points = throughput.benchmark_points({8: [unseen], 64: [seen]})
     assert 0 < share < 1
-    assert points[0].epoch_wait_seconds == pytest.approx(share * epoch_ends.mean_wait(9.0))
+    assert points[0].epoch_wait_seconds == pytest.approx(share * epoch_ends.mean_wait(9.02))
     assert points[0].epoch_seconds == pytest.approx(9.02 + points[0].epoch_wait_seconds)
+
+
+def test_an_iterator_lives_as_long_as_its_epoch_takes_to_begin_too():
+    """Of 4 s of steps after 1.5 s to fill a buffer: the turn is that of 10.22 s, not of 5.1 s."""
+    found = throughput.benchmark_point(
+        8, [epochs(np.random.default_rng(0), 4.0, 1.0, start=1.5)], 0.0, ALWAYS
+    )
+    assert found.epoch_wait_seconds == pytest.approx(epoch_ends.mean_wait(5.5))
+    assert found.epoch_seconds == pytest.approx(5.5 + found.epoch_wait_seconds)
+
+
+def test_waits_are_overhead_also_where_no_start_was_seen():
+    unseen = replace(epochs(np.random.default_rng(0), 9.0, 0.0), epoch_overhead_seconds=())
+    found = throughput.benchmark_point(8, [unseen], 0.0, ALWAYS)
+    assert found.epoch_overhead_seconds == found.epoch_wait_seconds > 0
+    assert throughput.benchmark_point(8, [unseen]).epoch_overhead_seconds is None
 
 
 def test_without_waits_nothing_changes():
@@ -118,7 +136,7 @@ def test_waits_in_windows_of_whole_epochs_are_overhead_and_in_no_rate_once_more(
     whole = replace(others, whole_epochs=True, epoch_ends=ends)
     lucky = replace(whole, epoch_ends=ends[1::2])
     points = throughput.benchmark_points({8: [whole], 16: [lucky], 32: [others]})
-    waits = [0.25, 0.0, epoch_ends.mean_wait(1.5)]
+    waits = [0.25, 0.0, epoch_ends.mean_wait(1.52)]
     assert [point.epoch_wait_seconds for point in points] == pytest.approx(waits)
     assert points[0].epoch_overhead_seconds == pytest.approx(0.02 + 0.25)
     assert points[0].epoch_seconds == points[1].epoch_seconds == pytest.approx(1.5)

@@ -1,6 +1,7 @@
 """Samples that a tf.data.Dataset gives one by one vary in length where they are seen to."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from asking import ask
@@ -17,7 +18,7 @@ from kinds import (
 from worker.test_targets import HERE, LIMIT
 
 from autobatch.protocol import Extent, Fits, Inspect, Inspected, Probe
-from autobatch.worker.datasets import unbatched
+from autobatch.worker.datasets import is_tuned, unbatched
 from autobatch.worker.source import Look
 
 
@@ -101,3 +102,16 @@ class Named(keras.Model):
 def test_what_a_model_of_ones_own_calls_its_inputs_is_no_matter():
     texts = tf.data.Dataset.from_tensor_slices([["a"], ["b c"]])
     assert unbatched(texts, "train", Look(5.0), Named(), ends=False).count == 2
+
+
+def test_what_a_thread_of_tf_data_tunes():
+    """Waits at ends of epochs are looked for there alone."""
+    data = tf.data.Dataset.range(8).batch(4)
+    still = tf.data.Options()
+    still.autotune.enabled = False
+    assert is_tuned(data)
+    assert not is_tuned(data.with_options(still).prefetch(2))
+    assert is_tuned(np.zeros((8, 1)))
+    assert is_tuned(keras.utils.PyDataset())
+    assert not is_tuned(keras.utils.PyDataset(workers=2))
+    assert not is_tuned(keras.utils.PyDataset(use_multiprocessing=True))

@@ -68,6 +68,7 @@ def fit(
     start_seconds=0.0,
     on_step=None,
     on_begin=None,
+    tuned=False,
 ):
     """As Keras calls the clock, with a ragged batch of 5 samples; the clock, and its energy.
 
@@ -75,7 +76,9 @@ def fit(
     """
     energy = EnergyCounter("gpu", nvml=Driver(device.card))
     source = SimpleNamespace(count=(counted or steps_per_epoch) * SIZE - 3)
-    clock = WindowClock(seconds, source, SIZE, device.synchronise, energy, lambda progress: None)
+    clock = WindowClock(
+        *(seconds, source, SIZE, device.synchronise, energy, lambda progress: None), is_tuned=tuned
+    )
     clock.set_model(device)
     epoch = 0
     while not device.stop_training:
@@ -291,7 +294,9 @@ def test_what_tf_data_waits_for_at_the_end_of_an_epoch_is_kept_apart(
         began[0] = time.perf_counter()
 
     device = Device(step_seconds)
-    clock, _ = fit(device, steps_per_epoch=steps_per_epoch, seconds=2.0, on_begin=on_begin)
+    clock, _ = fit(
+        device, steps_per_epoch=steps_per_epoch, seconds=2.0, on_begin=on_begin, tuned=True
+    )
     assert clock.whole_epochs == whole
     seen = [end.wait_seconds for end in clock.epoch_ends if end.waited]
     assert waited

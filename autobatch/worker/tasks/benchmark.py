@@ -14,7 +14,7 @@ import keras
 
 from autobatch.protocol import Benchmark, JobProgress, Measured, Target, Window
 from autobatch.worker.backends import Backend
-from autobatch.worker.datasets import is_cached, is_dataset
+from autobatch.worker.datasets import is_cached, is_dataset, is_tuned
 from autobatch.worker.nvidia import EnergyCounter
 from autobatch.worker.pydatasets import PythonBatches, end_workers
 from autobatch.worker.tasks.prepared import prepared
@@ -41,8 +41,12 @@ def run(
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)
-    clock = WindowClock(task.seconds, train, size, backend.synchronise, energy, report)
-    _fill_cache(train.fit_arguments(size)["x"])
+    x = train.fit_arguments(size)["x"]
+    clock = WindowClock(
+        *(task.seconds, train, size, backend.synchronise, energy, report),
+        is_tuned=keras.backend.backend() == "tensorflow" and is_tuned(x),
+    )
+    _fill_cache(x)
     fit(model, data, target, size, clock)
     joules_per_sample, peak_bytes = energy.joules_per_sample(), backend.peak_bytes()
     drawn: tuple[tuple[Window, ...], float | None] | None = None

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-import keras
-
 from autobatch.core.epoch_ends import epoch_end
 from autobatch.core.throughput import epoch_rate, starts_are_known
 from autobatch.core.warm_up import WarmUp
@@ -38,8 +36,11 @@ class WindowClock(Unwaited):
         synchronise: Callable[[], None],
         energy: EnergyCounter,
         report: Callable[[JobProgress], None],
+        *,
+        is_tuned: bool = False,  # what `fit` draws, by a thread of tf.data's
     ) -> None:
         super().__init__(steps_per_epoch(train, size))
+        self._is_tuned = is_tuned
         self.seconds, self.size = seconds, size
         self.missing = self.steps_per_epoch * size - train.count  # in the ragged batch
         self.synchronise, self.energy, self.report = synchronise, energy, report
@@ -70,7 +71,7 @@ class WindowClock(Unwaited):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        if batch == 0 and keras.backend.backend() == "tensorflow":  # before a batch is drawn
+        if batch == 0 and self._is_tuned:  # before a batch is drawn
             self._see_epoch_end(time.perf_counter())
         # Where the number of steps is not known to it, Keras begins one more than there are.
         if self._epoch_ended is not None and batch == 0 and not self._is_start_apart:
