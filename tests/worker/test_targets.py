@@ -485,11 +485,16 @@ def test_a_long_sample_of_the_validation_is_met_too(tmp_path):
 @on_backends("tensorflow", "jax")  # PyTorch's allocator on the CPU counts nothing
 def test_what_an_optimizer_keeps_is_in_the_peak(tmp_path):
     """Adam has two numbers for each weight, which SGD has not."""
-    task = Probe(batch_size=20, limit_bytes=LIMIT)  # of few steps, luck decides what overlaps
-    peaks = [
-        ask_kind(tmp_path, task, "wide", "arrays", args={"optimizer": each}).peak_bytes
-        for each in ("sgd", "adam")
-    ]
+    task = Probe(batch_size=20, limit_bytes=LIMIT)
+
+    def peak_bytes(optimizer):
+        found = [
+            ask_kind(tmp_path, task, "wide", "arrays", args={"optimizer": optimizer})
+            for _ in range(2)
+        ]
+        return min(each.peak_bytes for each in found)  # luck decides what overlaps, and only adds
+
+    peaks = [peak_bytes(each) for each in ("sgd", "adam")]
     weights = (4 + 1) * 4 << 20  # of 4 inputs and a bias, in float32
     assert 2 * weights <= peaks[1] - peaks[0] < 4 * weights
 
