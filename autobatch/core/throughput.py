@@ -25,9 +25,11 @@ FEW = 10  # differences
 DRIFT_SHARE = 0.03  # less is no matter
 
 
-def benchmark_points(found: Mapping[int, Sequence[Measured]]) -> list[BenchmarkPoint]:
-    """Of all sizes, in their order, from the processes that measured each."""
-    spread, waits = spread_between(found.values()), share_that_wait(found.values())
+def benchmark_points(
+    found: Mapping[int, Sequence[Measured]], waits: Interval | None = None
+) -> list[BenchmarkPoint]:
+    """Of all sizes, in their order, from the processes that measured each; `waits` as if seen."""
+    spread, waits = spread_between(found.values()), waits or share_that_wait(found.values())
     return [benchmark_point(size, found[size], spread, waits) for size in sorted(found)]
 
 
@@ -119,7 +121,7 @@ def pace(point: BenchmarkPoint, steps: int, seconds: float) -> float:
     took no less than without these waits, and no longer than with all of them.
     """
     waited = point.epoch_wait_seconds
-    idle = max(point.epoch_overhead_seconds or 0.0, waited)
+    idle = point.epoch_overhead_seconds or 0.0  # with these waits
     inside = point.epoch_seconds - idle
     if inside <= 0:  # of its warm-up, whose epochs took longer
         return seconds / (steps * point.step_seconds)

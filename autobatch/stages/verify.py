@@ -101,8 +101,7 @@ def _timed(
             why = why_it_failed(outcome)
             return None, (f"Not timed: {why}, in process {number + 1} of {ROUNDS}.",)
         found.append(outcome)
-    spread, own = throughput.spread_between([found]), throughput.share_that_wait([found])
-    return throughput.benchmark_point(size, found, spread, share_that_wait or own), ()
+    return throughput.benchmark_points({size: found}, share_that_wait)[0], ()
 
 
 def _speed(point: BenchmarkPoint | None, then: Recommendation) -> Speed:

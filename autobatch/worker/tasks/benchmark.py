@@ -41,7 +41,7 @@ def run(
     train = data.train
     arguments = train.fit_arguments(size) | {"class_weight": target.class_weight}
     energy = EnergyCounter(target.device, target.replicas)
-    x = train.fit_arguments(size)["x"]
+    x = arguments["x"]
     clock = WindowClock(
         *(task.seconds, train, size, backend.synchronise, energy, report),
         is_tuned=keras.backend.backend() == "tensorflow" and is_tuned(x),
