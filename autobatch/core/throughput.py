@@ -127,7 +127,7 @@ def pace(point: BenchmarkPoint, steps: int, seconds: float) -> float:
         return seconds / (steps * point.step_seconds)
     ends = (steps - 1) // point.steps_per_epoch
     least = inside * steps / point.steps_per_epoch + ends * (idle - waited)
-    most = least + ends * epoch_ends.mean_wait(inside) if waited else least
+    most = least + ends * epoch_ends.mean_wait(point.epoch_seconds - waited) if waited else least
     return seconds / min(max(seconds, least), most)
 
 

@@ -209,7 +209,7 @@ def test_a_training_is_paced_by_the_ends_of_epochs_that_it_saw():
     paced = partial(throughput.pace, found)
     assert paced(50, 2.0) == pytest.approx(1)  # no end of an epoch
     assert paced(50, 3.0) == pytest.approx(1.5)
-    without, wait = 8.5, epoch_ends.mean_wait(4.0)
+    without, wait = 8.5, epoch_ends.mean_wait(4.0 + 0.5)
     assert paced(200, without) == paced(200, without + wait) == pytest.approx(1)
     assert paced(200, 2 * (without + wait)) == pytest.approx(2)
     assert paced(200, without / 2) == pytest.approx(0.5)
