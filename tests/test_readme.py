@@ -9,6 +9,7 @@ import yaml
 from commands import COMMAND, autobatch_here
 
 from autobatch import errors
+from autobatch.frameworks import FOR_GPUS
 from autobatch.recipe import make_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +68,11 @@ def test_the_exit_codes_in_the_readme_are_all_there_are():
         if isinstance(value, type) and issubclass(value, errors.AutobatchError)
     }
     assert listed == {0, *raised}
+
+
+def test_the_readme_says_how_each_backend_is_installed_for_gpus():
+    line = re.search(r"for an NVIDIA GPU (.*?);", README, re.DOTALL)[1]
+    assert set(re.findall(r"\w+\[[\w-]+\]|\btorch\b", line)) == set(FOR_GPUS.values())
 
 
 def test_every_recipe_that_ships_is_named_in_the_readme():
