@@ -111,10 +111,11 @@ def as_template(target: Target, logs: Path) -> Iterator[None]:
     """What a process inherits that is started within."""
     backend = backends.load(target.backend)
     variables = backend.template_environment(str(logs.resolve()), target.device)
-    variables |= {"KERAS_BACKEND": target.backend}  # read when keras is imported
+    # Read when keras is imported; and that no file in the folder we are in hides a library.
+    variables |= {"KERAS_BACKEND": target.backend, "PYTHONSAFEPATH": "1"}
     before = _pid()
     with environment(variables), output_to(logs / TEMPLATE_LOG), as_plain_caller():
         yield
     if _pid() != before:
         _inherited.clear()
-        _inherited.update(os.environ)
+        _inherited.update(os.environ | variables)

@@ -336,6 +336,39 @@ if __name__ == "__main__":
     assert any("Descriptors cannot be created" in line for line in log)
 
 
+HIDING = """
+from pathlib import Path
+from autobatch.engine.local import LocalExecutor
+from autobatch.protocol import Inspect, Target
+
+target = Target(folder=".", model="train.py:model", data="train.py:data")
+print(LocalExecutor(target, Path("logs")).run(Inspect(batch_size=8), deadline_seconds=60))
+"""
+ITS_MODEL = """
+import os
+from targets import data, model
+assert "PYTHONSAFEPATH" not in os.environ  # of what their code starts, too
+"""
+
+
+def test_a_file_where_the_command_is_typed_hides_no_library_from_keras(tmp_path):
+    """In an interpreter of its own, which like the installed command has not this folder."""
+    (tmp_path / "rich.py").touch()
+    (tmp_path / "train.py").write_text(ITS_MODEL)
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "command.py").write_text(HIDING)
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ended = subprocess.run(
+        [sys.executable, "installed/command.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=True,
+    )
+    assert ended.stdout.startswith("Inspected("), ended.stdout
+
+
 def test_a_folder_for_sockets_that_is_too_long_is_told(tmp_path, monkeypatch):
     """In an interpreter of its own: the template of this one has its socket."""
     folder = tmp_path / ("long" * 20)
