@@ -145,6 +145,8 @@ class Trial(Tagged):
     schedule: TrialSchedule = "own"  # over all of its steps
     # The batch over that of the user's training, where BatchNormalization goes by it.
     batch_ratio: float = 1.0
+    # `learning_rate` of the user's callable stays at its default: what is compiled is scaled.
+    rate_argument_stays: bool = False
 
 
 class Gradients(Tagged):
@@ -162,6 +164,7 @@ class Gradients(Tagged):
     training_samples: int
     seed: int
     limit_bytes: int | None = None
+    rate_argument_stays: bool = False
 
 
 class RangeTest(Tagged):
@@ -178,6 +181,7 @@ class RangeTest(Tagged):
     steps: int
     seed: int
     limit_bytes: int | None = None
+    rate_argument_stays: bool = False
 
 
 Task = Inspect | Probe | Benchmark | Trial | Gradients | RangeTest
@@ -265,6 +269,7 @@ class Inspected(Tagged):
     rate_setters: tuple[str, ...] = ()  # callbacks that set the rate, left out
     steps_made: int = 0  # by the optimizer of a saved model
     validation_is_batched: bool = False  # by the user's code, which decides their size
+    rate_argument_stays: bool = False  # in trials: it does not carry the rate of all that trains
 
     @property
     def schedule_counts_steps(self) -> bool:

@@ -234,6 +234,15 @@ def test_averages_of_batch_normalization_forget_as_at_the_users_own_size(tmp_pat
     assert min(ratios) < max(ratios) <= 40
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_an_argument_that_is_not_the_rate_of_all_stays_in_all_that_varies_it(tmp_path, stays):
+    device = PretendDevice(facts=inspected(rate_argument_stays=stays))
+    tune(tmp_path, device)
+    tasks = [task for task in device.tasks if isinstance(task, Trial | Gradients | RangeTest)]
+    assert {type(task) for task in tasks} == {Trial, Gradients, RangeTest}
+    assert {task.rate_argument_stays for task in tasks} == {stays}
+
+
 @pytest.mark.parametrize("layers", [0, 2])
 def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layers):
     facts = inspected(batch_norm_layers=layers, batch_norm_momentum=0.9 if layers else None)

@@ -66,6 +66,7 @@ def _noise(session: Session, evidence: Evidence) -> tuple[NoiseScale, ...]:
         training_samples=samples if evidence.inspected.is_whole else sys.maxsize,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
+        rate_argument_stays=evidence.inspected.rate_argument_stays,
     )
     label = f"noise scale, {count} x {micro} samples"
     outcome = _ask(session, evidence, task, label, _phrase, steps=steps + 2 * count)
@@ -89,6 +90,7 @@ def _divergence_rate(session: Session, evidence: Evidence) -> float | None:
         steps=steps,
         seed=session.recipe.seed,
         limit_bytes=session.job_limit_bytes,
+        rate_argument_stays=evidence.inspected.rate_argument_stays,
     )
     rate = evidence.baseline_learning_rate
 

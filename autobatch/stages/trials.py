@@ -209,6 +209,7 @@ class _Trials:
             built_validation_size=evidence.baseline.batch_size,  # it fits, and is what they see
             schedule=evidence.reading.schedule,
             batch_ratio=evidence.compiled.batch_norm_ratio(size),
+            rate_argument_stays=evidence.inspected.rate_argument_stays,
         )
         return self.session.ask(
             "trials",

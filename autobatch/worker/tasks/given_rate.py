@@ -1,13 +1,17 @@
 """The learning rate of a trial, which is what trials vary: given, and kept while it trains."""
 
+import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
 
-from autobatch.protocol import Trial
+from autobatch.protocol import Gradients, RangeTest, Target, Trial
+from autobatch.worker.called import builder_of
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import (
+    optimizers,
     scale_learning_rates,
     set_rates,
     warm_up_and_anneal,
@@ -18,6 +22,28 @@ IS_SET = (
     "The learning rate, which is what trials vary, is set while they train, by a callback or a "
     "training step of your own."
 )
+
+
+def argument_stays(target: Target, model: keras.Model, rate: float | None) -> bool:
+    """Whether trials leave the user's `learning_rate` at its default, and scale what is compiled.
+
+    As they do without that argument. They give it where all that trains is one optimizer, whose
+    `rate` is the number that the argument has by default: what it did not reach (a second
+    optimizer, a schedule that is its default) would not be scaled, and the baseline not theirs.
+    """
+    builder, found = builder_of(target), optimizers(model)
+    parameters = {} if builder is None else inspect.signature(builder).parameters
+    if "learning_rate" not in parameters or rate is None:
+        return False
+    default = parameters["learning_rate"].default
+    is_number = isinstance(default, (int, float))
+    is_one = len(set_rates(model)) == len(found) == 1
+    return not (is_one and is_number and math.isclose(default, rate, rel_tol=1e-5))
+
+
+def argument(task: Trial | Gradients | RangeTest) -> float | None:
+    """What the user's callable is given as `learning_rate`; None: its default."""
+    return None if task.rate_argument_stays else task.learning_rate
 
 
 def give(model: keras.Model, task: Trial) -> None:

@@ -28,6 +28,7 @@ from autobatch.worker.optimizer import optimizers, scale_learning_rates
 from autobatch.worker.seeds import random_state_kept
 from autobatch.worker.source import Source, rows_of_batch, steps_per_epoch
 from autobatch.worker.target import build_model, fixed_batch_size, has_own
+from autobatch.worker.tasks import given_rate
 from autobatch.worker.tasks.watch import Watch, fit
 
 GROUPS, GROUPS_OF_LARGE = 8, 4  # of micro-batches: the jackknife leaves out one at a time
@@ -48,7 +49,7 @@ def run(
         backend,
         seed=task.seed,
         batch_size=task.batch_size,
-        learning_rate=task.learning_rate,
+        learning_rate=given_rate.argument(task),
     )
     if reason := why_no_gradients(model):
         return Differentiated(moments=(), reason=reason)

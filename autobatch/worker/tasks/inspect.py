@@ -1,5 +1,6 @@
 """What the user's model and data are, and that they are what they must be."""
 
+import math
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from autobatch.protocol import OWN_LOSS, Inspect, Inspected, Target, split
 from autobatch.units import format_duration
@@ -45,6 +45,7 @@ from autobatch.worker.target import (
     parameters,
     scalars,
 )
+from autobatch.worker.tasks.given_rate import argument_stays
 
 SLOW_IMPORT_SECONDS = 3.0
 FEW_SAMPLES = 8  # for each replica: enough to see shapes; with a smaller batch size, not more
@@ -108,9 +109,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     return Inspected(
         model_name=model.name,
         parameters=parameters(model),
-        parameter_bytes=sum(
-            int(np.prod(v.shape)) * itemsize(str(v.dtype)) for v in model.variables
-        ),
+        parameter_bytes=sum(math.prod(v.shape) * itemsize(str(v.dtype)) for v in model.variables),
         optimizer=", ".join(type(each).__name__ for each in found) or "none",
         learning_rate=rate,
         learning_rate_schedule=schedule,
@@ -153,6 +152,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         rate_setters=rate_setters(callbacks),
         steps_made=max(map(steps_made, found), default=0),
         validation_is_batched=isinstance(data.validation, Built),
+        rate_argument_stays=argument_stays(target, model, rate),
     )
 
 

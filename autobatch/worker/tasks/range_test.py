@@ -18,6 +18,7 @@ from autobatch.worker.optimizer import (
     steps_made,
 )
 from autobatch.worker.source import steps_per_epoch
+from autobatch.worker.tasks import given_rate
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Watch, fit
 
@@ -25,9 +26,9 @@ from autobatch.worker.tasks.watch import Watch, fit
 def run(
     task: RangeTest, target: Target, backend: Backend, report: Callable[[JobProgress], None]
 ) -> Ranged:
-    size, rate = task.batch_size, task.learning_rate
-    model, data = prepared(target, backend, size, seed=task.seed, learning_rate=rate)
-    scale_learning_rates(model, rate)
+    size, given = task.batch_size, given_rate.argument(task)
+    model, data = prepared(target, backend, size, seed=task.seed, learning_rate=given)
+    scale_learning_rates(model, task.learning_rate)
     ratio = (task.highest_factor / task.lowest_factor) ** (1 / max(1, task.steps - 1))
     grow_learning_rates(model, task.lowest_factor, ratio)
     model.steps_per_execution = 1  # the loss of every step is looked at

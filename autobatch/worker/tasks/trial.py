@@ -51,7 +51,7 @@ def run(
         backend,
         task.batch_size,
         seed=task.seed,
-        learning_rate=task.learning_rate,
+        learning_rate=given_rate.argument(task),
         validates=True,
         validation_samples=task.validation_samples,
         validation_size=task.built_validation_size,
