@@ -31,6 +31,8 @@ def snippet(
         told = format_average(value, 6)
         lines.extend(f"{each}.{name} = {told}" for each in names)
     lines.append(fit_call)
+    if inspected.model_call and size != evidence.compiled.batch_size:
+        lines.insert(0, inspected.model_call.replace("{size}", str(size)))
     if replicas > 1:
         each = size // replicas
         lines.insert(

@@ -213,12 +213,6 @@ def called_again(target: Target, called: Called, size: int, *, instead_of: int) 
     return value
 
 
-def call_of(target: Target, called: Called) -> str:
-    """How their own code calls the loader, with `{size}` for the batch size."""
-    given = f", {LOADED}={ONCE}()" if called.once is not None else ""
-    return f"{split(target.data or '')[1]}(batch_size={{size}}{given})"
-
-
 def builder_of(target: Target) -> Any:
     """The callable that builds the model; None where it is saved."""
     if split(target.model)[0].endswith(".keras"):

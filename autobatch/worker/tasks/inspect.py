@@ -18,7 +18,8 @@ from autobatch.worker.backends import Backend, adapter
 from autobatch.worker.batches import Built
 from autobatch.worker.by_size import by_size, scheduler_exponent
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
-from autobatch.worker.called import Called, call_loader, call_of
+from autobatch.worker.called import Called, call_loader
+from autobatch.worker.calls import fit_call, model_call
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
@@ -103,9 +104,6 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         rate_scheduler, rate = scheduler(callbacks, compiled)
         if rate_scheduler is not None:
             exponent = scheduler_exponent(target, size, rate, compiled)
-    fit_call = data.train.fit_call(call_of(target, called))
-    if target.class_weight:
-        fit_call = f"{fit_call.removesuffix(')')}, class_weight=class_weight)"
     return Inspected(
         model_name=model.name,
         parameters=parameters(model),
@@ -144,7 +142,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         learning_rate_exponent=exponent,
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
-        fit_call=fit_call,
+        fit_call=fit_call(data.train, target, called),
+        model_call=model_call(target),
         batch_size=size,
         code_files=tuple(users_files(target)),
         configuration=configuration.read(),
