@@ -317,9 +317,7 @@ def test_where_steps_were_not_all_counted_the_user_fills_them_in(tmp_path):
     call = "train, validation = load(batch_size={size})\nmodel.fit(train)"
     facts = inspected(extents=extents, fit_call=call)
     found = tune(tmp_path, PretendDevice(facts=facts), ANNEALED)
-    rate = f"{found.learning_rate:.6g}"
-    assert (
-        f"model.optimizer.learning_rate = WarmupStableDecay({rate}, steps=STEPS)" in found.snippet
-    )
-    assert "STEPS: all batches" in found.snippet
-    assert found.snippet.endswith("model.fit(train, epochs=EPOCHS)")
+    schedule = f"WarmupStableDecay({found.learning_rate:.6g}, steps=EPOCHS * STEPS_PER_EPOCH)"
+    assert f"model.optimizer.learning_rate = {schedule}\n# STEPS_PER_EPOCH: " in found.snippet
+    last = "model.fit(train, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)"
+    assert found.snippet.splitlines()[-1] == last

@@ -3,13 +3,17 @@
 Their code is really looked at; what trains is pretended.
 """
 
+import itertools
 import runpy
 import textwrap
 
-from pretend import InspectingExecutor, session
+import keras
+import numpy as np
+import pytest
+from pretend import InspectingExecutor, PretendDevice, inspected, session
 
 from autobatch import tuner
-from autobatch.protocol import Target
+from autobatch.protocol import Extent, Target
 
 BEGINNING = """
 import keras, numpy as np
@@ -48,14 +52,19 @@ def pasted(found, users, **more):
     return names
 
 
+def linear():
+    found = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    found.compile("sgd", "mse")
+    return found
+
+
 def test_a_model_that_goes_with_the_batch_size_is_built_for_the_new_one(tmp_path):
     found, users = tune(tmp_path, FOR_ITS_SIZE, args={"scale": 2.0})
-    assert found.batch_size != 32
-    assert found.snippet.startswith(
-        f"model = build_model(batch_size={found.batch_size}, scale=2.0)"
-    )
+    size = found.batch_size
+    assert size != 32
+    assert found.snippet.startswith(f"model = build_model(batch_size={size}, scale=2.0)\n")
     schedule = pasted(found, users)["model"].optimizer._learning_rate
-    assert schedule.decay_steps == 64_000 // found.batch_size
+    assert schedule.decay_steps == 64_000 // size
 
 
 def test_at_the_users_own_size_the_model_stays_the_one_that_there_is(tmp_path):
@@ -75,3 +84,22 @@ def test_callbacks_that_go_with_the_batch_size_are_made_for_the_new_one(tmp_path
     found, users = tune(tmp_path, code, callbacks="train.py:stops")
     assert found.batch_size != 32
     assert pasted(found, users)["made"] == [found.batch_size]
+
+
+@pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")  # fit's own default
+def test_data_that_never_ends_has_an_end_of_its_epochs(tmp_path):
+    def load_data(batch_size):
+        return more_than_asked(np.zeros((batch_size, 4)), np.zeros((batch_size, 1))), None
+
+    def more_than_asked(*batch):
+        yield from itertools.repeat(batch, 20)
+        raise AssertionError("Nobody asked for so many.")
+
+    facts = inspected(
+        extents=(Extent(samples=4096, is_whole=False), Extent(samples=512, is_whole=True)),
+        fit_call="train, validation = load_data(batch_size={size})\nmodel.fit(train)",
+    )
+    with session(tmp_path, PretendDevice(facts=facts)) as opened:
+        found = tuner.tune(opened)
+    users = {"build_model": linear, "load_data": load_data}
+    assert pasted(found, users, STEPS_PER_EPOCH=3)["model"].optimizer.iterations == 3

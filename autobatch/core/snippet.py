@@ -6,6 +6,8 @@ from autobatch.core.warmup_stable_decay import SOURCE
 from autobatch.protocol import Inspected
 from autobatch.units import format_average
 
+_STEPS_PER_EPOCH = "# STEPS_PER_EPOCH: batches of an epoch; fit needs none if data ends by itself"
+
 
 def snippet(
     choice: Choice,
@@ -19,8 +21,11 @@ def snippet(
     factor = _factor(rate, size, evidence)
     names = [f"model.{name}" for name in inspected.optimizer_names]
     fit_call = inspected.fit_call.replace("{size}", str(size))
+    if not inspected.is_whole:
+        fit_call = f"{fit_call.removesuffix(')')}, steps_per_epoch=STEPS_PER_EPOCH)"
+        fit_call = f"{_STEPS_PER_EPOCH}\n{fit_call}"
     if evidence.reading.anneals:
-        steps = f"EPOCHS * {steps_per_epoch}" if inspected.is_whole else "STEPS"
+        steps = f"EPOCHS * {steps_per_epoch if inspected.is_whole else 'STEPS_PER_EPOCH'}"
         lines = _annealed(names, rate, factor, steps, inspected)
         fit_call = f"{fit_call.removesuffix(')')}, epochs=EPOCHS)"
     else:
@@ -63,10 +68,7 @@ def _annealed(
     names: list[str], rate: float, factor: str, steps: str, inspected: Inspected
 ) -> list[str]:
     """The schedule that trials had, over the steps of the user's whole training."""
-    told = "STEPS: all batches of your training, EPOCHS: its epochs"
-    if steps != "STEPS":
-        told = "EPOCHS: those of your whole training"
-    lines = [SOURCE, f"# {told}"]
+    lines = [SOURCE, "# EPOCHS: those of your whole training"]
     start = f", start={inspected.steps_made}" if inspected.steps_made else ""
     if len(names) == 1:
         schedule = f"WarmupStableDecay({rate:.6g}, steps={steps}{start})"
