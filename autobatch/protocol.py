@@ -262,6 +262,7 @@ class Inspected(Tagged):
     # How the user trains on it; `{size}` stands for the batch size.
     fit_call: str = "model.fit(x, y, batch_size={size})"
     model_call: str = ""  # how they build the model, where it is told that size
+    optimizer_call: str = ""  # how optimizers are had that a function chooses
     batch_size: int | None = None  # that it was asked for; None: in older records
     code_files: tuple[str, ...] = ()  # that `code_fingerprint` is of
     # Files that the code reads: a hash of each, by its path as seen from the target's folder.

@@ -47,7 +47,7 @@ def tune(tmp_path, code, *overrides, **target):
 
 def pasted(found, users, **more):
     """The names there are after it."""
-    names = users | {"model": users["build_model"]()} | more
+    names = {"model": users["build_model"]()} | users | more
     exec(found.snippet, names)
     return names
 
@@ -103,3 +103,29 @@ def test_data_that_never_ends_has_an_end_of_its_epochs(tmp_path):
         found = tuner.tune(opened)
     users = {"build_model": linear, "load_data": load_data}
     assert pasted(found, users, STEPS_PER_EPOCH=3)["model"].optimizer.iterations == 3
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+@pytest.mark.parametrize("schedule", ["own", "warmup_stable_decay"])
+def test_optimizers_that_a_function_chooses_are_there_when_their_rates_are_set(
+    tmp_path, is_built, schedule
+):
+    shape = "keras.Input((4,))," if is_built else ""
+    code = f"""
+        def build_model():
+            one = SGD(0.1)
+            found = keras.Sequential([{shape} keras.layers.Dense(1)])
+            found.compile(keras.optimizers.MultiOptimizer(lambda weight: one), "mse")
+            return found
+        """
+    found, users = tune(tmp_path, code, f"trials.schedule={schedule}")
+    users["model"] = users["build_model"]()
+    if not is_built:
+        assert "# first build the model" in found.snippet
+        users["model"](users["x"])
+    pasted(found, users, EPOCHS=1)
+    (optimizer,) = users["model"].optimizer.optimizers
+    rate = optimizer._learning_rate
+    peak = rate.numpy() if schedule == "own" else rate.rate
+    assert peak == pytest.approx(found.learning_rate, rel=1e-5)
+    assert optimizer.iterations == found.steps_per_epoch

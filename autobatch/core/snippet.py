@@ -35,6 +35,8 @@ def snippet(
     for name, value in evidence.hyperparameters(size).items():
         told = format_average(value, 6)
         lines.extend(f"{each}.{name} = {told}" for each in names)
+    if lines and inspected.optimizer_call:
+        lines.insert(0, inspected.optimizer_call)
     lines.append(fit_call)
     if inspected.model_call and size != evidence.compiled.batch_size:
         lines.insert(0, inspected.model_call.replace("{size}", str(size)))

@@ -19,7 +19,7 @@ from autobatch.worker.batches import Built
 from autobatch.worker.by_size import by_size, scheduler_exponent
 from autobatch.worker.callbacks import callback_notes, made_callbacks, rate_setters, scheduler
 from autobatch.worker.called import Called, call_loader
-from autobatch.worker.calls import fit_call, model_call
+from autobatch.worker.calls import fit_call, model_call, optimizer_call
 from autobatch.worker.configuration import Configuration
 from autobatch.worker.cpu import cpu_name
 from autobatch.worker.datasets import Unbatched
@@ -63,6 +63,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     builder = partial(build_model, target, backend, seed=target.seed, batch_size=size)
     build = named_alike(builder)
     model = build()
+    call_of_optimizer = optimizer_call(model)  # before anything here builds it
     abilities = backend.abilities()
     if abilities.predicts_memory and (model.run_eagerly or not model.jit_compile):
         raise uncounted_memory()
@@ -91,9 +92,8 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         *optimizer_notes(model),
         *_strategy_notes(model, target),
     )
-    momenta = batch_norm_layers(model)
+    momenta, named = batch_norm_layers(model), optimizers(model)
     kind, device_name = backend.device()
-    named = optimizers(model)
     found = list(named.values())
     told = [learning_rate(each) for each in found]
     rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
@@ -144,6 +144,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         data_kind=data.train.kind,
         fit_call=fit_call(data.train, target, called),
         model_call=model_call(target),
+        optimizer_call=call_of_optimizer,
         batch_size=size,
         code_files=tuple(users_files(target)),
         configuration=configuration.read(),
