@@ -321,3 +321,26 @@ def test_where_steps_were_not_all_counted_the_user_fills_them_in(tmp_path):
     assert f"model.optimizer.learning_rate = {schedule}\n# STEPS_PER_EPOCH: " in found.snippet
     last = "model.fit(train, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)"
     assert found.snippet.splitlines()[-1] == last
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+@pytest.mark.parametrize(("samples", "between"), [(600, ", also between updates"), (290, "")])
+def test_a_wish_has_the_schedule_over_the_batches_that_it_trains_with(
+    tmp_path, samples, between, is_dropped
+):
+    """Of 4096 samples; Keras' schedules count batches, however many of them an update has."""
+
+    class Dropping(PretendDevice):
+        def _benchmark(self, task):
+            found, steps = super()._benchmark(task), 4096 // task.batch_size
+            whole = {"steps_per_epoch": steps, "samples_per_epoch": steps * task.batch_size}
+            return changed(found, **whole if is_dropped else {})
+
+    device, wish = Dropping(fits_up_to=300), f"recommend.effective_batch={samples}"
+    found = tune(tmp_path, device, ANNEALED, wish, "benchmark.sizes=[32,96,128]")
+    (told,) = [each for each in found.warnings if "samples per update" in each]
+    assert found.effective_batch.batch_size > found.batch_size
+    size = found.effective_batch.batch_size
+    steps = 4096 // size + (not is_dropped)
+    expected = f"snippet then has steps=EPOCHS * {steps}: batches of {size}{between}."
+    assert expected in told

@@ -28,6 +28,7 @@ from autobatch.protocol import (
 from autobatch.ui import words
 from autobatch.ui.charts.ranking import ranking_table
 from autobatch.ui.findings import findings
+from autobatch.units import format_average
 
 
 def tune(tmp_path, device, *overrides):
@@ -249,6 +250,9 @@ def test_a_wish_speaks_of_batch_normalization_where_there_is_any(tmp_path, layer
     found = tune(tmp_path, PretendDevice(facts=facts), "recommend.effective_batch=8192")
     (wish,) = (each for each in found.warnings if "samples per update" in each)
     assert ("BatchNormalization still sees the smaller batch" in wish) == bool(layers)
+    size = found.effective_batch.batch_size
+    momentum = f"BatchNormalization is {format_average(0.9 ** (size / 32))} at batch {size}."
+    assert (momentum in wish) == bool(layers)
     assert "The gradients added up take up to" in wish
 
 

@@ -65,7 +65,7 @@ def warnings(
         own_size = evidence.if_yours("your batch size", f"batch {own}")
         found.append(
             "For the moving averages of BatchNormalization to forget as fast in samples as at "
-            f"{own_size}, its momentum is {format_average(moving_momentum(choice, evidence))} "
+            f"{own_size}, its momentum is {format_average(moving_momentum(size, evidence))} "
             f"instead of {format_average(inspected.batch_norm_momentum or 0.0)}. Trials were "
             "compared as if it were."
         )
@@ -74,9 +74,7 @@ def warnings(
     if evidence.sharpness:
         found.append(SHARPNESS)
     if wished is not None:
-        found.append(
-            effective_batch.told_of(wished, evidence, probed, size * inspected.accumulation_steps)
-        )
+        found.append(effective_batch.told_of(wished, evidence, probed, measured, trained_at=size))
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
     if measured.steps_per_execution:
         found.extend(

@@ -8,8 +8,15 @@ from math import inf
 from autobatch.core import ranking, scaling
 from autobatch.core.evidence import Evidence, Setting
 from autobatch.core.memory_line import peak_between
+from autobatch.core.snippet import moving_momentum
 from autobatch.core.standing import Choice
-from autobatch.protocol import RATE_FUNCTION, EffectiveBatch, ProbeResult
+from autobatch.protocol import (
+    RATE_FUNCTION,
+    BenchmarkResult,
+    EffectiveBatch,
+    Inspected,
+    ProbeResult,
+)
 from autobatch.units import format_average, format_bytes
 
 BELOW_DIVERGENCE = 4.0  # times: no rate that was not tried is nearer to where training broke down
@@ -113,9 +120,17 @@ def _below_divergence(size: int, evidence: Evidence) -> float:
     return min(map(evidence.learning_rate, diverged), default=inf)
 
 
-def told_of(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult, trained: int) -> str:
-    """`trained`: the samples per update of what is recommended, which trials did train with."""
+def told_of(
+    wished: EffectiveBatch,
+    evidence: Evidence,
+    probed: ProbeResult,
+    measured: BenchmarkResult,
+    *,
+    trained_at: int,
+) -> str:
+    """`trained_at`: the batch size that is recommended, which trials did train with."""
     steps, inspected = wished.gradient_accumulation_steps, evidence.inspected
+    size, trained = wished.batch_size, trained_at * inspected.accumulation_steps
     others = "".join(f", {n} {format_average(v)}" for n, v in wished.hyperparameters.items())
     told = f"For {wished.samples} samples per update: batch_size={wished.batch_size}"
     if steps > 1:
@@ -128,7 +143,15 @@ def told_of(wished: EffectiveBatch, evidence: Evidence, probed: ProbeResult, tra
         if inspected.batch_norm_layers:
             told += " BatchNormalization still sees the smaller batch."
         told += _on_its_memory(wished, evidence, probed)
-    told += _wished_schedule(wished, evidence)
+    if inspected.batch_norm_layers and evidence.compiled.kappa(size) != 1:
+        momentum = format_average(moving_momentum(size, evidence))
+        told += f" The momentum of BatchNormalization is {momentum} at batch {size}."
+    if not evidence.reading.anneals:
+        told += _wished_schedule(wished, evidence)
+    elif size != trained_at:
+        epoch = _epoch_steps(size, measured, inspected) if inspected.is_whole else "STEPS_PER_EPOCH"
+        told += f" The schedule in the snippet then has steps=EPOCHS * {epoch}: batches of {size}"
+        told += ", also between updates." if steps > 1 else "."
     if inspected.is_whole and wished.samples > (inspected.train_samples or wished.samples):
         told += f" There are only {inspected.train_samples} training samples."
     return told
@@ -165,6 +188,16 @@ def _how_its_rate_is_known(wished: EffectiveBatch, evidence: Evidence, trained: 
             "resolved): try lower rates, too."
         )
     return told
+
+
+def _epoch_steps(size: int, measured: BenchmarkResult, inspected: Inspected) -> int:
+    """Batches of an epoch; where the last one is left out at other sizes, without it."""
+    for point in measured.points:
+        if point.batch_size == size:
+            return point.steps_per_epoch
+    samples = inspected.train_samples or 0
+    drops = any(point.samples_per_epoch < samples for point in measured.points)
+    return samples // size if drops else -(-samples // size)
 
 
 def _wished_schedule(wished: EffectiveBatch, evidence: Evidence) -> str:

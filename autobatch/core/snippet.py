@@ -46,7 +46,7 @@ def snippet(
             0, f"# built for {replicas} replicas, each of which gets {each} samples a batch"
         )
     if inspected.batch_norm_layers and evidence.compiled.kappa(size) != 1:
-        told = format_average(moving_momentum(choice, evidence))
+        told = format_average(moving_momentum(size, evidence))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
 
@@ -91,12 +91,12 @@ def _factor(rate: float, size: int, evidence: Evidence) -> str:
     return f"{rate / ((inspected.learning_rate or rate) * grows):.4g}"
 
 
-def moving_momentum(choice: Choice, evidence: Evidence) -> float:
-    """For the snippet: with it BatchNormalization's memory stays the same in samples.
+def moving_momentum(batch_size: int, evidence: Evidence) -> float:
+    """With it BatchNormalization's memory stays the same in samples.
 
     The moving averages forget by the step, with this power of their momentum by the sample
     (Busbridge et al. 2023, arXiv 2307.13813). Trials are evaluated with statistics estimated anew,
     whatever it is.
     """
-    kappa = evidence.compiled.kappa(choice.setting.batch_size)
+    kappa = evidence.compiled.kappa(batch_size)
     return float((evidence.inspected.batch_norm_momentum or 0.0) ** kappa)
