@@ -590,6 +590,7 @@ class ProbeResult(Struct):
     notes: tuple[str, ...] = ()
     replicas: int = 1  # that share each batch; all sizes are of them together
     multiple: int = 1  # that sizes are kept to: of the replicas, and of what the user's code takes
+    least: int = 1  # that was looked at: of the recipe's, and of what the user's code takes
 
     @property
     def kept_bytes(self) -> float:

@@ -1681,6 +1681,28 @@ def test_code_that_takes_multiples_alone_is_asked_for_no_others_after_the_probe(
     assert {size % 12 for size in asked} == {0}
 
 
+@pytest.mark.parametrize("minimum", [1, 64])
+@pytest.mark.parametrize(
+    ("wished", "parts"), [(40, None), (100, None), (130, (2, 65)), (80, (1, 80)), (250, (3, 83))]
+)
+def test_no_smaller_batch_is_advised_than_the_code_or_the_recipe_takes(
+    tmp_path, wished, parts, minimum
+):
+    """Nor where the search had to find out which is the least that the code takes."""
+    device = failing_where(PretendDevice(fits_up_to=96), lambda size: size < 64)
+    sizes = (f"batch_sizes.min={minimum}", "baseline.batch_size=128")
+    wish = f"recommend.effective_batch={wished}"
+    found = tune(tmp_path, device, *sizes, wish)
+    had = found.effective_batch
+    assert (had and (had.gradient_accumulation_steps, had.batch_size)) == parts
+    refused = [each for each in found.warnings if "cannot be had" in each]
+    assert len(refused) == (parts is None)
+    if refused:
+        assert refused[0].startswith(f"{wished} samples per update cannot be had in equal batches")
+        assert "at least 64 samples" in refused[0]
+        assert f"at most {found.probe.ceiling}," in refused[0]
+
+
 @pytest.mark.parametrize("most", [900, 1023, 1024, 1200])
 def test_code_that_takes_no_more_than_some_number_is_not_said_to_take_multiples(tmp_path, most):
     device = failing_where(PretendDevice(), lambda size: size > most)

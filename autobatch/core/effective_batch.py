@@ -27,6 +27,8 @@ def effective_batch(
 ) -> EffectiveBatch | None:
     """The fewest steps of accumulation for it, in parts that fit; at its best rate, or the rule's.
 
+    None where it was not asked for, or no parts are of a size that may be used.
+
     Where no noise scale was resolved, at which the rule would end, not near the rate at which a
     range test broke down, unless as high a one was tried.
     """
@@ -34,7 +36,10 @@ def effective_batch(
         return None
     own_steps = evidence.inspected.accumulation_steps
     added_bytes = evidence.inspected.parameter_bytes if own_steps == 1 else 0
-    steps, size, peak_bytes = _parts(samples, choice, probed, added_bytes)
+    parts = _parts(samples, choice, probed, added_bytes)
+    if parts is None:
+        return None
+    steps, size, peak_bytes = parts
     recommended = evidence.learning_rate(choice.setting)
     rate = scaling.scaled(
         recommended,
@@ -70,9 +75,10 @@ def effective_batch(
 
 def _parts(
     samples: int, choice: Choice, probed: ProbeResult, added_bytes: int
-) -> tuple[int, int, int | None]:
+) -> tuple[int, int, int | None] | None:
     """(how many, their size, predicted peak): the fewest that keep the headroom, if any do.
 
+    None is of a size that the user's code was seen to refuse, or smaller than any looked at.
     `added_bytes` are of the gradients that are added up, for which probes had no need: what adds
     none up keeps it. No peak is predicted where none is known below the ceiling.
     """
@@ -82,11 +88,14 @@ def _parts(
     for point in sorted(probed.probes, key=lambda each: -each.limit_bytes):
         if point.outcome in ("fits", "predicted") and point.batch_size < probed.ceiling:
             peaks[point.batch_size] = point.peak_bytes or 0
+    failed = {point.batch_size for point in probed.probes if point.outcome == "user_code_failed"}
+    refused = failed | {*choice.unverified}
     fewest = -(-samples // probed.ceiling)
     first: tuple[int, int, int | None] | None = None
     for count in range(fewest, samples + 1):
         size = round(samples / count / multiple) * multiple
-        if size and size not in choice.unverified:
+        too_small = size < probed.least and size != choice.setting.batch_size
+        if size and not too_small and size not in refused:
             more_bytes = added_bytes if count > 1 else 0
             if more_bytes and len(peaks) == 1:
                 return count, size, None
@@ -94,7 +103,15 @@ def _parts(
             if not more_bytes or peak_bytes <= probed.kept_bytes:
                 return count, size, peak_bytes
             first = first or (count, size, peak_bytes)
-    return first or (fewest, multiple, None)
+    return first
+
+
+def cannot_be_had(samples: int, probed: ProbeResult) -> str:
+    return (
+        f"{samples} samples per update cannot be had in equal batches: those have at least "
+        f"{probed.least} samples (batch_sizes.min, or what your code takes) and at most "
+        f"{probed.ceiling}, without sizes that failed."
+    )
 
 
 def _best_tried(size: int, choice: Choice, evidence: Evidence) -> Setting | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from autobatch.core import caveats, outlook_wording, scaling, time_to_target, wording
 from autobatch.core.candidates import candidates
-from autobatch.core.effective_batch import effective_batch
+from autobatch.core.effective_batch import cannot_be_had, effective_batch
 from autobatch.core.evidence import Evidence
 from autobatch.core.outlook import Outlook, outlook_of
 from autobatch.core.snippet import snippet
@@ -92,13 +92,20 @@ def compose(
             *outlook_wording.on_the_model(choice, evidence, outlook),
             *(outlook_wording.on_a_guess(evidence, outlook) if replicas else ()),
         ),
-        warnings=caveats.warnings(
-            choice,
-            evidence,
-            probed,
-            measured,
-            wished,
-            peak_bytes=peak_bytes if is_verified else None,
+        warnings=(
+            *(
+                (cannot_be_had(samples_per_update, probed),)
+                if samples_per_update and not wished
+                else ()
+            ),
+            *caveats.warnings(
+                choice,
+                evidence,
+                probed,
+                measured,
+                wished,
+                peak_bytes=peak_bytes if is_verified else None,
+            ),
         ),
         environment=environment,
         snippet=snippet(

@@ -171,6 +171,7 @@ class Prober:
             headroom=float(self.session.recipe.device.headroom),
             replicas=self.session.recipe.device.replicas,
             multiple=self.sizes.multiple,
+            least=self.sizes.lower,
             bounded_by=self._bounded_by(largest) if is_proved else "time",
             verified=is_proved and self.made.doubt is None,
             probes=tuple(self.made.points),
