@@ -2418,6 +2418,40 @@ class SlowlyEvaluated(PretendDevice):
         return found
 
 
+class SlowlyDifferentiated(PretendDevice):
+    """Each gradient takes a step of its batch; time goes by as tasks take it."""
+
+    def __init__(self, gradients):
+        super().__init__(step_seconds=lambda size: 0.001 + 2e-4 * size)
+        self.gradients = gradients
+
+    def run(self, task, **more):
+        self.stopped_seconds = 0.0
+        if isinstance(task, Trial):
+            training = task.steps * self.step_seconds(task.batch_size)
+            gradient_seconds = self.step_seconds(task.validation_batch_size)
+            self.stopped_seconds = -training - self.gradients * task.sharpness * gradient_seconds
+        return super().run(task, **more)
+
+
+@pytest.mark.parametrize(("limit", "gradients", "seeds"), [(560, 60, 5), (840, 180, 3)])
+def test_time_is_kept_for_sharpness_where_it_is_asked_for(tmp_path, limit, gradients, seeds):
+    """As many gradients as there are at most; or, where they are slower, as finalists took."""
+    device = SlowlyDifferentiated(gradients)
+    with session(tmp_path, device, ["trials.sharpness=true", f"time_limit={limit}s"]) as opened:
+        found = tuner.tune(opened)
+        assert opened.seconds_left() > 0
+    assert {c.seeds for c in found.candidates if c.is_finalist} == {seeds}
+
+
+def test_a_time_limit_that_is_named_is_enough_for_sharpness_too(tmp_path):
+    device, asked = SlowlyDifferentiated(60), "trials.sharpness=true"
+    hint = refused_hint(tmp_path / "a", device, asked, "time_limit=200s")
+    named = re.findall(r"--set (\S+\w)", hint)
+    assert [each.split("=")[0] for each in named] == ["time_limit"]
+    assert tune(tmp_path / "b", device, asked, *named).candidates
+
+
 def test_time_is_kept_for_the_evaluations_of_finalists_which_have_more_than_first_trials(tmp_path):
     found = tune(tmp_path, SlowlyEvaluated(), "time_limit=650s")
     assert {c.seeds for c in found.candidates if c.is_finalist} == {5}

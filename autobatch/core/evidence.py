@@ -47,8 +47,7 @@ class Evidence:
     finals: dict[Setting, dict[int, Curve | None]] = field(default_factory=dict)  # by seed
     starts: dict[int, str] = field(default_factory=dict)  # by seed: hashes of initial weights
     failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
-    # Half of the 95 % interval of ln(step_seconds), of each size.
-    step_doubts: dict[int, float] = field(default_factory=dict)
+    step_doubts: dict[int, float] = field(default_factory=dict)  # half of ln's 95 % interval
     sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
     budget_seconds: float = 0.0  # of training, all trials together
     first_trials: int = 0  # as planned
@@ -57,6 +56,7 @@ class Evidence:
     validation_batch_size: int = 0
     validation_samples: int | None = None  # that trials are evaluated on; None: all there are
     overhead_seconds: float = 0.0  # of a trial beside its training, as expected
+    sharpness_seconds: float = 0.0  # of a finalist's, besides, where it was asked for
     seeds: int = 0  # that the budget was shared among; fewer were trained where time was up
     seed_seconds: float = 0.0  # of the budget, for one seed of all finalists
     seed_run_seconds: float = 0.0  # the same, with starts and evaluations

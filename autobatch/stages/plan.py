@@ -12,7 +12,7 @@ from autobatch.core.search import BOUNDED_BY
 from autobatch.core.trial_sizes import candidate_sizes
 from autobatch.core.warmup_stable_decay import READINGS
 from autobatch.errors import RecipeError, UsageError, UserCodeError
-from autobatch.protocol import BenchmarkResult, Inspected, ProbeResult, split
+from autobatch.protocol import SHARPNESS_GRADIENTS, BenchmarkResult, Inspected, ProbeResult, split
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 
@@ -182,3 +182,10 @@ def tell_what_is_too_slow(evidence: Evidence, ceiling: int) -> None:
 
 def _is_too_slow(evidence: Evidence, size: int) -> bool:
     return 0 < evidence.first_seconds < evidence.least_steps * evidence.step_seconds[size]
+
+
+def sharpness_seconds(measured: BenchmarkResult, size: int) -> float:
+    """Of a trial: a gradient of so many samples takes what a step does, by the nearest size."""
+    nearest = min(measured.points, key=lambda point: abs(log(point.batch_size / size)))
+    step_seconds = nearest.step_seconds * max(1.0, size / nearest.batch_size)
+    return SHARPNESS_GRADIENTS * step_seconds

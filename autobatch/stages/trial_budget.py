@@ -12,6 +12,7 @@ from autobatch.protocol import BenchmarkPoint, BenchmarkResult, Inspected, Probe
 from autobatch.recipe import Recipe
 from autobatch.stages.ask import Session
 from autobatch.stages.pilot import PILOT_JOBS, PILOT_SHARE, fixed_steps
+from autobatch.stages.plan import sharpness_seconds
 from autobatch.units import format_duration
 
 FINALISTS = 4  # beside the baseline
@@ -35,6 +36,8 @@ def allot(
     trials = session.recipe.trials
     parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _multiple(min(VALIDATION_BATCH, probed.ceiling), probed)
+    if trials.sharpness:
+        evidence.sharpness_seconds = sharpness_seconds(measured, evidence.validation_batch_size)
     least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
     pilot_seconds = _pilot_seconds(evidence, session.recipe)
     needed = _needed_seconds(session, evidence, len(sizes))
@@ -45,7 +48,7 @@ def allot(
         # Down to three digits: with more seeds, and as much more of a budget, trials are the same.
         evidence.first_seconds = max(least, _three_digits(first_seconds))
         _plan_evaluations(evidence, session, probed, measured)
-        return budget + jobs * evidence.overhead_seconds
+        return budget + _beside_seconds(evidence, jobs, trials.seeds)
 
     budget = _affordable(evidence, session, plan)
     evidence.budget_seconds = budget
@@ -55,8 +58,9 @@ def allot(
     evidence.final_seconds = evidence.first_seconds * FINAL_SHARE
     evidence.first_trials, evidence.seeds = _first_trials(session, len(sizes)), trials.seeds
     evidence.seed_seconds = evidence.final_seconds * (FINALISTS + 1)
-    evidence.seed_run_seconds = evidence.seed_seconds + evidence.overhead_seconds * (FINALISTS + 1)
-    evidence.run_seconds = session.kept_seconds + jobs * evidence.overhead_seconds + budget
+    beside_seconds = _beside_seconds(evidence, jobs, trials.seeds)
+    evidence.seed_run_seconds = evidence.seed_seconds + _beside_seconds(evidence, FINALISTS + 1, 1)
+    evidence.run_seconds = session.kept_seconds + beside_seconds + budget
     evidence.time_limit = session.recipe.time_limit
     return jobs
 
@@ -99,6 +103,12 @@ def _needed_seconds(session: Session, evidence: Evidence, sizes: int) -> float:
 def _pilot_seconds(evidence: Evidence, recipe: Recipe) -> float:
     steps = fixed_steps(recipe, evidence.inspected.accumulation_steps)
     return steps * evidence.step_seconds[evidence.baseline.batch_size]
+
+
+def _beside_seconds(evidence: Evidence, jobs: int, seeds: int) -> float:
+    """Of so many jobs, beside training; finalists and baseline with so many seeds among them."""
+    finals = (FINALISTS + 1) * seeds
+    return jobs * evidence.overhead_seconds + finals * evidence.sharpness_seconds
 
 
 def _multiple(samples: int, probed: ProbeResult) -> int:
@@ -207,7 +217,7 @@ def _too_little(
     then = MAX_SIZES if probed.bounded_by == "trials" else sizes
     needed = _needed_seconds(session, evidence, then)
     _, jobs = _parts_and_jobs(session, then)
-    whole = session.kept_seconds + jobs * evidence.overhead_seconds + needed
+    whole = session.kept_seconds + _beside_seconds(evidence, jobs, recipe.trials.seeds) + needed
     give = []
     if allowed < needed:
         give.append(

@@ -55,7 +55,7 @@ def run_trials(
     session.begin(
         "trials",
         jobs,
-        evidence.budget_seconds + jobs * evidence.overhead_seconds,
+        evidence.run_seconds - session.kept_seconds,
         f"{len(sizes)} sizes; {format_duration(evidence.first_seconds)} of "
         f"training each, finalists {format_duration(evidence.final_seconds)}",
         contest=Contest(
@@ -69,7 +69,7 @@ def run_trials(
     trials = _Trials(session, evidence, measured)
     if session.is_to_end():
         session.end_if_stopped()
-        raise time_limit_ended(session, evidence, evidence.overhead_seconds)
+        raise time_limit_ended(session, evidence, trials.overhead_seconds())
     pilot(session, evidence)
     tell_what_is_too_slow(evidence, probed.ceiling)
     trials.climb(sizes_to_try(evidence, probed.ceiling), within=usable(evidence, probed.ceiling))
@@ -87,6 +87,7 @@ class _Trials:
         self.best: dict[int, int] = {}  # rung of each size
         self._unable: set[int] = set()  # sizes that failed by what no rate mends: memory, time
         self._overheads: list[float] = []  # seconds of a finalist's trial beside its training
+        self._of_finals: list[float] = []  # the same, as seen of finalists, with their sharpness
         self._pace: dict[int, list[float]] = {}  # by size: seconds over those by the benchmark
         self._is_cut = False  # not all trials were done, for want of time
 
@@ -169,16 +170,20 @@ class _Trials:
         evidence.notes.extend(contention(self._pace))
         if not evidence.finals:
             self.session.end_if_stopped()
-            raise time_limit_ended(self.session, evidence, self._overhead_seconds())
+            raise time_limit_ended(self.session, evidence, self.overhead_seconds())
         if not any(evidence.finals[evidence.baseline].values()):
             refuse_baseline(evidence)
 
     def _finals_seconds(self, trials: int) -> float:
-        return trials * (self.evidence.final_seconds + self._overhead_seconds())
+        return trials * (self.evidence.final_seconds + self.overhead_seconds())
 
-    def _overhead_seconds(self) -> float:
-        """Of a finalist's trial, by those of first trials, which are evaluated less often."""
-        return median(self._overheads) if self._overheads else self.evidence.overhead_seconds
+    def overhead_seconds(self) -> float:
+        """Of a finalist's trial, by those that were made; before, by those of first trials."""
+        if self._of_finals:
+            return median(self._of_finals)
+        expected = self.evidence.overhead_seconds
+        known = median(self._overheads) if self._overheads else expected
+        return known + self.evidence.sharpness_seconds
 
     def _tell_what_is_left(self) -> None:
         why = self.session.why_it_ends()
@@ -192,6 +197,7 @@ class _Trials:
         seconds = evidence.final_seconds if is_final else evidence.first_seconds
         size, rate = setting.batch_size, evidence.learning_rate(setting)
         steps = max(1, round(seconds / evidence.step_seconds[size]))
+        beside_seconds = evidence.overhead_seconds + evidence.sharpness_seconds
         task = Trial(
             batch_size=size,
             learning_rate=rate,
@@ -216,7 +222,7 @@ class _Trials:
             task,
             f"batch {size}, learning rate {rate:.3g}, seed {seed}",
             self._phrase,
-            deadline_seconds=self.session.deadline_of_work(seconds + evidence.overhead_seconds),
+            deadline_seconds=self.session.deadline_of_work(seconds + beside_seconds),
             # Checks of theirs may raise where the loss is no longer finite.
             user_code_may_fail=evidence.baseline in evidence.first,
         )
@@ -238,10 +244,12 @@ class _Trials:
         if found.sharpness is not None:
             evidence.sharpness.setdefault(setting, []).append(found.sharpness)
         evidence.starts[task.seed] = found.start
-        if task.seed == self.session.recipe.seed:  # a first trial
+        beside_seconds = max(0.0, entry.seconds - found.train_seconds)
+        if task.seed == self.session.recipe.seed:  # a first trial, which is evaluated less often
             more_seconds = learning_curves.MORE_EVALUATIONS * found.evaluation_seconds
-            beside_seconds = max(0.0, entry.seconds - found.train_seconds)
             self._overheads.append(beside_seconds + more_seconds)
+        else:
+            self._of_finals.append(beside_seconds)
         if found.as_compiled:
             pace = throughput.pace(self._points[size], found.steps, found.train_seconds)
             self._pace.setdefault(size, []).append(pace)

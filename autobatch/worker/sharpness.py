@@ -11,11 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from autobatch.protocol import SHARPNESS_GRADIENTS
 from autobatch.worker.backends import Backend
 from autobatch.worker.seeds import random_state_kept
 
 RADIUS = 1e-3  # of the central difference, in norms of the weights
-ITERATIONS = 30  # at most, of two gradients each
+ITERATIONS = SHARPNESS_GRADIENTS // 2  # at most, of two gradients each
 CLOSE = 0.01  # change of the eigenvalue from one iteration to the next
 FEW_DIGITS = ("float16", "bfloat16")  # of which a difference would be rounding
 
