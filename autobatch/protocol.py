@@ -419,7 +419,8 @@ class Trained(Tagged):
     steps: int
     train_seconds: float  # time in `fit` less evaluations: a check on the benchmark
     evaluation_seconds: float = 0.0  # of those after the first step; 0: in older records
-    sharpness: float | None = None  # largest eigenvalue of the training loss' Hessian
+    # Largest eigenvalue of the training loss' Hessian, or a phrase on why there is none.
+    sharpness: float | str | None = None
     as_compiled: bool = True  # else with fewer steps an execution than the user's training
     start: str = ""  # a hash of the weights that it began with; "": in older records
 

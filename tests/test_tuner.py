@@ -672,6 +672,19 @@ def test_sharpness_is_that_of_the_finalists_where_it_is_asked_for(tmp_path):
     assert any("Sharpness" in warning for warning in found.warnings)
 
 
+def test_sharpness_that_was_asked_for_and_not_measured_says_why(tmp_path):
+    class Unable(PretendDevice):
+        def _trial(self, task):
+            found = super()._trial(task)
+            told = isinstance(found, Trained) and task.sharpness
+            return changed(found, sharpness="it has no loss") if told else found
+
+    found = tune(tmp_path / "a", Unable(), "trials.sharpness=true")
+    (told,) = (warning for warning in found.warnings if "harpness" in warning)
+    assert told == "Sharpness was not measured: it has no loss."
+    assert not any("harpness" in each for each in tune(tmp_path / "b", Unable()).warnings)
+
+
 def test_what_to_type_is_for_the_users_kind_of_data(tmp_path):
     found = tune(
         tmp_path, PretendDevice(facts=inspected(fit_call="model.fit(train.batch({size}))"))

@@ -71,8 +71,7 @@ def warnings(
         )
     found.extend(_on_the_optimizer(choice, evidence))
     found.extend(_on_accumulation(evidence, probed))
-    if evidence.sharpness:
-        found.append(SHARPNESS)
+    found.extend(_on_sharpness(evidence))
     if wished is not None:
         found.append(effective_batch.told_of(wished, evidence, probed, measured, trained_at=size))
     found.extend(f"Not measured: {reason.removesuffix('.')}." for reason in measured.skipped)
@@ -177,6 +176,15 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
             f"Your {inspected.learning_rate_schedule} counts steps{micro}: {advice}, as the trials "
             "did, for it to take as many epochs."
         )
+
+
+def _on_sharpness(evidence: Evidence) -> Iterator[str]:
+    """Where it was asked for."""
+    if any(evidence.mean_sharpness(setting) is not None for setting in evidence.sharpness):
+        yield SHARPNESS
+    else:
+        whys = (str(each) for found in evidence.sharpness.values() for each in found)
+        yield from (f"Sharpness was not measured: {why}." for why in dict.fromkeys(whys))
 
 
 def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Evidence:
     starts: dict[int, str] = field(default_factory=dict)  # by seed: hashes of initial weights
     failed: dict[Setting, str] = field(default_factory=dict)  # why, where none diverged
     step_doubts: dict[int, float] = field(default_factory=dict)  # half of ln's 95 % interval
-    sharpness: dict[Setting, list[float]] = field(default_factory=dict)  # where it was asked for
+    sharpness: dict[Setting, list[float | str]] = field(default_factory=dict)  # or why it is none
     budget_seconds: float = 0.0  # of training, all trials together
     first_trials: int = 0  # as planned
     first_seconds: float = 0.0  # of each
@@ -160,7 +160,7 @@ class Evidence:
         )
 
     def mean_sharpness(self, setting: Setting) -> float | None:
-        found = self.sharpness.get(setting)
+        found = [each for each in self.sharpness.get(setting, ()) if not isinstance(each, str)]
         return sum(found) / len(found) if found else None
 
     def on_the_brink(self, setting: Setting) -> str | None:

@@ -5,6 +5,7 @@ with a vector is a central difference of the user's own gradient, in float32, so
 hold at best. What is drawn at random (dropout) is the same on both sides.
 """
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from autobatch.protocol import SHARPNESS_GRADIENTS
 from autobatch.worker.backends import Backend
 from autobatch.worker.seeds import random_state_kept
+from autobatch.worker.tasks.gradients import why_no_gradients
 
 RADIUS = 1e-3  # of the central difference, in norms of the weights
 ITERATIONS = SHARPNESS_GRADIENTS // 2  # at most, of two gradients each
@@ -23,18 +25,24 @@ FEW_DIGITS = ("float16", "bfloat16")  # of which a difference would be rounding
 Vector = list[np.ndarray]
 
 
-def sharpness(model: keras.Model, batch: Any, backend: Backend) -> float | None:
-    """On one batch; None where a gradient is not finite, or has too few digits for a difference.
+def sharpness(model: keras.Model, draw: Callable[[], list[Any]], backend: Backend) -> float | str:
+    """On the first batch of those drawn; or why there is none. The model is left as it was."""
+    if why := why_no_gradients(model):
+        return why
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in FEW_DIGITS:
+            return f"the model computes in {layer.compute_dtype}, which has too few digits for it"
+    try:
+        batch = draw()[0]
+        with backend.full_precision():
+            value = _largest_eigenvalue(model, batch, backend)
+    except Exception as error:  # a diagnostic costs no trial; what was the matter is in its log
+        traceback.print_exc()
+        return f"it raised {type(error).__name__} (see the logs of the trials)"
+    return value if np.isfinite(value) else "there were gradients that are not finite"
 
-    The model is left as it was.
-    """
-    if any(layer.compute_dtype in FEW_DIGITS for layer in model._flatten_layers()):
-        return None
-    with backend.full_precision():
-        return _largest_eigenvalue(model, batch, backend)
 
-
-def _largest_eigenvalue(model: keras.Model, batch: Any, backend: Backend) -> float | None:
+def _largest_eigenvalue(model: keras.Model, batch: Any, backend: Backend) -> float:
     gradient, restore = _gradient_function(model, batch, backend)
     weights = [keras.ops.convert_to_numpy(v).astype("float32") for v in model.trainable_weights]
     radius = RADIUS * (1.0 + _norm(weights))
@@ -51,7 +59,7 @@ def _largest_eigenvalue(model: keras.Model, batch: Any, backend: Backend) -> flo
             break
         direction = _unit(product)
     restore(weights)
-    return value if np.isfinite(value) else None
+    return value
 
 
 def _gradient_function(

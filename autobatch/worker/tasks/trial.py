@@ -7,8 +7,8 @@ buys steps with training time at the measured rate.
 import hashlib
 import math
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -33,7 +33,6 @@ from autobatch.worker.target import (
     scalars,
 )
 from autobatch.worker.tasks import given_rate
-from autobatch.worker.tasks.gradients import why_no_gradients
 from autobatch.worker.tasks.prepared import prepared
 from autobatch.worker.tasks.watch import Unwaited, fit
 
@@ -106,14 +105,15 @@ def run(
         as_compiled=compiled <= few and is_paced,
         start=watch.start,
     )
-    if not task.sharpness or why_no_gradients(model) is not None:
+    if not task.sharpness:
         return trained
     watch.epoch = 0  # all settings have the same batch
     for weight, value in watch.weights:  # else what a callback, or `use_ema`, has left at the end
         weight.assign(value)
-    return changed(
-        trained, sharpness=_sharpness(task, target, model, data.train, evaluated, backend)
-    )
+    set_seed(task.seed)
+    # Drawn only now that the trial is over: that it is asked for changes nothing.
+    batches = partial(sample, data.train, evaluated, backend, target.class_weight)
+    return changed(trained, sharpness=sharpness(model, batches, backend))
 
 
 def evaluated_again(
@@ -145,19 +145,6 @@ def hash_of_weights(model: keras.Model) -> str:
     for each in model.trainable_weights:
         found.update(keras.ops.convert_to_numpy(each).ravel()[:HASHED].tobytes())
     return found.hexdigest()[:16]
-
-
-def _sharpness(
-    task: Trial, target: Target, model: keras.Model, train: Source, count: int, backend: Backend
-) -> float | None:
-    """Of a batch drawn only when the trial is over: that it is asked for changes nothing."""
-    set_seed(task.seed)
-    try:
-        batch = sample(train, count, backend, target.class_weight)[0]
-        return sharpness(model, batch, backend)
-    except Exception:  # a diagnostic costs no trial; what was the matter is in its log
-        traceback.print_exc()
-        return None
 
 
 class _Evaluator(Unwaited):
