@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autobatch.engine.record_file import FILE_NAME
+from autobatch.engine.record_file import FILE_NAME, read_record
 from autobatch.errors import UsageError
 
 WRITER = "autobatch.worker.tensorboard"
@@ -24,10 +24,17 @@ def refuse_without_writer() -> None:
 
 
 def write_events(run: Path, folder: Path) -> str:
-    """Write the trials of a run into `folder`; a sentence on what was written, or why not."""
+    """Write the trials of a run into a folder of its own in `folder`.
+
+    A sentence on what was written, or why not. Named by when the run began, too: one that is begun
+    anew has the directory of the one before, and perhaps trials of the same names.
+    """
+    header = read_record(run).header
+    began = header.created.replace("-", "").replace(":", "") if header else ""
+    own = folder / f"{run.absolute().name}-{began}"
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", WRITER, str(run / FILE_NAME), str(folder)],
+            [sys.executable, "-m", WRITER, str(run / FILE_NAME), str(own)],
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
             capture_output=True,
             text=True,
@@ -39,4 +46,4 @@ def write_events(run: Path, folder: Path) -> str:
     if ended.returncode != 0:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         return f"{NOT_WRITTEN}: {reason}"
-    return f"{ended.stdout.strip()} trials are in {folder}: tensorboard --logdir {folder}"
+    return f"{ended.stdout.strip()} trials are in {own}: tensorboard --logdir {folder}"

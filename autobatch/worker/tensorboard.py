@@ -1,8 +1,9 @@
 """Trials of a run for TensorBoard: `python -m autobatch.worker.tensorboard RECORD FOLDER`.
 
-Each trial has a folder of its own, with its validation metrics by step. Its hyperparameters go to
-the HParams page where the package `tensorboard` is installed beside TensorFlow, else they stand in
-the folder's name alone. Prints how many trials were written.
+Each trial has a folder of its own in FOLDER, where no other run has any, with its validation
+metrics by step. Its hyperparameters go to the HParams page where the package `tensorboard` is
+installed beside TensorFlow, else they stand in the folder's name alone. Prints how many trials were
+written.
 """
 
 import sys
@@ -48,7 +49,7 @@ def write(record: Path, folder: Path) -> int:
                 for metric, value in evaluation.metrics.items():
                     tf.summary.write(metric, value, step=evaluation.step, metadata=SCALAR)
             if hparams_page is not None:
-                hparams_page.hparams(_hyperparameters(task), trial_id=name)
+                hparams_page.hparams(_hyperparameters(task), trial_id=f"{folder.name}/{name}")
         writer.close()
     return len(trials)
 

@@ -30,6 +30,18 @@ def scalars(path):
     return found
 
 
+def run_in(directory):
+    directory.mkdir()
+    shutil.copy(RECORD, directory / FILE_NAME)
+    return directory
+
+
+def write_by(code, tmp_path, monkeypatch):
+    (tmp_path / "writer.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(tensorboard, "WRITER", "writer")
+
+
 def run_writer(monkeypatch, folder):
     """As the process that writes does, here, where TensorFlow is imported."""
     monkeypatch.setattr(sys, "argv", [WRITER, str(RECORD), str(folder)])
@@ -69,13 +81,22 @@ def test_where_nothing_can_be_written_the_writer_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("writer", "told"),
     [
-        ("print(7)", "7 trials are in events: tensorboard --logdir events"),
+        ("print(7)", "7 trials are in events/mine-20261121T214212Z: tensorboard --logdir events"),
         ("raise OSError('no room')", "TensorBoard's files were not written: OSError: no room"),
         ("raise SystemExit(3)", "TensorBoard's files were not written: exit code 3"),
     ],
 )
 def test_what_the_writer_says_is_told(tmp_path, monkeypatch, writer, told):
-    (tmp_path / "writer.py").write_text(writer)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(tensorboard, "WRITER", "writer")
-    assert write_events(tmp_path, Path("events")) == told
+    write_by(writer, tmp_path, monkeypatch)
+    assert write_events(run_in(tmp_path / "mine"), Path("events")) == told
+
+
+def test_each_run_has_a_folder_of_its_own_also_where_it_was_begun_anew(tmp_path, monkeypatch):
+    write_by("import sys; print(sys.argv[2])", tmp_path, monkeypatch)
+    runs = [run_in(tmp_path / "a"), run_in(tmp_path / "b")]
+    told = [write_events(run, Path("events")).split()[0] for run in runs]
+    record = (runs[0] / FILE_NAME).read_text()
+    (runs[0] / FILE_NAME).write_text(record.replace("2026-11-21", "2026-11-22", 1))
+    told.append(write_events(runs[0], Path("events")).split()[0])
+    assert len({*told}) == 3
+    assert write_events(runs[0], Path("events")).split()[0] == told[-1]

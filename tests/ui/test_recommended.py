@@ -195,7 +195,7 @@ def test_a_second_answer_is_for_annealed_trials_and_what_is_pasted_trains_by_the
     found = json.loads(stdout)
     assert found["learning_rate_schedule"] == "warmup_stable_decay"
     assert "rose over the first 10% of the steps" in " ".join(found["reasons"])
-    written = [each.name.endswith("-warmup_stable_decay") for each in folder.glob("events/*")]
+    written = [each.name.endswith("-warmup_stable_decay") for each in folder.glob("events/*/*")]
     assert {*written} == {True, False}
     users = runpy.run_path(str(folder / "train.py"))
     (x, y), _ = users["load_data"]()
