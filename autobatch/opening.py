@@ -45,6 +45,7 @@ from autobatch.users_file import refuse_unusable
 NAME_IT = "Name it: --target recipe.yaml."
 
 
+@contextmanager
 def open_session(
     target: str,
     *,
@@ -53,7 +54,7 @@ def open_session(
     fresh: Fresh = False,
     on_event: OnEvent = ignore,
     is_stopped: Callable[[], bool] = never,
-) -> AbstractContextManager[Session]:
+) -> Iterator[Session]:
     """Everything that one command needs, for a TARGET as the user types it.
 
     A `fresh` run keeps nothing of the one before; with "trials" all but them. Once `is_stopped()`,
@@ -61,9 +62,11 @@ def open_session(
     """
     recipe, question = _asked(target, overrides)
     directory = at_home(run_directory) if run_directory else _directory_of(target, question)
-    if aside := renewed(directory, question, fresh):
-        on_event(Note(text=f"What was measured before is kept in {aside}."))
-    return open_run(recipe, question, directory, on_event, is_stopped)
+    with (
+        renewed(directory, question, fresh, on_event),
+        open_run(recipe, question, directory, on_event, is_stopped) as session,
+    ):
+        yield session
 
 
 def recommendation_in(text: str) -> Recommendation:

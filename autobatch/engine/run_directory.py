@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ import msgspec
 from autobatch.engine.difference import refuse_other_target
 from autobatch.engine.process import remove_left
 from autobatch.engine.record_file import FILE_NAME, Content, Entry, Header, decode
-from autobatch.errors import UsageError
+from autobatch.errors import AutobatchError, UsageError, WrongRunDirectoryError
 from autobatch.locator import exists
-from autobatch.protocol import Gradients, RangeTest, Target, Trial, changed
+from autobatch.protocol import Event, Gradients, Inspect, Note, RangeTest, Target, Trial, changed
 
 Fresh = bool | Literal["trials"]
 TRAINED = (Trial, Gradients, RangeTest)  # what follows from the seed, given sizes and step times
@@ -65,13 +65,52 @@ def set_aside(directory: Path) -> Path | None:
     return aside
 
 
-def renewed(directory: Path, target: Target, fresh: Fresh) -> Path | None:
-    """Where the old run is now, if there was one and nothing, or not all, of it is to be kept."""
+@contextlib.contextmanager
+def renewed(
+    directory: Path, target: Target, fresh: Fresh, on_event: Callable[[Event], object]
+) -> Iterator[None]:
+    """Set an old run aside, if there is one and nothing, or not all, of it is to be kept.
+
+    Where "trials" cannot go on from what was measured, as code has changed, it is put back.
+    """
     if fresh not in (True, False, "trials"):
         raise UsageError(f'fresh cannot be {fresh!r}: True, False or "trials".')
-    if fresh == "trials":
-        return begin_again(directory, target)
-    return set_aside(directory) if fresh else None
+    aside = None
+    if fresh:
+        aside = begin_again(directory, target) if fresh == "trials" else set_aside(directory)
+    if aside:
+        on_event(Note(text=f"What was measured before is kept in {aside}."))
+    try:
+        yield
+    except WrongRunDirectoryError:
+        if aside and fresh == "trials" and _is_put_back(directory, aside):
+            on_event(Note(text=f"What was measured before is in {directory} again."))
+        raise
+
+
+def _is_put_back(directory: Path, aside: Path) -> bool:
+    """Whether what was set aside is in its place again, since nothing more was measured there.
+
+    Interrupted or killed, the old run is whole, there or aside.
+    """
+    try:
+        old, new = _content(aside), _content(directory)
+        kept = old.entries if old else ()
+        measured = new.entries if new else ()
+        if any(each not in kept for each in measured if not isinstance(each.task, Inspect)):
+            return False
+        with (directory / FILE_NAME).open("ab", buffering=0) as file:
+            lock(file, directory)
+        gone = new_directory(directory.with_name(f"{directory.name}.new"))
+        try:
+            directory.rename(gone)
+        finally:
+            if not exists(directory):
+                aside.rename(directory)
+            shutil.rmtree(gone, ignore_errors=True)
+    except (OSError, AutobatchError):  # what was refused is told; where the old run is, was
+        return False
+    return True
 
 
 def begin_again(directory: Path, target: Target) -> Path | None:

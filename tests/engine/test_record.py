@@ -399,8 +399,49 @@ def test_a_run_that_begins_again_needs_no_old_one_and_leaves_other_folders_alone
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / FILE_NAME).touch()  # as it began
     assert begin_again(tmp_path / "killed", TARGET) == tmp_path / "killed.old-1"
-    with pytest.raises(UsageError, match="fresh cannot be 'trails'"):
-        renewed(tmp_path / "killed", TARGET, "trails")
+    refused = pytest.raises(UsageError, match="fresh cannot be 'trails'")
+    with refused, renewed(tmp_path / "killed", TARGET, "trails", print):
+        pass
+
+
+def test_a_run_that_is_refused_after_more_was_measured_is_kept_beside_the_old_one(tmp_path):
+    run, told = tmp_path / "run", []
+    whole = fill(run, entry()).read_text()
+    with pytest.raises(WrongRunDirectoryError), renewed(run, TARGET, "trials", told.append):
+        with open_record(run) as record:
+            record.add(Entry(task=TRIAL, outcome=OutOfMemory(evidence=""), seconds=1.0, log=None))
+        raise WrongRunDirectoryError("")
+    assert (tmp_path / "run.old-1" / FILE_NAME).read_text() == whole
+    assert TRIAL in [each.task for each in read_record(run).entries]
+    assert len(told) == 1
+
+
+PUT_BACK = """
+import os, signal, sys
+from pathlib import Path
+from autobatch.engine.record_file import read_record
+from autobatch.engine.run_directory import renewed
+from autobatch.errors import WrongRunDirectoryError
+
+def end(event, arguments):
+    if event == "os.rename" and Path(arguments[0]).name == "{renamed}":
+        {how}
+
+target = read_record(Path("run")).header.target
+with renewed(Path("run"), target, "trials", print):
+    sys.addaudithook(end)
+    raise WrongRunDirectoryError("")
+"""
+
+
+@pytest.mark.parametrize("renamed", ["run", "run.old-1"])
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt"])
+def test_an_old_run_is_whole_where_what_puts_it_back_is_ended(tmp_path, renamed, how):
+    whole = fill(tmp_path / "run", entry()).read_text()
+    command = [sys.executable, "-c", PUT_BACK.format(renamed=renamed, how=how)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL or "KeyboardInterrupt" in ended.stderr
+    assert (tmp_path / "run.old-1" / FILE_NAME).read_text() == whole
 
 
 def test_runs_that_want_the_same_directory_get_one_each(tmp_path):

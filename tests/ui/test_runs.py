@@ -22,7 +22,7 @@ from commands import (
     start,
     wait_for,
 )
-from pretend import PretendExecutor
+from pretend import PretendExecutor, inspected
 
 from autobatch import opening
 from autobatch.engine.record_file import FILE_NAME
@@ -77,6 +77,31 @@ def test_trials_that_are_trained_anew_are_the_same_and_so_is_the_answer(
     names = ("batch_size", "learning_rate", "candidates", "noise_scale", "speedup", "verdict")
     first, again = ({name: answer[name] for name in names} for answer in answers)
     assert again == first
+
+
+class Edited(PretendExecutor):
+    """Of code that is not as it was."""
+
+    def __init__(self, target, logs, **_):
+        super().__init__(target, logs, facts=inspected(code_fingerprint="edited"))
+
+
+def test_where_trials_cannot_be_trained_anew_for_what_was_edited_the_old_run_is_in_its_place(
+    recipe, tmp_path, monkeypatch
+):
+    arguments = ("recommend", recipe, "--run-dir", "run")
+    monkeypatch.setattr(opening, "LocalExecutor", PretendExecutor)
+    assert autobatch_here(*arguments, cwd=tmp_path)[0] == 0
+    there = {path.name for path in tmp_path.iterdir()}
+    files = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    monkeypatch.setattr(opening, "LocalExecutor", Edited)
+    code, _, stderr = autobatch_here(*arguments, "--fresh-trials", cwd=tmp_path)
+    assert code == 5
+    told = " ".join(stderr.split())
+    assert "What was measured before is in run again." in told
+    assert "a Python file of yours has changed, or one that it imports" in told
+    assert {path.name for path in tmp_path.iterdir()} == there
+    assert {path: path.read_bytes() for path in files} == files
 
 
 WRITTEN = """
