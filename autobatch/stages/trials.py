@@ -253,13 +253,12 @@ class _Trials:
         if found.as_compiled:
             pace = throughput.pace(self._points[size], found.steps, found.train_seconds)
             self._pace.setdefault(size, []).append(pace)
-        sign = -1.0 if evidence.maximise else 1.0
-        metric, evaluations = evidence.metric, found.evaluations
-        if any(metric not in evaluation.metrics for evaluation in evaluations):
+        metric, sign = evidence.metric, -1.0 if evidence.maximise else 1.0
+        if any(metric not in each.metrics for each in found.evaluations):
             evidence.failed[setting] = f"{metric} {NOT_FINITE}"
             return None
         # Executions of several steps may go on beyond its end.
-        curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in evaluations]
+        curve = [(e.step * step_seconds, sign * e.metrics[metric]) for e in found.evaluations]
         curve, stays = learning_curves.steadied(curve), evidence.reading.anneals
         return learning_curves.until(curve, task.steps * step_seconds, stays=stays)
 
