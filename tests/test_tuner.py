@@ -1716,6 +1716,14 @@ def test_no_smaller_batch_is_advised_than_the_code_or_the_recipe_takes(
         assert f"at most {found.probe.ceiling}," in refused[0]
 
 
+def test_the_users_own_size_is_advised_though_it_is_below_the_least_that_is_searched(tmp_path):
+    sizes = ("batch_sizes.min=64", "baseline.batch_size=32")
+    found = tune(tmp_path, PretendDevice(), *sizes, "recommend.effective_batch=32")
+    assert found.batch_size != 32
+    had = found.effective_batch
+    assert (had.gradient_accumulation_steps, had.batch_size, had.tried) == (1, 32, True)
+
+
 @pytest.mark.parametrize("most", [900, 1023, 1024, 1200])
 def test_code_that_takes_no_more_than_some_number_is_not_said_to_take_multiples(tmp_path, most):
     device = failing_where(PretendDevice(), lambda size: size > most)

@@ -36,7 +36,7 @@ def effective_batch(
         return None
     own_steps = evidence.inspected.accumulation_steps
     added_bytes = evidence.inspected.parameter_bytes if own_steps == 1 else 0
-    parts = _parts(samples, choice, probed, added_bytes)
+    parts = _parts(samples, choice, evidence, probed, added_bytes)
     if parts is None:
         return None
     steps, size, peak_bytes = parts
@@ -74,11 +74,12 @@ def effective_batch(
 
 
 def _parts(
-    samples: int, choice: Choice, probed: ProbeResult, added_bytes: int
+    samples: int, choice: Choice, evidence: Evidence, probed: ProbeResult, added_bytes: int
 ) -> tuple[int, int, int | None] | None:
     """(how many, their size, predicted peak): the fewest that keep the headroom, if any do.
 
-    None is of a size that the user's code was seen to refuse, or smaller than any looked at.
+    None is of a size that the user's code was seen to refuse, or, unless it was timed (as their own
+    is), smaller than any that may be used.
     `added_bytes` are of the gradients that are added up, for which probes had no need: what adds
     none up keeps it. No peak is predicted where none is known below the ceiling.
     """
@@ -94,7 +95,7 @@ def _parts(
     first: tuple[int, int, int | None] | None = None
     for count in range(fewest, samples + 1):
         size = round(samples / count / multiple) * multiple
-        too_small = size < probed.least and size != choice.setting.batch_size
+        too_small = size < probed.least and size not in evidence.step_seconds
         if size and not too_small and size not in refused:
             more_bytes = added_bytes if count > 1 else 0
             if more_bytes and len(peaks) == 1:
