@@ -685,6 +685,21 @@ def test_sharpness_that_was_asked_for_and_not_measured_says_why(tmp_path):
     assert not any("harpness" in each for each in tune(tmp_path / "b", Unable()).warnings)
 
 
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3, 4, 5)])
+def test_sharpness_that_some_trials_have_not_is_told_beside_that_of_others(tmp_path, seeds):
+    class Partly(PretendDevice):
+        def _trial(self, task):
+            found, own = super()._trial(task), (32, 0.01)
+            missing = task.seed in seeds and (task.batch_size, task.learning_rate) == own
+            return changed(found, sharpness="it is NaN") if missing else found
+
+    found = tune(tmp_path, Partly(), "trials.sharpness=true")
+    caveat, missing = (warning for warning in found.warnings if "harpness" in warning)
+    assert "decided nothing" in caveat
+    own = "your batch 32 with learning rate 0.01"
+    assert missing == f"In trials of {own} sharpness was not measured: it is NaN."
+
+
 def test_what_to_type_is_for_the_users_kind_of_data(tmp_path):
     found = tune(
         tmp_path, PretendDevice(facts=inspected(fit_call="model.fit(train.batch({size}))"))

@@ -180,11 +180,16 @@ def _on_the_optimizer(choice: Choice, evidence: Evidence) -> Iterator[str]:
 
 def _on_sharpness(evidence: Evidence) -> Iterator[str]:
     """Where it was asked for."""
-    if any(evidence.mean_sharpness(setting) is not None for setting in evidence.sharpness):
+    asked = evidence.sharpness
+    is_any = any(evidence.mean_sharpness(setting) is not None for setting in asked)
+    if is_any:
         yield SHARPNESS
-    else:
-        whys = (str(each) for found in evidence.sharpness.values() for each in found)
-        yield from (f"Sharpness was not measured: {why}." for why in dict.fromkeys(whys))
+    for why in dict.fromkeys(each for found in asked.values() for each in found):
+        if isinstance(why, str):
+            those = [setting for setting, found in asked.items() if why in found]
+            is_some = is_any or len(those) < len(asked)
+            where = f"In trials of {evidence.listed(those)} sharpness" if is_some else "Sharpness"
+            yield f"{where} was not measured: {why}."
 
 
 def _on_accumulation(evidence: Evidence, probed: ProbeResult) -> Iterator[str]:
