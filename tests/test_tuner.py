@@ -2488,6 +2488,20 @@ def test_a_time_limit_that_is_named_is_enough_for_sharpness_too(tmp_path):
     assert tune(tmp_path / "b", device, asked, *named).candidates
 
 
+def test_a_time_limit_named_once_it_is_over_has_sharpness_of_finalists_alone(tmp_path):
+    def named(folder, *settings):
+        device = SlowlyDifferentiated(60)
+        with session(tmp_path / folder, device, ["time_limit=1h", *settings]) as opened:
+            out_of_time_in(opened, "trials")
+            with pytest.raises(UsageError) as refused:
+                tuner.tune(opened)
+        return int(re.search(r"--set time_limit=(\d+)s", refused.value.hint)[1])
+
+    finals, gradient_seconds = 5 * 5, 0.001 + 2e-4 * 1024
+    more = named("b", "trials.sharpness=true") - named("a")
+    assert more == pytest.approx(finals * 60 * gradient_seconds, rel=0.1)
+
+
 def test_time_is_kept_for_the_evaluations_of_finalists_which_have_more_than_first_trials(tmp_path):
     found = tune(tmp_path, SlowlyEvaluated(), "time_limit=650s")
     assert {c.seeds for c in found.candidates if c.is_finalist} == {5}

@@ -248,13 +248,15 @@ def _too_little(
 def time_limit_ended(session: Session, evidence: Evidence, overhead_seconds: float) -> UsageError:
     """With a limit that has room for all trials anew: with more time they may be longer.
 
-    They are as long as trials.budget has them at most, and `overhead_seconds` each beside it.
+    They are as long as trials.budget has them at most, and `overhead_seconds` each beside it, or
+    as was planned; those of finalists also with their sharpness.
     """
     recipe = session.recipe
     used = max(session.spent_seconds, recipe.time_limit - min(0.0, session.seconds_left()))
     jobs = PILOT_JOBS + evidence.first_trials + (FINALISTS + 1) * evidence.seeds
-    overhead_seconds = max(overhead_seconds, evidence.overhead_seconds)
-    needed = used + jobs * overhead_seconds + recipe.trials.budget
+    more_seconds = jobs * max(0.0, overhead_seconds - evidence.overhead_seconds)
+    beside_seconds = _beside_seconds(evidence, jobs, evidence.seeds) + more_seconds
+    needed = used + beside_seconds + recipe.trials.budget
     return UsageError(
         f"time_limit {format_duration(recipe.time_limit)} ended before any setting could be "
         "compared with the baseline.",

@@ -175,15 +175,14 @@ class _Trials:
             refuse_baseline(evidence)
 
     def _finals_seconds(self, trials: int) -> float:
-        return trials * (self.evidence.final_seconds + self.overhead_seconds())
+        """By those that were made; before, by first trials and what sharpness is to take."""
+        beside = self.overhead_seconds() + self.evidence.sharpness_seconds
+        beside = median(self._of_finals or [beside])
+        return trials * (self.evidence.final_seconds + beside)
 
     def overhead_seconds(self) -> float:
-        """Of a finalist's trial, by those that were made; before, by those of first trials."""
-        if self._of_finals:
-            return median(self._of_finals)
-        expected = self.evidence.overhead_seconds
-        known = median(self._overheads) if self._overheads else expected
-        return known + self.evidence.sharpness_seconds
+        """Of a finalist's trial without sharpness, by first trials that were made."""
+        return median(self._overheads or [self.evidence.overhead_seconds])
 
     def _tell_what_is_left(self) -> None:
         why = self.session.why_it_ends()
