@@ -273,6 +273,7 @@ class Inspected(Tagged):
     steps_made: int = 0  # by the optimizer of a saved model
     validation_is_batched: bool = False  # by the user's code, which decides their size
     rate_argument_stays: bool = False  # in trials: it does not carry the rate of all that trains
+    why_no_sharpness: str | None = None  # a phrase, where it cannot be measured
 
     @property
     def schedule_counts_steps(self) -> bool:

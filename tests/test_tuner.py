@@ -2480,6 +2480,19 @@ def test_time_is_kept_for_sharpness_where_it_is_asked_for(tmp_path, limit, gradi
     assert {c.seeds for c in found.candidates if c.is_finalist} == {seeds}
 
 
+def test_no_time_is_kept_for_sharpness_that_is_known_not_to_be_measured(tmp_path):
+    def trials(folder, **facts):
+        device = SlowlyDifferentiated(60)
+        device.facts = inspected(**facts)
+        out = tmp_path / folder
+        with session(out, device, ["trials.sharpness=true"], events=(told := [])) as opened:
+            tuner.tune(opened)
+        return next(e for e in told if isinstance(e, StageStarted) and e.stage == "trials")
+
+    kept = trials("a").expected_seconds - trials("b", why_no_sharpness="no").expected_seconds
+    assert kept == pytest.approx(5 * 5 * 60 * (0.001 + 2e-4 * 1024), rel=0.1)
+
+
 def test_a_time_limit_that_is_named_is_enough_for_sharpness_too(tmp_path):
     device, asked = SlowlyDifferentiated(60), "trials.sharpness=true"
     hint = refused_hint(tmp_path / "a", device, asked, "time_limit=200s")

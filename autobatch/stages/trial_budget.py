@@ -36,7 +36,7 @@ def allot(
     trials = session.recipe.trials
     parts, jobs = _parts_and_jobs(session, len(sizes))
     evidence.validation_batch_size = _multiple(min(VALIDATION_BATCH, probed.ceiling), probed)
-    if trials.sharpness:
+    if trials.sharpness and evidence.inspected.why_no_sharpness is None:
         evidence.sharpness_seconds = sharpness_seconds(measured, evidence.validation_batch_size)
     least = evidence.least_steps * evidence.step_seconds[evidence.baseline.batch_size]
     pilot_seconds = _pilot_seconds(evidence, session.recipe)

@@ -27,11 +27,8 @@ Vector = list[np.ndarray]
 
 def sharpness(model: keras.Model, draw: Callable[[], list[Any]], backend: Backend) -> float | str:
     """On the first batch of those drawn; or why there is none. The model is left as it was."""
-    if why := why_no_gradients(model):
+    if why := why_no_sharpness(model):
         return why
-    for layer in model._flatten_layers():
-        if layer.compute_dtype in FEW_DIGITS:
-            return f"the model computes in {layer.compute_dtype}, which has too few digits for it"
     try:
         batch = draw()[0]
         with backend.full_precision():
@@ -40,6 +37,14 @@ def sharpness(model: keras.Model, draw: Callable[[], list[Any]], backend: Backen
         traceback.print_exc()
         return f"it raised {type(error).__name__} (see the logs of the trials)"
     return value if np.isfinite(value) else "there were gradients that are not finite"
+
+
+def why_no_sharpness(model: keras.Model) -> str | None:
+    """As is known before any gradient; None where there may be one."""
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in FEW_DIGITS:
+            return f"the model computes in {layer.compute_dtype}, which has too few digits for it"
+    return why_no_gradients(model)
 
 
 def _largest_eigenvalue(model: keras.Model, batch: Any, backend: Backend) -> float:

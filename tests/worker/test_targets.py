@@ -626,6 +626,8 @@ def test_sharpness_of_a_linear_regression_is_its_largest_eigenvalue(tmp_path):
     extended = np.column_stack([x, np.ones(len(x))])  # with the bias
     expected = np.linalg.eigvalsh(2 * extended.T @ extended / len(x))[-1]
     assert found.sharpness == pytest.approx(expected, rel=0.03)
+    known = ask_kind(tmp_path, Inspect(batch_size=task.batch_size), "dense", "arrays")
+    assert known.why_no_sharpness is None
     # It is looked at when all is done, and changes nothing.
     plain = ask_kind(tmp_path, msgspec.structs.replace(task, sharpness=False), "dense", "arrays")
     assert plain.sharpness is None
@@ -645,6 +647,8 @@ def test_sharpness_that_cannot_be_looked_for_says_why(tmp_path, model, data, why
     found = ask_kind(tmp_path, task, model, data)
     assert found.evaluations
     assert found.sharpness.startswith(why)
+    known = ask_kind(tmp_path, Inspect(batch_size=task.batch_size), model, data)
+    assert known.why_no_sharpness == found.sharpness
 
 
 @on_backends("tensorflow", "jax")  # PyTorch has no such executions

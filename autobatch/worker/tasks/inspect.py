@@ -37,6 +37,7 @@ from autobatch.worker.optimizer import (
 )
 from autobatch.worker.order import order_notes
 from autobatch.worker.set_too_late import READ_AT_IMPORT, read_by_now, set_since
+from autobatch.worker.sharpness import why_no_sharpness
 from autobatch.worker.source import Source, nan_phrase
 from autobatch.worker.target import (
     build_model,
@@ -60,8 +61,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     size = task.batch_size
     before, configuration = read_by_now(target), Configuration(target)
     called = call_loader(target, batch_size=size, anew=True)
-    builder = partial(build_model, target, backend, seed=target.seed, batch_size=size)
-    build = named_alike(builder)
+    build = named_alike(partial(build_model, target, backend, seed=target.seed, batch_size=size))
     model = build()
     call_of_optimizer = optimizer_call(model)  # before anything here builds it
     abilities = backend.abilities()
@@ -93,8 +93,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         *_strategy_notes(model, target),
     )
     momenta, named = batch_norm_layers(model), optimizers(model)
-    kind, device_name = backend.device()
-    found = list(named.values())
+    (kind, device_name), found = backend.device(), list(named.values())
     told = [learning_rate(each) for each in found]
     rate, schedule = (told[0][0] if told else None), next((s for _, s in told if s), None)
     told_size = by_size(model, size, target, backend, called, schedule=schedule)
@@ -153,6 +152,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         steps_made=max(map(steps_made, found), default=0),
         validation_is_batched=isinstance(data.validation, Built),
         rate_argument_stays=argument_stays(target, model, rate),
+        why_no_sharpness=why_no_sharpness(model),
     )
 
 
