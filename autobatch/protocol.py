@@ -260,7 +260,7 @@ class Inspected(Tagged):
     learning_rate_exponent: float = 0.0  # of the batch size that the user's callable is told
     rate_scheduler: str | None = None  # a callback that sets the rate each epoch, left out
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
-    # How the user trains on it; `{size}` stands for the batch size.
+    # How the user loads it, where that is told the batch size (`{size}`), and trains on it.
     fit_call: str = "model.fit(x, y, batch_size={size})"
     model_call: str = ""  # how they build the model, where it is told that size
     optimizer_call: str = ""  # how optimizers are had that a function chooses

@@ -33,6 +33,9 @@ def build_model(batch_size=32, scale=1.0):
     return compiled(SGD(keras.optimizers.schedules.CosineDecay(rate, steps)))
 """
 
+# fit's own default
+of_batches = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
+
 
 def tune(tmp_path, code, *overrides, **target):
     """(the answer, the user's names)."""
@@ -67,6 +70,26 @@ def test_a_model_that_goes_with_the_batch_size_is_built_for_the_new_one(tmp_path
     assert schedule.decay_steps == 64_000 // size
 
 
+@of_batches
+def test_data_is_loaded_for_the_new_size_before_the_model_is_built_as_in_trials(tmp_path):
+    code = """
+        import tensorflow as tf
+        def load_data(batch_size=32):
+            global steps
+            steps = 512 // batch_size
+            train = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+            return train, train.take(1)
+        def build_model(batch_size=32):
+            schedule = keras.optimizers.schedules.CosineDecay(0.1, 10 * steps)
+            return compiled(SGD(schedule))
+        """
+    found, users = tune(tmp_path, code)
+    assert found.batch_size != 32
+    users["load_data"]()
+    schedule = pasted(found, users)["model"].optimizer._learning_rate
+    assert schedule.decay_steps == 10 * found.steps_per_epoch
+
+
 def test_at_the_users_own_size_the_model_stays_the_one_that_there_is(tmp_path):
     found, _ = tune(tmp_path, FOR_ITS_SIZE, "batch_sizes={min: 32, max: 32}")
     assert "build_model" not in found.snippet
@@ -86,7 +109,7 @@ def test_callbacks_that_go_with_the_batch_size_are_made_for_the_new_one(tmp_path
     assert pasted(found, users)["made"] == [found.batch_size]
 
 
-@pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")  # fit's own default
+@of_batches
 def test_data_that_never_ends_has_an_end_of_its_epochs(tmp_path):
     def load_data(batch_size):
         return more_than_asked(np.zeros((batch_size, 4)), np.zeros((batch_size, 1))), None

@@ -20,7 +20,7 @@ def snippet(
     rate, inspected = evidence.learning_rate(choice.setting), evidence.inspected
     factor = _factor(rate, size, evidence)
     names = [f"model.{name}" for name in inspected.optimizer_names]
-    fit_call = inspected.fit_call.replace("{size}", str(size))
+    *loading, fit_call = inspected.fit_call.replace("{size}", str(size)).splitlines()
     if not inspected.is_whole:
         fit_call = f"{fit_call.removesuffix(')')}, steps_per_epoch=STEPS_PER_EPOCH)"
         fit_call = f"{_STEPS_PER_EPOCH}\n{fit_call}"
@@ -40,6 +40,7 @@ def snippet(
     lines.append(fit_call)
     if inspected.model_call and size != evidence.compiled.batch_size:
         lines.insert(0, inspected.model_call.replace("{size}", str(size)))
+    lines[:0] = loading  # before the model, which may be built from what the loader sets
     if replicas > 1:
         each = size // replicas
         lines.insert(
