@@ -262,7 +262,7 @@ class Inspected(Tagged):
     data_kind: DataKind = "arrays"  # of the training data; synthetic samples are arrays
     # How the user loads it, where that is told the batch size (`{size}`), and trains on it.
     fit_call: str = "model.fit(x, y, batch_size={size})"
-    model_call: str = ""  # how they build the model, where it is told that size
+    model_call: str = ""  # how they build the model, where it is told that size, or `{rate}`
     optimizer_call: str = ""  # how optimizers are had that a function chooses
     batch_size: int | None = None  # that it was asked for; None: in older records
     code_files: tuple[str, ...] = ()  # that `code_fingerprint` is of

@@ -95,6 +95,47 @@ def test_at_the_users_own_size_the_model_stays_the_one_that_there_is(tmp_path):
     assert "build_model" not in found.snippet
 
 
+OWN_SIZE = "batch_sizes={min: 32, max: 32}"
+PULLED = """
+def build_model(learning_rate=0.02, scale=1.0):
+    return compiled(SGD(scale * learning_rate, weight_decay=learning_rate))
+"""
+
+
+def test_what_else_goes_by_the_rate_that_the_model_is_told_goes_by_the_new_one(tmp_path):
+    found, users = tune(tmp_path, PULLED, OWN_SIZE)
+    rate = found.learning_rate
+    assert rate != 0.02
+    optimizer = pasted(found, users)["model"].optimizer
+    rates = optimizer.weight_decay, float(optimizer.learning_rate)
+    assert rates == pytest.approx((rate, rate), rel=1e-5)
+
+
+def test_a_model_is_told_the_new_size_and_the_new_rate_together(tmp_path):
+    code = """
+        def build_model(learning_rate=0.02, batch_size=32):
+            return compiled(SGD(learning_rate))
+        """
+    found, _ = tune(tmp_path, code)
+    told = f"batch_size={found.batch_size}, learning_rate={found.learning_rate:.6g}"
+    assert found.snippet.startswith(f"model = build_model({told})\n")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "args"),
+    [
+        ([OWN_SIZE], {"scale": 0.1}),  # it is not the rate that it is told
+        ([OWN_SIZE], {"learning_rate": 0.02}),  # nor does a trial tell it another
+        ([OWN_SIZE, "trials.learning_rate=none"], {}),  # nor does the rate change
+    ],
+)
+def test_a_model_that_trials_tell_no_other_rate_stays_the_one_that_there_is(
+    tmp_path, overrides, args
+):
+    found, _ = tune(tmp_path, PULLED, *overrides, args=args)
+    assert "build_model" not in found.snippet
+
+
 def test_callbacks_that_go_with_the_batch_size_are_made_for_the_new_one(tmp_path):
     code = """
         def build_model():

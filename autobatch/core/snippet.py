@@ -38,9 +38,8 @@ def snippet(
     if lines and inspected.optimizer_call:
         lines.insert(0, inspected.optimizer_call)
     lines.append(fit_call)
-    if inspected.model_call and size != evidence.compiled.batch_size:
-        lines.insert(0, inspected.model_call.replace("{size}", str(size)))
-    lines[:0] = loading  # before the model, which may be built from what the loader sets
+    # The loader first: the model may be built from what that sets.
+    lines[:0] = [*loading, *_built(rate, size, evidence)]
     if replicas > 1:
         each = size // replicas
         lines.insert(
@@ -50,6 +49,20 @@ def snippet(
         told = format_average(moving_momentum(size, evidence))
         lines.insert(0, f"# in the model: keras.layers.BatchNormalization(momentum={told})")
     return "\n".join(lines)
+
+
+def _built(rate: float, size: int, evidence: Evidence) -> list[str]:
+    """The model, where it is told of what changes."""
+    call, compiled = evidence.inspected.model_call, evidence.compiled
+    changed = {
+        "{size}": (str(compiled.batch_size), str(size)),
+        "{rate}": (f"{compiled.learning_rate:.6g}", f"{rate:.6g}"),
+    }
+    if all(own == told for name, (own, told) in changed.items() if name in call):
+        return []
+    for name, (_, told) in changed.items():
+        call = call.replace(name, told)
+    return [call]
 
 
 def _rates(names: list[str], rate: float, factor: str, inspected: Inspected) -> list[str]:

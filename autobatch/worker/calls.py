@@ -1,5 +1,9 @@
-"""How the user's own code calls what it is made of: lines to paste, `{size}` for the batch size."""
+"""How the user's own code calls what it is made of: lines to paste.
 
+In them `{size}` stands for the batch size, `{rate}` for the learning rate.
+"""
+
+import inspect
 from typing import Any
 
 import keras
@@ -10,12 +14,17 @@ from autobatch.worker.source import Source
 from autobatch.worker.target import find_callable
 
 
-def model_call(target: Target) -> str:
-    """How the model is built for the batch size; empty where it is not told of it."""
-    if not takes_batch_size(builder_of(target)):
+def model_call(target: Target, *, rate_stays: bool) -> str:
+    """How the model is built as trials build it; empty where it is told nothing by them."""
+    builder = builder_of(target)
+    taken = () if builder is None else inspect.signature(builder).parameters
+    offered = {"batch_size": "{size}"} | ({} if rate_stays else {"learning_rate": "{rate}"})
+    told = {name: offered[name] for name in offered if name in taken and name not in target.args}
+    if not told:
         return ""
-    given = "".join(f", {name}={value!r}" for name, value in target.args.items())
-    return f"model = {split(target.model)[1]}(batch_size={{size}}{given})"
+    args = {name: repr(value) for name, value in target.args.items()}
+    given = ", ".join(f"{name}={value}" for name, value in (told | args).items())
+    return f"model = {split(target.model)[1]}({given})"
 
 
 def optimizer_call(model: keras.Model) -> str:

@@ -99,10 +99,10 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
     told_size = by_size(model, size, target, backend, called, schedule=schedule)
     rate_scheduler, exponent = None, told_size.rate_exponent
     if schedule is None and len(found) == 1:
-        compiled = rate
-        rate_scheduler, rate = scheduler(callbacks, compiled)
+        rate_scheduler, rate = scheduler(callbacks, rate)
         if rate_scheduler is not None:
-            exponent = scheduler_exponent(target, size, rate, compiled)
+            exponent = scheduler_exponent(target, size, rate, told[0][0])
+    rate_stays = argument_stays(target, model, rate)
     return Inspected(
         model_name=model.name,
         parameters=parameters(model),
@@ -142,7 +142,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         rate_scheduler=rate_scheduler,
         data_kind=data.train.kind,
         fit_call=fit_call(data.train, target, called),
-        model_call=model_call(target),
+        model_call=model_call(target, rate_stays=rate_stays),
         optimizer_call=call_of_optimizer,
         batch_size=size,
         code_files=tuple(users_files(target)),
@@ -151,7 +151,7 @@ def run(task: Inspect, target: Target, backend: Backend) -> Inspected:
         rate_setters=rate_setters(callbacks),
         steps_made=max(map(steps_made, found), default=0),
         validation_is_batched=isinstance(data.validation, Built),
-        rate_argument_stays=argument_stays(target, model, rate),
+        rate_argument_stays=rate_stays,
         why_no_sharpness=why_no_sharpness(model),
     )
 
