@@ -24,7 +24,7 @@ from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID as TRACKED_CLAS
 from autobatch.engine.runs import RUNS
 from autobatch.errors import FromOption, UsageError
 from autobatch.locator import at_home
-from autobatch.protocol import split
+from autobatch.protocol import PASSED, split
 
 FOLDER = "objects"  # beside the runs
 WHAT = {"build_model": "The model", "load_data": "The data", "load_once": "What is loaded once"}
@@ -38,6 +38,7 @@ import sys
 from pathlib import Path
 
 sys.path.extend(path for path in {paths} if path not in sys.path)
+{passed} = True
 globals().update(pickle.loads(Path(__file__).with_suffix(".pickle").read_bytes()))  # {digest}
 '''
 
@@ -66,7 +67,7 @@ def target_of(model: object, data: object, run_directory: Path | None) -> str:
     digest = hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
     # A Path may be in it, which the import system passes over.
     paths = [path for path in sys.path if path and isinstance(path, str)]
-    text = FILE.format(paths=paths, digest=digest)
+    text = FILE.format(paths=paths, digest=digest, passed=PASSED)
     named = hashlib.sha256(text.encode()).hexdigest()[:8]  # what other runs read stays as it is
     folder = (run_directory.parent if run_directory else RUNS) / FOLDER / named
     try:

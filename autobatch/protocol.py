@@ -14,6 +14,7 @@ import msgspec
 SCHEMA_VERSION = 1
 VERIFY_STEPS = 200  # that a verification runs at most, unless more are needed
 SHARPNESS_GRADIENTS = 60  # where a trial ends, at most
+PASSED = "PASSED_IN_PYTHON"  # a name in the file that has what was passed, for workers to import
 WORKER_BUG = 70  # exit code (EX_SOFTWARE) of a worker that failed by a fault of ours
 # What the system calls other shortages that TensorFlow raises the error of memory for (it maps
 # ENOSPC, EDQUOT, EMFILE and ENOBUFS to RESOURCE_EXHAUSTED).

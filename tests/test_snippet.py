@@ -13,6 +13,7 @@ import pytest
 from pretend import InspectingExecutor, PretendDevice, inspected, session
 
 from autobatch import tuner
+from autobatch.objects import target_of
 from autobatch.protocol import Extent, Target
 
 BEGINNING = """
@@ -39,18 +40,27 @@ of_batches = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
 
 def tune(tmp_path, code, *overrides, **target):
     """(the answer, the user's names)."""
-    (tmp_path / "train.py").write_text(BEGINNING + textwrap.dedent(code))
+    users = written(tmp_path, code)
     named = {"model": "train.py:build_model", "data": "train.py:load_data"} | target
+    return answered(tmp_path, named, *overrides), users
+
+
+def written(tmp_path, code):
+    """The names in the user's file."""
+    (tmp_path / "train.py").write_text(BEGINNING + textwrap.dedent(code))
+    return runpy.run_path(str(tmp_path / "train.py"))
+
+
+def answered(tmp_path, named, *overrides):
     asked = Target(folder=str(tmp_path), backend="tensorflow", **named)
     device = InspectingExecutor(asked, tmp_path)
     with session(tmp_path, device, overrides, target=asked) as opened:
-        found = tuner.tune(opened)
-    return found, runpy.run_path(str(tmp_path / "train.py"))
+        return tuner.tune(opened)
 
 
 def pasted(found, users, **more):
     """The names there are after it."""
-    names = {"model": users["build_model"]()} | users | more
+    names = {"model": users["build_model"]() if "build_model" in users else None} | users | more
     exec(found.snippet, names)
     return names
 
@@ -134,6 +144,51 @@ def test_a_model_that_trials_tell_no_other_rate_stays_the_one_that_there_is(
 ):
     found, _ = tune(tmp_path, PULLED, *overrides, args=args)
     assert "build_model" not in found.snippet
+
+
+PASSED = """
+import functools
+import tensorflow as tf
+def make_net(batch_size=32):
+    return compiled(SGD(keras.optimizers.schedules.CosineDecay(0.1, 64_000 // batch_size)))
+def get_data(batch_size=32):
+    train = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    return train, train.take(1)
+class Nets:
+    def __call__(self, batch_size=32):
+        return make_net(batch_size)
+    def data(self, batch_size=32):
+        return get_data(batch_size)
+nets = Nets()
+nameless = [
+    (lambda batch_size=32: make_net(batch_size), lambda batch_size=32: get_data(batch_size)),
+    (functools.partial(make_net), functools.partial(get_data)),
+    (nets, nets.data),
+]
+"""
+
+
+def answered_in_python(tmp_path, model, data):
+    target = target_of(model, data, tmp_path / "run")
+    return answered(tmp_path, {"model": target, "data": f"{target.rpartition(':')[0]}:load_data"})
+
+
+@of_batches
+def test_functions_that_are_passed_in_python_have_the_names_that_they_have_there(tmp_path):
+    users = written(tmp_path, PASSED)
+    found = answered_in_python(tmp_path, users["make_net"], users["get_data"])
+    assert found.batch_size != 32
+    schedule = pasted(found, users)["model"].optimizer._learning_rate
+    assert schedule.decay_steps == 64_000 // found.batch_size
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_of_what_has_no_name_in_python_the_snippet_says_what_it_is_to_be_told(tmp_path, which):
+    found = answered_in_python(tmp_path, *written(tmp_path, PASSED)["nameless"][which])
+    told = f"with batch_size={found.batch_size}\n"
+    assert found.snippet.startswith(
+        f"# load train and validation {told}# build the model {told}# multiply your CosineDecay"
+    )
 
 
 def test_callbacks_that_go_with_the_batch_size_are_made_for_the_new_one(tmp_path):

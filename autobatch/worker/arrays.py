@@ -55,7 +55,7 @@ class Arrays:
         given = {"x": self.x, "y": self.y, "sample_weight": self.sample_weight}
         return given | {"batch_size": batch_size} | ({} if self.shuffled else {"shuffle": False})
 
-    def fit_call(self, loader: str) -> str:
+    def fit_call(self, loading: str) -> str:
         given = "x" if self.y is None else "x, y"
         weighted = ", sample_weight=sample_weight" if self.sample_weight is not None else ""
         ordered = "" if self.shuffled else ", shuffle=False"

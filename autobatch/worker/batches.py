@@ -56,8 +56,8 @@ class Built(ABC):
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         return {"x": self.data}
 
-    def fit_call(self, loader: str) -> str:
-        return f"train, validation = {loader}\nmodel.fit(train)"
+    def fit_call(self, loading: str) -> str:
+        return f"{loading}\nmodel.fit(train)"
 
     def part(self, count: int) -> Self:
         if count >= self.count and self.is_whole:

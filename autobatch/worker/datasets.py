@@ -45,7 +45,7 @@ class Unbatched:
         batch = self.data.padded_batch if self.padded else self.data.batch
         return {"x": batch(batch_size).prefetch(tf.data.AUTOTUNE)}
 
-    def fit_call(self, loader: str) -> str:
+    def fit_call(self, loading: str) -> str:
         batch = "padded_batch" if self.padded and self.varied else "batch"
         return f"model.fit(train.{batch}({{size}}))"
 

@@ -45,8 +45,8 @@ class Source(Protocol):
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """What `fit` and `evaluate` take, in batches of `batch_size`."""
 
-    def fit_call(self, loader: str) -> str:
-        """What the user types to train on what the call `loader` returns; `{size}` in it."""
+    def fit_call(self, loading: str) -> str:
+        """What the user types to train on it, after the line that loads it for its batch size."""
 
     def part(self, count: int) -> "Source":
         """`count` of the samples: for batches built by the user, ending with a batch as ragged.
