@@ -6,7 +6,7 @@ What is slow in it may stand in a `load_once()` of its own, whose result the loa
 import inspect
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,9 +220,14 @@ def builder_of(target: Target) -> Any:
     return find_callable(target, "model")
 
 
+def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
+    """Of the builder or the loader, by name. None has none."""
+    return {} if function is None else inspect.signature(function).parameters
+
+
 def takes_batch_size(function: Any) -> bool:
-    """Of the builder or the loader: whether it is made for the batch size. None takes none."""
-    return function is not None and "batch_size" in inspect.signature(function).parameters
+    """Of the builder or the loader: whether it is made for the batch size."""
+    return "batch_size" in parameters_of(function)
 
 
 def _find_once(target: Target, loader: Any) -> Once | None:

@@ -10,7 +10,14 @@ from typing import Any
 import keras
 
 from autobatch.protocol import PASSED, Target, split
-from autobatch.worker.called import LOADED, ONCE, Called, builder_of, takes_batch_size
+from autobatch.worker.called import (
+    LOADED,
+    ONCE,
+    Called,
+    builder_of,
+    parameters_of,
+    takes_batch_size,
+)
 from autobatch.worker.imported import imported
 from autobatch.worker.source import Source
 from autobatch.worker.target import find_callable
@@ -18,8 +25,7 @@ from autobatch.worker.target import find_callable
 
 def model_call(target: Target, *, rate_stays: bool) -> str:
     """How the model is built as trials build it; empty where it is told nothing by them."""
-    builder = builder_of(target)
-    taken = () if builder is None else inspect.signature(builder).parameters
+    taken = parameters_of(builder_of(target))
     offered = {"batch_size": "{size}"} | ({} if rate_stays else {"learning_rate": "{rate}"})
     told = {name: offered[name] for name in offered if name in taken and name not in target.args}
     if not told:

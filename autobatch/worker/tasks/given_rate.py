@@ -1,6 +1,5 @@
 """The learning rate of a trial, which is what trials vary: given, and kept while it trains."""
 
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 import keras
 
 from autobatch.protocol import Gradients, RangeTest, Target, Trial
-from autobatch.worker.called import builder_of
+from autobatch.worker.called import builder_of, parameters_of
 from autobatch.worker.mistakes import UserError
 from autobatch.worker.optimizer import (
     optimizers,
@@ -31,8 +30,7 @@ def argument_stays(target: Target, model: keras.Model, rate: float | None) -> bo
     `rate` is the number that the argument has by default: what it did not reach (a second
     optimizer, a schedule that is its default) would not be scaled, and the baseline not theirs.
     """
-    builder, found = builder_of(target), optimizers(model)
-    parameters = {} if builder is None else inspect.signature(builder).parameters
+    parameters, found = parameters_of(builder_of(target)), optimizers(model)
     if "learning_rate" not in parameters or rate is None:
         return False
     default = parameters["learning_rate"].default
