@@ -105,18 +105,16 @@ class Standing(Reached):
         return None if self.of_what_is_learned else self.difference(setting, maximise=maximise)
 
     def share(self, difference: float) -> str:
-        """A difference, or an end of its interval, in per cent of the baseline's loss.
-
-        Or of what the baseline learned, where that is the unit.
-        """
+        """A difference, or an end of its interval, in % of the baseline's loss (or `unit`)."""
         return f"{self._percent(difference)} {'lower' if difference < 0 else 'higher'}"
 
     def shares(self, low: float, high: float) -> str:
         """Both ends of its interval; the nearer first where they are on one side."""
         if low * high <= 0:
             return f"{self.share(low)} to {self.share(high)}"
-        near, far = sorted((low, high), key=abs)
-        return f"{self._percent(near)} to {self._percent(far)}"
+        near, far = (self._percent(each) for each in sorted((low, high), key=abs))
+        goes_below_0 = low < -1 and not self.of_what_is_learned  # as most losses do not
+        return near + (" or more" if goes_below_0 else f" to {far}")
 
     def unit(self, evidence: Evidence) -> str:
         """What several of them are shares of, where that is not the baseline's loss."""
@@ -125,8 +123,8 @@ class Standing(Reached):
         return f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
 
     def _percent(self, difference: float) -> str:
-        far = abs(difference)
-        return f"{far / 100:.2%}" if self.of_what_is_learned else f"{far:.1%}"
+        parts, digits = (100, 2) if self.of_what_is_learned else (1, 1)
+        return f"{abs(difference) / parts:.{digits}%}"
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)
