@@ -3,9 +3,10 @@
 Keras models on Keras' PyTorch backend; the limit is RLIMIT_DATA above what the process holds once
 PyTorch and Keras are imported. Lightning's BatchSizeFinder (both modes) and Accelerate's decorator
 run as their documentation says, `autobatch probe` as its users call it, each in a process of its
-own. The truth: bisecting all sizes in fresh processes, each of which trains two epochs and
-validates. Then each answer meets a plain `fit` of 200 steps with validation. Beside each of the
-other finders stands `autobatch probe` again, with a time_limit of a little less than theirs.
+own, whose two answers are the largest that fits and the largest that keeps the headroom. The truth:
+bisecting all sizes in fresh processes, each of which trains two epochs and validates. Then each
+answer meets a plain `fit` of 200 steps with validation. Beside each of the other finders stands
+`autobatch probe` again, with a time_limit of a little less than theirs.
 
 It needs an environment of its own, without TensorFlow:
 
@@ -30,6 +31,7 @@ STEPS = 3  # what Lightning's finder runs of each size
 NAMES = ("convnet", "resnet50", "mobilenet_v2")
 LIMITS = {name: limit for name in NAMES if (limit := MODELS[name][3])}  # MiB
 DATA = 4096 - 512  # training samples
+Found = tuple[list[int], int]  # answers, and how many sizes were tried
 FINDERS = {
     "binsearch": "Lightning, binsearch",
     "power": "Lightning, power",
@@ -89,21 +91,21 @@ class Training:
         )
 
 
-def ours(name: str, time_limit: str) -> tuple[int, int]:
+def ours(name: str, time_limit: str) -> Found:
     import autobatch
 
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch, "recipe.yaml")
         recipe.write_text(
             f"model: {HERE}/models.py:{name}\ndata: {HERE}/models.py:images\nbackend: torch\n"
-            f"device: {{kind: cpu, memory_limit: {LIMITS[name]}MiB, headroom: 0%}}\n"
+            f"device: {{kind: cpu, memory_limit: {LIMITS[name]}MiB}}\n"
             f"time_limit: {time_limit}\n"
         )
         found = autobatch.probe(recipe, run_directory=Path(scratch, "run"))
-    return found.largest_fitting, len(found.probes)
+    return [found.largest_fitting, found.ceiling], len(found.probes)
 
 
-def lightning(name: str, mode: str) -> tuple[int, int]:
+def lightning(name: str, mode: str) -> Found:
     import lightning as lit
     from lightning.pytorch.tuner import Tuner
 
@@ -134,10 +136,10 @@ def lightning(name: str, mode: str) -> tuple[int, int]:
     )
     margin = {"margin": 0.0} if mode == "binsearch" else {}
     found = Tuner(trainer).scale_batch_size(Module(), mode=mode, steps_per_trial=STEPS, **margin)
-    return int(found or 0), len(dict.fromkeys(training.tried))
+    return [int(found or 0)], len(dict.fromkeys(training.tried))
 
 
-def accelerate(name: str) -> tuple[int, int]:
+def accelerate(name: str) -> Found:
     from accelerate.utils import find_executable_batch_size
 
     training = Training(name)
@@ -148,16 +150,16 @@ def accelerate(name: str) -> tuple[int, int]:
         training.steps(batch_size)
         return batch_size
 
-    return train(), len(training.tried)
+    return [train()], len(training.tried)
 
 
-def one(name: str, finder: str) -> tuple[int, int]:
+def one(name: str, finder: str) -> Found:
     what, *given = finder.split()
     match what:
         case "fit":
             size, steps = map(int, given)
             Training(name).fit(size, steps)
-            return size, 1
+            return [size], 1
         case "autobatch":
             return ours(name, *given)
         case "accelerate":
@@ -166,8 +168,8 @@ def one(name: str, finder: str) -> tuple[int, int]:
             return lightning(name, what)
 
 
-def in_process(name: str, finder: str) -> tuple[int, int, float] | str:
-    """(answer, sizes tried, seconds), or why the process failed."""
+def in_process(name: str, finder: str) -> tuple[Found, float] | str:
+    """What was found, and the seconds that it took; or why the process failed."""
     began = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, __file__, "--one", name, finder],
@@ -179,8 +181,7 @@ def in_process(name: str, finder: str) -> tuple[int, int, float] | str:
     seconds = time.perf_counter() - began
     if ended.returncode != 0:
         return (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1][:80]
-    answer, tried = json.loads(ended.stdout.splitlines()[-1])
-    return answer, tried, seconds
+    return json.loads(ended.stdout.splitlines()[-1]), seconds
 
 
 def fits(name: str, size: int, steps: int) -> bool:
@@ -198,12 +199,14 @@ def truth(name: str) -> int:
     return good
 
 
-def row(name: str, by: str, largest: int, found: tuple[int, int, float] | str) -> None:
+def row(name: str, by: str, largest: int, found: tuple[Found, float] | str) -> None:
     told = f"{found} | | | | |"
     if not isinstance(found, str):
-        answer, tried, seconds = found
-        survives = "survives" if fits(name, answer, FIT_STEPS) else "out of memory"
-        told = f"{answer} | {answer / largest:.0%} | {tried} | {seconds:.0f} s | {survives} |"
+        (answers, tried), seconds = found
+        survives = ["survives" if fits(name, each, FIT_STEPS) else "fails" for each in answers]
+        columns = (answers, [f"{each / largest:.0%}" for each in answers], survives)
+        sizes, shares, fates = (", ".join(map(str, each)) for each in columns)
+        told = f"{sizes} | {shares} | {tried} | {seconds:.0f} s | {fates} |"
     print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
     sys.stdout.flush()
 
@@ -222,7 +225,7 @@ def main() -> None:
             found = in_process(name, finder)
             row(name, by, largest, found)
             if not isinstance(found, str):
-                limit = f"{max(1, round(found[2]) - OVERTIME_SECONDS)}s"
+                limit = f"{max(1, round(found[1]) - OVERTIME_SECONDS)}s"
                 told = f"autobatch, time_limit {limit}"
                 row(name, told, largest, in_process(name, f"autobatch {limit}"))
 
