@@ -203,10 +203,15 @@ def row(name: str, by: str, largest: int, found: tuple[Found, float] | str) -> N
     told = f"{found} | | | | |"
     if not isinstance(found, str):
         (answers, tried), seconds = found
-        survives = ["survives" if fits(name, each, FIT_STEPS) else "fails" for each in answers]
-        columns = (answers, [f"{each / largest:.0%}" for each in answers], survives)
-        sizes, shares, fates = (", ".join(map(str, each)) for each in columns)
-        told = f"{sizes} | {shares} | {tried} | {seconds:.0f} s | {fates} |"
+        different = dict.fromkeys(answers)  # each of which is asked once
+        fates = {size: "survives" if fits(name, size, FIT_STEPS) else "fails" for size in different}
+        columns = (
+            [str(size) for size in answers],
+            [f"{size / largest:.0%}" for size in answers],
+            [fates[size] for size in answers],
+        )
+        sizes, shares, survives = map(", ".join, columns)
+        told = f"{sizes} | {shares} | {tried} | {seconds:.0f} s | {survives} |"
     print(f"| {name} | {LIMITS[name]} MiB | {by} | {told}")
     sys.stdout.flush()
 

@@ -123,8 +123,8 @@ class Standing(Reached):
         return f", as shares of what {evidence.if_yours('yours', 'the baseline')} learns"
 
     def _percent(self, difference: float) -> str:
-        parts, digits = (100, 2) if self.of_what_is_learned else (1, 1)
-        return f"{abs(difference) / parts:.{digits}%}"
+        far = abs(difference)
+        return f"{far / 100:.2%}" if self.of_what_is_learned else f"{far:.1%}"
 
     def ends_better(self, setting: Setting) -> bool:
         found = self.differences.get(setting)

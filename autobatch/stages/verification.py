@@ -27,8 +27,7 @@ MARGIN = 0.02  # by which the size that keeps the headroom is taken lower than p
 # small steps at first: as a rule little is lacking, and each that passes takes its time.
 STEPS_DOWN = (0.99, 0.98, 0.96, 0.92, 0.84, 0.68)
 WALKED = 1.1  # a step of a per cent is somewhat more than one of what it leads down to
-# To which the edge is narrowed where processes differ at two sizes: there is none to the per cent.
-UNEVEN = 0.03
+UNEVEN = 3  # tolerances that are left where processes differ at two sizes: there is no such edge
 
 
 class Verifier:
@@ -99,7 +98,7 @@ class Verifier:
                 fits = self.made.final(size, limit_bytes) is not None
                 return fits and not self._fails_elsewhere(size, limit_bytes, 2)
 
-            good, _ = self._between(good, bad, passes, UNEVEN if self.tolerance else 0.0)
+            good, _ = self._between(good, bad, passes, self.tolerance * UNEVEN)
         self._tell_few_steps(good, limit_bytes)
         return good, first
 
