@@ -130,14 +130,14 @@ def shown_in(text):
 
 
 def start_shown(command, cwd):
-    return start(*_words(command), cwd=cwd)
+    return start(*_words(command, FAST), cwd=cwd)
 
 
-def run_shown(command, cwd):
-    return autobatch_here(*_words(command), cwd=cwd)
+def run_shown(command, cwd, fast=FAST):
+    return autobatch_here(*_words(command, fast), cwd=cwd)
 
 
-def _words(command):
+def _words(command, fast):
     """As it is shown, but with what makes it quick where it measures."""
     words = shlex.split(command)[1:]
-    return [*words, *(settings(*FAST) if words[0] in MEASURING else [])]
+    return [*words, *(settings(*fast) if words[0] in MEASURING else [])]
