@@ -137,6 +137,11 @@ def run_shown(command, cwd, fast=FAST):
     return autobatch_here(*_words(command, fast), cwd=cwd)
 
 
+def budget_told(stderr):
+    """Settings with the budget that is enough, where a slow machine buys too little with FAST's."""
+    return re.findall(r"--set (trials\.budget=\S+)", stderr)
+
+
 def _words(command, fast):
     """As it is shown, but with what makes it quick where it measures."""
     words = shlex.split(command)[1:]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from asking import on_backends
-from commands import FAST, HERE, autobatch_here, settings
+from commands import FAST, HERE, autobatch_here, budget_told, settings
 
 from autobatch.stages import probes
 
@@ -17,8 +17,13 @@ def command(on_each_backend, tmp_path):
         f"backend: {on_each_backend}\ndevice: {{kind: cpu}}\n"
     )
 
+    def typed(name, *overrides):
+        return autobatch_here(name, recipe, *settings(*overrides), cwd=tmp_path)
+
     def run(name, *overrides):
-        code, out, err = autobatch_here(name, recipe, *settings(*overrides), cwd=tmp_path)
+        code, out, err = typed(name, *overrides)
+        if code != 0:
+            code, out, err = typed(name, *overrides, *budget_told(err))
         assert code == 0, err
         return out
 
@@ -27,8 +32,7 @@ def command(on_each_backend, tmp_path):
 
 @on_backends("jax", "torch")  # ui/test_recommended.py makes one on TensorFlow
 def test_a_recommendation_is_made(on_each_backend, command):
-    budget = "trials.budget=20s" if on_each_backend == "torch" else "trials.budget=6s"  # is slow
-    told = command("recommend", *FAST, "batch_sizes.max=32", "trials.learning_rate=none", budget)
+    told = command("recommend", *FAST, "batch_sizes.max=32", "trials.learning_rate=none")
     assert re.search(r"^batch size +32 ", told, re.MULTILINE), told
     assert "batch_size=32" in told
     assert "Noise scale" in told

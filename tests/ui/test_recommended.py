@@ -18,6 +18,7 @@ from commands import (
     ENDING_SECONDS,
     FAST,
     autobatch_here,
+    budget_told,
     lines,
     measured_in,
     run_shown,
@@ -70,8 +71,8 @@ def tutorial(tmp_path_factory):
     before = lines(folder)
     fast = FAST
     again = run_shown(f"{command} --json", folder, fast)
-    if again[0] != 0:  # a slow machine buys less with it, and is told how much is enough
-        fast = (*FAST, *re.findall(r"--set (trials\.budget=\S+)", again[2]))
+    if again[0] != 0:
+        fast = (*FAST, *budget_told(again[2]))
         again = run_shown(f"{command} --json", folder, fast)
     return Tutorial(folder, before, left_behind, again, fast)
 
