@@ -110,10 +110,11 @@ class Standing(Reached):
 
     def shares(self, low: float, high: float) -> str:
         """Both ends of its interval; the nearer first where they are on one side."""
-        if low * high <= 0:
-            return f"{self.share(low)} to {self.share(high)}"
-        near, far = (self._percent(each) for each in sorted((low, high), key=abs))
         goes_below_0 = low < -1 and not self.of_what_is_learned  # as most losses do not
+        if low * high <= 0:
+            most = self.share(high)
+            return f"at most {most}" if goes_below_0 else f"{self.share(low)} to {most}"
+        near, far = (self._percent(each) for each in sorted((low, high), key=abs))
         return near + (" or more" if goes_below_0 else f" to {far}")
 
     def unit(self, evidence: Evidence) -> str:

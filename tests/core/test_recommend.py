@@ -194,6 +194,7 @@ def test_a_loss_near_nothing_is_compared_by_what_was_learned():
     assert (found.shares(-0.5, -0.1), found.shares(0.1, 0.5)) == ("10.0% to 50.0%",) * 2
     assert found.shares(-0.5, 0.1) == "50.0% lower to 10.0% higher"
     assert found.shares(-1.2, -0.5) == "50.0% or more"
+    assert found.shares(-1.07, 0.05) == "at most 5.0% higher"
     for curves in evidence.finals.values():
         for seed, curve in curves.items():
             curves[seed] = [(t, cost**6 / 100) for t, cost in curve]
