@@ -280,7 +280,8 @@ def test_epochs_that_start_unevenly_are_measured_until_that_is_known(tmp_path):
     )
     assert not found.whole_epochs
     starts = found.epoch_overhead_seconds
-    assert len(starts) >= 5  # a second has three or four of them
+    # It went on, however few of them a slow machine has by then: in a second it is over at 0.9.
+    assert sum(window.seconds for window in found.windows) + sum(starts) > 1.5
     assert {start > 0.3 for start in starts} == {True, False}
     assert throughput.delivered(found).value < 50 / (0.2 + 0.3 * 0.4)
 
