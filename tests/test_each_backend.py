@@ -4,7 +4,7 @@ import re
 
 import pytest
 from asking import on_backends
-from commands import FAST, HERE, autobatch_here, budget_told, settings
+from commands import FAST, HERE, as_told, autobatch_here, settings
 
 from autobatch.stages import probes
 
@@ -17,13 +17,11 @@ def command(on_each_backend, tmp_path):
         f"backend: {on_each_backend}\ndevice: {{kind: cpu}}\n"
     )
 
-    def typed(name, *overrides):
-        return autobatch_here(name, recipe, *settings(*overrides), cwd=tmp_path)
-
     def run(name, *overrides):
-        code, out, err = typed(name, *overrides)
-        if code != 0:
-            code, out, err = typed(name, *overrides, *budget_told(err))
+        def typed(*more):
+            return autobatch_here(name, recipe, *settings(*overrides, *more), cwd=tmp_path)
+
+        _, (code, out, err) = as_told(typed)
         assert code == 0, err
         return out
 

@@ -17,8 +17,8 @@ import pytest
 from commands import (
     ENDING_SECONDS,
     FAST,
+    as_told,
     autobatch_here,
-    budget_told,
     lines,
     measured_in,
     run_shown,
@@ -69,12 +69,8 @@ def tutorial(tmp_path_factory):
     process.communicate()
     left_behind = psutil.wait_procs(workers, timeout=ENDING_SECONDS)[1]
     before = lines(folder)
-    fast = FAST
-    again = run_shown(f"{command} --json", folder, fast)
-    if again[0] != 0:
-        fast = (*FAST, *budget_told(again[2]))
-        again = run_shown(f"{command} --json", folder, fast)
-    return Tutorial(folder, before, left_behind, again, fast)
+    budget, again = as_told(lambda *more: run_shown(f"{command} --json", folder, (*FAST, *more)))
+    return Tutorial(folder, before, left_behind, again, (*FAST, *budget))
 
 
 def test_a_killed_run_leaves_no_worker_and_repeats_no_finished_measurement(tutorial):
